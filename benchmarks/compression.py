@@ -1,0 +1,148 @@
+"""Accuracy and size of what the recipes make, on the full Fashion-MNIST.
+
+For every model and seed a baseline is trained, then compressed by each recipe. Sizes
+and accuracies are those of the files: the float `.h5` without optimizer and the
+quantized `.tflite`, each in a zip archive; accuracies on the 10,000 test images. Runs
+that are in the results file already are not repeated, so it can be interrupted.
+Run: python benchmarks/compression.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from environment import RESULTS, write_results
+
+BASELINE_EPOCHS = {"article": 4, "lenet-300-100": 5, "cnn": 3, "lenet-5": 3}
+# Epochs in place of the recipe's, where fewer are enough.
+FEWER_EPOCHS = {"cnn": {"default": 4}}
+NAME = "compression"
+
+
+def run(architecture: str, seed: int, recipes: list[str]) -> dict:
+    import keras
+
+    import penjing
+    from penjing.architectures import build_architecture
+    from penjing.datasets import load_dataset
+    from penjing.pipeline.model_writing import write_h5
+    from penjing.pipeline.recipe_files import load_recipe
+
+    data = load_dataset("fashion-mnist")
+    keras.utils.set_random_seed(seed)
+    baseline = build_architecture(architecture, seed=seed)
+    baseline.compile(
+        "adam",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    baseline.fit(
+        data.x_train,
+        data.y_train,
+        batch_size=128,
+        epochs=BASELINE_EPOCHS[architecture],
+        verbose=0,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "baseline.h5"
+        write_h5(baseline, path)
+        outcome = {
+            "parameters": baseline.count_params(),
+            "accuracy": penjing.evaluate(baseline, data.x_test, data.y_test)[
+                "accuracy"
+            ],
+            "h5_zip": penjing.measure_size(path).zip,
+            "recipes": {},
+        }
+        for recipe in recipes:
+            chosen = load_recipe(recipe)
+            epochs = FEWER_EPOCHS.get(architecture, {}).get(recipe)
+            if epochs is not None:
+                training = dataclasses.replace(
+                    chosen.training, epochs=epochs, minimum_steps=0
+                )
+                chosen = dataclasses.replace(chosen, training=training)
+            outcome["recipes"][recipe] = compress(
+                baseline, data, chosen, seed, Path(folder), outcome["h5_zip"]
+            )
+    return outcome
+
+
+def compress(baseline, data, recipe, seed, folder, baseline_zip) -> dict:
+    import penjing
+    from penjing.pipeline.training import run_recipe
+
+    start = time.perf_counter()
+    training = (data.x_train, data.y_train)
+    small = penjing.strip(run_recipe(baseline, training, recipe, seed=seed))
+    path = folder / f"{recipe.name}.tflite"
+    penjing.export_litert(small, path, recipe.export.quantizations[0])
+    size = penjing.measure_size(path)
+    accuracy = penjing.evaluate(path, data.x_test, data.y_test)["accuracy"]
+    return {
+        "epochs": recipe.training.epochs,
+        "accuracy": accuracy,
+        "sparsity": penjing.sparsity_report(small).sparsity,
+        "tflite_raw": size.raw,
+        "tflite_zip": size.zip,
+        "ratio": baseline_zip / size.zip,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def summarize(runs: dict) -> dict:
+    summary: dict = {}
+    for architecture in dict.fromkeys(key.split("/")[0] for key in runs):
+        outcomes = [
+            value for key, value in runs.items() if key.startswith(architecture + "/")
+        ]
+        row = {"baseline_accuracy": _mean(o["accuracy"] for o in outcomes)}
+        for recipe in outcomes[0]["recipes"]:
+            results = [o["recipes"][recipe] for o in outcomes if recipe in o["recipes"]]
+            row[recipe] = {
+                "seeds": len(results),
+                "accuracy": _mean(r["accuracy"] for r in results),
+                "ratio": _mean(r["ratio"] for r in results),
+                "lowest_ratio": min(r["ratio"] for r in results),
+                "raw": _mean(r["tflite_raw"] for r in results),
+            }
+        summary[architecture] = row
+    return summary
+
+
+def _mean(values) -> float:
+    return round(statistics.mean(values), 5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", default="article,lenet-300-100,cnn")
+    parser.add_argument("--recipes", default="article,default")
+    parser.add_argument("--seeds", default="0,1,2")
+    options = parser.parse_args()
+    path = RESULTS / f"{NAME}.json"
+    runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    for architecture in options.models.split(","):
+        for seed in options.seeds.split(","):
+            key = f"{architecture}/{seed}"
+            if key in runs:
+                continue
+            runs[key] = run(architecture, int(seed), options.recipes.split(","))
+            print(key, json.dumps(runs[key]), flush=True)
+            content = {
+                "settings": {"baseline_epochs": BASELINE_EPOCHS},
+                "summary": summarize(runs),
+                "runs": runs,
+            }
+            write_results(NAME, content)
+    print(json.dumps(summarize(runs), indent=1))
+
+
+if __name__ == "__main__":
+    main()

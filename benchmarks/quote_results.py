@@ -1,0 +1,138 @@
+"""Writes the figures of `benchmarks/results` into the documents that quote them.
+
+A document marks the place with `<!-- results: NAME -->` and `<!-- end -->`; what stands
+between is replaced by the table NAME. Run: python benchmarks/quote_results.py
+[--check]: with `--check` nothing is written and a stale document is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ("README.md", "docs/benchmarks.md")
+_BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TITLES = {
+    "article": "article CNN (20,410)",
+    "lenet-300-100": "LeNet-300-100 (266,610)",
+    "cnn": "CNN (421,642)",
+    "lenet-5": "LeNet-5 Caffe (431,080)",
+}
+# Zipped float .h5 over zipped pruned and quantized .tflite, and that file's accuracy:
+# tfmot 0.8.1 with tf-keras on TensorFlow 2.21, the founding article's settings.
+_PEER = {
+    "article": (8.9, 0.8617),
+    "lenet-300-100": (10.2, 0.8767),
+    "cnn": (11.0, 0.8939),
+}
+
+
+def compression_table() -> list[str]:
+    summary = _results("compression")["summary"]
+    lines = [
+        "| model (parameters) | seeds | float accuracy | tfmot: smaller, accuracy "
+        "| penjing, the article's settings | penjing, default recipe |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in sorted(summary, key=list(_TITLES).index):
+        row = summary[name]
+        peer = _PEER.get(name)
+        cells = [
+            _TITLES[name],
+            str(row["default"]["seeds"]),
+            f"{row['baseline_accuracy']:.2%}",
+            f"{peer[0]:.1f}x, {peer[1]:.2%}" if peer else "-",
+            *(
+                f"{row[recipe]['ratio']:.1f}x, {row[recipe]['accuracy']:.2%}"
+                for recipe in ("article", "default")
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def step_table() -> list[str]:
+    results = _results("step_overhead")["ratios"]
+    lines = [
+        "| backend | model | masks every 100 steps | masks every step |",
+        "|---|---|---|---|",
+    ]
+    for backend, models in results.items():
+        for model, row in models.items():
+            lines.append(
+                f"| {backend} | {model} | {row['frequency_100']:.2f} "
+                f"| {row['frequency_1']:.2f} |"
+            )
+    return lines
+
+
+def mask_table() -> list[str]:
+    results = _results("mask_selection")["results"]
+    lines = [
+        "| backend | weights | penjing, ms | full sort, ms | sort / penjing "
+        "| numpy.partition, ms |",
+        "|---|---|---|---|---|---|",
+    ]
+    for backend, sizes in results.items():
+        for size, row in sizes.items():
+            lines.append(
+                f"| {backend} | {int(size):,} | {row['penjing_ms']:.2f} "
+                f"| {row['sort_ms']:.2f} | {row['sort_over_penjing']:.1f} "
+                f"| {row['numpy_partition_ms']:.2f} |"
+            )
+    return lines
+
+
+def import_table() -> list[str]:
+    results = _results("import_cost")["results"]
+    lines = ["| backend | seconds added | MiB added |", "|---|---|---|"]
+    for backend, row in results.items():
+        lines.append(
+            f"| {backend} | {row['added_seconds']:.2f} | {row['added_mebibytes']:.1f} |"
+        )
+    return lines
+
+
+TABLES = {
+    "compression": compression_table,
+    "step-overhead": step_table,
+    "mask-selection": mask_table,
+    "import-cost": import_table,
+}
+
+
+def quoted(text: str) -> str:
+    return _BLOCK.sub(
+        lambda match: match[1] + "\n".join(TABLES[match[2]]()) + "\n" + match[3],
+        text,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    stale = []
+    for name in DOCUMENTS:
+        path = ROOT / name
+        old = path.read_text(encoding="utf-8")
+        new = quoted(old)
+        if new != old:
+            stale.append(name)
+            if not options.check:
+                path.write_text(new, encoding="utf-8")
+    if options.check and stale:
+        sys.exit(f"Stale figures in {', '.join(stale)}: run {Path(__file__).name}")
+
+
+def _results(name: str) -> dict:
+    path = ROOT / "benchmarks" / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Make trained Keras 3 models small and fast, and prove what it cost."""
+
+import importlib
+from typing import Any
+
+from penjing.errors import (
+    CompressionError,
+    CompressionWarning,
+    DataError,
+    ExportError,
+    FileFormatError,
+    MissingDependencyError,
+    RecipeError,
+    UnsupportedModelError,
+)
+from penjing.export.interpreter import LiteRTModel
+from penjing.export.litert import export_litert
+from penjing.measurement.accuracy import evaluate
+from penjing.measurement.inspection import inspect_file
+from penjing.measurement.size import measure_size
+from penjing.methods.pruning import prune, prune_layer, sparsity_report
+from penjing.models.compressed_layer import CompressedLayer
+from penjing.models.compression_model import CompressionModel
+from penjing.models.layer_specs import WeightSpec, register_layer_spec
+from penjing.models.pruning_config import PruningConfig
+from penjing.models.stripping import is_compressed, strip, strip_layer
+from penjing.numerics.patterns import NM, Block, Unstructured
+from penjing.schedules import (
+    ConstantSparsity,
+    CosineDecay,
+    OneShot,
+    PolynomialDecay,
+    Schedule,
+    schedule_from_json,
+)
+from penjing.version import __version__
+
+__all__ = [
+    "Block",
+    "CompressedLayer",
+    "CompressionError",
+    "CompressionModel",
+    "CompressionWarning",
+    "ConstantSparsity",
+    "CosineDecay",
+    "DataError",
+    "ExportError",
+    "FileFormatError",
+    "LiteRTModel",
+    "MissingDependencyError",
+    "NM",
+    "OneShot",
+    "PolynomialDecay",
+    "PruningConfig",
+    "RecipeError",
+    "Schedule",
+    "Unstructured",
+    "UnsupportedModelError",
+    "WeightSpec",
+    "__version__",
+    "evaluate",
+    "export_litert",
+    "inspect_file",
+    "is_compressed",
+    "measure_size",
+    "prune",
+    "prune_layer",
+    "register_layer_spec",
+    "schedule_from_json",
+    "sparsity_report",
+    "strip",
+    "strip_layer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what few programs need, `penjing.tfmot` and `penjing.compress`, when used.
+
+    Raises:
+        AttributeError: If penjing has no such name.
+    """
+    if name == "tfmot":
+        return importlib.import_module("penjing.tfmot")
+    if name == "compress":
+        return importlib.import_module("penjing.pipeline").compress
+    raise AttributeError(f"module 'penjing' has no attribute {name!r}")

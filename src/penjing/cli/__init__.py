@@ -1,0 +1,75 @@
+"""The command `penjing`: arguments to public functions, errors to one clear message."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from penjing.cli.application import app
+from penjing.cli.backend_choice import OtherBackendLoadedError, start_again
+from penjing.cli.console import print_notice
+from penjing.errors import CompressionError
+
+_INTERRUPTED = 130
+# Typer carries its own Click; this is its base of all errors in a command line.
+_COMMAND_LINE_ERROR: Any = next(
+    base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; errors of penjing become one message.
+
+    Args:
+        arguments: Command line without the program's name; None takes `sys.argv`.
+
+    Returns:
+        Exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    command = typer.main.get_command(app)
+    try:
+        result = _run(command, arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        print_notice(
+            "Interrupted. The same command goes on where this one stopped; "
+            "--restart begins anew.",
+            "yellow",
+        )
+        return _INTERRUPTED
+    except _COMMAND_LINE_ERROR as error:
+        error.show()
+        return int(error.exit_code)
+    except CompressionError as error:
+        print_notice(f"Error: {error}", "red")
+        return 1
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        print_notice(f"Error: {error}", "red")
+        return 1
+    return int(result) if isinstance(result, int) else 0
+
+
+def _run(command: Any, arguments: list[str]) -> Any:
+    try:
+        result = command.main(arguments, prog_name="penjing", standalone_mode=False)
+        if result == _INTERRUPTED:  # Typer turns Ctrl-C into an exit code.
+            raise KeyboardInterrupt
+        return result
+    except OtherBackendLoadedError as error:
+        start_again(error.backend, arguments)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an error was raised by a line of penjing and not by a library below."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return False
+    name = str(traceback.tb_frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] == "penjing"

@@ -1,0 +1,339 @@
+"""The commands and their options.
+
+Keras is imported inside the commands, so that `--help` is fast and `--backend` can
+still choose.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from penjing.cli.backend_choice import Backend, import_modules, select_backend
+from penjing.cli.console import print_result, progress_bar, quiet_libraries
+from penjing.version import __version__
+
+_HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
+
+[bold]The whole job on a bundled data set, in about a minute[/bold]
+
+    $ penjing demo
+
+[bold]Your own model[/bold]
+
+    $ penjing compress model.keras --data data.npz --out out
+
+[bold]What is in a file, and what it scores[/bold]
+
+    $ penjing inspect out/model.tflite
+    $ penjing evaluate out/model.tflite --data data.npz
+"""
+app = typer.Typer(
+    name="penjing",
+    help=_HELP,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class DatasetName(enum.StrEnum):
+    """The named data sets."""
+
+    small = "fashion-mnist-small"
+    full = "fashion-mnist"
+
+
+class Architecture(enum.StrEnum):
+    """The models that the demo can train."""
+
+    article = "article"
+    lenet_300_100 = "lenet-300-100"
+    lenet_5 = "lenet-5"
+    cnn = "cnn"
+
+
+BackendOption = Annotated[
+    Backend | None,
+    typer.Option(
+        help="Keras backend. Without it: KERAS_BACKEND, else Keras' own choice.",
+        rich_help_panel="Run",
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(min=0, help="Seed of everything random.", rich_help_panel="Run")
+]
+RestartOption = Annotated[
+    bool,
+    typer.Option(
+        "--restart",
+        help="Begin anew, whatever an earlier run in this folder has finished.",
+        rich_help_panel="Run",
+    ),
+]
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="Import a module that registers classes of the model. Repeatable.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON for programs to read.")
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"penjing {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    dataset: Annotated[
+        DatasetName,
+        typer.Option(help="Bundled part or whole of Fashion-MNIST."),
+    ] = DatasetName.small,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the four files of the whole data set."),
+    ] = None,
+    model: Annotated[
+        Architecture, typer.Option(help="The baseline to train.")
+    ] = Architecture.article,
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="Packaged recipe, or a TOML file."),
+    ] = "default",
+    out: Annotated[Path, typer.Option(help="Folder for models and reports.")] = Path(
+        "penjing-demo"
+    ),
+    baseline_epochs: Annotated[
+        int, typer.Option(min=1, help="Epochs of the baseline.")
+    ] = 8,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs of the compression. Default: the recipe's."),
+    ] = None,
+    backend: BackendOption = None,
+    seed: SeedOption = 0,
+    restart: RestartOption = False,
+) -> None:
+    """Run the whole job on real images: train, prune, strip, export, measure.
+
+    Trains a baseline, prunes it with a recipe, exports float and quantized .tflite
+    files, runs them, and prints the size and the accuracy of every one.
+
+    [bold]Examples[/bold]
+
+        $ penjing demo
+        $ penjing demo --model lenet-300-100 --recipe article
+        $ penjing demo --backend jax --dataset fashion-mnist
+    """
+    with progress_bar() as progress:
+        select_backend(backend)
+        from penjing.demo import run_demo
+
+        report = run_demo(
+            dataset=dataset.value,
+            data_dir=data_dir,
+            model=model.value,
+            recipe=recipe,
+            seed=seed,
+            out=out,
+            baseline_epochs=baseline_epochs,
+            epochs=epochs,
+            restart=restart,
+            progress=progress,
+        )
+    print_result(report, out)
+
+
+@app.command()
+def compress(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="An .npz file (x_train, y_train, x_test, y_test), module:function, "
+            "or a folder of class folders of images.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for models and reports.")],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Packaged recipe (default, article), or a TOML file.",
+        ),
+    ] = "default",
+    imports: ImportOption = None,
+    backend: BackendOption = None,
+    seed: SeedOption = 0,
+    restart: RestartOption = False,
+) -> None:
+    """Compress your own model and measure what it cost.
+
+    Leaves model.keras, model.tflite, report.json and report.html in the output
+    folder. Killed in the middle, the same command goes on where it stopped.
+
+    [bold]Examples[/bold]
+
+        $ penjing compress model.keras --data data.npz --out out
+        $ penjing compress model.keras --data my_data:load --recipe mine.toml --out out
+        $ penjing compress model.keras --data photos --import my_layers --out out
+    """
+    with progress_bar() as progress:
+        select_backend(backend)
+        import_modules(imports or [])
+        from penjing.pipeline import compress as run
+
+        report = run(
+            model,
+            data,
+            recipe,
+            out=out,
+            seed=seed,
+            imports=imports or (),
+            restart=restart,
+            progress=progress,
+        )
+    print_result(report, out)
+
+
+@app.command()
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .keras, .h5 or .tflite file.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Show every tensor in a file: zeros, distinct values, bytes, gzipped bytes.
+
+    Says where zeros buy nothing.
+
+    [bold]Examples[/bold]
+
+        $ penjing inspect model.tflite
+        $ penjing inspect model.keras --json
+    """
+    with quiet_libraries():
+        from penjing.measurement.inspection import inspect_file
+
+        inspection = inspect_file(file)
+    if as_json:
+        typer.echo(json.dumps(inspection.to_dict(), indent=2))
+        return
+    size = f"{inspection.bytes:,} bytes"
+    table = Table(title=f"{escape(file.name)} ({inspection.format}, {size})")
+    table.add_column("tensor", style="bold", overflow="fold")
+    for name in ("shape", "type"):
+        table.add_column(name, no_wrap=True)
+    for name in ("zeros", "distinct", "bytes", "gzip"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("hint", style="dim", overflow="fold")
+    for row in inspection.tensors:
+        table.add_row(
+            escape(row.name),
+            "x".join(map(str, row.shape)) or "scalar",
+            str(row.dtype),
+            *map(_count, (row.zeros, row.distinct, row.bytes, row.gzip)),
+            escape(row.hint),
+        )
+    console = Console()
+    console.print(table)
+    for hint in inspection.hints:
+        console.print(f"[yellow]hint:[/yellow] {escape(hint)}")
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _image_size(file: Path, data: str) -> tuple[int, ...] | None:
+    """Give the size in which a folder of images is to be read for a model."""
+    if not Path(data).is_dir():
+        return None
+    from penjing.pipeline.run_data import image_size
+
+    if file.suffix == ".tflite":
+        from penjing.export.interpreter import LiteRTModel
+
+        return image_size((None, *LiteRTModel(file).inputs[0].shape[1:]))
+    from penjing.model_files import load_keras_model
+
+    return image_size(getattr(load_keras_model(file), "input_shape", None))
+
+
+@app.command()
+def evaluate(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .keras, .h5 or .tflite file.")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(metavar="DATA", help="As for `penjing compress`."),
+    ],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a Keras metric. Repeatable."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples at once.")] = 128,
+    imports: ImportOption = None,
+    backend: BackendOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a file on the test part of the data.
+
+    [bold]Examples[/bold]
+
+        $ penjing evaluate model.tflite --data data.npz
+        $ penjing evaluate model.keras --data my_data:load --metric accuracy --json
+    """
+    with quiet_libraries():
+        select_backend(backend)
+        import_modules(imports or [])
+        from penjing.data_sources import load_data
+        from penjing.measurement.accuracy import evaluate as run
+
+        test = load_data(data, image_size=_image_size(file, data)).test
+        x, y = test if isinstance(test, tuple) else (test, None)
+        scores = run(file, x, y, metrics=metric, batch_size=batch_size)
+    if as_json:
+        typer.echo(json.dumps(scores, indent=2))
+        return
+    table = Table(title=escape(file.name))
+    table.add_column("metric", style="bold")
+    table.add_column("value", justify="right")
+    for name, value in scores.items():
+        table.add_row(escape(name), f"{value:.4f}")
+    Console().print(table)

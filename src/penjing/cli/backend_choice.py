@@ -1,0 +1,96 @@
+"""The Keras backend, chosen before Keras is imported."""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from penjing.errors import CompressionError
+
+
+class Backend(enum.StrEnum):
+    """The Keras backends."""
+
+    tensorflow = "tensorflow"
+    jax = "jax"
+    torch = "torch"
+
+
+class OtherBackendLoadedError(Exception):
+    """Keras is loaded with another backend; the command has to start again.
+
+    Args:
+        backend: The backend that was asked for.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend.value)
+        self.backend = backend
+
+
+def select_backend(backend: Backend | None) -> None:
+    """Import Keras with the backend that was asked for.
+
+    Args:
+        backend: The backend, or None for Keras' own choice.
+
+    Raises:
+        CompressionError: If its package is not installed.
+        OtherBackendLoadedError: If Keras was loaded with another one before.
+    """
+    if backend is not None and "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = backend.value
+    try:
+        import keras
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise CompressionError(
+            f"The Keras backend needs the package `{package}`, which is not "
+            f'installed. Install it with: pip install "penjing[{package}]", or '
+            "choose another with --backend."
+        ) from error
+    if backend is not None and keras.backend.backend() != backend.value:
+        raise OtherBackendLoadedError(backend)
+
+
+def start_again(backend: Backend, arguments: Sequence[str]) -> NoReturn:
+    """Start the same command in place of this process, with another backend.
+
+    Args:
+        backend: The backend that was asked for.
+        arguments: Command line without the program's name.
+
+    Raises:
+        CompressionError: If the environment asks for that backend already.
+    """
+    if os.environ.get("KERAS_BACKEND") == backend.value:
+        raise CompressionError(
+            f"Keras does not take the backend {backend.value!r}. Set the environment "
+            "variable KERAS_BACKEND and try again."
+        )
+    sys.stdout.flush()
+    environment = {**os.environ, "KERAS_BACKEND": backend.value}
+    command = [sys.executable, "-m", "penjing", *arguments]
+    os.execve(sys.executable, command, environment)
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import the user's modules, which register classes of the model.
+
+    Raises:
+        CompressionError: If one cannot be imported.
+    """
+    if names and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            raise CompressionError(
+                f"Cannot import {name!r}: {type(error).__name__}: {error}. It is "
+                "looked for in the current folder and among the installed packages."
+            ) from error

@@ -1,0 +1,138 @@
+"""What the command prints besides its results: progress, warnings, errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
+from rich.text import Text
+
+from penjing.errors import CompressionError, CompressionWarning
+
+_LOG_TAIL = 4000
+
+_screen: ContextVar[Console | None] = ContextVar("_screen", default=None)
+
+
+def print_notice(text: str, color: str) -> None:
+    """Print one message to the error stream."""
+    console = _screen.get() or Console(stderr=True)
+    console.print(Text(text, style=color), soft_wrap=True)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[Console]:
+    """Keep what libraries log off the screen, and give a console that reaches it.
+
+    C++ code writes to the file descriptor, so that is what is turned away, to a file
+    whose end is shown where the block ends with an error that is not penjing's.
+
+    Yields:
+        A console on the real error stream.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.showwarning = _show_warning
+        if not _stderr_is_a_file():
+            yield Console(stderr=True)
+            return
+        log = stack.enter_context(tempfile.TemporaryFile())
+        screen = stack.enter_context(open(os.dup(2), "w", encoding="utf-8"))
+        token = _screen.set(Console(file=screen))
+        real = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        failed = True
+        try:
+            yield _screen.get() or Console(stderr=True)
+            failed = False
+        except (CompressionError, ValueError, KeyboardInterrupt):
+            failed = False
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            os.close(real)
+            _screen.reset(token)
+            if failed:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
+                sys.stderr.write(log.read().decode("utf-8", "replace"))
+
+
+def _stderr_is_a_file() -> bool:
+    try:
+        return sys.stderr.fileno() >= 0
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *_: Any, **__: Any
+) -> None:
+    if issubclass(category, CompressionWarning):
+        print_notice(f"Warning: {message}", "yellow")
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """Keep libraries quiet and give a listener that draws the running stage."""
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[detail]}"),
+    )
+    with (
+        quiet_libraries() as console,
+        ProgressBar(
+            *columns,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as bar,
+    ):
+        task = bar.add_task("Loading Keras", total=None, detail="", count="")
+        current = ""
+
+        def listen(event: Any) -> None:
+            nonlocal current, task
+            if event.notice:
+                text = " ".join(filter(None, (event.stage, event.detail)))
+                console.print(Text(text, style="dim"))
+                return
+            if event.stage != current:
+                current = event.stage
+                if not console.is_terminal:
+                    console.print(Text(current))
+                bar.remove_task(task)
+                task = bar.add_task(escape(current), total=None, detail="", count="")
+            bar.update(
+                task,
+                total=event.total or None,
+                completed=event.done,
+                count=f"{event.done:,}/{event.total:,}" if event.total else "",
+                detail=escape(event.detail),
+            )
+
+        yield listen
+
+
+def print_result(report: Any, out: Path) -> None:
+    """Print a report and where its files are."""
+    from penjing.report.terminal import print_report
+
+    console = Console()
+    print_report(report, console)
+    console.print(f"\nModels, report.json and report.html are in {escape(str(out))}/")

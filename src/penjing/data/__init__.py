@@ -1,0 +1,1 @@
+"""The data that is installed with penjing, with its licence."""

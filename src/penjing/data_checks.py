@@ -1,0 +1,308 @@
+"""Checks of a user's arrays: on their own, and against the model that gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from penjing.errors import DataError
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+# What a single unnamed input or output is called inside these mappings.
+UNNAMED = ""
+
+
+def as_named(value: Any) -> dict[str, Any]:
+    """Give a mapping as it is, and a single array under the name `UNNAMED`."""
+    return dict(value) if isinstance(value, Mapping) else {UNNAMED: value}
+
+
+def to_array(value: Any, where: str) -> npt.NDArray[Any]:
+    """Turn an array, a list or a tensor of any backend into a usable array.
+
+    Args:
+        value: Numbers with the examples along the first axis.
+        where: What the value is called in messages, for instance `"x_train"`.
+
+    Returns:
+        The array: numbers or booleans, at least one example, all of them finite.
+
+    Raises:
+        DataError: If it is anything else.
+
+    Example:
+        >>> to_array([[1.0], [2.0]], "x_train").shape
+        (2, 1)
+    """
+    try:
+        tensor = keras.ops.is_tensor(value)
+        array = keras.ops.convert_to_numpy(value) if tensor else np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"`{where}` cannot be made an array ({error}). Give numbers of one shape "
+            "for all examples."
+        ) from error
+    if array.dtype.kind not in "biuf" and str(array.dtype) != "bfloat16":
+        raise DataError(
+            f"`{where}` must hold numbers, got dtype {array.dtype}. Allowed: bool, "
+            f"integers, floats. Encode texts and objects as numbers first."
+        )
+    if array.ndim == 0 or len(array) == 0:
+        raise DataError(
+            f"`{where}` must have at least one example along its first axis, got "
+            f"shape {array.shape}."
+        )
+    _refuse_non_finite(array, where)
+    return array
+
+
+def check_lengths(parts: Arrays) -> None:
+    """Refuse arrays that do not have the same number of examples.
+
+    Args:
+        parts: Arrays by the name that messages use.
+
+    Raises:
+        DataError: If the lengths differ; all are named.
+    """
+    if len({len(array) for array in parts.values()}) > 1:
+        sizes = ", ".join(f"{name} has {len(array)}" for name, array in parts.items())
+        raise DataError(
+            f"The arrays of one part must have as many examples each, but {sizes}. "
+            "Give every example its label."
+        )
+
+
+def check_inputs(model: keras.Model, x: Any, where: str) -> None:
+    """Compare inputs with what a model takes.
+
+    Args:
+        model: A model. Where its inputs are not known (subclassed), nothing is done.
+        x: One array, or a mapping from input name to array.
+        where: Name of the part in messages, for instance `"train"`.
+
+    Raises:
+        DataError: If names, shapes or types differ.
+    """
+    if not getattr(model, "inputs", None):
+        return
+    specs = _input_specs(model)
+    given = as_named(x)
+    _check_names(given, specs, f"x of {where}", "input", f"x_{where}")
+    for name, array in given.items():
+        spec = specs[name] if name else next(iter(specs.values()))
+        label = f"x of {where}" + (f" ({name})" if name else "")
+        _check_input(array, tuple(spec.shape), str(spec.dtype), label)
+
+
+def check_labels(model: keras.Model, x: Any, y: Any, where: str) -> None:
+    """Compare labels with what a model gives.
+
+    An output of shape `(batch, ..., classes)` takes whole numbers below `classes`,
+    one for each position, or an array of its own shape. Where `classes` is 1, any
+    number is right.
+
+    Args:
+        model: A model. Where its outputs are not known in advance (subclassed), it
+            is run on the first two examples of `x`.
+        x: Inputs that `check_inputs` let pass.
+        y: One array, or a mapping from output name to array.
+        where: Name of the part in messages, for instance `"train"`.
+
+    Raises:
+        DataError: If names or shapes differ, or a label is out of range.
+    """
+    if getattr(model, "inputs", None):
+        specs = _output_specs(model)
+    else:
+        specs = _named_specs(_run(model, x, where))
+    given = as_named(y)
+    _check_names(given, specs, f"y of {where}", "output", f"y_{where}")
+    for name, labels in given.items():
+        spec = specs[name] if name else next(iter(specs.values()))
+        label = f"y of {where}" + (f" ({name})" if name else "")
+        _check_label(labels, tuple(spec.shape), label)
+
+
+def first_batch(model: keras.Model, loader: Any, name: str) -> tuple[Any, Any]:
+    """Give the first `(x, y)` of a loader as arrays.
+
+    Args:
+        model: A model; it names the inputs and outputs that come as a list.
+        loader: A `tf.data.Dataset`, `DataLoader`, `PyDataset` or the like.
+        name: What the loader is called in messages, for instance `"train"`.
+
+    Returns:
+        `x` and `y`, each an array or a mapping from name to array.
+
+    Raises:
+        DataError: If the loader is empty or gives something else.
+    """
+    try:
+        is_py_dataset = isinstance(loader, keras.utils.PyDataset)
+        batch = loader[0] if is_py_dataset else next(iter(loader))
+    except (StopIteration, IndexError) as error:
+        raise DataError(f"The loader of {name!r} gives no batch.") from error
+    length = len(batch) if isinstance(batch, (tuple, list)) else None
+    if length not in (2, 3):
+        count = "" if length is None else f" of {length}"
+        raise DataError(
+            f"The loader of {name!r} must give (x, y) or (x, y, sample_weight), got a "
+            f"{type(batch).__name__}{count}."
+        )
+    known = bool(getattr(model, "inputs", None))
+    x_names = list(_input_specs(model)) if known else None
+    y_names = list(_output_specs(model)) if known else None
+    return (
+        _named_batch(batch[0], x_names, f"x_{name}"),
+        _named_batch(batch[1], y_names, f"y_{name}"),
+    )
+
+
+def _named_batch(value: Any, names: list[str] | None, where: str) -> Any:
+    if isinstance(value, (tuple, list)) and names and len(value) == len(names):
+        value = dict(zip(names, value, strict=True)) if len(names) > 1 else value[0]
+    if isinstance(value, Mapping):
+        return {name: to_array(array, where) for name, array in value.items()}
+    return to_array(value, where)
+
+
+def _run(model: keras.Model, x: Any, where: str) -> Any:
+    named = {name: array[:2] for name, array in as_named(x).items()}
+    try:
+        return model(named.get(UNNAMED, named), training=False)
+    except Exception as error:
+        raise DataError(
+            f"The model {model.name!r} fails on x of {where}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _refuse_non_finite(array: npt.NDArray[Any], where: str) -> None:
+    if array.dtype.kind != "f":
+        return
+    bad = ~np.isfinite(array)
+    count = int(np.count_nonzero(bad))
+    if count:
+        first = tuple(map(int, np.unravel_index(bad.argmax(), bad.shape)))
+        raise DataError(
+            f"`{where}` has {count} values that are NaN or infinite, the first at "
+            f"{first}. Remove those examples or fill in numbers."
+        )
+
+
+def _input_specs(model: keras.Model) -> dict[str, Any]:
+    # A Sequential model has an `input` only after it was called on one.
+    is_sequential = isinstance(model, keras.Sequential)
+    return _named_specs(model.inputs if is_sequential else model.input)
+
+
+def _output_specs(model: keras.Model) -> dict[str, Any]:
+    if isinstance(model, keras.Sequential):
+        return _named_specs(model.outputs)
+    return _named_specs(model.output, model.output_names)
+
+
+def _named_specs(structure: Any, names: list[str] | None = None) -> dict[str, Any]:
+    """Name the tensors of a model's input or output, in the model's order."""
+    if isinstance(structure, Mapping):
+        return dict(structure)
+    tensors = structure if isinstance(structure, (list, tuple)) else [structure]
+    own = [str(getattr(t, "name", None) or n) for n, t in enumerate(tensors)]
+    return dict(zip(names or own, tensors, strict=True))
+
+
+def _check_names(
+    given: Mapping[str, Any],
+    specs: Mapping[str, Any],
+    where: str,
+    kind: str,
+    key: str,
+) -> None:
+    if UNNAMED in given and len(specs) == 1:
+        return
+    names = ", ".join(repr(name) for name in specs)
+    if UNNAMED in given:
+        raise DataError(
+            f"{where} is one array, but the model has {len(specs)} {kind}s: {names}. "
+            f"Give one array for each, named {key}_<{kind} name>."
+        )
+    if len(specs) == 1:
+        raise DataError(
+            f"{where} is named {', '.join(map(repr, given))}, but the model has a "
+            f"single {kind}. Give it as {key}."
+        )
+    if set(given) != set(specs):
+        raise DataError(
+            f"{where} does not match the model's {kind}s: got "
+            f"{', '.join(map(repr, given))}, expected {names}. "
+            f"Name the arrays {key}_<{kind} name>."
+        )
+
+
+def _check_input(
+    array: npt.NDArray[Any], spec: tuple[int | None, ...], dtype: str, where: str
+) -> None:
+    expected = spec[1:]
+    if not _fits(array.shape[1:], expected):
+        axis = (
+            " Add the last axis with x[..., None]." if _lacks_axis(array, spec) else ""
+        )
+        raise DataError(
+            f"{where} has examples of shape {array.shape[1:]}, but the model takes "
+            f"{expected}.{axis or ' Reshape the data or choose the right model.'}"
+        )
+    integer = dtype.startswith(("int", "uint"))
+    if integer and array.dtype.kind == "f" and not np.array_equal(array, array.round()):
+        raise DataError(
+            f"{where} is {array.dtype} with fractions, but the model takes {dtype}. "
+            "Give whole numbers."
+        )
+
+
+def _lacks_axis(array: npt.NDArray[Any], spec: tuple[int | None, ...]) -> bool:
+    return spec[-1] == 1 and _fits(array.shape[1:], spec[1:-1])
+
+
+def _check_label(
+    labels: npt.NDArray[Any], output: tuple[int | None, ...], where: str
+) -> None:
+    shape, expected = labels.shape[1:], output[1:]
+    if _fits(shape, expected) or (
+        expected[-1:] == (1,) and _fits(shape, expected[:-1])
+    ):
+        return
+    classes = expected[-1] if expected else None
+    sparse = bool(expected) and (
+        _fits(shape, expected[:-1]) or _fits(shape, (*expected[:-1], 1))
+    )
+    if not sparse:
+        raise DataError(
+            f"{where} has labels of shape {shape}, but the model's output is "
+            f"{expected}. Allowed: whole-number labels of shape {expected[:-1]}, or "
+            f"values of shape {expected}."
+        )
+    if labels.dtype.kind == "f" and not np.array_equal(labels, labels.round()):
+        raise DataError(
+            f"{where} has labels with fractions, but the model's output of "
+            f"{expected} takes whole numbers from 0 to {(classes or 0) - 1}."
+        )
+    low, high = labels.min(), labels.max()
+    if low < 0 or (classes is not None and high >= classes):
+        top = f"to {classes - 1}" if classes is not None else "up"
+        raise DataError(
+            f"{where} has labels from {low} to {high}, but the model's output of "
+            f"{expected} allows 0 {top}. Number the classes from 0, or give the model "
+            "as many outputs as there are classes."
+        )
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        size is None or size == given
+        for given, size in zip(shape, expected, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Keras models into deployable files, and the runtime that runs them."""

@@ -1,0 +1,273 @@
+"""From a Keras model on the TensorFlow backend to the bytes of a `.tflite` file.
+
+Run as a module with a folder (see `isolation`), it converts the model saved there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.errors import CompressionError, ExportError
+from penjing.export.precision import float32_compute
+from penjing.export.recurrence import convertible_loops
+from penjing.export.signature import InputSignature, output_names
+from penjing.export.silence import captured_output
+
+QUANTIZATIONS = (None, "dynamic", "float16", "int8", "int16x8")
+_ALLOWED_TYPES = {
+    "int8": ("float32", "int8", "uint8"),
+    "int16x8": ("float32", "int16"),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConversionConfig:
+    """How a model becomes a `.tflite` file.
+
+    Attributes:
+        quantization: None, "dynamic", "float16", "int8" or "int16x8".
+        input_type: Type of the float inputs in the file.
+        output_type: Type of the float outputs in the file.
+    """
+
+    quantization: str | None = None
+    input_type: str = "float32"
+    output_type: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.quantization not in QUANTIZATIONS:
+            raise ValueError(
+                f"Unknown `quantization` {self.quantization!r}. Allowed: "
+                f"{', '.join(repr(mode) for mode in QUANTIZATIONS)}."
+            )
+        allowed = _ALLOWED_TYPES.get(self.quantization or "", ("float32",))
+        for side in ("input_type", "output_type"):
+            if getattr(self, side) not in allowed:
+                raise ValueError(
+                    f"`{side}`={getattr(self, side)!r} does not go with "
+                    f"quantization={self.quantization!r}. Allowed: "
+                    f"{', '.join(repr(name) for name in allowed)}. Integer inputs "
+                    'and outputs need quantization="int8" or "int16x8".'
+                )
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether activations are quantized, which takes representative data."""
+        return self.quantization in _ALLOWED_TYPES
+
+
+def convert_model(
+    model: keras.Model,
+    signature: InputSignature,
+    config: ConversionConfig,
+    samples: Sequence[np.ndarray] | None = None,
+) -> bytes:
+    """Convert a model on the TensorFlow backend.
+
+    Args:
+        model: A built Keras model without transforms.
+        signature: Its inputs.
+        config: What kind of file to make.
+        samples: For calibration, one array `(samples, ...)` for each input.
+
+    Returns:
+        The bytes of a `.tflite` file whose inputs and outputs have the order of the
+        model's.
+
+    Raises:
+        ExportError: If TensorFlow cannot convert the model.
+    """
+    log = None
+    try:
+        with (
+            captured_output() as log,
+            warnings.catch_warnings(),
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            warnings.simplefilter("ignore")  # TensorFlow's, about its own parts.
+            names = _save(model, signature, folder)
+            content = _converter(folder, signature, config, samples).convert()
+    except CompressionError:
+        raise
+    except Exception as error:
+        raise ExportError(
+            _failure(model, config, error, log() if log else "")
+        ) from error
+    return _in_order(content, [item.name for item in signature.inputs], names)
+
+
+def _save(model: keras.Model, signature: InputSignature, folder: str) -> list[str]:
+    """Write a SavedModel with one signature; give the names of its outputs."""
+    import tensorflow as tf
+
+    names: list[str] = []
+
+    def serve(*flat: Any) -> dict[str, Any]:
+        outputs = model(signature.pack(flat), training=False)
+        names[:] = output_names(outputs)
+        values = [tf.identity(value) for value in keras.tree.flatten(outputs)]
+        return dict(zip(names, values, strict=True))
+
+    specs = [
+        tf.TensorSpec(item.shape, item.dtype, name=item.name)
+        for item in signature.inputs
+    ]
+    module = tf.Module()
+    # Without them the converter leaves variables in the file that nothing fills.
+    module.kept = [variable.value for variable in model.variables]
+    module.serve = tf.function(serve, input_signature=specs, autograph=False)
+    with float32_compute(model), convertible_loops(model):
+        function = module.serve.get_concrete_function()
+    tf.saved_model.save(module, folder, signatures={"serving_default": function})
+    return names
+
+
+def _converter(
+    folder: str,
+    signature: InputSignature,
+    config: ConversionConfig,
+    samples: Sequence[np.ndarray] | None,
+) -> Any:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+    if config.quantization is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if config.quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if config.needs_calibration:
+        sets = tf.lite.OpsSet
+        integer = {
+            "int8": sets.TFLITE_BUILTINS_INT8,
+            "int16x8": (
+                sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            ),
+        }[str(config.quantization)]
+        # The second set keeps in float what has no integer kernel.
+        converter.target_spec.supported_ops = [integer, sets.TFLITE_BUILTINS]
+        converter.inference_input_type = getattr(tf, config.input_type)
+        converter.inference_output_type = getattr(tf, config.output_type)
+        converter.representative_dataset = lambda: _feeds(signature, samples or ())
+    return converter
+
+
+def _feeds(
+    signature: InputSignature, samples: Sequence[np.ndarray]
+) -> Iterator[dict[str, np.ndarray]]:
+    step = signature.inputs[0].shape[0] or 1
+    for start in range(0, len(samples[0]) - step + 1, step):
+        yield {
+            item.name: array[start : start + step]
+            for item, array in zip(signature.inputs, samples, strict=True)
+        }
+
+
+def _in_order(content: bytes, inputs: list[str], outputs: list[str]) -> bytes:
+    """Put inputs and outputs of the file in the model's order.
+
+    The converter orders them as it likes. The two lists of tensor numbers in the
+    file are as long as before, so they are overwritten in place.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = bytearray(content)
+    file = schema.Model.GetRootAs(buffer, 0)
+    signature, graph = file.SignatureDefs(0), file.Subgraphs(0)
+    for names, count, entry, numbers in (
+        (inputs, signature.InputsLength(), signature.Inputs, graph.InputsAsNumpy()),
+        (outputs, signature.OutputsLength(), signature.Outputs, graph.OutputsAsNumpy()),
+    ):
+        by_name = {
+            entry(i).Name().decode(): entry(i).TensorIndex() for i in range(count)
+        }
+        wanted = [by_name.get(name, -1) for name in names]
+        if sorted(wanted) != sorted(numbers.tolist()):
+            raise ExportError(
+                f"The converter changed the inputs or outputs: expected {names}, "
+                f"got {sorted(by_name)}. Return each tensor once from the model."
+            )
+        numbers[:] = wanted
+    return bytes(buffer)
+
+
+def _failure(
+    model: keras.Model, config: ConversionConfig, error: Exception, log: str
+) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = " ".join(lines[:3])[:600] or type(error).__name__
+    advice = "Replace the operation it names, or export with another `quantization`."
+    if config.quantization == "int16x8":
+        advice = (
+            "Loops, integer inputs and several operations have no 16-bit kernels: "
+            'use quantization="int8".'
+        )
+    elif "FlexOps" in str(error) or "custom op" in str(error).lower():
+        advice = "LiteRT has no such operation: replace it in the model."
+    parts = [
+        f"TensorFlow cannot convert the model `{model.name}` with "
+        f"quantization={config.quantization!r}: {reason}",
+        advice,
+    ]
+    if log:
+        parts.append(f"The converter's last words:\n{log[-800:]}")
+    return "\n".join(parts)
+
+
+def run_job(folder: Path) -> None:
+    """Convert the model that `isolation` saved to a folder.
+
+    Args:
+        folder: Holds `job.json`, `model.keras` and perhaps `samples.npz`; gets
+            `model.tflite`.
+    """
+    job = json.loads((folder / "job.json").read_text())
+    for name in job["imports"]:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ExportError(
+                f"The module `{name}`, named in `imports` or holding a class of the "
+                f"model, cannot be imported to convert the model: {error}"
+            ) from error
+    model = keras.models.load_model(
+        folder / "model.keras", compile=False, safe_mode=True
+    )
+    samples = None
+    if (folder / "samples.npz").exists():
+        with np.load(folder / "samples.npz", allow_pickle=False) as archive:
+            samples = [archive[f"arr_{i}"] for i in range(len(archive.files))]
+    content = convert_model(
+        model,
+        InputSignature.from_dict(job["signature"]),
+        ConversionConfig(**job["config"]),
+        samples,
+    )
+    (folder / "model.tflite").write_bytes(content)
+
+
+def _main() -> int:
+    folder = Path(sys.argv[1])
+    try:
+        run_job(folder)
+    except Exception as error:
+        message = {"kind": type(error).__name__, "text": str(error)}
+        (folder / "error.json").write_text(json.dumps(message))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.exit(_main())

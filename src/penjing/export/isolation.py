@@ -1,0 +1,150 @@
+"""Conversion in a process of its own, for models on JAX and PyTorch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.errors import ExportError
+from penjing.export.conversion import ConversionConfig
+from penjing.export.signature import InputSignature
+
+
+def convert_in_subprocess(
+    model: keras.Model,
+    signature: InputSignature,
+    config: ConversionConfig,
+    samples: Sequence[np.ndarray] | None = None,
+    imports: Sequence[str] = (),
+) -> bytes:
+    """Convert a model of any backend by way of a `.keras` file.
+
+    Args:
+        model: A built Keras model without transforms.
+        signature: Its inputs.
+        config: What kind of file to make.
+        samples: For calibration, one array `(samples, ...)` for each input.
+        imports: Modules that register the user's classes. Those of the model's own
+            layers, and of registered functions, are found without.
+
+    Returns:
+        The bytes of a `.tflite` file.
+
+    Raises:
+        ExportError: If the model cannot be saved, loaded or converted.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _save(model, folder / "model.keras")
+        job = {
+            "signature": signature.to_dict(),
+            "config": dataclasses.asdict(config),
+            "imports": sorted({*imports, *_own_modules(model, folder / "model.keras")}),
+        }
+        (folder / "job.json").write_text(json.dumps(job))
+        if samples is not None:
+            np.savez(folder / "samples.npz", *samples)
+        finished = subprocess.run(
+            [sys.executable, "-m", "penjing.export.conversion", name],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if finished.returncode != 0:
+            raise ExportError(_failure(folder, finished))
+        return (folder / "model.tflite").read_bytes()
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    try:
+        model.save(path)
+    except Exception as error:
+        raise ExportError(
+            f"The model `{model.name}` cannot be saved as .keras, which exporting from "
+            f"the {keras.backend.backend()} backend needs: {error}. Give its own "
+            "classes a `get_config`, or export on the TensorFlow backend."
+        ) from error
+
+
+def _own_modules(model: keras.Model, path: Path) -> set[str]:
+    """Modules outside Keras that hold classes or functions of the model."""
+    owners = {type(layer) for layer in model._flatten_layers()}
+    with zipfile.ZipFile(path) as archive:
+        names = _registered_names(json.loads(archive.read("config.json")))
+    owners |= {keras.saving.get_registered_object(name) for name in names} - {None}
+    modules = {owner.__module__ for owner in owners}
+    if "__main__" in modules:
+        raise ExportError(
+            "These classes are defined in the script that runs (`__main__`), where the "
+            f"converting process cannot find them: {_in_main(owners)}. Move them to a "
+            "module of their own and import it, or export on the TensorFlow backend."
+        )
+    return {name for name in modules if name.split(".")[0] not in ("keras", "penjing")}
+
+
+def _registered_names(config: Any) -> set[str]:
+    found: set[str] = set()
+    if isinstance(config, dict):
+        if isinstance(config.get("registered_name"), str):
+            found.add(config["registered_name"])
+        for value in config.values():
+            found |= _registered_names(value)
+    elif isinstance(config, list):
+        for value in config:
+            found |= _registered_names(value)
+    return found
+
+
+def _in_main(owners: set[Any]) -> str:
+    return ", ".join(
+        sorted(o.__qualname__ for o in owners if o.__module__ == "__main__")
+    )
+
+
+def _environment() -> dict[str, str]:
+    paths = [os.path.abspath(entry) for entry in sys.path]
+    return {
+        **os.environ,
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
+
+
+def _failure(folder: Path, finished: subprocess.CompletedProcess[bytes]) -> str:
+    report = folder / "error.json"
+    if not report.exists():
+        log = finished.stdout.decode("utf-8", "replace").strip()[-1500:]
+        return (
+            "The process that converts the model ended without a result (exit code "
+            f"{finished.returncode}). Its last words:\n{log}"
+        )
+    error = json.loads(report.read_text())
+    if error["kind"] == "ExportError":
+        return str(error["text"])
+    text = error["text"][:1500]
+    advice = (
+        "A class of the model must be importable: name its module in `imports`, or "
+        "export on the TensorFlow backend."
+    )
+    if "lambda" in text.lower():
+        advice = (
+            "Lambda layers hold code, which safe mode refuses to load: make it a layer "
+            "class, registered with keras.saving.register_keras_serializable, or "
+            "export on the TensorFlow backend."
+        )
+    return f"The converting process cannot load the model: {text}\n{advice}"

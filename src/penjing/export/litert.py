@@ -1,0 +1,210 @@
+"""Keras models of any backend into `.tflite` files that LiteRT runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.errors import (
+    CompressionError,
+    DataError,
+    ExportError,
+    MissingDependencyError,
+    UnsupportedModelError,
+    require_extra,
+)
+from penjing.export.conversion import ConversionConfig, convert_model
+from penjing.export.isolation import convert_in_subprocess
+from penjing.export.samples import (
+    random_samples,
+    representative_samples,
+    spread_evenly,
+)
+from penjing.export.signature import InputSignature, input_signature
+from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
+from penjing.export.verification import verify as verify_file
+from penjing.files import atomic_path
+
+
+def export_litert(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    quantization: str | None = None,
+    *,
+    representative_data: Any = None,
+    input_type: str = "float32",
+    output_type: str = "float32",
+    imports: Sequence[str] = (),
+    verify: bool = True,
+) -> Path:
+    """Write a model as a `.tflite` file, and check that the file computes the same.
+
+    The batch size stays free, and so do other free axes. Inputs and outputs keep the
+    order of the model's; inputs are named as in the model, outputs by their key in a
+    dict or `output_0`, `output_1`, ... A mixed precision model is exported in
+    float32. A model that still carries transforms is stripped first.
+
+    Args:
+        model: A built Keras model on any backend.
+        path: File to write, with the suffix `.tflite`.
+        quantization: None for float32; "dynamic" for int8 weights; "float16" for
+            float16 weights; "int8" or "int16x8" for int8 weights and integer
+            activations, which needs `representative_data`. Operations that have no
+            integer kernel stay in float.
+        representative_data: Real inputs: array, list or dict of arrays, or a data
+            set of batches. At most 500 samples are used, for calibration and for the
+            comparison. Without it the comparison runs on random inputs.
+        input_type: "float32"; also "int8" or "uint8" with "int8", "int16" with
+            "int16x8". Applies to float inputs.
+        output_type: The same for the outputs.
+        imports: Names of modules that register classes of the model. Needed on JAX
+            and PyTorch, where another process converts, for classes that are not
+            found from the model's layers.
+        verify: Whether to compare the file with the model. The largest difference
+            accepted for each mode is in `penjing.export.verification.TOLERANCES`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ExportError: If the conversion fails, or the file computes something else;
+            no file is left then.
+        UnsupportedModelError: If this is no built Keras model.
+        DataError: If `representative_data` is missing or does not fit.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> export_litert(model, "small.tflite", "dynamic")  # doctest: +SKIP
+        PosixPath('small.tflite')
+    """
+    config = ConversionConfig(
+        quantization=quantization, input_type=input_type, output_type=output_type
+    )
+    target = _checked_path(path)
+    model = _plain_model(model)
+    if config.needs_calibration and representative_data is None:
+        raise DataError(
+            f"quantization={quantization!r} needs `representative_data`: some real "
+            "inputs, as in x_train[:500], from which it learns the ranges."
+        )
+    modules = _checked_imports(imports)
+    _require_runtime()
+    signature = input_signature(model)
+    samples = None
+    if representative_data is not None:
+        samples = representative_samples(representative_data, signature)
+    with atomic_path(target) as temporary:
+        content = _converted(model, signature, config, samples, modules)
+        temporary.write_bytes(content)
+        if verify:
+            _verify(temporary, model, signature, samples, config)
+    return target
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(
+            "`path` must be the path of the file to write, such as 'small.tflite', got "
+            f"an object of type {type(path).__name__}."
+        )
+    target = Path(path)
+    if target.suffix != ".tflite":
+        raise ValueError(
+            f"The file must end in `.tflite`, got {str(path)!r}. LiteRT and its tools "
+            "go by the suffix."
+        )
+    if not target.parent.is_dir():
+        raise CompressionError(
+            f"Cannot write {target}: the folder {target.parent} does not exist. "
+            "Create it or choose another path."
+        )
+    return target
+
+
+def _plain_model(model: Any) -> keras.Model:
+    if not isinstance(model, keras.Model):
+        raise UnsupportedModelError(
+            f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
+            "model with keras.models.load_model first."
+        )
+    from penjing.models.stripping import is_compressed, strip
+
+    if not is_compressed(model):
+        return model
+    print(
+        f"The model `{model.name}` still carries its transforms: stripped for export.",
+        file=sys.stderr,
+    )
+    return strip(model)
+
+
+def _checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
+    modules = (imports,) if isinstance(imports, str) else tuple(imports)
+    for name in modules:
+        try:
+            found = importlib.util.find_spec(name) is not None
+        except (ImportError, AttributeError, TypeError, ValueError):
+            found = False
+        if not found:
+            raise ValueError(
+                f"`imports` names {name!r}, which is no module that can be imported. "
+                'Give dotted names, as in imports=["my_package.layers"].'
+            )
+    return modules
+
+
+def _require_runtime() -> None:
+    """Fail before the work begins where an extra is missing."""
+    require_extra("ai_edge_litert.interpreter", "tensorflow")
+    # Found, not imported: a JAX or PyTorch process should not load TensorFlow.
+    if importlib.util.find_spec("tensorflow") is None:
+        raise MissingDependencyError(
+            "Exporting needs TensorFlow's converter, also from JAX and PyTorch. "
+            'Install it with: pip install "penjing[tensorflow]"'
+        )
+
+
+def _converted(
+    model: keras.Model,
+    signature: InputSignature,
+    config: ConversionConfig,
+    samples: list[np.ndarray] | None,
+    imports: Sequence[str],
+) -> bytes:
+    calibration = samples if config.needs_calibration else None
+    if keras.backend.backend() == "tensorflow":
+        return convert_model(model, signature, config, calibration)
+    return convert_in_subprocess(model, signature, config, calibration, imports)
+
+
+def _verify(
+    path: Path,
+    model: keras.Model,
+    signature: InputSignature,
+    samples: list[np.ndarray] | None,
+    config: ConversionConfig,
+) -> None:
+    batch = signature.inputs[0].shape[0]
+    count = VERIFIED_SAMPLES if batch is None else batch
+    if samples is None:
+        chosen = random_samples(signature, model, count)
+    else:
+        chosen = [
+            np.resize(a, (count, *a.shape[1:])) if batch else a
+            for a in (spread_evenly(samples, count))
+        ]
+    expected = keras_outputs(model, signature, chosen)
+    if not all(np.isfinite(value).all() for value in expected):
+        raise ExportError(
+            f"The Keras model `{model.name}` itself gives NaN or infinity on the "
+            "samples, so its file cannot be checked. Check its weights, or pass "
+            "`representative_data` it can take."
+        )
+    verify_file(path, chosen, expected, config.quantization)

@@ -1,0 +1,51 @@
+"""Running a mixed precision model in float32."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+_LOW_PRECISION = ("float16", "bfloat16")
+
+
+class _Float32Compute(keras.dtype_policies.DTypePolicy):
+    """Float32 arithmetic on variables of another type.
+
+    Keras casts variables only where the two types of a policy differ.
+    """
+
+    def __init__(self, stored: str) -> None:
+        super().__init__("float32")
+        self._stored = stored
+
+    @property
+    def variable_dtype(self) -> str:
+        return self._stored
+
+
+@contextlib.contextmanager
+def float32_compute(model: keras.Model) -> Iterator[None]:
+    """Let the layers of a model compute in float32 inside the block.
+
+    The LiteRT converter has no kernels for float16 and bfloat16 arithmetic; the
+    variables of a mixed precision model are float32 already. Layers that Keras
+    itself quantized keep their policy. Variables are read as float32 whatever they
+    are stored as.
+
+    Args:
+        model: Any Keras model. Its policies are as before after the block.
+    """
+    changed = []
+    try:
+        for layer in model._flatten_layers():
+            policy = layer.dtype_policy
+            low = policy.compute_dtype in _LOW_PRECISION
+            if low and policy.quantization_mode is None:
+                changed.append((layer, policy))
+                layer.dtype_policy = _Float32Compute(policy.variable_dtype)
+        yield
+    finally:
+        for layer, policy in changed:
+            layer.dtype_policy = policy

@@ -1,0 +1,230 @@
+"""Inputs for a model: the user's representative data, or seeded random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.errors import DataError
+from penjing.export.signature import InputSignature, ModelInput
+
+MAX_SAMPLES = 500
+_FREE_SIZE = 32  # Of an axis whose size the model leaves free.
+
+
+def representative_samples(
+    data: Any, signature: InputSignature, limit: int = MAX_SAMPLES
+) -> list[np.ndarray]:
+    """Read inputs of a model out of whatever holds them.
+
+    Args:
+        data: Array; list or tuple of arrays in the order of the inputs; dict by
+            input name; `tf.data.Dataset`, `keras.utils.PyDataset`, PyTorch loader or
+            another iterable of batches, each `x`, `(x, y)` or `(x, y, weights)`; or
+            a function without arguments that returns one of these.
+        signature: The inputs.
+        limit: Samples taken at most: spread evenly over arrays, the first ones of
+            an iterable, which may be endless.
+
+    Returns:
+        For each input an array of shape `(samples, ...)` in the type of the input.
+
+    Raises:
+        DataError: If the data does not fit the inputs.
+    """
+    if callable(data) and not hasattr(data, "shape"):
+        data = data()
+    whole = _whole_arrays(data, signature)
+    arrays = _collected(data, signature, limit) if whole is None else whole
+    arrays = [
+        _checked(array, item)
+        for array, item in zip(arrays, signature.inputs, strict=True)
+    ]
+    lengths = {
+        item.name: len(a) for item, a in zip(signature.inputs, arrays, strict=True)
+    }
+    if len(set(lengths.values())) > 1 or not len(arrays[0]):
+        raise DataError(
+            "`representative_data` needs the same number of samples for each input, "
+            f"at least 1, got {lengths}."
+        )
+    return [
+        _finite(a, item)
+        for a, item in zip(spread_evenly(arrays, limit), signature.inputs, strict=True)
+    ]
+
+
+def random_samples(
+    signature: InputSignature, model: keras.Model, count: int, seed: int = 0
+) -> list[np.ndarray]:
+    """Make inputs from the input specification alone.
+
+    Args:
+        signature: The inputs.
+        model: The model; ids stay below the smallest vocabulary of its layers.
+        count: Samples to make.
+        seed: Seed of the random generator.
+
+    Returns:
+        For each input an array `(count, ...)`: standard normal floats, and integers
+        from 0 up to the bound. An axis of free size gets 32 steps.
+    """
+    generator = np.random.default_rng(seed)
+    bound = _smallest_vocabulary(model)
+    return [_random_array(item, count, bound, generator) for item in signature.inputs]
+
+
+def spread_evenly(arrays: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """Take at most `count` samples, spread evenly over the arrays."""
+    if len(arrays[0]) <= count:
+        return arrays
+    rows = np.linspace(0, len(arrays[0]) - 1, count).astype(int)
+    return [array[rows] for array in arrays]
+
+
+def _whole_arrays(data: Any, signature: InputSignature) -> list[Any] | None:
+    """Arrays that already hold all samples, or None where `data` gives batches."""
+    names = [item.name for item in signature.inputs]
+    if isinstance(data, Mapping):
+        if set(data) != set(names):
+            raise DataError(
+                f"`representative_data` has the keys {list(data)}, but the model has "
+                f"the inputs {names}. Use these names as keys."
+            )
+        return [data[name] for name in names]
+    if hasattr(data, "shape"):
+        return _one_for_one([data], names)
+    if isinstance(data, list | tuple) and data:
+        are_arrays = all(hasattr(value, "shape") for value in data)
+        if are_arrays and len(data) == len(names):
+            return list(data)
+        if not are_arrays and np.isscalar(keras.tree.flatten(data)[0]):
+            return _one_for_one([data], names)
+    return None
+
+
+def _one_for_one(arrays: list[Any], names: list[str]) -> list[Any]:
+    if len(names) != len(arrays):
+        raise DataError(
+            f"The model has {len(names)} inputs {names}, but `representative_data` "
+            f"holds {len(arrays)}. Pass a list in this order or a dict by name."
+        )
+    return arrays
+
+
+def _collected(data: Any, signature: InputSignature, limit: int) -> list[np.ndarray]:
+    batches: list[list[np.ndarray]] = []
+    total = 0
+    for number, batch in enumerate(_batches(data)):
+        arrays = _inputs_of_batch(batch, signature)
+        batches.append(
+            [_checked(a, i) for a, i in zip(arrays, signature.inputs, strict=True)]
+        )
+        total += len(batches[-1][0])
+        if total >= limit or number + 1 >= limit:
+            break
+    if not batches:
+        raise DataError("`representative_data` gives no batches. Pass some samples.")
+    try:
+        columns = zip(*batches, strict=True)
+        return [np.concatenate(column)[:limit] for column in columns]
+    except ValueError as error:
+        raise DataError(
+            "The batches of `representative_data` have different shapes. Pad them to "
+            f"one size: {error}."
+        ) from error
+
+
+def _batches(data: Any) -> Iterator[Any]:
+    if isinstance(data, keras.utils.PyDataset):
+        return (data[i] for i in range(len(data)))
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+        raise DataError(
+            "`representative_data` must be arrays, a data set or an iterable of "
+            f"batches, got {type(data).__name__}."
+        )
+    return iter(data)
+
+
+def _inputs_of_batch(batch: Any, signature: InputSignature) -> list[Any]:
+    """Find the inputs in `x`, `(x, y)` or `(x, y, weights)`."""
+    count = len(signature.inputs)
+    if isinstance(batch, list | tuple) and batch:
+        flat = all(hasattr(value, "shape") for value in batch)
+        if count == 1 or not (flat and len(batch) == count):
+            batch = batch[0]
+    arrays = _whole_arrays(batch, signature)
+    if arrays is None:
+        raise DataError(
+            f"A batch of `representative_data` must hold {count} input arrays, got "
+            f"{type(batch).__name__}."
+        )
+    return arrays
+
+
+def _checked(values: Any, item: ModelInput) -> np.ndarray:
+    array = _numpy(values, item)
+    fits = array.ndim == len(item.shape) and all(
+        size in (None, actual)
+        for size, actual in zip(item.shape[1:], array.shape[1:], strict=True)
+    )
+    if not fits:
+        shown = ", ".join(
+            ["samples", *("any" if s is None else str(s) for s in item.shape[1:])]
+        )
+        raise DataError(
+            f"Input `{item.name}` of the model has the shape ({shown}), but "
+            f"`representative_data` has {array.shape}. Data sets must be batched."
+        )
+    return array
+
+
+def _numpy(values: Any, item: ModelInput) -> np.ndarray:
+    try:
+        array = np.asarray(keras.ops.convert_to_numpy(values))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"`representative_data` for input `{item.name}` is not an array: {error}"
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise DataError(
+            f"`representative_data` for input `{item.name}` must be numbers, got "
+            f"the type {array.dtype}."
+        )
+    return array
+
+
+def _finite(array: np.ndarray, item: ModelInput) -> np.ndarray:
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"`representative_data` for input `{item.name}` holds NaN or infinity. "
+            "Remove these samples."
+        )
+    return array.astype(item.dtype)
+
+
+def _smallest_vocabulary(model: keras.Model) -> int | None:
+    sizes = []
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Embedding):
+            sizes.append(layer.input_dim)
+        elif isinstance(layer, keras.layers.CategoryEncoding) and layer.num_tokens:
+            sizes.append(layer.num_tokens)
+    return min(sizes) if sizes else None
+
+
+def _random_array(
+    item: ModelInput, count: int, bound: int | None, generator: np.random.Generator
+) -> np.ndarray:
+    sizes = [_FREE_SIZE if size is None else size for size in item.shape[1:]]
+    shape = (count, *sizes)
+    if item.dtype == "bool":
+        return generator.integers(0, 2, shape).astype(bool)
+    if item.dtype == "uint8" and bound is None:
+        return generator.integers(0, 256, shape, dtype="uint8")
+    if item.dtype.startswith(("int", "uint")):
+        return generator.integers(0, bound or 2, shape).astype(item.dtype)
+    return generator.normal(size=shape).astype(item.dtype)

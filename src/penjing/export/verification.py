@@ -1,0 +1,157 @@
+"""Whether a `.tflite` file computes what the Keras model computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from penjing.errors import CompressionError, ExportError
+from penjing.export.interpreter import LiteRTModel
+from penjing.export.precision import float32_compute
+from penjing.export.signature import InputSignature
+
+# Largest `output_error` accepted for each quantization.
+TOLERANCES: dict[str | None, float] = {
+    None: 1e-3,
+    "float16": 2e-2,
+    "dynamic": 0.2,
+    "int16x8": 0.1,
+    "int8": 0.4,
+}
+# Samples that are compared, and the batch they run in: the last batch is a partial
+# one, so a file that lost its free batch size does not pass.
+VERIFIED_SAMPLES = 32
+_BATCH = 20
+
+
+def output_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Measure how far an output is off, in units of its own spread.
+
+    Args:
+        actual: Output of the file.
+        expected: Output of the Keras model, same shape.
+
+    Returns:
+        For floats the root mean square of the difference over the standard deviation
+        of `expected` (over a hundredth of its root mean square where it hardly
+        varies). For integers and booleans the fraction of different values. NaN
+        where `actual` holds NaN or infinity.
+    """
+    if expected.dtype.kind in "iub":
+        return float(np.mean(actual != expected))
+    wanted = expected.astype("float64")
+    difference = _root_mean_square(actual.astype("float64") - wanted)
+    if not np.isfinite(difference):
+        return float("nan")
+    floor = max(0.01 * _root_mean_square(wanted), 1e-6)
+    return difference / max(float(wanted.std()), floor)
+
+
+def keras_outputs(
+    model: keras.Model, signature: InputSignature, samples: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Run a Keras model in float32, without training behaviour.
+
+    Args:
+        model: The model.
+        signature: Its inputs.
+        samples: For each input an array `(samples, ...)`.
+
+    Returns:
+        For each output an array `(samples, ...)`.
+
+    Raises:
+        ExportError: If the model cannot run on these samples.
+    """
+    step = signature.inputs[0].shape[0] or len(samples[0])
+    parts = []
+    try:
+        with float32_compute(model):
+            for start in range(0, len(samples[0]), step):
+                tensors = [
+                    keras.ops.convert_to_tensor(array[start : start + step])
+                    for array in samples
+                ]
+                outputs = model(signature.pack(tensors), training=False)
+                parts.append(
+                    [
+                        keras.ops.convert_to_numpy(value)
+                        for value in keras.tree.flatten(outputs)
+                    ]
+                )
+    except Exception as error:
+        raise ExportError(
+            f"The Keras model `{model.name}` does not run on the samples that the file "
+            f"would be compared on: {str(error)[:500]}\nPass `representative_data` "
+            "that the model accepts."
+        ) from error
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def verify(
+    path: Path,
+    samples: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    quantization: str | None,
+) -> float:
+    """Compare a file with the outputs of the Keras model.
+
+    Args:
+        path: The `.tflite` file.
+        samples: For each input an array `(samples, ...)`.
+        expected: Outputs of the Keras model on them.
+        quantization: Mode of the file; its row of `TOLERANCES` applies.
+
+    Returns:
+        The largest error of any output.
+
+    Raises:
+        ExportError: If the file does not run, gives NaN or differs too much.
+    """
+    try:
+        actual = LiteRTModel(path).predict(list(samples), batch_size=_BATCH)
+    except CompressionError as error:
+        raise ExportError(
+            f"The converted file does not run, so it was not written: {error}"
+        ) from error
+    outputs = actual if isinstance(actual, list) else [actual]
+    shapes = [value.shape for value in outputs], [value.shape for value in expected]
+    if shapes[0] != shapes[1]:
+        raise ExportError(
+            "The converted file was not written: its outputs have the shapes "
+            f"{shapes[0]}, those of the Keras model {shapes[1]}."
+        )
+    errors = [output_error(a, e) for a, e in zip(outputs, expected, strict=True)]
+    tolerance = TOLERANCES[quantization]
+    for number, measured in enumerate(errors):
+        if not measured <= tolerance:
+            raise ExportError(_difference(number, measured, tolerance, quantization))
+    return max(errors)
+
+
+def _difference(
+    number: int, error: float, tolerance: float, quantization: str | None
+) -> str:
+    if np.isnan(error):
+        found = "holds NaN or infinity"
+    else:
+        found = (
+            f"is off by {error:.3g} times the spread of the Keras model's output "
+            f"(root mean square); {tolerance:g} is allowed"
+        )
+    advice = {
+        "int8": "Pass representative data that covers the real inputs, or use "
+        '"int16x8" or "dynamic".',
+        None: "The converter changed an operation: please report the model.",
+    }.get(quantization, "Use quantization=None for this model.")
+    return (
+        f"The file converted with quantization={quantization!r} computes something "
+        f"else, so it was not written: output {number} {found}. {advice}"
+    )
+
+
+def _root_mean_square(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))

@@ -1,0 +1,1 @@
+"""Sizes, accuracies and contents of what is deployed."""

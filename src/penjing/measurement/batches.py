@@ -1,0 +1,201 @@
+"""Arrays and loaders as one stream of NumPy batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.errors import DataError
+
+_FORMS = (
+    "Allowed: arrays, lists or dicts of arrays, a tf.data.Dataset, a PyTorch "
+    "DataLoader or a keras.utils.PyDataset that gives (x, y)."
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Batches of `(x, y, sample_weight)` as NumPy arrays.
+
+    Attributes:
+        stream: Iterator over the batches.
+        count: How many there are, None where that is not known.
+    """
+
+    stream: Iterator[tuple[Any, Any, Any]]
+    count: int | None
+
+
+def to_batches(x: Any, y: Any = None, batch_size: int = 128) -> Batches:
+    """Cut arrays into batches, or take those of a loader.
+
+    Args:
+        x: Array of shape `(samples, ...)`, a list or dict of such arrays, or a
+            loader that gives `(x, y)` or `(x, y, sample_weight)`.
+        y: The same for the labels; None where `x` is a loader.
+        batch_size: Samples in a batch of arrays; loaders have their own.
+
+    Returns:
+        The batches.
+
+    Raises:
+        DataError: If there are no samples, the lengths differ, or the type is none
+            of these.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+        raise DataError(f"`batch_size` must be an integer, got {batch_size!r}.")
+    if batch_size < 1:
+        raise DataError(f"`batch_size` must be 1 or more, got {batch_size}.")
+    if _is_loader(x):
+        if y is not None:
+            raise DataError(
+                f"A {type(x).__name__} gives the labels itself; leave out `y`."
+            )
+        return Batches(stream=_loaded(x), count=_loader_length(x))
+    if y is None:
+        raise DataError(f"`y` is missing, and `x` is no loader that has it. {_FORMS}")
+    return _cut(x, y, batch_size)
+
+
+def to_arrays(value: Any, where: str) -> Any:
+    """Turn a structure of tensors of any backend into one of NumPy arrays.
+
+    Args:
+        value: Array or tensor, nested list of numbers, or a list, tuple or dict of
+            arrays.
+        where: What it is called in messages.
+
+    Returns:
+        Array, list or dict of arrays.
+
+    Raises:
+        DataError: If something in it is no array.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: _to_array(item, f"{where}[{key!r}]") for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)) and any(hasattr(v, "shape") for v in value):
+        return [_to_array(item, f"{where}[{n}]") for n, item in enumerate(value)]
+    return _to_array(value, where)
+
+
+def leaves(value: Any) -> list[Any]:
+    """The arrays of a structure that `to_arrays` gave, in its own order."""
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _to_array(value: Any, where: str) -> np.ndarray[Any, Any]:
+    if hasattr(value, "detach"):  # a PyTorch tensor, whatever the backend is
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise DataError(f"`{where}` is not an array ({error}). {_FORMS}") from error
+    if array.dtype == object:
+        raise DataError(
+            f"`{where}` holds {type(value).__name__} objects, not numbers. {_FORMS}"
+        )
+    return array
+
+
+def _cut(x: Any, y: Any, batch_size: int) -> Batches:
+    x, y = to_arrays(x, "x"), to_arrays(y, "y")
+    lengths = {}
+    for where, structure in (("x", x), ("y", y)):
+        for position, array in enumerate(leaves(structure)):
+            if array.ndim == 0:
+                raise DataError(f"`{where}` is a single number, not samples. {_FORMS}")
+            lengths[f"{where} ({position})" if position else where] = len(array)
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise DataError(
+            f"All arrays need the same number of samples, but {shown}. Give every "
+            "sample its label."
+        )
+    samples = lengths["x"] if lengths else 0
+    if samples == 0:
+        raise DataError("The data is empty: there is no sample to evaluate.")
+
+    def stream() -> Iterator[tuple[Any, Any, Any]]:
+        for start in range(0, samples, batch_size):
+            stop = start + batch_size
+            yield _slice(x, start, stop), _slice(y, start, stop), None
+
+    return Batches(stream=stream(), count=-(-samples // batch_size))
+
+
+def _slice(structure: Any, start: int, stop: int) -> Any:
+    if isinstance(structure, Mapping):
+        return {key: array[start:stop] for key, array in structure.items()}
+    if isinstance(structure, list):
+        return [array[start:stop] for array in structure]
+    return structure[start:stop]
+
+
+def _is_loader(x: Any) -> bool:
+    if isinstance(x, keras.utils.PyDataset):
+        return True
+    is_data = isinstance(x, (Mapping, list, tuple, str, bytes)) or hasattr(x, "shape")
+    return isinstance(x, Iterable) and not is_data
+
+
+def _loader_length(loader: Any) -> int | None:
+    """Batches in a loader.
+
+    Raises:
+        DataError: If it never ends.
+    """
+    length: int | None
+    if isinstance(loader, keras.utils.PyDataset):
+        length = loader.num_batches
+        endless = length is None
+    elif hasattr(loader, "cardinality"):  # tf.data: -1 is infinite, -2 unknown
+        length = int(loader.cardinality())
+        endless, length = length == -1, None if length < 0 else length
+    else:
+        endless = False
+        try:
+            length = len(loader)
+        except TypeError:
+            length = None
+    if endless:
+        raise DataError(
+            f"This {type(loader).__name__} never ends. Give one that goes through the "
+            "data once, for instance `dataset.take(batches)`."
+        )
+    return length
+
+
+def _loaded(loader: Any) -> Iterator[tuple[Any, Any, Any]]:
+    if isinstance(loader, keras.utils.PyDataset):
+        batches: Iterable[Any] = (loader[n] for n in range(loader.num_batches))
+    else:
+        batches = loader
+    number = -1
+    for number, batch in enumerate(batches):
+        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
+            count = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+            raise DataError(
+                "The loader must give (x, y) or (x, y, sample_weight), got a "
+                f"{type(batch).__name__}{count}."
+            )
+        x, y = to_arrays(batch[0], "x"), to_arrays(batch[1], "y")
+        sizes = {len(a) if a.ndim else 0 for a in (*leaves(x), *leaves(y))}
+        if len(sizes) > 1 or sizes == {0}:
+            raise DataError(
+                f"Batch {number} of the loader has x of shape "
+                f"{[a.shape for a in leaves(x)]} and y of shape "
+                f"{[a.shape for a in leaves(y)]}. All need the same number of samples, "
+                "at least 1, along the first axis: is the data batched?"
+            )
+        weight = batch[2] if len(batch) == 3 else None
+        yield x, y, None if weight is None else to_arrays(weight, "sample_weight")
+    if number < 0:
+        raise DataError("The data is empty: the loader gave no batch.")

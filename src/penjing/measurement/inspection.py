@@ -1,0 +1,217 @@
+"""What is inside a model file, tensor by tensor, without loading the model."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from penjing.errors import FileFormatError
+from penjing.measurement import hints
+from penjing.measurement.size import format_bytes, gzip_bytes
+from penjing.measurement.tflite_tensors import StoredTensor, read_tflite
+from penjing.model_files import (
+    as_path,
+    check_file,
+    datasets,
+    open_weights,
+    read_values,
+)
+
+_FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", ".tflite": "tflite"}
+_OPTIMIZER_GROUPS = ("optimizer", "optimizer_weights")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InspectedTensor:
+    """A tensor that a file stores.
+
+    Attributes:
+        name: Name in a `.tflite` file; path inside the HDF5 file of the others.
+        layer: Name of the Keras layer, empty where the file does not say it.
+        shape: Shape.
+        dtype: Type as it is stored.
+        zeros: Values that stand for 0; None where they are no numbers.
+        distinct: Different values; None where they are no numbers.
+        bytes: Bytes of the values, with the indices of a sparse tensor.
+        gzip: The same bytes after gzip level 9.
+        is_sparse: Whether zeros are left out.
+        is_optimizer_state: Whether only training needs it.
+        num_scales: Scales of its quantization, 0 where it is not quantized.
+        hint: Where its bytes buy nothing, else empty.
+    """
+
+    name: str
+    layer: str = ""
+    shape: tuple[int, ...]
+    dtype: str
+    zeros: int | None
+    distinct: int | None
+    bytes: int
+    gzip: int
+    is_sparse: bool = False
+    is_optimizer_state: bool = False
+    num_scales: int = 0
+    hint: str = ""
+
+    @property
+    def size(self) -> int:
+        """Values that the shape holds."""
+        return math.prod(self.shape)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros, 0.0 where the values are no numbers."""
+        return (self.zeros or 0) / self.size if self.size else 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What `inspect_file` found.
+
+    Attributes:
+        path: The file.
+        format: "keras", "h5" or "tflite".
+        bytes: Size of the file.
+        tensors: One row for each stored tensor.
+        hints: Where the file's bytes buy nothing, in sentences.
+    """
+
+    path: str
+    format: str
+    bytes: int
+    tensors: tuple[InspectedTensor, ...]
+    hints: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON has."""
+        content = dataclasses.asdict(self)
+        rows = zip(content["tensors"], self.tensors, strict=True)
+        content["tensors"] = [{**row, "shape": list(t.shape)} for row, t in rows]
+        return content
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {self.format}, {format_bytes(self.bytes)}"]
+        for tensor in self.tensors:
+            zeros = "" if tensor.zeros is None else f"{tensor.sparsity:.1%} zeros, "
+            values = "" if tensor.distinct is None else f"{tensor.distinct} values, "
+            lines.append(
+                f"  {tensor.name} {tensor.shape} {tensor.dtype}: {zeros}{values}"
+                f"{format_bytes(tensor.bytes)}, gzip {format_bytes(tensor.gzip)}"
+            )
+        return "\n".join([*lines, *self.hints])
+
+
+def inspect_file(path: str | os.PathLike[str]) -> Inspection:
+    """Look at every tensor in a model file, without running or loading the model.
+
+    Args:
+        path: A `.keras`, `.h5` (whole model or weights) or `.tflite` file.
+
+    Returns:
+        A row for each tensor with data, and hints.
+
+    Raises:
+        FileFormatError: If the file is missing, too large, corrupt or of another
+            type.
+
+    Example:
+        >>> inspection = inspect_file("model.tflite")  # doctest: +SKIP
+        >>> inspection.tensors[0].zeros  # doctest: +SKIP
+        10815
+    """
+    suffix = as_path(path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise FileFormatError(
+            f"Cannot inspect {path}: unknown suffix {suffix!r}. Allowed: "
+            f"{', '.join(_FORMATS)}."
+        )
+    path = check_file(path)
+    if suffix == ".tflite":
+        found = [_from_tflite(tensor) for tensor in read_tflite(path)]
+    else:
+        found = list(_from_h5(path))
+    quantized = hints.is_quantized(found)
+    rows = tuple(
+        dataclasses.replace(row, hint=hints.tensor_hint(row, quantized))
+        for row in found
+    )
+    return Inspection(
+        path=str(path),
+        format=_FORMATS[suffix],
+        bytes=path.stat().st_size,
+        tensors=rows,
+        hints=hints.file_hints(rows, _FORMATS[suffix]),
+    )
+
+
+def _from_tflite(tensor: StoredTensor) -> InspectedTensor:
+    zeros, distinct = _count(tensor.values, tensor.zero)
+    if tensor.is_sparse and tensor.values is not None and zeros is not None:
+        left_out = math.prod(tensor.shape) - tensor.values.size
+        if left_out and not zeros:
+            distinct = (distinct or 0) + 1
+        zeros += left_out
+    return InspectedTensor(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        zeros=zeros,
+        distinct=distinct,
+        bytes=len(tensor.data),
+        gzip=gzip_bytes(tensor.data),
+        is_sparse=tensor.is_sparse,
+        num_scales=tensor.num_scales,
+    )
+
+
+def _from_h5(path: Path) -> Iterator[InspectedTensor]:
+    with open_weights(path) as file:
+        for name, dataset in datasets(file, path):
+            values = read_values(dataset, path)
+            dtype = str(values.dtype)
+            if dataset.attrs.get("dtype") == "bfloat16" and values.itemsize == 2:
+                values, dtype = values.view(ml_dtypes.bfloat16), "bfloat16"
+            is_number = dtype == "bfloat16" or values.dtype.kind in "biufc"
+            zeros, distinct = _count(values.reshape(-1) if is_number else None, 0)
+            data = values.tobytes() if values.dtype.kind != "O" else b""
+            yield InspectedTensor(
+                name=name,
+                layer=_layer_name(name, dataset),
+                shape=values.shape,
+                dtype=dtype,
+                zeros=zeros,
+                distinct=distinct,
+                bytes=len(data),
+                gzip=gzip_bytes(data),
+                is_optimizer_state=name.split("/")[0] in _OPTIMIZER_GROUPS,
+            )
+
+
+def _layer_name(name: str, dataset: Any) -> str:
+    """Layer of a variable: Keras 3 writes it beside it, `.h5` files in the path."""
+    if name.startswith("model_weights/"):
+        return name.split("/")[1]
+    layer = dataset.parent.attrs.get("name", "")
+    return layer if isinstance(layer, str) else ""
+
+
+def _count(
+    values: np.ndarray[Any, Any] | None, zero: Any
+) -> tuple[int | None, int | None]:
+    """Count zeros and different values; -0.0 is 0, and equal bits are equal NaNs."""
+    if values is None:
+        return None, None
+    is_zero = values == zero
+    zeros = int(np.count_nonzero(is_zero))
+    others = np.ascontiguousarray(values[~is_zero])
+    word = min(others.itemsize, 8)
+    bits = others.view(f"u{word}").reshape(len(others), others.itemsize // word)
+    unique = np.unique(bits[:, 0]) if bits.shape[1] == 1 else np.unique(bits, axis=0)
+    return zeros, len(unique) + (zeros > 0)

@@ -1,0 +1,311 @@
+"""Labels and predictions to metrics, resolved as Keras resolves them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.errors import DataError
+from penjing.measurement.batches import leaves
+
+_ACCURACY = ("accuracy", "acc")
+
+
+class Scorer:
+    """Running values of metrics over batches of labels and predictions.
+
+    A model that does nothing holds the metrics, so that they are resolved, named and
+    updated by Keras' own public `compile` and `compute_metrics`.
+
+    Args:
+        metrics: What `compile(metrics=...)` takes, or a single metric, which then
+            holds for every output.
+        weighted_metrics: What `compile(weighted_metrics=...)` takes.
+        loss: What `compile(loss=...)` takes; its mean is reported as "loss".
+        loss_weights: What `compile(loss_weights=...)` takes.
+        output_names: Names of a model's outputs, where known.
+    """
+
+    def __init__(
+        self,
+        metrics: Any = None,
+        *,
+        weighted_metrics: Any = None,
+        loss: Any = None,
+        loss_weights: Any = None,
+        output_names: list[str] | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._arguments = {
+            "weighted_metrics": weighted_metrics,
+            "loss": loss,
+            "loss_weights": loss_weights,
+        }
+        self._output_names = output_names
+        self._keras: keras.Model | None = None
+        self._loss = keras.metrics.Mean(name="loss")
+        for metric in _flatten((metrics, weighted_metrics)):
+            if isinstance(metric, keras.metrics.Metric):
+                metric.reset_state()
+            elif isinstance(metric, str):
+                _check_known(metric)
+
+    @classmethod
+    def for_model(cls, model: keras.Model | None, metrics: Any = None) -> Self:
+        """Give what a model should be scored by.
+
+        Args:
+            model: A Keras model, or None for a file that knows no metrics.
+            metrics: The metrics asked for. By default those that the model was
+                compiled with, else its loss, else "accuracy".
+
+        Returns:
+            The scorer.
+        """
+        names = getattr(model, "output_names", None)
+        if metrics is not None:
+            return cls(metrics, output_names=names)
+        if model is None or not model.compiled:
+            return cls("accuracy", output_names=names)
+        config = model._compile_config.config
+        chosen = {key: config.get(key) for key in ("metrics", "weighted_metrics")}
+        if any(chosen.values()):
+            return cls(**chosen, output_names=names)
+        if config.get("loss") is None:
+            return cls("accuracy", output_names=names)
+        loss = {key: config.get(key) for key in ("loss", "loss_weights")}
+        return cls(**loss, output_names=names)
+
+    def update(self, labels: Any, predictions: Any, weights: Any = None) -> None:
+        """Take in a batch.
+
+        Args:
+            labels: Array of shape `(batch, ...)`, or a list or dict of them.
+            predictions: The same.
+            weights: The same, or None.
+
+        Raises:
+            DataError: If labels and predictions do not fit each other or the metrics.
+        """
+        labels = _in_structure(labels, predictions, self._output_names)
+        self._check(labels, predictions)
+        if self._keras is None:
+            self._keras = self._compiled(len(leaves_of(predictions)))
+        tensors = [
+            None if value is None else keras.tree.map_structure(_to_tensor, value)
+            for value in (labels, predictions, weights)
+        ]
+        try:
+            self._keras.compute_metrics(None, *tensors)
+            if self._arguments["loss"] is not None:
+                loss = self._keras.compute_loss(None, *tensors)
+                self._loss.update_state(loss, len(leaves_of(predictions)[0]))
+        except Exception as error:
+            raise DataError(
+                f"The metrics cannot be computed from labels of shape "
+                f"{_shapes(labels)} and predictions of shape {_shapes(predictions)}: "
+                f"{error}"
+            ) from error
+
+    def result(self) -> dict[str, float]:
+        """Value of each metric by its name.
+
+        Raises:
+            DataError: If a metric has more than one value.
+        """
+        if self._keras is None:
+            return {}
+        results = self._keras.get_metrics_result()
+        results.pop("loss", None)
+        if self._arguments["loss"] is not None:
+            results["loss"] = self._loss.result()
+        return {name: _to_float(value, name) for name, value in results.items()}
+
+    def _compiled(self, outputs: int) -> keras.Model:
+        model = _Identity()
+        if self._output_names is not None:
+            model.output_names = self._output_names
+        model.compile(
+            optimizer=None,
+            metrics=_for_each_output(self._metrics, outputs),
+            jit_compile=False,
+            **self._arguments,
+        )
+        return model
+
+    def _check(self, labels: Any, predictions: Any) -> None:
+        outputs = leaves_of(predictions)
+        names = self._output_names
+        if isinstance(predictions, Mapping):
+            names = sorted(predictions)
+        plain = _by_output(self._metrics, len(outputs), names)
+        weighted = _by_output(self._arguments["weighted_metrics"], len(outputs), names)
+        for given, predicted, *metrics in zip(
+            leaves_of(labels), outputs, plain, weighted, strict=True
+        ):
+            _check_labels(given, predicted.shape, _flatten(metrics))
+
+
+class _Identity(keras.Model):
+    """Holds metrics; is never called."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+def leaves_of(value: Any) -> list[Any]:
+    """The arrays of a structure of any depth, in Keras' order."""
+    return list(keras.tree.flatten(value))
+
+
+def _by_output(metrics: Any, outputs: int, names: list[str] | None) -> list[Any]:
+    """Which metrics belong to each output, as Keras reads them."""
+    if outputs > 1 and isinstance(metrics, Mapping):
+        return [metrics.get(name) for name in names] if names else [None] * outputs
+    if outputs > 1 and isinstance(metrics, (list, tuple)) and len(metrics) == outputs:
+        return list(metrics)
+    return [metrics] * outputs
+
+
+def _check_labels(labels: Any, predicted: tuple[int, ...], metrics: list[Any]) -> None:
+    """Refuse labels that "accuracy" or a sparse metric would count wrong."""
+    accuracy = any(str(metric).lower() in _ACCURACY for metric in metrics)
+    sparse = [metric for metric in metrics if "sparse" in _name(metric)]
+    if not accuracy and not sparse:
+        return
+    ignored: list[Any] = [
+        metric.ignore_class
+        for metric in sparse
+        if getattr(metric, "ignore_class", None) is not None
+    ]
+    given, classes = tuple(labels.shape), predicted[-1]
+    where = f"The labels have shape {given} and the predictions {predicted}"
+    if classes == 1 or given == predicted:
+        if accuracy and (given == predicted or given == predicted[:-1]):
+            _refuse_others_than_0_and_1(labels, classes)
+        elif accuracy:
+            raise DataError(f"{where}. Give one label, 0 or 1, for each prediction.")
+        return
+    if given != predicted[:-1] and given != (*predicted[:-1], 1):
+        raise DataError(
+            f"{where}. Allowed: class numbers of shape {predicted[:-1]}, or one-hot "
+            f"labels of shape {predicted}."
+        )
+    values = labels[~np.isin(labels, ignored)] if ignored else labels
+    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
+        raise DataError(
+            f"The labels hold fractions, but class numbers from 0 to {classes - 1} "
+            "are needed. For a regression, name its metrics: "
+            'metrics=["mean_absolute_error"].'
+        )
+    if values.size and (values.min() < 0 or values.max() >= classes):
+        raise DataError(
+            f"The labels go from {values.min()} to {values.max()}, but the model has "
+            f"{classes} outputs: 0 to {classes - 1} are allowed. Number the classes "
+            "from 0, or use the model that was trained on these classes."
+        )
+
+
+def _refuse_others_than_0_and_1(labels: Any, classes: int) -> None:
+    outside = labels.size and (labels.min() < 0 or labels.max() > 1)
+    if classes == 1 and not outside:
+        outside = labels.dtype.kind == "f" and not np.isin(labels, (0, 1)).all()
+    if outside:
+        kind = "binary" if classes == 1 else "one-hot"
+        raise DataError(
+            f'"accuracy" with these shapes takes {kind} labels from 0 to 1, got '
+            f"{labels.min()} to {labels.max()}. For a regression, name its metrics: "
+            'metrics=["mean_absolute_error"].'
+        )
+
+
+def _in_structure(labels: Any, predictions: Any, names: list[str] | None) -> Any:
+    """Give labels the structure of the predictions."""
+    outputs = leaves_of(predictions)
+    if len(leaves(labels)) != len(outputs):
+        raise DataError(
+            f"The model has {len(outputs)} outputs, but there are labels for "
+            f"{len(leaves(labels))}. Give a list or dict with labels for each output."
+        )
+    if len(outputs) == 1:
+        return keras.tree.pack_sequence_as(predictions, leaves(labels))
+    if isinstance(labels, Mapping) and not isinstance(predictions, Mapping):
+        if names is None or set(labels) != set(names):
+            known = f" are {names}" if names else " have no names here"
+            raise DataError(
+                f"The labels are for {list(labels)}, but the outputs{known}. Give the "
+                "labels by these names or as a list in the order of the outputs."
+            )
+        labels = [labels[name] for name in names]
+    elif isinstance(labels, Mapping):
+        if set(labels) != set(predictions):
+            raise DataError(
+                f"The labels are for {list(labels)}, but the outputs are "
+                f"{list(predictions)}. Use the names of the outputs."
+            )
+        return {name: labels[name] for name in predictions}
+    elif isinstance(predictions, Mapping):
+        order = names if names and set(names) == set(predictions) else predictions
+        by_name = dict(zip(order, labels, strict=True))
+        return {name: by_name[name] for name in predictions}
+    return keras.tree.pack_sequence_as(predictions, labels)
+
+
+def _check_known(metric: str) -> None:
+    by_shape = (*_ACCURACY, "crossentropy", "ce")
+    try:
+        known = metric in by_shape or keras.metrics.get(metric) is not None
+    except ValueError:
+        known = False
+    if not known:
+        names = [*by_shape, *(key for key in dir(keras.metrics) if key[0] != "_")]
+        near = difflib.get_close_matches(metric, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"Keras has no metric {metric!r}.{hint} A metric of your own goes in as "
+            "an object."
+        )
+
+
+def _for_each_output(metrics: Any, outputs: int) -> Any:
+    if metrics is None or isinstance(metrics, (list, tuple, dict)):
+        return metrics
+    if outputs == 1:
+        return [metrics]
+    if isinstance(metrics, keras.metrics.Metric):
+        config = metrics.get_config()
+        return [[type(metrics).from_config(config)] for _ in range(outputs)]
+    return [[metrics] for _ in range(outputs)]
+
+
+def _flatten(metrics: Any) -> list[Any]:
+    return [metric for metric in keras.tree.flatten(metrics) if metric is not None]
+
+
+def _name(metric: Any) -> str:
+    own = metric if isinstance(metric, str) else getattr(metric, "name", None)
+    name = own or getattr(metric, "__name__", "")
+    return f"{name} {type(metric).__name__}".lower()
+
+
+def _to_tensor(array: Any) -> Any:
+    return ops.convert_to_tensor(array)
+
+
+def _to_float(value: Any, name: str) -> float:
+    array = ops.convert_to_numpy(value)
+    if array.size != 1:
+        raise DataError(
+            f"The metric {name!r} has {array.size} values. Choose one that gives a "
+            "single number, for instance with `average`."
+        )
+    return float(array.reshape(()))
+
+
+def _shapes(structure: Any) -> list[tuple[int, ...]]:
+    return [tuple(array.shape) for array in leaves_of(structure)]

@@ -1,0 +1,1 @@
+"""One compression method per module: its config and its public function."""

@@ -1,0 +1,341 @@
+"""Pruning: low-scoring weights become zero while the model trains on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.errors import UnsupportedModelError
+from penjing.models.compressed_layer import CompressedLayer
+from penjing.models.compression_model import CompressionModel
+from penjing.models.copying import copy_model
+from penjing.models.engine import TransformEngine
+from penjing.models.pruning_config import PruningConfig
+from penjing.models.pruning_transform import Prune
+from penjing.models.selection import Filter, select_weights
+from penjing.models.stripping import find_compressed_layers
+from penjing.numerics.importance import Importance
+from penjing.numerics.patterns import Pattern, Unstructured
+from penjing.schedules import Schedule
+
+
+def prune(
+    model: keras.Model,
+    schedule: Schedule,
+    *,
+    scope: str = "layer",
+    allocation: str = "uniform",
+    pattern: Pattern | None = None,
+    importance: str | Importance = "magnitude",
+    include: Filter = None,
+    exclude: Filter = None,
+    sparsity_by_layer: Mapping[str, float] | None = None,
+    copy: bool = True,
+) -> CompressionModel:
+    """Prune a model's weights on a schedule while it trains on.
+
+    Compile what comes back and train it; no callback is needed. `penjing.strip` then
+    gives the plain model with its zeros.
+
+    Args:
+        model: Any Keras model, on any backend: Sequential, Functional, subclassed or
+            nested; or one that carries transforms already, to which pruning is added.
+        schedule: Training step -> sparsity.
+        scope: `"layer"`: every weight reaches the schedule's sparsity; `"global"`: all
+            weights compete and reach it together, each keeping at least 5 % of its even
+            share so that no layer dies.
+        allocation: With scope "layer": `"uniform"`, or `"erk"` (Erdos-Renyi-Kernel),
+            which cuts large layers more and reaches the sparsity over all of them.
+        pattern: `penjing.Unstructured()` (default), `penjing.Block(rows, columns)` or
+            `penjing.NM(n, m)`.
+        importance: `"magnitude"`, `"normalized_magnitude"` (for the global scope),
+            `"lamp"`, `"random"` (a control), or a function from a weight tensor to
+            non-negative scores of its shape.
+        include: What to prune: layers, or patterns matched against weight paths, layer
+            paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default: all
+            that can be.
+        exclude: What to leave whole, in the same form; wins over `include`.
+        sparsity_by_layer: Pattern -> final sparsity in place of the schedule's for
+            the weights that it matches; approached in proportion.
+        copy: Leave the given model alone. `False` trains its own weights and saves
+            the memory of a copy.
+
+    Returns:
+        A model to compile and train, whose outputs are those of `model` until the
+        schedule begins.
+
+    Raises:
+        UnsupportedModelError: If nothing can be pruned, a named layer cannot, the
+            model is not built or cannot be copied.
+        CompressionError: If a weight is NaN or infinite.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import keras, penjing
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> schedule = penjing.PolynomialDecay(
+        ...     final_sparsity=0.75, begin_step=0, end_step=2
+        ... )
+        >>> pruned = penjing.prune(model, schedule)
+        >>> pruned.compile("adam", "mse")
+        >>> x, y = keras.ops.ones((64, 8)), keras.ops.ones((64, 4))
+        >>> _ = pruned.fit(x, y, epochs=1, verbose=0)
+        >>> penjing.sparsity_report(penjing.strip(pruned)).rows[0].zeros
+        24
+    """
+    config = PruningConfig(
+        schedule=schedule,
+        scope=scope,
+        allocation=allocation,
+        pattern=Unstructured() if pattern is None else pattern,
+        importance=importance,
+        include=include,
+        exclude=exclude,
+        sparsity_by_layer=sparsity_by_layer,
+    )
+    return apply_pruning(model, config, copy=copy)
+
+
+def apply_pruning(
+    model: keras.Model, config: PruningConfig, *, copy: bool = True
+) -> CompressionModel:
+    """`prune` with its arguments in a config, as recipes hold them.
+
+    Args:
+        model: See `prune`.
+        config: What to prune, how much and when.
+        copy: See `prune`.
+
+    Returns:
+        A model to compile and train.
+    """
+    earlier: list[Any] = []
+    if isinstance(model, CompressionModel):
+        if any(isinstance(transform, Prune) for transform in model.transforms):
+            raise UnsupportedModelError(
+                f"The model {model.name!r} is being pruned already. Strip it first, or "
+                "give one schedule with `sparsity_by_layer`."
+            )
+    elif find_compressed_layers(model):
+        raise UnsupportedModelError(
+            f"The model {model.name!r} holds compressed layers. Strip it first."
+        )
+    if copy and isinstance(model, keras.Model) and (model.built or _is_deferred(model)):
+        model = copy_model(model)
+    if isinstance(model, CompressionModel):
+        model, earlier = model.model, list(model.transforms)
+    return CompressionModel(model, [*earlier, Prune(config)])
+
+
+def prune_layer(
+    layer: keras.layers.Layer,
+    schedule: Schedule,
+    *,
+    pattern: Pattern | None = None,
+    importance: str | Importance = "magnitude",
+) -> CompressedLayer:
+    """Prune one layer on a schedule, inside whatever model it is put in.
+
+    Args:
+        layer: A Keras layer, built or not. It is not copied.
+        schedule: Training step -> sparsity; the layer counts the steps itself.
+        pattern: See `prune`.
+        importance: See `prune`.
+
+    Returns:
+        A layer to use in place of the given one.
+
+    Raises:
+        ValueError: If `layer` is not a Keras layer or an argument is out of range.
+        UnsupportedModelError: If the layer has no weight that can be pruned.
+
+    Example:
+        >>> import keras, penjing
+        >>> dense = penjing.prune_layer(keras.layers.Dense(4), penjing.OneShot(0.5))
+        >>> dense(keras.ops.ones((1, 8)), training=True).shape[-1]
+        4
+    """
+    config = PruningConfig(
+        schedule=schedule,
+        pattern=Unstructured() if pattern is None else pattern,
+        importance=importance,
+    )
+    return CompressedLayer(layer, [Prune(config)])
+
+
+def _is_deferred(model: keras.Model) -> bool:
+    return isinstance(model, keras.Sequential)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightSparsity:
+    """One weight in a `SparsityReport`.
+
+    Args:
+        path: Keras path of the weight.
+        shape: Its shape.
+        zeros: How many of its values are zero in the model that `strip` gives.
+        status: `"compressed"`, `"compressible"` (in a plain model) or `"skipped"`.
+        reason: Why it was skipped, else empty.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    zeros: int
+    status: str
+    reason: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape))
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros, 0 to 1."""
+        return self.zeros / self.size if self.size else 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparsityReport:
+    """Zeros of every weight of a model; printed, it is a table.
+
+    Args:
+        rows: One for each weight, in the model's order.
+    """
+
+    rows: tuple[WeightSparsity, ...]
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros over all weights that were not skipped."""
+        taken = [row for row in self.rows if row.status != "skipped"]
+        size = sum(row.size for row in taken)
+        return sum(row.zeros for row in taken) / size if size else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        rows = [
+            {
+                **dataclasses.asdict(row),
+                "shape": list(row.shape),
+                "size": row.size,
+                "sparsity": row.sparsity,
+            }
+            for row in self.rows
+        ]
+        return {"sparsity": self.sparsity, "rows": rows}
+
+    def __str__(self) -> str:
+        """A table with one line for each weight."""
+        width = max([len(row.path) for row in self.rows] + [6])
+        head = (
+            f"{'weight':<{width}}  {'shape':<18} {'zeros':>10} {'sparsity':>8}  status"
+        )
+        lines = [
+            f"{row.path:<{width}}  {str(row.shape):<18} {row.zeros:>10,} "
+            f"{row.sparsity:>8.2%}  {': '.join(filter(None, (row.status, row.reason)))}"
+            for row in self.rows
+        ]
+        return "\n".join(
+            [head, *lines, f"sparsity of what is not skipped: {self.sparsity:.2%}"]
+        )
+
+
+def sparsity_report(model: keras.Model) -> SparsityReport:
+    """Count the zeros of every weight, and say why a weight was skipped.
+
+    Args:
+        model: A built model: compressed, stripped or never compressed.
+
+    Returns:
+        One row for each weight; in a compressed model the zeros are those of the
+        model that `strip` would give.
+
+    Raises:
+        ValueError: If `model` is not a built Keras model or layer.
+    """
+    if not isinstance(model, keras.layers.Layer) or not model.built:
+        raise ValueError(
+            "`model` must be a built Keras model, got "
+            f"{getattr(model, 'name', model)!r}. Call it on a batch first."
+        )
+    values, skipped = _compressed_values(model)
+    if not isinstance(model, TransformEngine) and not values:
+        return _plain_report(model)
+    inner = model._inner() if isinstance(model, TransformEngine) else model
+    state = {id(variable) for variable in _engine_state(model)}
+    rows = []
+    for variable in inner.weights:
+        if id(variable) in state:
+            continue
+        path = variable.path
+        status = "compressed" if path in values else "skipped"
+        value = values.get(path, variable.value)
+        reason = "" if path in values else skipped.get(path, "not compressed")
+        rows.append(_row(path, value, status, reason))
+    return SparsityReport(rows=tuple(rows))
+
+
+def _engine_state(model: keras.layers.Layer) -> list[Any]:
+    """Variables that the engine added: steps, and the state of transforms."""
+    return [
+        variable
+        for layer in model._flatten_layers()
+        if isinstance(layer, TransformEngine)
+        for variable in (
+            layer.step,
+            *(v for transform in layer.transforms for v in transform.weights),
+        )
+    ]
+
+
+def _compressed_values(
+    model: keras.layers.Layer,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    engines: list[TransformEngine] = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, TransformEngine) and layer.built
+    ]
+    values: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    for engine in engines:
+        values |= engine.transformed_values()
+        skipped |= engine.skipped_weights()
+    return values, skipped
+
+
+def _plain_report(model: keras.layers.Layer) -> SparsityReport:
+    try:
+        selection = select_weights(model)
+        chosen = {weight.path for weight in selection.chosen}
+        reasons = selection.skipped
+    except UnsupportedModelError:
+        chosen, reasons = set(), {}
+    rows = [
+        _row(
+            variable.path,
+            variable.value,
+            "compressible" if variable.path in chosen else "skipped",
+            "" if variable.path in chosen else reasons.get(variable.path, ""),
+        )
+        for variable in model.weights
+    ]
+    return SparsityReport(rows=tuple(rows))
+
+
+def _row(path: str, value: Any, status: str, reason: str) -> WeightSparsity:
+    array = ops.convert_to_numpy(ops.cast(value, "float32"))
+    return WeightSparsity(
+        path=path,
+        shape=tuple(array.shape),
+        zeros=int(array.size - np.count_nonzero(array)),
+        status=status,
+        reason=reason,
+    )

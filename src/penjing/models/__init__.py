@@ -1,0 +1,1 @@
+"""Keras layers and models that train through weight transforms."""

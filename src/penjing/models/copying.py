@@ -1,0 +1,216 @@
+"""A model's twin: the same architecture, names and weights, nothing shared."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from penjing.errors import UnsupportedModelError
+
+OWN_STEPS = ("train_step", "test_step", "predict_step")
+
+
+def copy_model(model: keras.Model) -> keras.Model:
+    """Copy a built Keras model, uncompiled.
+
+    Args:
+        model: Any Keras model. A subclassed one needs a `get_config` where its
+            constructor takes arguments: Keras does not know them by itself.
+
+    Returns:
+        A model of the same class, names and weights.
+
+    Raises:
+        UnsupportedModelError: If the class cannot be made again from its config.
+    """
+    try:
+        twin = _make_again(model)
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"The model {model.name!r} of class {type(model).__name__} cannot be "
+            f"copied: {error}. Give its class a `get_config` and a `from_config` that "
+            "make it again, or pass `copy=False` to work on the model itself."
+        ) from error
+    copy_values(model, twin)
+    name_weights(twin, weight_paths(model))
+    return twin
+
+
+def weight_paths(layer: keras.layers.Layer) -> list[str]:
+    """The Keras path of every weight of a layer or model, in its order."""
+    return [variable.path for variable in layer.weights]
+
+
+def name_weights(layer: keras.layers.Layer, paths: Sequence[str]) -> None:
+    """Give the weights of a twin the paths that they have in the original.
+
+    A layer that is made from its config is built at another place than the first
+    time, and Keras then gives `dense/kernel` in place of `sequential/dense/kernel`.
+
+    Args:
+        layer: A copied or loaded model or layer.
+        paths: What `weight_paths` gave for the original. Ignored where the layer has
+            another number of weights, as one that is not built yet.
+    """
+    weights = layer.weights
+    if len(weights) == len(paths):
+        for variable, path in zip(weights, paths, strict=True):
+            variable._path = path
+
+
+def copy_values(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Copy weights, random states and frozen flags between two equal layers.
+
+    Args:
+        source: A built model or layer.
+        target: One of the same architecture.
+
+    Raises:
+        UnsupportedModelError: If their variables differ in number or shape.
+    """
+    theirs, ours = source.variables, target.variables
+    shapes = [tuple(v.shape) for v in theirs], [tuple(v.shape) for v in ours]
+    if shapes[0] != shapes[1]:
+        raise UnsupportedModelError(
+            f"The copy of {source.name!r} has {len(ours)} variables where the original "
+            f"has {len(theirs)}, or other shapes. Build the model in its constructor "
+            "or `build`, or pass `copy=False` to work on the model itself."
+        )
+    for mine, yours in zip(
+        target._flatten_layers(), source._flatten_layers(), strict=True
+    ):
+        if mine._trainable != yours._trainable:
+            mine.trainable = yours._trainable
+    for mine, yours in zip(ours, theirs, strict=True):
+        mine.assign(ops.copy(yours.value))
+
+
+def is_functional(model: keras.layers.Layer) -> bool:
+    """Whether a model was made from symbolic inputs and outputs."""
+    return any(base.__name__ == "Functional" for base in type(model).__mro__)
+
+
+def clone_graph(
+    model: keras.Model, clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer]
+) -> keras.Model:
+    """Clone a Sequential or Functional model, uncompiled, nested models too.
+
+    Args:
+        model: A Sequential or Functional model.
+        clone_layer: Layer of the model -> layer of the clone.
+
+    Returns:
+        A model of the same graph whose inputs keep their names, which Keras' own
+        cloning loses.
+    """
+    inputs = None
+    if is_functional(model):
+        inputs = keras.tree.map_structure(_same_input, model.input)
+    nested = [layer for layer in model._flatten_layers() if _is_compiled(layer)]
+    for part in nested:
+        part.compiled = False  # Keras would compile the clone, and need its loss
+    try:
+        return keras.models.clone_model(
+            model,
+            input_tensors=inputs,
+            clone_function=clone_layer,
+            recursive=True,
+        )
+    finally:
+        for part in nested:
+            part.compiled = True
+
+
+def make_layer_again(layer: Any) -> Any:
+    """A new, mostly unbuilt layer, operation or subclassed model of the same config.
+
+    Args:
+        layer: A Keras layer, model or operation such as the one behind `x + y`.
+
+    Returns:
+        One of the same class.
+
+    Raises:
+        UnsupportedModelError: If its config does not say how it was made.
+    """
+    if isinstance(layer, keras.Model):
+        _check_config(layer)
+    return type(layer).from_config(layer.get_config())
+
+
+def build_as(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
+    """Build `twin` for the input shapes that `layer` was built for.
+
+    Args:
+        layer: A Keras layer or model.
+        twin: One made from the same config, left alone where it is built.
+    """
+    build_config = layer.get_build_config()
+    if layer.built and not twin.built and build_config is not None:
+        twin.build_from_config(build_config)
+
+
+def defined_by_keras(function: Callable[..., Any]) -> bool:
+    """Whether a method is Keras' own, not that of a user's subclass."""
+    return function.__module__.partition(".")[0] == "keras"
+
+
+def _is_compiled(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.Model) and layer.compiled
+
+
+def _same_input(tensor: Any) -> Any:
+    layer = tensor._keras_history.operation
+    return keras.Input(
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        name=layer.name,
+        optional=getattr(layer, "optional", False),
+    )
+
+
+def _make_again(model: keras.Model) -> keras.Model:
+    graph = isinstance(model, keras.Sequential) or is_functional(model)
+    if not graph or not defined_by_keras(type(model).get_config):
+        twin = make_layer_again(model)
+    else:
+        twin = clone_graph(model, make_layer_again)
+    build_as(model, twin)
+    for old, new in zip(model._flatten_layers(), twin._flatten_layers(), strict=False):
+        if type(new) is not type(old) and _has_own_behaviour(old):
+            raise ValueError(
+                f"Keras makes a {type(new).__name__} of the "
+                f"{type(old).__name__} {old.name!r}, without its own methods"
+            )
+    return twin
+
+
+def _check_config(model: keras.Model) -> None:
+    """Refuse a config that Keras fills with defaults in place of what was passed."""
+    if not defined_by_keras(type(model).get_config):
+        return
+    parameters = inspect.signature(type(model).__init__).parameters.values()
+    unknown = [
+        parameter.name
+        for parameter in list(parameters)[1:]
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        and parameter.name not in ("name", "trainable", "dtype")
+    ]
+    if unknown:
+        raise ValueError(
+            f"its class has no `get_config`, and Keras does not know which "
+            f"{', '.join(f'`{name}`' for name in unknown)} it was made with"
+        )
+
+
+def _has_own_behaviour(layer: keras.layers.Layer) -> bool:
+    methods = ("call", "compute_loss", *OWN_STEPS)
+    return any(
+        not defined_by_keras(getattr(type(layer), name))
+        for name in methods
+        if hasattr(type(layer), name)
+    )

@@ -1,0 +1,190 @@
+"""The way back from a compressed model to a plain one."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.errors import CompressionError, CompressionWarning, UnsupportedModelError
+from penjing.models.compressed_layer import CompressedLayer
+from penjing.models.compression_model import CompressionModel
+from penjing.models.copying import (
+    build_as,
+    clone_graph,
+    copy_model,
+    copy_values,
+    is_functional,
+    make_layer_again,
+)
+from penjing.models.engine import TransformEngine
+
+
+def is_compressed(model: Any) -> bool:
+    """Whether a model or layer carries transforms that `strip` would take off."""
+    return isinstance(model, TransformEngine) or bool(find_compressed_layers(model))
+
+
+def find_compressed_layers(model: Any) -> list[CompressedLayer]:
+    """Every `CompressedLayer` inside a model, in the model's order."""
+    if not isinstance(model, keras.layers.Layer):
+        return []
+    return [
+        layer for layer in model._flatten_layers() if isinstance(layer, CompressedLayer)
+    ]
+
+
+def strip(model: keras.Model, *, copy: bool = True) -> keras.Model:
+    """Take the transforms off and write their results into plain weights.
+
+    It is exact at any time, after any batch.
+
+    Args:
+        model: What `penjing.prune` gave, or a Sequential or Functional model with
+            compressed layers inside.
+        copy: Give a new model and leave the given one in training. `False` saves the
+            memory of the copy: the inner model itself is given back, and the given
+            one should not be used any more.
+
+    Returns:
+        A plain, uncompiled Keras model that knows nothing of penjing.
+
+    Raises:
+        UnsupportedModelError: If there is nothing to strip, or compressed layers stand
+            in a subclassed model.
+        CompressionError: If a compressed weight is NaN or infinite.
+
+    Example:
+        >>> import keras, penjing
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> model = penjing.prune(model, penjing.OneShot(0.5))
+        >>> _ = model(keras.ops.ones((1, 8)), training=True)
+        >>> penjing.sparsity_report(penjing.strip(model)).rows[0].zeros
+        16
+    """
+    if isinstance(model, CompressionModel):
+        _check_ready(model)
+        inner = copy_model(model.model) if copy else model.model
+        _write_values(model, model.model, inner)
+        return inner
+    if not isinstance(model, keras.Model) or not find_compressed_layers(model):
+        raise UnsupportedModelError(
+            f"There is nothing to strip from {getattr(model, 'name', model)!r}: it was "
+            "not compressed, or was stripped before."
+        )
+    return _without_wrappers(model, copy=copy)
+
+
+def strip_layer(layer: CompressedLayer, *, copy: bool = True) -> keras.layers.Layer:
+    """The plain layer inside a compressed one, with its weights transformed.
+
+    Args:
+        layer: A compressed layer.
+        copy: Give a new layer and leave the given one in training.
+
+    Returns:
+        A plain Keras layer; unbuilt where the given one is.
+
+    Raises:
+        UnsupportedModelError: If `layer` is no compressed layer.
+        CompressionError: If a compressed weight is NaN or infinite.
+    """
+    if not isinstance(layer, CompressedLayer):
+        raise UnsupportedModelError(
+            "`layer` must be a compressed layer, as penjing.prune_layer gives it, got "
+            f"an object of type {type(layer).__name__}. penjing.strip takes a model."
+        )
+    if layer.built and _has_no_steps(layer):
+        warnings.warn(
+            f"The layer {layer.name!r} saw no training step, so nothing was "
+            "compressed. If it was trained, a model around it does not tell it: call "
+            "it with `training=training` inside the `call` of that model.",
+            CompressionWarning,
+            stacklevel=2,
+        )
+    if not copy:
+        _write_values(layer, layer.layer, layer.layer)
+        return layer.layer
+    twin = make_layer_again(layer.layer)
+    build_as(layer.layer, twin)
+    if twin.built:
+        copy_values(layer.layer, twin)
+        _write_values(layer, layer.layer, twin)
+    return twin
+
+
+def _check_ready(model: CompressionModel) -> None:
+    if not model.built:
+        raise UnsupportedModelError(
+            f"The model {model.name!r} is not built yet, so no weight was compressed. "
+            "Train it, then strip it."
+        )
+    if _has_no_steps(model):
+        warnings.warn(
+            f"The model {model.name!r} was not trained since it was compressed, so "
+            "nothing was: a schedule acts from the first training batch on.",
+            CompressionWarning,
+            stacklevel=3,
+        )
+
+
+def _has_no_steps(engine: TransformEngine) -> bool:
+    return int(ops.convert_to_numpy(engine.step.value)) == 0
+
+
+def _write_values(
+    engine: TransformEngine,
+    source: keras.layers.Layer,
+    target: keras.layers.Layer,
+) -> None:
+    """Write the transformed values of `engine` into `target`, a twin of `source`."""
+    twins = {
+        id(old): new
+        for old, new in zip(source.variables, target.variables, strict=True)
+    }
+    selected = engine._selected()
+    for path, value in engine.transformed_values().items():
+        array = ops.convert_to_numpy(ops.cast(value, "float32"))
+        if not np.isfinite(array).all():
+            raise CompressionError(
+                f"The weight {path!r} holds {int((~np.isfinite(array)).sum())} NaN or "
+                "infinite values: training diverged. Lower the learning rate or clip "
+                "the gradients, and train again."
+            )
+        twins[id(selected[path].variable)].assign(value)
+
+
+def _without_wrappers(model: keras.Model, *, copy: bool) -> keras.Model:
+    if not isinstance(model, keras.Sequential) and not is_functional(model):
+        raise UnsupportedModelError(
+            f"The subclassed model {model.name!r} of class {type(model).__name__} "
+            "holds compressed layers, which cannot be taken out from outside. Make the "
+            "model without them and give its layers the weights: "
+            "`plain.set_weights(penjing.strip_layer(compressed).get_weights())`. Or "
+            "compress the whole model with penjing.prune."
+        )
+
+    def plain(layer: Any) -> Any:
+        if not isinstance(layer, CompressedLayer):
+            twin = make_layer_again(layer) if copy else layer
+        elif copy:
+            twin = make_layer_again(layer.layer)
+        else:
+            twin = strip_layer(layer, copy=False)
+        twins.append((layer, twin))
+        return twin
+
+    twins: list[tuple[Any, Any]] = []
+    stripped = clone_graph(model, plain)
+    for layer, twin in twins if copy else ():
+        if isinstance(layer, CompressedLayer):
+            build_as(layer.layer, twin)
+            copy_values(layer.layer, twin)
+            _write_values(layer, layer.layer, twin)
+        elif isinstance(layer, keras.layers.Layer):
+            build_as(layer, twin)
+            copy_values(layer, twin)
+    return stripped

@@ -1,0 +1,36 @@
+"""Recipes: ordered methods, trained, stripped, exported and measured."""
+
+from penjing.pipeline.compression import compress
+from penjing.pipeline.progress import Listener, Progress
+from penjing.pipeline.recipe import (
+    ExportRecipe,
+    PatternRecipe,
+    PruneRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TrainingRecipe,
+)
+from penjing.pipeline.recipe_files import (
+    load_recipe,
+    packaged_recipes,
+    recipe_from_dict,
+    recipe_to_toml,
+)
+from penjing.pipeline.training import run_recipe
+
+__all__ = [
+    "ExportRecipe",
+    "Listener",
+    "PatternRecipe",
+    "Progress",
+    "PruneRecipe",
+    "Recipe",
+    "ScheduleRecipe",
+    "TrainingRecipe",
+    "compress",
+    "load_recipe",
+    "packaged_recipes",
+    "recipe_from_dict",
+    "recipe_to_toml",
+    "run_recipe",
+]

@@ -1,0 +1,156 @@
+"""The whole job: model and data in; plain models, `.tflite` files, a report out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from penjing.errors import CompressionError
+from penjing.model_files import load_keras_model
+from penjing.pipeline.progress import Listener, Progress, ignore_progress
+from penjing.pipeline.recipe import Recipe
+from penjing.pipeline.recipe_files import as_recipe
+from penjing.pipeline.run_data import as_user_data, data_parts
+from penjing.pipeline.run_state import RunState, digest_of
+from penjing.pipeline.seeding import set_global_seeds
+from penjing.pipeline.stages import Stages
+from penjing.pipeline.training import compile_arguments
+from penjing.report.documents import (
+    Report,
+)
+from penjing.version import __version__
+
+STATE_FOLDER = ".state/compression"
+
+
+def compress(
+    model: keras.Model | str | os.PathLike[str],
+    data: Any,
+    recipe: str | os.PathLike[str] | Recipe = "default",
+    *,
+    out: str | os.PathLike[str],
+    seed: int = 0,
+    imports: Sequence[str] = (),
+    restart: bool = False,
+    progress: Listener = ignore_progress,
+) -> Report:
+    """Compress a model and measure what it cost, on the files that are deployed.
+
+    Killed at any moment, the same call goes on where it stopped, and ends with the
+    same files. The global seeds of Python, NumPy and Keras are set.
+
+    Args:
+        model: A Keras model, or the path of a `.keras` or `.h5` file.
+        data: What `penjing.load_data` takes: an `.npz` file, `"module:function"` or
+            a folder of images; or a `UserData` or a `Dataset`.
+        recipe: A recipe, its packaged name (`"default"`, `"article"`), or a TOML file.
+        out: Folder for `model.keras`, `model.tflite`, `report.json`, `report.html`
+            and the files they are compared with; created where it is missing.
+        seed: Seed of everything random.
+        imports: Modules to import for the model's own registered classes.
+        restart: Begin anew, whatever an earlier run has finished.
+        progress: Is told what is being done.
+
+    Returns:
+        The report that is also written.
+
+    Raises:
+        CompressionError: If the model, the data, the recipe or the folder cannot be
+            used; the message says which and how to go on.
+
+    Example:
+        >>> report = compress(
+        ...     "model.keras", "data.npz", out="out"
+        ... )  # doctest: +SKIP
+        >>> report.ratio  # doctest: +SKIP
+        13.4
+    """
+    set_global_seeds(seed)
+    recipe = as_recipe(recipe)
+    source = model if isinstance(model, (str, os.PathLike)) else None
+    loaded = load_keras_model(source) if source is not None else model
+    _check_model(loaded)
+    arguments = compile_arguments(loaded, recipe.training, steps=1)
+    user_data, name = as_user_data(data, loaded, seed)
+    user_data.validate_against(loaded, labels_match_outputs=_has_keras_loss(arguments))
+    digest = digest_of(
+        [
+            {"penjing": __version__, "keras": keras.__version__},
+            {"backend": keras.backend.backend(), "seed": seed},
+            recipe.to_dict(),
+            *(_model_parts(loaded) if source is None else [Path(source)]),
+            *data_parts(user_data, data),
+        ]
+    )
+    folder = make_folder(Path(out))
+    state = RunState(folder / STATE_FOLDER, digest, restart=restart)
+    _announce(state, folder, progress)
+    run = Stages(
+        model=loaded,
+        data=user_data,
+        data_name=name,
+        recipe=recipe,
+        folder=folder,
+        seed=seed,
+        imports=tuple(imports),
+        state=state,
+        progress=progress,
+    )
+    return run.report()
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, keras.Model):
+        raise CompressionError(
+            "`model` must be a Keras 3 model or the path of a `.keras` or `.h5` file, "
+            f"got an object of type {type(model).__name__}."
+        )
+    if not model.built:
+        raise CompressionError(
+            f"The model {model.name!r} is not built, so it has no weights yet. Call "
+            "it once on a batch, or `model.build(input_shape)`, first."
+        )
+
+
+def _has_keras_loss(arguments: dict[str, Any]) -> bool:
+    return all(
+        isinstance(loss, str) or type(loss).__module__.startswith("keras.")
+        for loss in keras.tree.flatten(arguments["loss"])
+        if loss is not None
+    )
+
+
+def _model_parts(model: keras.Model) -> list[Any]:
+    weights = [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
+    paths = [weight.path for weight in model.weights]
+    return [model.name, paths, model.get_compile_config(), *weights]
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder where it is missing.
+
+    Raises:
+        CompressionError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CompressionError(
+            f"Cannot make the output folder {folder}: {error.strerror or error}. "
+            "Choose another one."
+        ) from error
+    return folder
+
+
+def _announce(state: RunState, folder: Path, progress: Listener) -> None:
+    texts = {
+        "resumed": f"Going on where the last run in {folder} stopped.",
+        "changed": f"The recipe, model or data changed since the last run in {folder}: "
+        "starting afresh.",
+    }
+    if state.origin in texts:
+        progress(Progress(stage=texts[state.origin], notice=True))

@@ -1,0 +1,250 @@
+"""Recipes from and to TOML; a typo is answered with the nearest key."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.resources
+import json
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from penjing.errors import RecipeError
+from penjing.pipeline.recipe import Recipe
+
+MAX_RECIPE_BYTES = 1_000_000
+_KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+
+
+def packaged_recipes() -> list[str]:
+    """Name the recipes that come with penjing."""
+    folder = importlib.resources.files("penjing") / "recipes"
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
+    """Load a recipe by its packaged name or from a TOML file.
+
+    Args:
+        name_or_path: A packaged name such as `"default"`, or a path.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        RecipeError: If there is no such recipe, or it has an unknown key or an
+            impossible value; the message names the nearest allowed one.
+
+    Example:
+        >>> load_recipe("article").training.epochs
+        2
+    """
+    text, where = _read_recipe(name_or_path)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where} is not valid TOML: {error}.") from error
+    table.setdefault("name", Path(name_or_path).stem)
+    return recipe_from_dict(table, where=where)
+
+
+def as_recipe(recipe: str | os.PathLike[str] | Recipe) -> Recipe:
+    """Give a recipe as it is, or load it by name or path; see `load_recipe`."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def _read_recipe(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise RecipeError(
+            "A recipe must be given as a Recipe, a name or a path, got an object of "
+            f"type {type(name_or_path).__name__}. Packaged recipes: "
+            f"{', '.join(packaged_recipes())}."
+        )
+    name = os.fspath(name_or_path)
+    if name in packaged_recipes():
+        file = importlib.resources.files("penjing") / "recipes" / f"{name}.toml"
+        return file.read_text("utf-8"), f"the packaged recipe {name}"
+    path = Path(name)
+    if not path.is_file():
+        raise RecipeError(
+            f'No recipe "{name}": there is no such file, and the packaged recipes '
+            f"are {', '.join(packaged_recipes())}.{_hint(name, packaged_recipes())}"
+        )
+    if path.stat().st_size > MAX_RECIPE_BYTES:
+        raise RecipeError(
+            f"{path} has {path.stat().st_size:,} bytes; a recipe has at most "
+            f"{MAX_RECIPE_BYTES:,}. Is it another file?"
+        )
+    try:
+        return path.read_text("utf-8"), str(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error}.") from error
+
+
+def recipe_from_dict(table: dict[str, Any], *, where: str = "the recipe") -> Recipe:
+    """Build a recipe from its table; the inverse of `Recipe.to_dict`.
+
+    Args:
+        table: Keys and values as in the TOML file.
+        where: Name of the source for messages.
+
+    Returns:
+        The checked recipe.
+
+    Raises:
+        RecipeError: If a key is unknown or missing or a value is impossible.
+    """
+    table = dict(table)
+    methods = table.pop("methods", [])
+    if not isinstance(methods, list):
+        raise RecipeError(f"{where}: `methods` must be a list: write [[methods]].")
+    rows = tuple(
+        _method_from_table(row, f"{where}, methods[{index}]")
+        for index, row in enumerate(methods)
+    )
+    return typing.cast(Recipe, _from_table(Recipe, table, where, methods=rows))
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """Write a recipe as TOML that `load_recipe` reads back to an equal value."""
+    return "".join(_toml_lines(recipe.to_dict(), ""))
+
+
+def _method_from_table(row: Any, where: str) -> Any:
+    from penjing.pipeline.method_table import METHODS
+
+    classes = {config.name: config for config in METHODS}
+    if not isinstance(row, dict) or "method" not in row:
+        raise RecipeError(
+            f"{where} needs the key `method`. Allowed: {_listed(classes)}."
+        )
+    row = dict(row)
+    method = row.pop("method")
+    if method not in classes:
+        raise RecipeError(
+            f'{where}: unknown method "{method}".{_hint(method, classes)} '
+            f"Allowed: {_listed(classes)}."
+        )
+    return _from_table(classes[method], row, where)
+
+
+def _from_table(cls: Any, table: Any, where: str, **parsed: Any) -> Any:
+    if not isinstance(table, dict):
+        raise RecipeError(f"{where} must be a table of keys, got {table!r}.")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in table:
+        if key not in fields or key in parsed:
+            raise RecipeError(
+                f"{where}: unknown key `{key}`.{_hint(key, fields)} "
+                f"Allowed: {_listed(fields)}."
+            )
+    hints = typing.get_type_hints(cls)
+    values = {
+        key: _convert(value, hints[key], f"{where}, `{key}`")
+        for key, value in table.items()
+    }
+    _require(fields.values(), {**values, **parsed}, where)
+    try:
+        return cls(**values, **parsed)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def _require(
+    fields: Iterable[dataclasses.Field[Any]], values: dict[str, Any], where: str
+) -> None:
+    for field in fields:
+        if field.default is dataclasses.MISSING and field.name not in values:
+            raise RecipeError(f"{where} needs the key `{field.name}`.")
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(value, args, where)
+    if origin is typing.Literal:
+        if value not in args:
+            raise RecipeError(
+                f"{where} is {value!r}.{_hint(value, args)} Allowed: {_listed(args)}."
+            )
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise RecipeError(f"{where} must be a list, got {value!r}.")
+        return tuple(_convert(item, args[0], where) for item in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise RecipeError(f"{where} must be a table, got {value!r}.")
+        return {k: _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return _from_table(hint, value, where)
+    return _convert_scalar(value, hint, where)
+
+
+def _convert_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
+    choices = [arg for arg in args if arg is not types.NoneType]
+    for choice in choices[:-1]:
+        if isinstance(value, typing.get_origin(choice) or choice):
+            return _convert(value, choice, where)
+    return _convert(value, choices[-1], where)
+
+
+def _convert_scalar(value: Any, kind: type, where: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise RecipeError(f"{where} must be {_KINDS[kind]}, got {value!r}.")
+    return value
+
+
+def _hint(value: Any, allowed: Iterable[Any]) -> str:
+    nearest = difflib.get_close_matches(str(value), [str(item) for item in allowed], 1)
+    return f" Did you mean `{nearest[0]}`?" if nearest else ""
+
+
+def _listed(allowed: Iterable[Any]) -> str:
+    return ", ".join(str(item) for item in allowed)
+
+
+def _toml_lines(table: dict[str, Any], prefix: str) -> Iterable[str]:
+    scalars = {k: v for k, v in table.items() if not _is_section(v)}
+    for key, value in scalars.items():
+        yield f"{_toml_key(key)} = {_toml_value(value)}\n"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield f"\n[{prefix}{_toml_key(key)}]\n"
+            yield from _toml_lines(value, f"{prefix}{_toml_key(key)}.")
+        elif _is_section(value):
+            for row in value:
+                yield f"\n[[{prefix}{_toml_key(key)}]]\n"
+                yield from _toml_lines(row, f"{prefix}{_toml_key(key)}.")
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, dict) or (
+        isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+    )
+
+
+def _toml_key(key: str) -> str:
+    bare = key.replace("_", "").replace("-", "")
+    return key if bare.isalnum() and bare.isascii() else json.dumps(key)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,97 @@
+"""The data of one run: from what the user gave to what the stages use."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.data_sources import UserData, load_data
+from penjing.datasets import Dataset
+from penjing.errors import DataError
+from penjing.pipeline.training_data import count_samples
+from penjing.report.documents import DataSummary
+
+
+def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, str]:
+    """Turn what the user gave as data into training and test parts.
+
+    Args:
+        data: A path, `"module:function"`, a `UserData` or a `Dataset`.
+        model: The model; images are read in the size of its input.
+        seed: Seed of a split.
+
+    Returns:
+        The data and its name.
+
+    Raises:
+        DataError: If it is something else or cannot be read.
+    """
+    if isinstance(data, UserData):
+        return data, data.source
+    if isinstance(data, Dataset):
+        pair = (data.x_validation, data.y_validation)
+        parts = UserData(
+            train=(data.x_train, data.y_train),
+            test=(data.x_test, data.y_test),
+            validation=None if data.x_validation is None else pair,
+            source=data.source,
+        )
+        return parts, data.name
+    if not isinstance(data, (str, os.PathLike)):
+        raise DataError(
+            '`data` must be a path, "module:function", a UserData or a Dataset, got '
+            f"an object of type {type(data).__name__}."
+        )
+    name = os.fspath(data)
+    size = image_size(getattr(model, "input_shape", None))
+    return load_data(data, image_size=size, seed=seed), Path(name).name or name
+
+
+def image_size(input_shape: Any) -> tuple[int, ...] | None:
+    """Give the input shape of an image model without the batch, else None."""
+    if not isinstance(input_shape, tuple) or len(input_shape) not in (3, 4):
+        return None
+    size = input_shape[1:]
+    return size if all(isinstance(length, int) for length in size) else None
+
+
+def data_parts(data: UserData, spec: Any) -> list[Any]:
+    """Give what stands for the data in a digest: arrays, or the name of a loader."""
+    parts: list[Any] = []
+    for part in (data.train, data.test):
+        if isinstance(part, tuple):
+            parts += [np.asarray(array) for array in keras.tree.flatten(part)]
+        else:
+            parts.append([type(part).__name__, str(spec), data.source])
+    return parts
+
+
+def summarize(data: UserData, name: str) -> DataSummary:
+    """Count the data and say where it came from, without folders."""
+    is_arrays = isinstance(data.train, tuple) and isinstance(data.test, tuple)
+    return DataSummary(
+        name=name,
+        source=_without_folders(data.source),
+        train=_length(data.train, is_arrays),
+        test=_length(data.test, is_arrays),
+        unit="samples" if is_arrays else "batches",
+    )
+
+
+def _without_folders(source: str) -> str:
+    """Keep the last part of every path in a text, so that no folder is published."""
+    return re.sub(r"(?:[A-Za-z]:)?[/\\][^\s:()]*[/\\]", "", source)
+
+
+def _length(part: Any, is_arrays: bool) -> int:
+    if is_arrays:
+        return count_samples(part)
+    try:
+        return len(part)
+    except TypeError:
+        return 0

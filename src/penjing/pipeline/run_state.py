@@ -1,0 +1,203 @@
+"""What a compression has finished, kept on disk so that it can go on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from penjing.errors import CompressionError
+from penjing.files import atomic_path, write_text
+
+_MANIFEST = "manifest.json"
+_VARIABLES = "training.npz"
+
+
+class RunState:
+    """Finished stages and the last state of training, in one folder.
+
+    Every write is atomic: a kill at any moment leaves the state before or after
+    it. A state that belongs to another digest is thrown away.
+
+    Args:
+        folder: Where the state is kept; created where it is missing.
+        digest: Stands for everything that the result depends on.
+        restart: Throw away what is there.
+
+    Attributes:
+        origin: `"new"`, `"resumed"`, or `"changed"` where a state with another
+            digest was thrown away.
+        history: Loss and metrics by epoch; saved and restored with the variables.
+    """
+
+    def __init__(self, folder: Path, digest: str, *, restart: bool = False) -> None:
+        self.folder = folder
+        self._digest = digest
+        self._stages: dict[str, Any] = {}
+        self.history: list[dict[str, float]] = []
+        self.origin = "new"
+        manifest = self._read_manifest()
+        if manifest is not None and manifest["digest"] == digest and not restart:
+            self._stages = manifest["stages"]
+            self.origin = "resumed"
+            return
+        if manifest is not None and not restart:
+            self.origin = "changed"
+        self._clear()
+
+    def _read_manifest(self) -> dict[str, Any] | None:
+        try:
+            manifest = json.loads((self.folder / _MANIFEST).read_text("utf-8"))
+            stages = manifest["stages"]
+            sound = isinstance(manifest["digest"], str) and isinstance(stages, dict)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return manifest if sound else None
+
+    def _clear(self) -> None:
+        try:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CompressionError(
+                f"Cannot write the state of the run to {self.folder}: "
+                f"{error.strerror or error}. Choose another output folder."
+            ) from error
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        manifest = {"digest": self._digest, "stages": self._stages}
+        write_text(self.folder / _MANIFEST, json.dumps(manifest, indent=1))
+
+    def run_stage(
+        self, name: str, files: Sequence[Path], function: Callable[[], Any]
+    ) -> Any:
+        """Run a stage unless it is finished and its files are as it left them.
+
+        Args:
+            name: Name of the stage.
+            files: Files that the stage writes.
+            function: The stage; its result must survive JSON.
+
+        Returns:
+            The result, of this run or of the earlier one.
+        """
+        finished = self._stages.get(name)
+        if finished is not None and finished["files"] == _sizes(files):
+            return finished["result"]
+        begin = time.monotonic()
+        result = function()
+        self._stages[name] = {
+            "result": result,
+            "files": _sizes(files),
+            "seconds": round(time.monotonic() - begin, 2),
+        }
+        self._write_manifest()
+        return result
+
+    def seconds(self) -> dict[str, float]:
+        """Give the time of each finished stage; of a resumed one its last run."""
+        return {name: stage["seconds"] for name, stage in self._stages.items()}
+
+    def save_variables(self, variables: Sequence[Any], position: int) -> None:
+        """Save variables and the position that training has reached.
+
+        Args:
+            variables: Keras variables, in an order that stays the same.
+            position: Finished segments of training.
+        """
+        import keras
+
+        arrays: dict[str, Any] = {
+            "position": np.int64(position),
+            "history": np.frombuffer(json.dumps(self.history).encode(), np.uint8),
+        }
+        arrays |= {
+            f"v{index}": _storable(keras.ops.convert_to_numpy(variable.value))
+            for index, variable in enumerate(variables)
+        }
+        with (
+            atomic_path(self.folder / _VARIABLES) as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.savez(file, allow_pickle=False, **arrays)
+
+    def restore_variables(self, variables: Sequence[Any]) -> int:
+        """Give variables their saved values.
+
+        Args:
+            variables: The variables, in the order in which they were saved.
+
+        Returns:
+            Finished segments of training; 0 where nothing was saved.
+        """
+        path = self.folder / _VARIABLES
+        if not path.is_file():
+            return 0
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+                arrays = [saved[f"v{index}"] for index in range(len(saved.files) - 2)]
+                position = int(saved["position"])
+                self.history = json.loads(saved["history"].tobytes())
+            if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
+                raise ValueError("it holds other variables")
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise CompressionError(
+                f"Cannot go on from {path}: {error}. Start afresh with `restart=True` "
+                "(--restart)."
+            ) from error
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        return position
+
+    def forget_variables(self) -> None:
+        """Remove the saved variables once training is finished."""
+        (self.folder / _VARIABLES).unlink(missing_ok=True)
+
+
+def digest_of(parts: Iterable[Any]) -> str:
+    """Digest of values: arrays, bytes, files (as paths) and anything JSON can hold.
+
+    Args:
+        parts: The values, in a fixed order.
+
+    Returns:
+        A hexadecimal digest that changes when any of them does.
+
+    Example:
+        >>> digest_of([{"a": 1}]) == digest_of([{"a": 1}])
+        True
+    """
+    digest = hashlib.blake2b(digest_size=20)
+    for part in parts:
+        if isinstance(part, os.PathLike):
+            with open(part, "rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+        elif isinstance(part, np.ndarray) and part.dtype != object:
+            digest.update(f"{part.dtype}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).view(np.uint8).data)
+        elif isinstance(part, bytes):
+            digest.update(part)
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _sizes(files: Iterable[Path]) -> list[Any]:
+    return [
+        [file.name, file.stat().st_size if file.is_file() else None] for file in files
+    ]
+
+
+def _storable(array: Any) -> Any:
+    """float32 for the small float types that NumPy files do not know; it is exact."""
+    return array if array.dtype.kind in "biuf" else array.astype(np.float32)

@@ -1,0 +1,232 @@
+"""The stages of one compression, from the baseline's file to the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from penjing.data_sources import UserData
+from penjing.export.litert import export_litert
+from penjing.measurement.accuracy import evaluate
+from penjing.measurement.size import measure_size
+from penjing.methods.pruning import sparsity_report
+from penjing.model_files import load_keras_model
+from penjing.models.stripping import strip
+from penjing.pipeline.model_writing import write_h5, write_keras
+from penjing.pipeline.progress import Listener, Progress
+from penjing.pipeline.recipe import Recipe
+from penjing.pipeline.run_data import summarize
+from penjing.pipeline.run_state import RunState
+from penjing.pipeline.training import compile_arguments, evaluation_metrics, run_recipe
+from penjing.report.documents import (
+    FileRow,
+    Report,
+    ScoreRow,
+    WeightRow,
+    describe_environment,
+    write_json,
+)
+from penjing.report.html import write_html
+
+BASELINE = "baseline"
+RESULT = "model"
+_KINDS = {
+    "float32": "float32",
+    "dynamic": "int8 weights",
+    "float16": "float16 weights",
+    "int8": "int8",
+    "int16x8": "int16 activations, int8 weights",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Stages:
+    """The stages of one compression; each is skipped where it is finished.
+
+    Args:
+        model: The user's model.
+        data: Data that fits it.
+        data_name: Name of the data in the report.
+        recipe: How to compress.
+        folder: Where the files go.
+        seed: Seed of everything random.
+        imports: Modules that the exporting process must import.
+        state: What is finished.
+        progress: Is told what is being done.
+    """
+
+    model: keras.Model
+    data: UserData
+    data_name: str
+    recipe: Recipe
+    folder: Path
+    seed: int
+    imports: tuple[str, ...]
+    state: RunState
+    progress: Listener
+
+    def report(self) -> Report:
+        """Run what is not finished and write the report.
+
+        Returns:
+            The report.
+        """
+        baseline = self._stage(
+            "Baseline",
+            [self.folder / f"{BASELINE}.h5"],
+            lambda: write_h5(self.model, self.folder / f"{BASELINE}.h5"),
+        )
+        trained = self._stage(
+            "Training", [self.folder / f"{RESULT}.keras"], self._train
+        )
+        exported = self._exported_files()
+        scores = self._scores(exported)
+        files = self._files(baseline, exported)
+        report = Report(
+            title=f"{self.model.name} on {self.data_name}",
+            model=self.model.name,
+            parameters=self.model.count_params(),
+            recipe=self.recipe.to_dict(),
+            seed=self.seed,
+            environment=describe_environment(keras.backend.backend()),
+            data=summarize(self.data, self.data_name),
+            files=tuple(files),
+            scores=tuple(scores),
+            weights=tuple(
+                WeightRow(**{**row, "shape": tuple(row["shape"])})
+                for row in trained["weights"]
+            ),
+            history=tuple(trained["history"]),
+            seconds=self.state.seconds(),
+            reference=baseline,
+        )
+        write_json(report, self.folder / "report.json")
+        write_html(report, self.folder / "report.html")
+        return report
+
+    def _stage(
+        self, name: str, files: Sequence[Path], function: Callable[[], Any]
+    ) -> Any:
+        self.progress(Progress(stage=name))
+        return self.state.run_stage(name, files, function)
+
+    def _train(self) -> dict[str, Any]:
+        compressed = run_recipe(
+            self.model,
+            self.data.train,
+            self.recipe,
+            seed=self.seed,
+            state=self.state,
+            progress=self.progress,
+        )
+        rows = sparsity_report(compressed).rows
+        stripped = strip(compressed)
+        arguments = compile_arguments(self.model, self.recipe.training, steps=1)
+        # Loss and metrics stay with the file; SGD has no slots that would be stored.
+        stripped.compile(**{**arguments, "optimizer": "sgd"})
+        write_keras(stripped, self.folder / f"{RESULT}.keras")
+        self.state.forget_variables()
+        return {
+            "weights": [
+                {
+                    "path": row.path,
+                    "shape": list(row.shape),
+                    "size": row.size,
+                    "zeros": row.zeros,
+                    "status": row.status,
+                    "reason": row.reason,
+                }
+                for row in rows
+            ],
+            "history": self.state.history,
+        }
+
+    def _exported_files(self) -> dict[str, str]:
+        """Export all `.tflite` files; file name -> what it is."""
+        first, *others = self.recipe.export.quantizations
+        if "float32" not in self.recipe.export.quantizations:
+            others = ["float32", *others]
+        wanted = {f"{RESULT}.{mode}.tflite": mode for mode in others}
+        wanted[f"{RESULT}.tflite"] = first
+        self._export(f"{BASELINE}.tflite", "float32", lambda: self.model)
+        for name, mode in wanted.items():
+            self._export(name, mode, self._stripped)
+        return {
+            f"{BASELINE}.tflite": "baseline, float32",
+            **{name: f"compressed, {_KINDS[mode]}" for name, mode in wanted.items()},
+        }
+
+    def _export(
+        self, name: str, mode: str, give_model: Callable[[], keras.Model]
+    ) -> None:
+        path = self.folder / name
+
+        def write() -> None:
+            export_litert(
+                give_model(),
+                path,
+                quantization=None if mode == "float32" else mode,
+                representative_data=self._inputs(),
+                imports=self.imports,
+            )
+
+        self._stage(f"Exporting {name}", [path], write)
+
+    def _stripped(self) -> keras.Model:
+        return load_keras_model(self.folder / f"{RESULT}.keras")
+
+    def _inputs(self) -> Any:
+        """Give training inputs, to calibrate with and to verify the files on."""
+        train = self.data.train
+        return train[0] if isinstance(train, tuple) else train
+
+    def _scores(self, exported: dict[str, str]) -> list[ScoreRow]:
+        rows = [
+            self._score(BASELINE, "baseline, float32", "keras", lambda: self.model),
+            self._score(
+                f"{RESULT}.keras", "compressed, float32", "keras", self._stripped
+            ),
+        ]
+        for name, kind in exported.items():
+            give = functools.partial(Path, self.folder, name)
+            rows.append(self._score(name, kind, "litert", give))
+        return rows
+
+    def _score(
+        self, name: str, kind: str, runtime: str, give: Callable[[], Any]
+    ) -> ScoreRow:
+        def measure() -> dict[str, float]:
+            x, y = (
+                self.data.test
+                if isinstance(self.data.test, tuple)
+                else (
+                    self.data.test,
+                    None,
+                )
+            )
+            metrics = evaluation_metrics(self.model, self.recipe.training)
+            return dict(evaluate(give(), x, y, metrics=metrics))
+
+        metrics = self._stage(f"Evaluating {name}", [], measure)
+        return ScoreRow(name=name, kind=kind, runtime=runtime, metrics=metrics)
+
+    def _files(self, baseline: str, exported: dict[str, str]) -> list[FileRow]:
+        kinds = {
+            baseline: "baseline, Keras float32 without optimizer",
+            f"{BASELINE}.tflite": exported[f"{BASELINE}.tflite"],
+            f"{RESULT}.keras": "compressed, Keras float32",
+            **exported,
+        }
+        return [self._file(name, kind) for name, kind in kinds.items()]
+
+    def _file(self, name: str, kind: str) -> FileRow:
+        def measure() -> dict[str, int]:
+            return dataclasses.asdict(measure_size(self.folder / name))
+
+        sizes = self._stage(f"Measuring {name}", [], measure)
+        return FileRow(name=name, kind=kind, **sizes)

@@ -1,0 +1,342 @@
+"""Fine-tuning that can be killed after any batch and goes on to the same result."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import os
+import warnings
+from typing import Any
+
+import keras
+
+from penjing.errors import CompressionError, CompressionWarning, RecipeError
+from penjing.pipeline.method_table import METHODS
+from penjing.pipeline.progress import Listener, Progress, ignore_progress
+from penjing.pipeline.recipe import Recipe, TrainingRecipe
+from penjing.pipeline.recipe_files import as_recipe
+from penjing.pipeline.run_state import RunState
+from penjing.pipeline.seeding import set_global_seeds
+from penjing.pipeline.training_data import Segment, TrainingData
+
+STEPS_BETWEEN_SAVES = 1000
+_STEPS_BETWEEN_MESSAGES = 10
+
+
+def run_recipe(
+    model: keras.Model,
+    data: Any,
+    recipe: str | os.PathLike[str] | Recipe = "default",
+    *,
+    seed: int = 0,
+    state: RunState | None = None,
+    progress: Listener = ignore_progress,
+) -> keras.Model:
+    """Apply a recipe's methods to a model and train it through them.
+
+    Args:
+        model: A built Keras model; it is left alone.
+        data: Training data: `(x, y)` or a loader.
+        recipe: A recipe, its packaged name, or a TOML file.
+        seed: Seed of the shuffling and of every global generator.
+        state: Where the progress is kept, so that a killed run goes on.
+        progress: Is told what is being done.
+
+    Returns:
+        The trained model with its transforms on; `penjing.strip` takes them off.
+
+    Raises:
+        RecipeError: If the recipe is wrong, or there is no loss.
+        CompressionError: If the training diverges.
+    """
+    recipe = as_recipe(recipe)
+    source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=seed)
+    epochs = recipe.training.epochs_of(source.steps_per_epoch)
+    steps = epochs * source.steps_per_epoch
+    arguments = compile_arguments(model, recipe.training, steps)
+    set_global_seeds(seed)
+    for method in recipe.methods:
+        model = METHODS[type(method)](model, method, steps)
+    model.compile(**arguments)
+    train(model, source, epochs, state=state, progress=progress)
+    return model
+
+
+def compile_arguments(
+    model: keras.Model, training: TrainingRecipe, steps: int
+) -> dict[str, Any]:
+    """Choose what `compile` needs from the recipe and the model.
+
+    Args:
+        model: The user's model; its loss and metrics are used where the recipe
+            names none.
+        training: The recipe's training.
+        steps: Batches in the whole training, for the learning rate's schedule.
+
+    Returns:
+        Keyword arguments for `keras.Model.compile`.
+
+    Raises:
+        RecipeError: If there is no loss, or a name is unknown.
+    """
+    compiled = compiled_arguments(model)
+    if training.loss is not None:
+        compiled.pop("loss_weights", None)
+        compiled["loss"] = build_loss(training.loss)
+    if training.metrics is not None:
+        compiled.pop("weighted_metrics", None)
+        compiled["metrics"] = [_checked_metric(name) for name in training.metrics]
+    if compiled.get("loss") is None:
+        raise RecipeError(
+            f"The model {model.name!r} is not compiled and the recipe has no loss. "
+            "Compile the model before saving it, or add to the recipe, below "
+            '[training]: loss = {name = "SparseCategoricalCrossentropy", '
+            "from_logits = true}"
+        )
+    return {**compiled, "optimizer": build_optimizer(training, steps)}
+
+
+def compiled_arguments(model: keras.Model) -> dict[str, Any]:
+    """Loss and metrics that a model was compiled with; the metrics are new objects.
+
+    Raises:
+        CompressionError: If a metric cannot be made anew from its config.
+    """
+    config = model.get_compile_config() if model.compiled else None
+    arguments: dict[str, Any] = {}
+    for key in ("loss_weights", "metrics", "weighted_metrics"):
+        if not config or config.get(key) is None:
+            continue
+        try:
+            arguments[key] = keras.saving.deserialize_keras_object(config[key])
+        except (TypeError, ValueError) as error:
+            raise CompressionError(
+                f"Cannot make the compiled {key} of {model.name!r} anew: {error}. "
+                "Decorate your class or function with "
+                "`keras.saving.register_keras_serializable`, or name metrics in the "
+                "recipe."
+            ) from error
+    if config:
+        arguments["loss"] = model.loss
+    return arguments
+
+
+def evaluation_metrics(model: keras.Model, training: TrainingRecipe) -> Any:
+    """Metrics to measure with: of the recipe, else of the model, else the loss.
+
+    Args:
+        model: The user's model.
+        training: The recipe's training.
+
+    Returns:
+        What `penjing.evaluate` takes as `metrics`.
+    """
+    arguments = compile_arguments(model, training, steps=1)
+    metrics = arguments.get("metrics") or arguments.get("weighted_metrics")
+    if metrics:
+        return metrics
+    return keras.tree.map_structure(_as_metric, arguments["loss"])
+
+
+def _as_metric(loss: Any) -> Any:
+    if isinstance(loss, keras.losses.Loss):
+        return keras.metrics.MeanMetricWrapper(loss.call, name=loss.name)
+    return loss
+
+
+def build_optimizer(training: TrainingRecipe, steps: int) -> keras.Optimizer:
+    """Build the optimizer with its learning rate's schedule inside.
+
+    Args:
+        training: Optimizer, peak rate and schedule.
+        steps: Batches in the whole training.
+
+    Returns:
+        A Keras optimizer, whose step count resumes with its variables.
+    """
+    rate: Any = training.learning_rate
+    if training.learning_rate_schedule == "cosine":
+        warmup = round(training.warmup * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else rate,
+            decay_steps=max(steps - warmup, 1),
+            warmup_target=rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    optimizer = keras.optimizers.get(training.optimizer)
+    return type(optimizer)(learning_rate=rate)
+
+
+def build_loss(loss: str | dict[str, Any]) -> Any:
+    """Build a loss from its name, or from a table of `name` and arguments.
+
+    Args:
+        loss: `"mse"`, or `{"name": "SparseCategoricalCrossentropy",
+            "from_logits": True}`.
+
+    Returns:
+        A Keras loss.
+
+    Raises:
+        RecipeError: If Keras has no such loss or it takes no such argument.
+    """
+    if isinstance(loss, str):
+        try:
+            return keras.losses.get(loss)
+        except ValueError as error:
+            raise _unknown("loss", loss, keras.losses) from error
+    arguments = dict(loss)
+    name = arguments.pop("name", None)
+    cls = getattr(keras.losses, str(name), None)
+    if not inspect.isclass(cls):
+        raise _unknown("loss", name, keras.losses)
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"The loss {name} does not take {arguments}: {error}"
+        ) from error
+
+
+def _checked_metric(name: str) -> str:
+    if name not in ("accuracy", "acc", "crossentropy", "ce"):
+        try:
+            keras.metrics.get(name)
+        except ValueError as error:
+            raise _unknown("metric", name, keras.metrics) from error
+    return name
+
+
+def _unknown(kind: str, name: Any, module: Any) -> RecipeError:
+    known = [key for key in dir(module) if not key.startswith("_")]
+    nearest = difflib.get_close_matches(str(name), known, 1, 0.5)
+    hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
+    return RecipeError(f"Keras has no {kind} {name!r}.{hint}")
+
+
+def train(
+    model: keras.Model,
+    data: TrainingData,
+    epochs: int,
+    *,
+    state: RunState | None = None,
+    stage: str = "Training",
+    progress: Listener,
+) -> list[dict[str, float]]:
+    """Train a compiled model, from where an earlier run stopped.
+
+    The state is saved after every epoch and, in long epochs, every
+    `STEPS_BETWEEN_SAVES` batches. Each segment sets the global seeds anew, so a run
+    that was killed gives the same weights as one that was not.
+
+    Args:
+        model: A built and compiled model; it is changed.
+        data: The training data.
+        epochs: Passes over it.
+        state: Where the progress is kept; None keeps nothing.
+        stage: What is being done, for messages.
+        progress: Is told about every few batches.
+
+    Returns:
+        Loss and metrics at the end of each epoch.
+
+    Raises:
+        CompressionError: If the loss is no longer a finite number.
+    """
+    segments = list(data.segments(epochs, STEPS_BETWEEN_SAVES))
+    model.optimizer.build(model.trainable_variables)
+    variables = _state_variables(model)
+    position = state.restore_variables(variables) if state else 0
+    if position:
+        epoch = segments[min(position, len(segments) - 1)].epoch + 1
+        progress(
+            Progress(
+                stage=stage,
+                detail=f"going on in epoch {epoch} of {epochs}",
+                notice=True,
+            )
+        )
+    history = state.history if state else []
+    for index in range(position, len(segments)):
+        reporter = _BatchReporter(stage, segments[index], data.steps_per_epoch, epochs)
+        reporter.listener = progress
+        logs = _fit_segment(model, data, segments[index], reporter)
+        del history[segments[index].epoch :]
+        history.append(logs)
+        if state:
+            state.save_variables(variables, index + 1)
+    return history
+
+
+def _fit_segment(
+    model: keras.Model, data: TrainingData, segment: Segment, callback: Any
+) -> dict[str, float]:
+    seed = data.segment_seed(segment)
+    set_global_seeds(seed)
+    with warnings.catch_warnings():
+        # The model sees one segment and cannot know that training goes on.
+        warnings.filterwarnings(
+            "ignore", message="Training ends at step", category=CompressionWarning
+        )
+        history = model.fit(
+            data.batches(segment),
+            shuffle=False,
+            verbose=0,
+            callbacks=[_SeedCallback(seed), callback],
+        )
+    logs = {name: float(values[-1]) for name, values in history.history.items()}
+    if not math.isfinite(logs["loss"]):
+        raise CompressionError(
+            f"Training diverged in epoch {segment.epoch + 1}: the loss is "
+            f"{logs['loss']}. Lower `learning_rate` in the recipe, and check the data "
+            "for NaN."
+        )
+    return logs
+
+
+def _state_variables(model: keras.Model) -> list[Any]:
+    """All that training changes: weights, masks, steps, seeds, optimizer."""
+    unique = {
+        id(variable): variable
+        for variable in [*model.variables, *model.optimizer.variables]
+    }
+    return list(unique.values())
+
+
+class _SeedCallback(keras.callbacks.Callback):
+    """Seeds once more after Keras has looked at the model and the first batch.
+
+    It does so in the first `fit` of a process alone, and draws random numbers.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        set_global_seeds(self._seed)
+
+
+class _BatchReporter(keras.callbacks.Callback):
+    """Tells the listener how far the training is."""
+
+    listener: Listener
+
+    def __init__(self, stage: str, segment: Segment, steps: int, epochs: int) -> None:
+        super().__init__()
+        self._stage = stage
+        self._first = segment.epoch * steps + segment.start
+        self._total = steps * epochs
+        self._detail = f"epoch {segment.epoch + 1}/{epochs}"
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        done = self._first + batch + 1
+        if done % _STEPS_BETWEEN_MESSAGES and done != self._total:
+            return
+        detail = self._detail
+        if logs and "loss" in logs:
+            detail += f", loss {float(logs['loss']):.4f}"
+        self.listener(
+            Progress(stage=self._stage, done=done, total=self._total, detail=detail)
+        )

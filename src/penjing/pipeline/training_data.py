@@ -1,0 +1,137 @@
+"""Training data cut into segments whose order depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A run of batches within one epoch, after which the state can be saved.
+
+    Args:
+        epoch: Epoch, from 0.
+        start: First batch within the epoch.
+        stop: Batch after the last one.
+    """
+
+    epoch: int
+    start: int
+    stop: int
+
+
+class ArrayBatches(keras.utils.PyDataset):
+    """Batches of arrays in an order that depends on the seed and the epoch alone.
+
+    Args:
+        arrays: `(x, y)` or `(x, y, sample_weight)`; each a tree of arrays with the
+            samples along the first axis.
+        batch_size: Samples in a batch; the last one of an epoch may be smaller.
+        segment: The batches to give.
+        seed: Seed of the shuffling.
+    """
+
+    def __init__(
+        self, arrays: Any, batch_size: int, segment: Segment, seed: int
+    ) -> None:
+        super().__init__()
+        self._arrays = arrays
+        self._batch_size = batch_size
+        self._segment = segment
+        count = count_samples(arrays)
+        self._order = np.random.default_rng((seed, segment.epoch)).permutation(count)
+
+    def __len__(self) -> int:
+        return self._segment.stop - self._segment.start
+
+    def __getitem__(self, index: int) -> Any:
+        begin = (self._segment.start + index) * self._batch_size
+        chosen = self._order[begin : begin + self._batch_size]
+        return keras.tree.map_structure(lambda array: array[chosen], self._arrays)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Arrays or a loader, as training wants them.
+
+    Args:
+        source: `(x, y)`, `(x, y, sample_weight)`, or a loader that Keras' `fit` takes.
+        batch_size: Samples in a batch of arrays; loaders bring their own.
+        seed: Seed of the shuffling of arrays.
+
+    A loader's own order repeats after a kill only where it depends on nothing but
+    the global seeds of Python, NumPy and the backend, which are set anew for each
+    segment.
+    """
+
+    source: Any
+    batch_size: int
+    seed: int
+
+    @property
+    def is_arrays(self) -> bool:
+        """Whether the source is arrays and not a loader."""
+        return isinstance(self.source, (tuple, list))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        if self.is_arrays:
+            return -(-count_samples(self.source) // self.batch_size)
+        return count_batches(self.source)
+
+    def segments(self, epochs: int, longest: int) -> Iterator[Segment]:
+        """Cut the training into segments of at most `longest` batches of an epoch.
+
+        An epoch of a loader is never cut: it can only be read from its start.
+        """
+        steps = self.steps_per_epoch
+        longest = longest if self.is_arrays else steps
+        for epoch in range(epochs):
+            for start in range(0, steps, longest):
+                yield Segment(
+                    epoch=epoch, start=start, stop=min(start + longest, steps)
+                )
+
+    def segment_seed(self, segment: Segment) -> int:
+        """Give the global seed of a segment."""
+        seeds = np.random.SeedSequence((self.seed, segment.epoch, segment.start))
+        return int(seeds.generate_state(1)[0])
+
+    def batches(self, segment: Segment) -> Any:
+        """Give the batches of a segment, as Keras' `fit` takes them."""
+        if self.is_arrays:
+            return ArrayBatches(tuple(self.source), self.batch_size, segment, self.seed)
+        return self.source
+
+
+def count_samples(arrays: Any) -> int:
+    """Count the samples in a tree of arrays."""
+    return len(keras.tree.flatten(arrays)[0])
+
+
+def count_batches(loader: Any) -> int:
+    """Count the batches of a loader.
+
+    Raises:
+        DataError: If the loader has no finite length.
+    """
+    try:
+        count = len(loader)
+    except (TypeError, NotImplementedError) as error:
+        raise DataError(
+            f"The training data, of type {type(loader).__name__}, has no length: "
+            f"{error}. A tf.data.Dataset gets one by "
+            "`.apply(tf.data.experimental.assert_cardinality(batches))`; other "
+            "loaders by `__len__`."
+        ) from error
+    if count < 1:
+        raise DataError("The training data has no batches. Check its split and paths.")
+    return count

@@ -1,0 +1,1 @@
+"""Measurements as a terminal table, JSON and a self-contained page."""

@@ -1,0 +1,210 @@
+"""`prune_low_magnitude` and `strip_pruning`: into the wrappers and out of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from penjing.errors import UnsupportedModelError
+from penjing.methods.pruning import apply_pruning
+from penjing.models.copying import clone_graph, copy_model
+from penjing.models.layer_specs import find_weight_specs
+from penjing.models.stripping import is_compressed, strip
+from penjing.schedules import Schedule
+from penjing.tfmot.layer_graph import is_functional
+from penjing.tfmot.pruning_policies import PruningPolicy
+from penjing.tfmot.pruning_schedules import (
+    ConstantSparsity,
+    PolynomialDecay,
+    PruningSchedule,
+)
+from penjing.tfmot.pruning_wrapper import PruneLowMagnitude, make_pruning_config
+
+
+def prune_low_magnitude(
+    to_prune: Any,
+    pruning_schedule: PruningSchedule | Schedule | None = None,
+    block_size: Sequence[int] = (1, 1),
+    block_pooling_type: str = "AVG",
+    pruning_policy: PruningPolicy | None = None,
+    sparsity_m_by_n: Sequence[int] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Make a model, a layer or a list of layers prune itself in training.
+
+    A Sequential or Functional model is copied, with every layer inside a
+    `PruneLowMagnitude`; the given model stays as it is. A subclassed model, or one
+    that holds such a model, is copied into a `penjing.CompressionModel`. Layers are
+    wrapped as they are.
+
+    Args:
+        to_prune: A Keras model, a layer or a list of layers.
+        pruning_schedule: When to prune, and how much; by default
+            `ConstantSparsity(0.5, begin_step=0)`.
+        block_size: Height (inputs) and width (outputs) of the blocks that fall
+            together.
+        block_pooling_type: `"AVG"` or `"MAX"`: the score of a block.
+        pruning_policy: Which layers are wrapped; by default all.
+        sparsity_m_by_n: `(m, n)` for m zeros in every n neighbouring inputs, such as
+            `(2, 4)`.
+        **kwargs: For a single layer, passed on to the wrapper.
+
+    Returns:
+        A model to compile and train, a layer, or a list of layers.
+
+    Raises:
+        ValueError: If an argument is out of range, a layer is of a class whose
+            prunable weights are not known, or nothing can be pruned.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> pruned = prune_low_magnitude(model)
+        >>> [layer.name[:24] for layer in pruned.layers]
+        ['prune_low_magnitude_dens']
+    """
+    settings = {
+        "pruning_schedule": pruning_schedule,
+        "block_size": block_size,
+        "block_pooling_type": block_pooling_type,
+        "sparsity_m_by_n": sparsity_m_by_n,
+    }
+    if isinstance(to_prune, list | keras.Model) and kwargs:
+        raise TypeError(
+            f"prune_low_magnitude() got unknown arguments {sorted(kwargs)}. Arguments "
+            "for the wrapper are taken with a single layer only."
+        )
+    if isinstance(to_prune, list):
+        return [_wrap(layer, pruning_policy, settings) for layer in to_prune]
+    if isinstance(to_prune, keras.Model):
+        return _prune_model(to_prune, pruning_policy, settings)
+    if isinstance(to_prune, keras.layers.Layer):
+        return _prune_layer(to_prune, pruning_policy, settings | kwargs)
+    raise ValueError(
+        "`to_prune` must be a Keras 3 model, a layer or a list of layers, got an "
+        f"object of type {type(to_prune).__module__}.{type(to_prune).__name__}."
+    )
+
+
+def strip_pruning(model: keras.Model) -> keras.Model:
+    """Copy a model without its pruning wrappers, its weights masked.
+
+    Args:
+        model: What `prune_low_magnitude` made, or a model with such layers; at any
+            time, after any batch.
+
+    Returns:
+        A plain Keras model, not compiled.
+
+    Raises:
+        ValueError: If `model` is not a Keras model.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> type(strip_pruning(prune_low_magnitude(model)).layers[0]).__name__
+        'Dense'
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "`model` must be a Keras 3 model, got an object of type "
+            f"{type(model).__module__}.{type(model).__name__}."
+        )
+    return strip(model) if is_compressed(model) else copy_model(model)
+
+
+def prune_scope() -> Any:
+    """Make the wrapper and the schedules known to Keras by their bare names.
+
+    They are registered as soon as this module is imported, so that the scope is needed
+    only for files of tfmot itself: an `.h5` of a model still in its wrappers can be
+    loaded within it, with `compile=False`.
+
+    Returns:
+        A `keras.saving.CustomObjectScope`.
+    """
+    known = (PruneLowMagnitude, ConstantSparsity, PolynomialDecay)
+    return keras.saving.custom_object_scope({kind.__name__: kind for kind in known})
+
+
+def _prune_model(
+    model: keras.Model, policy: PruningPolicy | None, settings: dict[str, Any]
+) -> keras.Model:
+    config = make_pruning_config(**settings)
+    if policy is not None:
+        policy.ensure_model_supports_pruning(model)
+    if not _is_plain_graph(model):
+        exclude = _left_out(model, policy) if policy is not None else None
+        return apply_pruning(model, dataclasses.replace(config, exclude=exclude))
+    pruned = clone_graph(
+        copy_model(model), lambda layer: _wrap(layer, policy, settings)
+    )
+    _check_something_pruned(pruned)
+    return pruned
+
+
+def _prune_layer(
+    layer: keras.layers.Layer, policy: PruningPolicy | None, settings: dict[str, Any]
+) -> keras.layers.Layer:
+    wrapper = _wrap(layer, policy, settings)
+    if wrapper is layer and policy is not None and not is_compressed(layer):
+        raise UnsupportedModelError(
+            f"{type(policy).__name__} does not allow to prune the layer "
+            f"{layer.name!r} of type {type(layer).__name__}. Leave it as it is, or "
+            "prune it without a policy."
+        )
+    return wrapper
+
+
+def _wrap(layer: Any, policy: PruningPolicy | None, settings: dict[str, Any]) -> Any:
+    if isinstance(layer, keras.layers.InputLayer):
+        return type(layer).from_config(layer.get_config())
+    is_operation = isinstance(layer, keras.Operation) and not isinstance(
+        layer, keras.layers.Layer
+    )
+    if is_operation or isinstance(layer, PruneLowMagnitude):
+        return layer
+    if policy is not None and not policy.allow_pruning(layer):
+        return layer
+    return PruneLowMagnitude(layer, **settings)
+
+
+def _is_plain_graph(model: keras.Model) -> bool:
+    """Whether cloning keeps all that a model does: no class of one's own in it."""
+    if isinstance(model, keras.Sequential):
+        known = type(model) is keras.Sequential
+    else:
+        known = is_functional(model) and type(model).__module__.startswith("keras.")
+    return known and all(
+        _is_plain_graph(layer)
+        for layer in model.layers
+        if isinstance(layer, keras.Model)
+    )
+
+
+def _left_out(model: keras.Model, policy: PruningPolicy) -> list[keras.layers.Layer]:
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if find_weight_specs(layer) and not policy.allow_pruning(layer)
+    ]
+
+
+def _check_something_pruned(model: keras.Model) -> None:
+    wrappers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, PruneLowMagnitude)
+    ]
+    if not model.built or any(layer.pruning_vars for layer in wrappers):
+        return
+    reasons = [
+        f"{path}: {reason}"
+        for layer in wrappers
+        for path, reason in layer.skipped_weights().items()
+    ]
+    raise UnsupportedModelError(
+        f"The model {model.name!r} has no weight that can be pruned. "
+        f"{'; '.join(reasons[:5]) or 'No layer of it may be pruned.'}"
+    )

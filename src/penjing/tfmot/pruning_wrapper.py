@@ -1,0 +1,280 @@
+"""The layer that stands for a pruned layer in a model."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, cast
+
+import keras
+
+from penjing.errors import UnsupportedModelError
+from penjing.models.compressed_layer import CompressedLayer
+from penjing.models.layer_specs import find_weight_specs
+from penjing.models.pruning_config import PruningConfig
+from penjing.models.pruning_transform import Prune
+from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
+from penjing.schedules import Schedule
+from penjing.tfmot.prunable_weights import as_selected, select_prunable_weights
+from penjing.tfmot.pruning_schedules import (
+    ConstantSparsity,
+    PruningSchedule,
+    ScheduleAdapter,
+    serialize_schedule,
+)
+
+_POOLINGS = {"AVG": "mean", "MAX": "max"}
+
+
+class LayerPrune(Prune):
+    """Masks of the prunable weights of one layer, which may be none.
+
+    Args:
+        config: How much to prune, when and in which pattern.
+        positions: Places of the pruned weights among the weights of the layer, where
+            they were chosen before; `None` chooses all that can be pruned.
+        check_values: Refuse weights that are NaN or infinite; not possible where the
+            layer is built inside a compiled step.
+    """
+
+    def __init__(
+        self,
+        config: PruningConfig,
+        positions: Sequence[int] | None,
+        *,
+        check_values: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(config, **kwargs)
+        self.positions = positions
+        self.check_values = check_values
+
+    def select(self, owner: keras.layers.Layer) -> Sequence[Any]:
+        """Prunable weights of the layer that train and can take the pattern."""
+        variables = owner.weights
+        if self.positions is not None:
+            return [as_selected(owner, variables[i]) for i in self.positions]
+        selection = select_prunable_weights(owner, self._obstacle)
+        self.skipped = selection.skipped
+        if self.check_values:
+            for weight in selection.chosen:
+                self._check_values(weight)
+        places = {id(variable): i for i, variable in enumerate(variables)}
+        self.positions = [places[id(weight.variable)] for weight in selection.chosen]
+        return selection.chosen
+
+    def add_state(self, path: str, name: str, **kwargs: Any) -> Any:
+        """A variable that is named as in tfmot, with a number from the second on."""
+        place = list(self.weights_by_path).index(path)
+        return self.add_weight(
+            name=f"{name}_{place}" if place else name,
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+            **kwargs,
+        )
+
+    def update(self, step: Any, values: Any) -> None:
+        """Compute the masks anew where there are any and the schedule says so."""
+        if self.masks:
+            super().update(step, values)
+
+
+@keras.saving.register_keras_serializable("penjing.tfmot")
+class PruneLowMagnitude(CompressedLayer):
+    """A layer whose weights of low magnitude are masked on a schedule.
+
+    For every prunable weight it adds a mask and a threshold, and for itself a counter
+    of training batches. `prune_low_magnitude` makes it, `strip_pruning` takes it out.
+
+    Args:
+        layer: Layer to prune. One without prunable weights is run as it is.
+        pruning_schedule: A `PruningSchedule`, or a schedule of penjing.
+        block_size: Height and width of the blocks that fall together.
+        block_pooling_type: `"AVG"` or `"MAX"`: the score of a block.
+        sparsity_m_by_n: `(m, n)` for m zeros in every n neighbouring inputs.
+        pruned_positions: Which weights of the layer are pruned; set by loading.
+        **kwargs: Passed to `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If an argument is out of range or the layer cannot be pruned.
+    """
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        pruning_schedule: PruningSchedule | Schedule | None = None,
+        block_size: Sequence[int] = (1, 1),
+        block_pooling_type: str = "AVG",
+        sparsity_m_by_n: Sequence[int] | None = None,
+        pruned_positions: Sequence[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _check_supported(layer)
+        if pruning_schedule is None:
+            pruning_schedule = ConstantSparsity(0.5, begin_step=0)
+        config = make_pruning_config(
+            pruning_schedule, block_size, block_pooling_type, sparsity_m_by_n
+        )
+        self.pruning_schedule = pruning_schedule
+        self.block_size = tuple(block_size)
+        self.block_pooling_type = block_pooling_type
+        self.sparsity_m_by_n = sparsity_m_by_n and tuple(sparsity_m_by_n)
+        kwargs.setdefault("name", f"prune_low_magnitude_{layer.name}")
+        shape = getattr(layer, "_input_shape_arg", None)
+        if shape is not None:
+            kwargs.setdefault("input_shape", shape)
+        prune = LayerPrune(
+            config, pruned_positions, check_values=layer.built, name=kwargs["name"]
+        )
+        super().__init__(layer, [prune], **kwargs)
+
+    @property
+    def pruning_vars(self) -> list[tuple[Any, Any, Any]]:
+        """For every pruned weight the weight, its mask and its threshold."""
+        prune = self._prune
+        weights = [weight.variable for weight in prune.weights_by_path.values()]
+        return list(zip(weights, prune.masks, prune.thresholds, strict=True))
+
+    @property
+    def pruning_step(self) -> Any:
+        """Variable that counts the training batches seen."""
+        return self.step
+
+    @property
+    def weights(self) -> list[Any]:
+        """Weights of the layer, then masks, thresholds and the step."""
+        state = [variable for _, *pair in self.pruning_vars for variable in pair]
+        inner = self.layer.trainable_weights + self.layer.non_trainable_weights
+        return [*inner, *state, self.step]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the layer where it is not, then add masks and thresholds."""
+        if not self.layer.built:
+            self.layer.build(input_shape)
+        self._attach_transforms()
+
+    def get_weights(self) -> list[Any]:
+        """Values of the weights of the layer, without masks and step."""
+        values: list[Any] = self.layer.get_weights()
+        return values
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Set the weights of the layer, as `get_weights` gives them."""
+        self.layer.set_weights(weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """Layer, schedule and pattern, serialized by Keras."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "layer": keras.saving.serialize_keras_object(self.layer),
+            "pruning_schedule": serialize_schedule(self.pruning_schedule),
+            "block_size": list(self.block_size),
+            "block_pooling_type": self.block_pooling_type,
+            "sparsity_m_by_n": self.sparsity_m_by_n and list(self.sparsity_m_by_n),
+            "pruned_positions": self._prune.positions,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Layer from the dictionary that `get_config` gave."""
+        config = dict(config)
+        config.pop("dtype", None)  # in files of tfmot; the wrapper has none of its own
+        for name in ("layer", "pruning_schedule"):
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+    @property
+    def _prune(self) -> LayerPrune:
+        return cast(LayerPrune, self.transforms[0])
+
+
+def make_pruning_config(
+    pruning_schedule: PruningSchedule | Schedule | None,
+    block_size: Sequence[int] = (1, 1),
+    block_pooling_type: str = "AVG",
+    sparsity_m_by_n: Sequence[int] | None = None,
+) -> PruningConfig:
+    """Say the arguments of `prune_low_magnitude` in penjing's words.
+
+    Args:
+        pruning_schedule: A `PruningSchedule`, or a schedule of penjing; by default
+            `ConstantSparsity(0.5, begin_step=0)`.
+        block_size: Height and width of the blocks that fall together.
+        block_pooling_type: `"AVG"` or `"MAX"`.
+        sparsity_m_by_n: `(m, n)` for m zeros in every n neighbouring inputs.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    if pruning_schedule is None:
+        pruning_schedule = ConstantSparsity(0.5, begin_step=0)
+    if block_pooling_type not in _POOLINGS:
+        raise ValueError(
+            f"`block_pooling_type` must be 'AVG' or 'MAX', got {block_pooling_type!r}."
+        )
+    height, width = _two_integers("block_size", block_size)
+    pattern: Pattern = Unstructured()
+    if (height, width) != (1, 1):
+        pattern = Block(height, width, pooling=_POOLINGS[block_pooling_type])
+    if sparsity_m_by_n is not None:
+        zeros, run = _two_integers("sparsity_m_by_n", sparsity_m_by_n)
+        if pattern != Unstructured():
+            raise ValueError(
+                "Blocks and m-by-n sparsity exclude each other, got block_size="
+                f"{block_size} and sparsity_m_by_n={sparsity_m_by_n}. Give one of them."
+            )
+        if zeros >= run:
+            raise ValueError(
+                "`sparsity_m_by_n` is (zeros, run), zeros in every run of neighbouring "
+                f"inputs, so the first must be smaller, got {sparsity_m_by_n}."
+            )
+        pattern = NM(run - zeros, run)
+    return PruningConfig(schedule=_adapt(pruning_schedule), pattern=pattern)
+
+
+def _check_supported(layer: Any) -> None:
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(
+            "Only Keras 3 layers can be pruned, got an object of type "
+            f"{type(layer).__module__}.{type(layer).__name__}."
+        )
+    parts = layer._flatten_layers()
+    known = any(
+        find_weight_specs(p) or hasattr(p, "get_prunable_weights") for p in parts
+    )
+    if known or type(layer).__module__.partition(".")[0] == "keras":
+        return
+    if layer.built and not layer.trainable_weights:
+        return
+    raise UnsupportedModelError(
+        f"Which weights of the layer {layer.name!r} of class {type(layer).__name__} "
+        "can be pruned is not known. Give the class a `get_prunable_weights()` that "
+        "returns them (see PrunableLayer), list them with "
+        "penjing.register_layer_spec, or leave the layer out by a pruning policy."
+    )
+
+
+def _adapt(schedule: Any) -> Schedule:
+    if isinstance(schedule, Schedule):
+        return schedule
+    if isinstance(schedule, PruningSchedule):
+        return ScheduleAdapter(schedule)
+    raise ValueError(
+        "`pruning_schedule` must be a PruningSchedule, such as "
+        "ConstantSparsity(0.5, begin_step=0), or a schedule of penjing, got "
+        f"{schedule!r} of type {type(schedule).__name__}."
+    )
+
+
+def _two_integers(name: str, value: Any) -> tuple[int, int]:
+    items = tuple(value) if isinstance(value, Iterable) else ()
+    whole = all(isinstance(item, numbers.Integral) for item in items)
+    if len(items) != 2 or not whole or min(items) < 1:
+        raise ValueError(
+            f"`{name}` must be two positive integers, such as (2, 4), got {value!r}."
+        )
+    return int(items[0]), int(items[1])

@@ -1,0 +1,29 @@
+"""What tfmot offers for pruning Keras models, under the same names."""
+
+from penjing.tfmot.prunable_weights import PrunableLayer
+from penjing.tfmot.prune_low_magnitude import (
+    prune_low_magnitude,
+    prune_scope,
+    strip_pruning,
+)
+from penjing.tfmot.pruning_callbacks import PruningSummaries, UpdatePruningStep
+from penjing.tfmot.pruning_policies import PruneForLatencyOnXNNPack, PruningPolicy
+from penjing.tfmot.pruning_schedules import (
+    ConstantSparsity,
+    PolynomialDecay,
+    PruningSchedule,
+)
+
+__all__ = [
+    "ConstantSparsity",
+    "PolynomialDecay",
+    "PrunableLayer",
+    "PruneForLatencyOnXNNPack",
+    "PruningPolicy",
+    "PruningSchedule",
+    "PruningSummaries",
+    "UpdatePruningStep",
+    "prune_low_magnitude",
+    "prune_scope",
+    "strip_pruning",
+]

@@ -1,0 +1,70 @@
+"""What every test relies on: the package under test, and a clean Keras."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import random
+from pathlib import Path
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+
+import penjing
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+hypothesis.settings.register_profile(
+    "penjing",
+    database=None,
+    deadline=None,  # the first call of an operation compiles it
+    derandomize=True,
+    max_examples=30,
+)
+hypothesis.settings.load_profile("penjing")
+
+
+def pytest_configure() -> None:
+    source = CHECKOUT / "src"
+    if not Path(str(penjing.__file__)).resolve().is_relative_to(source):
+        return
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    wanted = source in [Path(path).resolve() for path in paths if path]
+    if not wanted and os.environ.get("PENJING_TEST_SOURCE") != "1":
+        raise pytest.UsageError(
+            f"The tests would run against {source}, not the installed wheel. Run "
+            "`make test`, or set PYTHONPATH=src to test the checkout on purpose."
+        )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(
+        f"penjing from {Path(str(penjing.__file__)).parent}, "
+        f"keras {keras.__version__} on {keras.backend.backend()}"
+    )
+
+
+def set_seeds(seed: int) -> None:
+    """`keras.utils.set_random_seed` without loading TensorFlow on other backends.
+
+    Keras draws the seeds that nobody gives from Python's generator.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        importlib.import_module("tensorflow").random.set_seed(seed)
+    elif keras.backend.backend() == "torch":
+        importlib.import_module("torch").manual_seed(seed)
+
+
+@pytest.fixture(autouse=True)
+def clean_keras():
+    """Fixed seed and fresh layer names before, global settings restored after."""
+    set_seeds(0)
+    keras.utils.clear_session(free_memory=False)
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.enable_traceback_filtering()
+    keras.distribution.set_distribution(None)

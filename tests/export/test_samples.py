@@ -1,0 +1,140 @@
+"""Reads representative data in every shape that users have it in."""
+
+from __future__ import annotations
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from penjing.errors import DataError
+from penjing.export.samples import random_samples, representative_samples
+from penjing.export.signature import InputSignature, ModelInput, input_signature
+
+ONE = InputSignature(
+    inputs=(ModelInput(name="x", shape=(None, 3), dtype="float32"),), structure=0
+)
+TWO = InputSignature(
+    inputs=(
+        ModelInput(name="a", shape=(None, 3), dtype="float32"),
+        ModelInput(name="b", shape=(None, None), dtype="int32"),
+    ),
+    structure=[0, 1],
+)
+X = np.arange(30, dtype="float64").reshape(10, 3)
+B = np.arange(20).reshape(10, 2)
+Y = np.zeros(10)
+
+
+class Batches(keras.utils.PyDataset):
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return X[2 * index : 2 * index + 2], Y[2 * index : 2 * index + 2]
+
+
+ONE_INPUT = {
+    "array": lambda: X,
+    "list of one": lambda: [X],
+    "dict": lambda: {"x": X},
+    "tensor": lambda: keras.ops.convert_to_tensor(X.astype("float32")),
+    "nested numbers": lambda: X.tolist(),
+    "batches": lambda: [X[:4], X[4:]],
+    "pairs": lambda: iter([(X[:4], Y[:4]), (X[4:], Y[4:])]),
+    "lists, as loaders give": lambda: iter([[X[:4], Y[:4]], [X[4:], Y[4:]]]),
+    "weighted": lambda: iter([(X, Y, Y)]),
+    "function": lambda: lambda: iter([[row[None]] for row in X]),
+    "PyDataset": lambda: Batches(),
+}
+TWO_INPUTS = {
+    "list": lambda: [X, B],
+    "tuple": lambda: (X, B),
+    "dict": lambda: {"b": B, "a": X},
+    "batches": lambda: iter([[X[:4], B[:4]], [X[4:], B[4:]]]),
+    "pairs": lambda: iter([((X[:4], B[:4]), Y[:4]), ((X[4:], B[4:]), Y[4:])]),
+    "dicts": lambda: iter([({"a": X, "b": B}, Y)]),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_INPUT)
+def test_one_input(kind):
+    (samples,) = representative_samples(ONE_INPUT[kind](), ONE)
+    assert samples.dtype == np.float32
+    assert samples.tolist() == X.tolist()
+
+
+@pytest.mark.parametrize("kind", TWO_INPUTS)
+def test_two_inputs(kind):
+    a, b = representative_samples(TWO_INPUTS[kind](), TWO)
+    assert (a.dtype, b.dtype) == (np.float32, np.int32)
+    assert a.tolist() == X.tolist()
+    assert b.tolist() == B.tolist()
+
+
+@pytest.mark.once
+def test_a_tf_data_set():
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(3).repeat()
+    (samples,) = representative_samples(data, ONE, limit=20)
+    assert samples.tolist() == np.concatenate([X, X]).tolist()
+
+
+def test_arrays_are_thinned_evenly_and_endless_data_ends():
+    (samples,) = representative_samples(X, ONE, limit=4)
+    assert samples[:, 0].tolist() == [0, 9, 18, 27]
+    (samples,) = representative_samples(itertools.repeat(X), ONE, limit=15)
+    assert len(samples) == 15
+    with pytest.raises(DataError, match="at least 1"):
+        representative_samples(itertools.repeat(X[:0]), ONE, limit=5)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (X[:, :2], r"shape \(samples, 3\), but .* \(10, 2\)"),
+        ([X[0], X[1]], "must be batched"),
+        (X[:0], "at least 1"),
+        ([], "no batches"),
+        (iter([]), "no batches"),
+        ({"y": X}, r"keys \['y'\], but the model has the inputs \['x'\]"),
+        (np.full((2, 3), np.nan), "holds NaN or infinity"),
+        (np.full((2, 3), "a"), "must be numbers"),
+        ("data.npz", "got str"),
+        (3, "got int"),
+    ],
+)
+def test_data_that_does_not_fit_one_input_is_refused(data, message):
+    with pytest.raises(DataError, match=message):
+        representative_samples(data, ONE)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (X, "has 2 inputs .*holds 1"),
+        ([X, B[:3]], "same number of samples"),
+        (iter([[X, B], [X, B[:, :1]]]), "different shapes. Pad them"),
+    ],
+)
+def test_data_that_does_not_fit_two_inputs_is_refused(data, message):
+    with pytest.raises(DataError, match=message):
+        representative_samples(data, TWO)
+
+
+def test_random_inputs_are_seeded_and_stay_in_the_vocabulary():
+    ids = keras.Input((50,), dtype="int32", name="ids")
+    free = keras.Input((None, 2), name="free")
+    flags = keras.Input((4,), dtype="bool", name="flags")
+    pooled = keras.layers.Flatten()(keras.layers.Embedding(5, 2)(ids))
+    model = keras.Model([ids, free, flags], [pooled, free, flags])
+    signature = input_signature(model)
+    first = random_samples(signature, model, 6)
+    second = random_samples(signature, model, 6)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert set(np.unique(first[0])) == {0, 1, 2, 3, 4}
+    assert [a.shape for a in first] == [(6, 50), (6, 32, 2), (6, 4)]
+    assert [a.dtype.name for a in first] == ["int32", "float32", "bool"]

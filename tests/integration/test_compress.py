@@ -1,0 +1,268 @@
+"""`compress` on models of one's own: whole runs, killed, changed and repeated."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from penjing.data_sources import UserData
+from penjing.errors import CompressionError, DataError
+from penjing.pipeline import (
+    ExportRecipe,
+    PruneRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TrainingRecipe,
+    compress,
+    stages,
+)
+from penjing.report.documents import read_json
+
+FILES = {
+    "baseline.h5",
+    "baseline.tflite",
+    "model.float32.tflite",
+    "model.keras",
+    "model.tflite",
+    "report.html",
+    "report.json",
+}
+
+
+def make_recipe(epochs=2, sparsity=0.75, quantizations=("dynamic",), **training):
+    return Recipe(
+        name="tiny",
+        training=TrainingRecipe(epochs=epochs, batch_size=16, **training),
+        methods=(PruneRecipe(schedule=ScheduleRecipe(final_sparsity=sparsity)),),
+        export=ExportRecipe(quantizations=quantizations),
+    )
+
+
+def make_model():
+    layers = [
+        keras.Input((8,)),
+        keras.layers.Dense(32, activation="relu", name="hidden"),
+        keras.layers.Dropout(0.1),
+        keras.layers.Dense(3, name="logits"),
+    ]
+    model = keras.Sequential(layers, name="net")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    return model
+
+
+def make_arrays(count=96):
+    x = np.random.default_rng(0).normal(size=(count, 8)).astype("float32")
+    return x, np.argmax(x[:, :3], -1)
+
+
+def make_data():
+    return UserData(train=make_arrays(), test=make_arrays(40), source="file /a/b.npz")
+
+
+@pytest.mark.once
+def test_a_model_and_an_npz_become_files_and_a_report(tmp_path):
+    model = make_model()
+    model.save(tmp_path / "net.keras")
+    x, y = make_arrays()
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    out = tmp_path / "a" / "out"
+    report = compress(
+        tmp_path / "net.keras", tmp_path / "data.npz", make_recipe(), out=out
+    )
+    assert {path.name for path in out.iterdir()} == FILES | {".state"}
+    assert read_json(out / "report.json") == report
+    assert [row.status for row in report.weights] == [
+        "compressed",
+        "skipped",
+        "compressed",
+        "skipped",
+    ]
+    small = keras.saving.load_model(out / "model.keras")
+    kernel = keras.ops.convert_to_numpy(small.get_layer("hidden").kernel)
+    assert np.count_nonzero(kernel == 0) == report.weights[0].zeros == 192
+    assert {row.runtime for row in report.scores} == {"keras", "litert"}
+    by_name = {row.name: row.metrics["accuracy"] for row in report.scores}
+    assert by_name["model.keras"] == pytest.approx(by_name["model.float32.tflite"])
+    assert small.evaluate(x, y, verbose=0)[1] == pytest.approx(by_name["model.keras"])
+    assert report.ratio == report.files[0].zip / report.file("model.tflite").zip
+    text = (out / "report.json").read_text() + (out / "report.html").read_text()
+    assert str(tmp_path) not in text
+    assert report.data.train == 86  # a tenth is split off for validation
+
+
+@pytest.fixture
+def quick_files(monkeypatch):
+    """Stands for the exporter, which has tests of its own: the weights as bytes."""
+
+    def export(model, path, **_):
+        weights = [keras.ops.convert_to_numpy(w).tobytes() for w in model.weights]
+        path.write_bytes(b"".join(weights))
+
+    def score(model, *_, **__):
+        return {"accuracy": 0.5}
+
+    monkeypatch.setattr(stages, "export_litert", export)
+    monkeypatch.setattr(stages, "evaluate", score)
+
+
+class _Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def killing_at(stage):
+    def listen(event):
+        if event.stage == stage:
+            raise _Killed
+
+    return listen
+
+
+def tensors(path):
+    model = keras.saving.load_model(path)
+    return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+
+
+@pytest.mark.once
+def test_killed_before_any_stage_it_goes_on_to_the_same_files(tmp_path, quick_files):
+    model = make_model()
+    arguments = (model, make_data(), make_recipe())
+    names = []
+    whole = compress(
+        *arguments,
+        out=tmp_path / "whole",
+        progress=lambda event: names.append(event.stage),
+    )
+    names = list(dict.fromkeys(names))
+    assert len(names) > 10
+    for stage in names:
+        with pytest.raises(_Killed):
+            compress(*arguments, out=tmp_path / "cut", progress=killing_at(stage))
+    report = compress(*arguments, out=tmp_path / "cut")
+    for left, right in zip(
+        tensors(tmp_path / "cut/model.keras"),
+        tensors(tmp_path / "whole/model.keras"),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(left, right)
+    for name in ("model.tflite", "baseline.tflite"):
+        cut, full = tmp_path / "cut" / name, tmp_path / "whole" / name
+        assert cut.read_bytes() == full.read_bytes()
+    assert report.scores == whole.scores
+    assert not [p for p in (tmp_path / "cut").iterdir() if p.name.endswith(".tmp")]
+
+
+@pytest.mark.once
+def test_a_finished_run_is_not_repeated_and_a_changed_one_is(tmp_path, quick_files):
+    model = make_model()
+    events = []
+
+    def run(recipe, **changes):
+        events.clear()
+        compress(
+            model,
+            make_data(),
+            recipe,
+            out=tmp_path,
+            progress=events.append,
+            **changes,
+        )
+        return {event.stage for event in events if event.total}
+
+    assert run(make_recipe(epochs=1)) == {"Training"}
+    assert run(make_recipe(epochs=1)) == set()
+    assert any("Going on where the last run" in event.stage for event in events)
+    assert run(make_recipe(epochs=2)) == {"Training"}
+    assert any("starting afresh" in event.stage for event in events)
+    assert run(make_recipe(epochs=2), restart=True) == {"Training"}
+    kernel = model.get_layer("hidden").kernel
+    kernel.assign(kernel * 2)
+    assert run(make_recipe(epochs=2)) == {"Training"}
+
+
+class Loader(keras.utils.PyDataset):
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        x, y = make_arrays()
+        return x[index * 16 : index * 16 + 16], y[index * 16 : index * 16 + 16]
+
+
+@pytest.mark.once
+def test_a_loader_several_quantizations_and_a_recipes_loss(tmp_path):
+    model = make_model()
+    plain = keras.Sequential([keras.Input((8,)), *model.layers], name="net")
+    recipe = make_recipe(
+        epochs=1,
+        quantizations=("int8", "float16", "float32"),
+        loss={"name": "SparseCategoricalCrossentropy", "from_logits": True},
+        metrics=("accuracy",),
+    )
+    data = UserData(train=Loader(), test=Loader(), source="function m:f")
+    report = compress(plain, data, recipe, out=tmp_path)
+    assert report.data.unit == "batches"
+    assert report.data.train == 6
+    names = [row.name for row in report.files]
+    assert names == [
+        "baseline.h5",
+        "baseline.tflite",
+        "model.keras",
+        "model.float16.tflite",
+        "model.float32.tflite",
+        "model.tflite",
+    ]
+    assert report.file("model.tflite").kind == "compressed, int8"
+    assert set(report.scores[0].metrics) == {"accuracy"}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(3)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+        self.built = True
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+@pytest.mark.once
+def test_a_subclassed_model_has_a_baseline_file_too(tmp_path, quick_files):
+    model = Subclassed(name="own")
+    model(np.zeros((1, 8), "float32"))
+    model.compile("sgd", "mse")
+    x, _ = make_arrays()
+    data = UserData(train=(x, x[:, :3]), test=(x, x[:, :3]), source="s")
+    report = compress(model, data, make_recipe(epochs=1), out=tmp_path)
+    assert report.files[0].name == "baseline.h5"
+    assert report.ratio > 1
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        (3, None, "`model` must be a Keras 3 model or the path"),
+        (keras.Sequential([keras.layers.Dense(1)]), None, "is not built"),
+        (None, 3, "`data` must be a path"),
+    ],
+)
+def test_wrong_arguments_are_refused(tmp_path, model, data, message):
+    model = make_model() if model is None else model
+    with pytest.raises((CompressionError, DataError), match=message):
+        compress(model, data, make_recipe(), out=tmp_path / "out")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.once
+def test_the_state_is_readable_json(tmp_path, quick_files):
+    compress(make_model(), make_data(), make_recipe(epochs=1), out=tmp_path)
+    manifest = json.loads((tmp_path / ".state/compression/manifest.json").read_text())
+    assert "Exporting model.tflite" in manifest["stages"]
+    assert not (tmp_path / ".state/compression/training.npz").exists()

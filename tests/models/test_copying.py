@@ -1,0 +1,192 @@
+"""Copies of models: equal, independent, and refused where Keras cannot make one."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from tests.models.model_cases import CASES, TwoLayers, WithoutConfig, built, sequential
+
+import penjing
+from penjing.models.copying import copy_model, copy_values, name_weights
+
+X = np.ones((2, 4), "float32")
+
+
+def array(value):
+    return keras.ops.convert_to_numpy(value).copy()
+
+
+def described(model):
+    return [(v.path, tuple(v.shape), v.dtype, v.trainable) for v in model.weights]
+
+
+# The others are copied where they are trained, in test_architectures_matrix.py.
+COPIED = (
+    "nested",
+    "subclassed",
+    "shared_layer",
+    "embedding_bidirectional_lstm",
+    "stacked_cells",
+    "attention",
+    "time_distributed",
+    "many_inputs_and_outputs",
+)
+
+
+@pytest.mark.parametrize("name", COPIED)
+def test_a_copy_has_the_paths_and_values_and_shares_nothing(name):
+    model = CASES[name].build()
+    for variable in model.trainable_variables:
+        variable.assign(np.ones(variable.shape))
+    twin = copy_model(model)
+    assert described(twin) == described(model)
+    classes = [type(layer) for layer in model._flatten_layers()]
+    assert [type(layer) for layer in twin._flatten_layers()] == classes
+    for variable in twin.trainable_variables:
+        np.testing.assert_array_equal(array(variable.value), 1)
+        variable.assign(np.zeros(variable.shape))
+    assert all(array(v.value).min() == 1 for v in model.trainable_variables)
+
+
+def test_a_layer_used_twice_is_copied_once():
+    twin = copy_model(CASES["shared_layer"].build())
+    assert [layer.name for layer in twin.layers].count("twice") == 1
+    assert len(twin.weights) == 4
+
+
+def test_random_states_and_statistics_are_copied():
+    model = sequential(
+        layers.BatchNormalization(), layers.Dropout(0.5, seed=1), shape=(4,)
+    )
+    model(X, training=True)
+    twin = copy_model(model)
+    np.testing.assert_array_equal(
+        array(twin(X, training=True)), array(model(X, training=True))
+    )
+
+
+def test_frozen_parts_stay_frozen():
+    inner = sequential(layers.Dense(3), layers.Dense(2), shape=(4,))
+    inner.layers[0].trainable = False
+    model = sequential(inner, layers.Dense(1), shape=(4,))
+    twin = copy_model(model)
+    assert [v.trainable for v in twin.weights] == [False] * 2 + [True] * 4
+    twin.layers[0].layers[0].trainable = True
+    assert not inner.layers[0].trainable
+
+
+def test_a_model_in_mixed_precision_keeps_its_types():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = sequential(
+        layers.Dense(3), layers.Dense(2, dtype="float32", name="head"), shape=(4,)
+    )
+    keras.config.set_dtype_policy("float32")
+    twin = copy_model(model)
+    policies = [layer.dtype_policy.name for layer in twin.layers]
+    assert policies == ["mixed_bfloat16", "float32"]
+    np.testing.assert_array_equal(array(twin(X)), array(model(X)))
+
+
+def test_a_compiled_model_is_copied_uncompiled():
+    model = sequential(layers.Dense(2), shape=(4,))
+    model.compile("adam", lambda y, y_pred: y_pred)
+    assert not copy_model(model).compiled
+    assert model.compiled
+
+
+class Scaled(keras.Model):
+    """Its `scale` has a default, which Keras would put in place of what was passed."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.scale = scale
+        self.dense = layers.Dense(2)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, inputs):
+        return self.dense(inputs) * self.scale
+
+
+def test_a_class_whose_arguments_keras_does_not_know_is_refused():
+    model = built(Scaled(scale=5.0), 4)
+    with pytest.raises(
+        penjing.UnsupportedModelError,
+        match=r"does not know which `scale` it was made with.*copy=False",
+    ):
+        copy_model(model)
+    with pytest.raises(penjing.UnsupportedModelError, match="`function`"):
+        copy_model(built(WithoutConfig(keras.ops.tanh), 4))
+
+
+def test_a_class_without_arguments_needs_no_config():
+    class Plain(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = layers.Dense(2, name="dense")
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model = Plain()
+    model(X)
+    twin = copy_model(model)
+    np.testing.assert_array_equal(array(twin(X)), array(model(X)))
+    assert described(twin) == described(model)
+
+
+class OwnLoss(keras.Model):
+    """Functional inside, with a constructor and a loss of its own."""
+
+    def __init__(self, units=2):
+        inputs = layers.Input((4,))
+        super().__init__(inputs, layers.Dense(units)(inputs))
+
+    def compute_loss(self, **kwargs):
+        return 7.0
+
+
+def test_a_functional_subclass_that_would_lose_its_methods_is_refused():
+    with pytest.raises(
+        penjing.UnsupportedModelError, match="without its own methods.*copy=False"
+    ):
+        copy_model(OwnLoss(2))
+
+
+def test_a_functional_subclass_with_a_config_is_copied_through_it():
+    class Configured(OwnLoss):
+        def get_config(self):
+            return {"units": self.outputs[0].shape[-1]}
+
+    model = Configured(3)
+    twin = copy_model(model)
+    assert type(twin) is Configured
+    np.testing.assert_array_equal(array(twin(X)), array(model(X)))
+
+
+def test_a_config_that_makes_another_model_is_refused():
+    class Wrong(TwoLayers):
+        def get_config(self):
+            return {**super().get_config(), "units": 3}
+
+    with pytest.raises(penjing.UnsupportedModelError, match="or other shapes"):
+        copy_model(built(Wrong(8), 4))
+
+
+def test_values_of_another_architecture_are_refused():
+    with pytest.raises(
+        penjing.UnsupportedModelError, match="has 2 variables where the original has 4"
+    ):
+        copy_values(
+            sequential(layers.Dense(2), layers.Dense(2), shape=(4,)),
+            sequential(layers.Dense(2), shape=(4,)),
+        )
+
+
+def test_paths_are_given_only_where_all_weights_have_one():
+    model = sequential(layers.Dense(2, name="dense"), shape=(4,))
+    name_weights(model, ["a/kernel"])
+    assert model.weights[0].path.endswith("dense/kernel")
+    name_weights(model, ["a/kernel", "a/bias"])
+    assert [v.path for v in model.weights] == ["a/kernel", "a/bias"]

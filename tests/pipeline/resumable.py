@@ -1,0 +1,80 @@
+"""A training that can be killed: run as a script, it kills itself half-way.
+
+python -m tests.pipeline.resumable FOLDER KILL_AFTER
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from penjing.pipeline import (
+    PruneRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TrainingRecipe,
+    run_recipe,
+    training,
+)
+from penjing.pipeline.run_state import RunState
+from penjing.pipeline.seeding import set_global_seeds
+
+# 20 batches an epoch, a state every 8 batches: 8, 16, 20, 28, 36, 40, ...
+training.STEPS_BETWEEN_SAVES = 8
+EPOCHS = 3
+
+
+def build_model():
+    set_global_seeds(3)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(16, activation="relu", name="hidden"),
+            keras.layers.BatchNormalization(name="norm"),
+            keras.layers.Dropout(0.3, name="drop"),
+            keras.layers.Dense(4, name="logits"),
+        ],
+        name="resumable",
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    return model
+
+
+def make_data():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(157, 6)).astype("float32")
+    return x, (x[:, 0] > 0).astype("int32") + 2 * (x[:, 1] > 0).astype("int32")
+
+
+RECIPE = Recipe(
+    name="tiny",
+    training=TrainingRecipe(epochs=EPOCHS, batch_size=8, learning_rate=0.01),
+    methods=(
+        PruneRecipe(
+            scope="global",
+            schedule=ScheduleRecipe(
+                initial_sparsity=0.2, final_sparsity=0.7, end=0.9, frequency=3
+            ),
+        ),
+    ),
+)
+
+
+def train(folder=None, progress=lambda event: None):
+    state = RunState(Path(folder), "digest") if folder else None
+    return run_recipe(
+        build_model(), make_data(), RECIPE, seed=5, state=state, progress=progress
+    )
+
+
+if __name__ == "__main__":
+
+    def kill(event):
+        if event.done >= int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(sys.argv[1], kill)

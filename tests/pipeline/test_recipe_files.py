@@ -1,0 +1,166 @@
+import dataclasses
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penjing.errors import RecipeError
+from penjing.pipeline import (
+    ExportRecipe,
+    PatternRecipe,
+    PruneRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TrainingRecipe,
+    load_recipe,
+    packaged_recipes,
+    recipe_from_dict,
+    recipe_to_toml,
+)
+
+pytestmark = pytest.mark.once
+
+GOOD = """
+[training]
+epochs = 3
+loss = {name = "Huber", delta = 2}
+
+[[methods]]
+method = "prune"
+schedule = {kind = "constant", final_sparsity = 0.5}
+pattern = {kind = "nm", n = 2, m = 4}
+sparsity_by_layer = {"conv*" = 0.25}
+
+[export]
+quantizations = ["int8", "dynamic"]
+"""
+
+
+def test_packaged_recipes_load():
+    assert packaged_recipes() == ["article", "default"]
+    for name in packaged_recipes():
+        assert load_recipe(name).name == name
+
+
+def test_the_article_recipe_is_the_article():
+    recipe = load_recipe("article")
+    schedule = recipe.methods[0].schedule
+    assert (recipe.training.epochs, recipe.training.learning_rate) == (2, 1e-3)
+    assert recipe.training.learning_rate_schedule == "constant"
+    assert (schedule.initial_sparsity, schedule.final_sparsity) == (0.5, 0.8)
+    assert (schedule.begin, schedule.end, recipe.methods[0].scope) == (0, 1, "layer")
+
+
+def test_a_file_is_read_and_named_after_itself(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+    recipe = load_recipe(path)
+    assert recipe.name == "mine"
+    assert recipe.training.loss == {"name": "Huber", "delta": 2}
+    assert recipe.methods[0].pattern == PatternRecipe(kind="nm", n=2, m=4)
+    assert recipe.methods[0].sparsity_by_layer == {"conv*": 0.25}
+    assert recipe.export.quantizations == ("int8", "dynamic")
+
+
+FRACTIONS = st.floats(0, 0.99)
+RECIPES = st.builds(
+    Recipe,
+    name=st.text(
+        st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=9
+    ),
+    training=st.builds(
+        TrainingRecipe,
+        epochs=st.integers(1, 99),
+        learning_rate=st.floats(1e-9, 1),
+        metrics=st.none() | st.just(("accuracy", "mae")),
+        loss=st.none()
+        | st.just("mse")
+        | st.just({"name": "Huber", "delta": 0.5, "reduction": "sum"}),
+    ),
+    methods=st.lists(
+        st.builds(
+            PruneRecipe,
+            schedule=st.builds(
+                ScheduleRecipe,
+                kind=st.sampled_from(["polynomial", "cosine", "constant", "one_shot"]),
+                final_sparsity=FRACTIONS,
+                end=st.floats(0.01, 1),
+                frequency=st.none() | st.integers(1, 9),
+            ),
+            exclude=st.none() | st.just(("a/*", 'quo"te')),
+            sparsity_by_layer=st.none() | st.just({"x y": 0.5, "plain": 0.1}),
+        ),
+        min_size=1,
+        max_size=2,
+    ).map(tuple),
+    export=st.just(ExportRecipe(quantizations=("float32", "int16x8"))),
+)
+
+
+@given(RECIPES)
+def test_toml_and_tables_give_the_recipe_back(recipe):
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+    assert recipe_from_dict(tomllib.loads(recipe_to_toml(recipe))) == recipe
+
+
+def replaced(old, new):
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+TYPOS = [
+    (replaced("epochs", "epoch"), "`training`: unknown key `epoch`. .*`epochs`"),
+    (replaced("[training]", "[trainig]"), "unknown key `trainig`. .*`training`"),
+    (replaced("final_sparsity", "final_sparsty"), "mean `final_sparsity`"),
+    (replaced('"constant"', '"konstant"'), "'konstant'. Did you mean `constant`"),
+    (replaced('"prune"', '"prun"'), 'unknown method "prun". Did you mean `prune`'),
+    (replaced("method =", "methd ="), r"methods\[0\] needs the key `method`"),
+    (replaced('"int8"', '"int9"'), "'int9'. Did you mean `int8`"),
+    (replaced("epochs = 3", 'epochs = "3"'), "`epochs` must be an integer, got '3'"),
+    (replaced("epochs = 3", "epochs = true"), "must be an integer, got True"),
+    (replaced("epochs = 3", "epochs = 0"), "`epochs` must be at least 1, got 0"),
+    (replaced("0.5", "1.0"), r"`final_sparsity` must be in \[0, 1\), got 1.0"),
+    (replaced("0.5", "80"), r"`final_sparsity` must be in \[0, 1\), got 80.0"),
+    (replaced("n = 2, ", ""), 'pattern "nm" needs the key `n`'),
+    (replaced("n = 2", "rows = 2, n = 2"), "does not take the key `rows`"),
+    (replaced('["int8", "dynamic"]', '"int8"'), "must be a list, got 'int8'"),
+    (replaced('["int8", "dynamic"]', "[]"), "`quantizations` is empty"),
+    (replaced('"dynamic"', '"int8"'), "names a mode twice"),
+    (replaced('{name = "Huber", delta = 2}', "3"), "`loss` must be a table, got 3"),
+    (replaced("[[methods]]", "[methods]"), r"write \[\[methods\]\]"),
+    (replaced("epochs = 3", "epochs = "), "is not valid TOML"),
+    ("name = 'x'\n", "has no methods"),
+    (replaced("= 3", "= 3\nlearning_rate = -1.0"), "`learning_rate` must be a pos"),
+    (replaced("= 3", "= 3\nwarmup = 1"), r"`warmup` must be in \[0, 1\), got 1.0"),
+    (replaced('"constant"', '"cosine", begin = 0.6'), "`end` must come after `begin`"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), TYPOS)
+def test_a_mistake_is_named_with_its_place_and_the_nearest_key(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(path)
+    assert "mine.toml" in str(caught.value)
+
+
+def test_an_unknown_recipe_names_the_nearest_packaged_one():
+    with pytest.raises(RecipeError, match=r"article, default\. Did you mean `default`"):
+        load_recipe("defualt")
+
+
+def test_a_file_that_is_no_text_or_far_too_large_is_refused(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="Cannot read the recipe"):
+        load_recipe(path)
+    path.write_bytes(b"#" * 1_000_001)
+    with pytest.raises(RecipeError, match="1,000,001 bytes"):
+        load_recipe(path)
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load_recipe("default").name = "other"

@@ -1,0 +1,142 @@
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from tests.pipeline import resumable
+
+from penjing.errors import CompressionError, RecipeError
+from penjing.pipeline import TrainingRecipe
+from penjing.pipeline.progress import ignore_progress
+from penjing.pipeline.training import (
+    build_loss,
+    build_optimizer,
+    compile_arguments,
+    evaluation_metrics,
+    train,
+)
+from penjing.pipeline.training_data import TrainingData
+
+
+def all_values(model):
+    variables = [*model.variables, *model.optimizer.variables]
+    return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
+
+
+def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
+    command = [sys.executable, "-m", "tests.pipeline.resumable", str(tmp_path), "30"]
+    environment = {**os.environ, "KERAS_BACKEND": keras.backend.backend()}
+    killed = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    events = []
+    resumed = resumable.train(tmp_path, events.append)
+    assert any(event.detail == "going on in epoch 2 of 3" for event in events)
+    # The state was saved after batch 28 of 60; 30 is the first message after it.
+    assert min(event.done for event in events if event.total) == 30
+    whole = resumable.train()
+    for left, right in zip(all_values(resumed), all_values(whole), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def compiled_model(loss="mse", metrics=None):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss, metrics=metrics)
+    return model
+
+
+def test_the_history_has_one_row_for_each_epoch():
+    model = compiled_model(metrics=["mae"])
+    data = (np.ones((10, 2), "float32"), np.ones((10, 1), "float32"))
+    source = TrainingData(source=data, batch_size=4, seed=0)
+    history = train(model, source, 3, progress=ignore_progress)
+    assert [sorted(row) for row in history] == [["loss", "mae"]] * 3
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_a_diverging_training_stops_with_the_epoch():
+    model = compiled_model()
+    data = (np.full((8, 2), np.nan, "float32"), np.ones((8, 1), "float32"))
+    source = TrainingData(source=data, batch_size=4, seed=0)
+    with pytest.raises(CompressionError, match="epoch 1: the loss is nan"):
+        train(model, source, 2, progress=ignore_progress)
+
+
+@pytest.mark.once
+def test_the_cosine_rises_to_its_peak_and_falls_to_zero():
+    recipe = TrainingRecipe(learning_rate=0.01, warmup=0.1)
+    rate = build_optimizer(recipe, steps=100)._learning_rate
+    values = [float(rate(step)) for step in (0, 5, 10, 55, 100)]
+    np.testing.assert_allclose(values, [0, 0.005, 0.01, 0.005, 0], atol=1e-7)
+
+
+@pytest.mark.once
+def test_a_constant_rate_is_a_number():
+    recipe = TrainingRecipe(
+        optimizer="sgd", learning_rate=0.5, learning_rate_schedule="constant"
+    )
+    optimizer = build_optimizer(recipe, steps=100)
+    assert isinstance(optimizer, keras.optimizers.SGD)
+    assert float(optimizer.learning_rate) == 0.5
+
+
+@pytest.mark.once
+def test_loss_and_metrics_come_from_the_compiled_model():
+    arguments = compile_arguments(compiled_model("mae", ["mse"]), TrainingRecipe(), 10)
+    assert arguments["loss"] == "mae"
+    assert keras.tree.flatten(arguments["metrics"]) == ["mse"]
+
+
+@pytest.mark.once
+def test_loss_and_metrics_of_the_recipe_win():
+    recipe = TrainingRecipe(loss="huber", metrics=("mae",))
+    arguments = compile_arguments(compiled_model("mae", ["mse"]), recipe, 10)
+    assert arguments["loss"].__name__ == "huber"
+    assert arguments["metrics"] == ["mae"]
+
+
+@pytest.mark.once
+def test_an_uncompiled_model_without_a_loss_is_refused_with_the_fix():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)], name="plain")
+    with pytest.raises(RecipeError, match="'plain' is not compiled .* from_logits"):
+        compile_arguments(model, TrainingRecipe(), 10)
+
+
+@pytest.mark.once
+def test_without_metrics_the_loss_is_measured():
+    assert evaluation_metrics(compiled_model("mae"), TrainingRecipe()) == "mae"
+    metric = evaluation_metrics(
+        compiled_model(keras.losses.MeanAbsoluteError()), TrainingRecipe()
+    )
+    metric.update_state(np.array([[1.0]]), np.array([[3.0]]))
+    assert float(metric.result()) == 2.0
+
+
+@pytest.mark.once
+def test_a_loss_may_be_a_table_with_arguments():
+    loss = build_loss({"name": "SparseCategoricalCrossentropy", "from_logits": True})
+    assert loss.get_config()["from_logits"] is True
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("hubr", "no loss 'hubr'. Did you mean `huber`"),
+        ({"name": "Hubber"}, "no loss 'Hubber'. Did you mean `Huber`"),
+        ({"name": "Huber", "dleta": 1.0}, "Huber does not take"),
+        ({"from_logits": True}, "no loss None"),
+    ],
+)
+def test_a_wrong_loss_is_refused(loss, message):
+    with pytest.raises(RecipeError, match=message):
+        build_loss(loss)
+
+
+@pytest.mark.once
+def test_a_wrong_metric_is_refused_with_the_nearest():
+    recipe = TrainingRecipe(metrics=("acuracy",))
+    with pytest.raises(RecipeError, match="no metric 'acuracy'. Did you mean"):
+        compile_arguments(compiled_model(), recipe, 10)

@@ -1,0 +1,76 @@
+"""A report with every kind of row, to render and to check."""
+
+from penjing.report.documents import (
+    DataSummary,
+    Environment,
+    FileRow,
+    Report,
+    ScoreRow,
+    WeightRow,
+)
+
+
+def file_row(name, kind, size):
+    sizes = {"raw": size + 50, "zip": size, "gzip": size - 1, "zstd": size - 2}
+    return FileRow(name=name, kind=kind, **sizes, brotli=size - 3, xz=size - 4)
+
+
+def make_report(**changes):
+    values = {
+        "title": "<b>net</b> on data",
+        "model": "<b>net</b>",
+        "parameters": 20410,
+        "recipe": {
+            "name": "default",
+            "methods": [{"method": "prune", "schedule": {"final_sparsity": 0.94}}],
+            "export": {"quantizations": ["dynamic", "int8"]},
+        },
+        "seed": 3,
+        "environment": Environment(
+            packages={"keras": "3.15.1", "jax": "0.10.2"},
+            backend="jax",
+            python="3.11.2",
+            system="Linux",
+            processor="A & B <processor>",
+            cores=2,
+        ),
+        "data": DataSummary(name="data.npz", source="file data.npz", train=90, test=9),
+        "files": (
+            file_row("baseline.h5", "baseline", 78_000),
+            file_row("model.tflite", "compressed", 6_000),
+        ),
+        "scores": (
+            ScoreRow(
+                name="baseline",
+                kind="baseline",
+                runtime="keras",
+                metrics={"loss": 0.5, "accuracy": 0.9012},
+            ),
+            ScoreRow(
+                name="model.tflite",
+                kind="compressed",
+                runtime="litert",
+                metrics={"loss": 0.6, "accuracy": 0.8987},
+            ),
+        ),
+        "weights": (
+            WeightRow(
+                path="dense/kernel",
+                shape=(10, 20),
+                size=200,
+                zeros=150,
+                status="compressed",
+            ),
+            WeightRow(
+                path="dense/bias",
+                shape=(20,),
+                size=20,
+                zeros=20,
+                status="skipped",
+                reason="a bias & such",
+            ),
+        ),
+        "history": ({"loss": 1.0}, {"loss": 0.25}, {"loss": 0.5}),
+        "seconds": {"Training": 3.5},
+    }
+    return Report(**{**values, **changes})

@@ -1,0 +1,82 @@
+import json
+import os
+import platform
+import socket
+
+import pytest
+from tests.report.example_report import file_row, make_report
+
+from penjing.errors import FileFormatError
+from penjing.report.documents import (
+    Report,
+    describe_environment,
+    read_json,
+    write_json,
+)
+
+pytestmark = pytest.mark.once
+
+
+def test_json_gives_the_report_back(tmp_path):
+    report = make_report()
+    path = write_json(report, tmp_path / "report.json")
+    assert read_json(path) == report
+    table = json.loads(path.read_text())
+    assert table["schema_version"] == 1
+    assert table["ratio"] == 13.0
+    assert table["sparsity"] == 0.75
+
+
+def test_the_ratio_is_of_the_zipped_files():
+    files = (file_row("baseline.h5", "", 900), file_row("model.tflite", "", 60))
+    assert make_report(files=files).ratio == 15.0
+
+
+def test_sparsity_counts_compressed_weights_alone():
+    assert make_report().sparsity == 150 / 200
+    assert make_report(weights=()).sparsity == 0.0
+
+
+def test_the_first_metric_is_not_the_loss():
+    assert make_report().metric == "accuracy"
+    assert make_report(scores=()).metric is None
+    assert make_report().score("model.tflite").metrics["loss"] == 0.6
+    assert make_report().score("other") is None
+
+
+def test_another_schema_version_is_refused():
+    table = {**make_report().to_dict(), "schema_version": 99}
+    with pytest.raises(FileFormatError, match="version 99; this penjing reads 1"):
+        Report.from_dict(table)
+
+
+@pytest.mark.parametrize("key", ["environment", "files", "title"])
+def test_a_report_without_a_part_is_refused(key):
+    table = make_report().to_dict()
+    del table[key]
+    with pytest.raises(FileFormatError, match=f"not a report of penjing.*{key}"):
+        Report.from_dict(table)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 1}'])
+def test_a_file_that_is_no_report_is_refused(tmp_path, text):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(FileFormatError):
+        read_json(path)
+
+
+def test_a_missing_report_is_refused(tmp_path):
+    with pytest.raises(FileFormatError, match="Cannot read the report"):
+        read_json(tmp_path / "none.json")
+
+
+def test_the_environment_names_versions_but_no_host_and_no_folder():
+    environment = describe_environment("tensorflow")
+    assert environment.packages["keras"]
+    assert environment.packages["tensorflow"]
+    assert environment.python == platform.python_version()
+    assert environment.cores >= 1
+    text = repr(environment)
+    assert socket.gethostname() not in text
+    assert os.path.expanduser("~") not in text

@@ -1,0 +1,53 @@
+import io
+
+import pytest
+from rich.console import Console
+from tests.report.example_report import make_report
+
+from penjing.report.documents import WeightRow
+from penjing.report.terminal import print_report
+
+pytestmark = pytest.mark.once
+
+
+def printed(report, width=120):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    print_report(report, console)
+    return console.file.getvalue()
+
+
+def line_with(text, *parts):
+    return [line for line in text.splitlines() if all(part in line for part in parts)]
+
+
+def test_the_tables_say_sizes_accuracies_and_the_ratio():
+    text = printed(make_report())
+    assert line_with(text, "model.tflite", "6,050", "5,999", "5,998", "5,996")
+    assert line_with(text, "model.tflite", "LiteRT", "0.8987", "-0.0025")
+    assert line_with(text, "baseline", "Keras", "0.9012")
+    assert "13.0 times smaller: baseline.h5 zipped 78,000 bytes" in text
+    assert "accuracy: 0.9012 before, 0.8987 in the file" in text
+    assert line_with(text, "dense/bias", "a bias & such")
+    assert line_with(text, "dense/kernel", "10x20", "75.0%")
+
+
+def test_no_scores_leave_a_ratio():
+    assert "13.0 times smaller" in printed(make_report(scores=()))
+
+
+def test_many_weights_are_cut_and_counted():
+    row = make_report().weights[0]
+    rows = [
+        WeightRow(path=f"w{i}", shape=row.shape, size=200, zeros=0, status="compressed")
+        for i in range(45)
+    ]
+    text = printed(make_report(weights=tuple(rows)))
+    assert "5 more are in report.html" in text
+    assert "w44" not in text
+
+
+def test_names_are_not_read_as_markup():
+    report = make_report(weights=(make_report().weights[0],))
+    row = WeightRow(path="[red]x[/red]", shape=(), size=1, zeros=0, status="compressed")
+    text = printed(make_report(weights=(*report.weights, row)))
+    assert "[red]x[/red]" in text

@@ -1,0 +1,172 @@
+"""Runs the tests once per Keras backend, each in its own process.
+
+    python tests/run_matrix.py --jobs 2 -- tests/numerics -k masks
+
+Tests marked `once` do not depend on the backend and run with TensorFlow only. The
+last line printed is the sum over the backends: `N passed, N failed, N skipped`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+BACKENDS = ("tensorflow", "jax", "torch")
+CHECKOUT = Path(__file__).resolve().parents[1]
+NO_TESTS_COLLECTED = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Counts of one pytest process; a crash counts as one failure."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def main() -> int:
+    options = parsed_arguments()
+    outcomes = run_backends(options)
+    passed = sum(outcome.passed for outcome in outcomes)
+    failed = sum(outcome.failed for outcome in outcomes)
+    skipped = sum(outcome.skipped for outcome in outcomes)
+    if not passed and not failed:
+        print("No test was executed.")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 0 if passed and not failed else 1
+
+
+def parsed_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS)
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--select", default="", help="marker expression, as for -m")
+    parser.add_argument(
+        "--minutes", type=float, default=30.0, help="limit for one backend"
+    )
+    parser.add_argument("--overlay", help="folder that comes first on the import path")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
+    return parser.parse_args()
+
+
+def run_backends(options: argparse.Namespace) -> list[Outcome]:
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        waiting = [
+            pool.submit(run_backend, backend, options) for backend in options.backends
+        ]
+        return [future.result() for future in waiting]
+
+
+def run_backend(backend: str, options: argparse.Namespace) -> Outcome:
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="penjing-tests-") as folder:
+        counts = Path(folder) / "counts.xml"
+        environment = environment_for(backend, Path(folder), options)
+        command = command_for(backend, counts, options)
+        if options.jobs == 1:
+            print(f"== {backend}", flush=True)
+        code, output = run(command, environment, options)
+        outcome = outcome_of(code, counts)
+    if options.jobs > 1:
+        print(f"== {backend}\n{output}", end="")
+    seconds = time.monotonic() - start
+    print(f"== {backend}: exit {code}, {seconds:.0f} s\n", flush=True)
+    return outcome
+
+
+def environment_for(
+    backend: str, folder: Path, options: argparse.Namespace
+) -> dict[str, str]:
+    """The caller's environment with the backend set and nothing personal left."""
+    dropped = ("PENJING_", "PYTEST_", "PYTHONPATH", "XLA_FLAGS")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(dropped)
+    }
+    environment = kept | {
+        "KERAS_BACKEND": backend,
+        "KERAS_HOME": str(folder / "keras"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "0",  # the same sums in the same order everywhere
+        "CUDA_VISIBLE_DEVICES": "",
+        "JAX_PLATFORMS": "cpu",
+        "NO_COLOR": "1",
+        "COLUMNS": "100",
+        "PYTHONHASHSEED": "0",
+    }
+    if options.jobs > 1:
+        environment |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+    if options.overlay:
+        environment["PYTHONPATH"] = str(Path(options.overlay).resolve())
+    return environment
+
+
+def command_for(backend: str, counts: Path, options: argparse.Namespace) -> list[str]:
+    selections = [f"({options.select})"] if options.select else []
+    if backend != "tensorflow":
+        selections.append("not once")
+    return [
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        *("--tb=short", "--durations=10", "--durations-min=5"),
+        f"--junit-xml={counts}",
+        *(["-m", " and ".join(selections)] if selections else []),
+        *options.pytest,
+    ]
+
+
+def run(
+    command: list[str], environment: dict[str, str], options: argparse.Namespace
+) -> tuple[int, str]:
+    """Exit code, and the output where it was not shown as it came."""
+    captured = subprocess.PIPE if options.jobs > 1 else None
+    try:
+        done = subprocess.run(
+            command,
+            cwd=CHECKOUT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=captured,
+            stderr=subprocess.STDOUT if captured else None,
+            text=True,
+            errors="replace",
+            timeout=options.minutes * 60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        shown = (error.stdout or b"").decode(errors="replace")
+        return 124, f"{shown}\nStopped after {options.minutes:g} minutes.\n"
+    return done.returncode, done.stdout or ""
+
+
+def outcome_of(code: int, counts: Path) -> Outcome:
+    if not counts.exists():
+        return Outcome(failed=1)
+    try:
+        suites = list(ElementTree.parse(counts).getroot().iter("testsuite"))
+    except ElementTree.ParseError:
+        return Outcome(failed=1)
+
+    def total(name: str) -> int:
+        return sum(int(suite.get(name, 0)) for suite in suites)
+
+    failed = total("failures") + total("errors")
+    passed = max(total("tests") - failed - total("skipped"), 0)
+    if code not in (0, NO_TESTS_COLLECTED):
+        failed = max(failed, 1)
+    return Outcome(passed=passed, failed=failed, skipped=total("skipped"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

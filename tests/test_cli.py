@@ -1,0 +1,245 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import penjing
+from penjing import cli
+from penjing.cli import backend_choice, console
+from penjing.cli.application import app
+from penjing.errors import CompressionError
+from penjing.pipeline import compression
+
+pytestmark = pytest.mark.once
+RUNNER = CliRunner()
+
+
+def run(*arguments):
+    return RUNNER.invoke(app, [str(argument) for argument in arguments])
+
+
+def save_model(path, **changes):
+    layers = [keras.Input((4,)), keras.layers.Dense(3, **changes)]
+    model = keras.Sequential(layers, name="small")
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.save(path)
+    return model
+
+
+def save_data(path, **changes):
+    arrays = {
+        "x_train": np.eye(4, dtype="float32")[[0, 1, 2, 3] * 5],
+        "y_train": np.array([0, 1, 2, 0] * 5),
+        "x_test": np.eye(4, dtype="float32"),
+        "y_test": np.array([0, 1, 2, 0]),
+    }
+    np.savez(path, **{**arrays, **changes})
+    return path
+
+
+def test_help_teaches_with_examples():
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "penjing compress model.keras --data data.npz" in result.output
+    for command in ("demo", "compress", "inspect", "evaluate"):
+        assert command in result.output
+        assert f"penjing {command} " in run(command, "--help").output
+
+
+def test_version():
+    assert run("--version").output.strip() == f"penjing {penjing.__version__}"
+
+
+def test_the_command_itself_does_not_import_keras(tmp_path):
+    """`penjing/__init__.py` aside: it is replaced by an empty one."""
+    package = tmp_path / "penjing"
+    package.mkdir()
+    source = os.path.dirname(penjing.__file__)
+    for name in set(os.listdir(source)) - {"__init__.py", "__pycache__"}:
+        (package / name).symlink_to(os.path.join(source, name))
+    (package / "__init__.py").write_text("")
+    code = (
+        "import sys; from penjing.cli import main; code = main(['--help']);"
+        "assert 'keras' not in sys.modules and 'numpy' not in sys.modules;"
+        "sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr.decode()
+    assert b"Usage" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "No such command 'nothing'"),
+        (["demo", "--model", "artical"], "'article'"),
+        (["demo", "--epochs", "0"], "--epochs"),
+        (["compress", "model.keras"], "Missing option '--data'"),
+        (["inspect"], "Missing argument 'FILE'"),
+    ],
+)
+def test_wrong_usage_exits_with_2(capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def save_broken_pair(folder):
+    save_model(folder / "model.keras")
+    save_data(folder / "data.npz")
+    save_data(folder / "labels.npz", y_train=np.array([0, 1, 2, 9] * 5))
+    save_data(folder / "wide.npz", x_train=np.ones((20, 5), "float32"))
+    (folder / "bad.tflite").write_bytes(b"not a model")
+    (folder / "bad.keras").write_bytes(b"not a model")
+    (folder / "typo.toml").write_text("[training]\nepoch = 3\n")
+    (folder / "file").write_text("")
+    plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    plain.save(folder / "plain.keras")
+
+
+COMPRESS = ["compress", "model.keras", "--data", "data.npz", "--out", "out"]
+REFUSALS = [
+    (["inspect", "none.keras"], "none.keras"),
+    (["inspect", "bad.tflite"], "bad.tflite"),
+    (["inspect", "data.npz"], "unknown suffix '.npz'"),
+    (["evaluate", "model.keras", "--data", "none.npz"], "none.npz"),
+    (["evaluate", "bad.tflite", "--data", "data.npz"], "bad.tflite"),
+    (["evaluate", "model.keras", "--data", "no_module:f"], "no_module"),
+    (["evaluate", "model.keras", "--data", "data.npz", "--import", "no_m"], "'no_m'"),
+    ([*COMPRESS, "--recipe", "defualt"], "Did you mean `default`"),
+    ([*COMPRESS, "--recipe", "typo.toml"], "Did you mean `epochs`"),
+    ([*COMPRESS[:-1], "file/out"], "Cannot make the output folder file/out"),
+    (["compress", "bad.keras", *COMPRESS[2:]], "bad.keras"),
+    (["compress", "none.keras", *COMPRESS[2:]], "none.keras"),
+    (["compress", "plain.keras", *COMPRESS[2:]], "the recipe has no loss"),
+    (
+        [*COMPRESS[:3], "wide.npz", *COMPRESS[4:]],
+        "shape (5,), but the model takes (4,)",
+    ),
+    ([*COMPRESS[:3], "labels.npz", *COMPRESS[4:]], "9"),
+    (["demo", "--data-dir", "x", "--out", "out"], "bundled"),
+]
+
+
+def test_refusals_are_one_message_without_a_traceback(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    save_broken_pair(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    for arguments, message in REFUSALS:
+        assert cli.main(arguments) == 1, arguments
+        captured = capsys.readouterr()
+        assert message in captured.err, arguments
+        assert captured.err.startswith("Error: "), arguments
+        assert captured.err.count("\nError: ") == 0, arguments
+        assert "Traceback" not in captured.err
+        assert captured.out == ""
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_errors_of_libraries_keep_their_traceback(monkeypatch):
+    def fail(*_, **__):
+        int("x")
+
+    monkeypatch.setattr(compression, "load_keras_model", lambda *_: np.zeros(2)[9])
+    with pytest.raises(IndexError):
+        cli.main(COMPRESS)
+    monkeypatch.setattr(compression, "load_keras_model", lambda *_: np.zeros((2, -1)))
+    with pytest.raises(ValueError, match="negative dimensions"):
+        cli.main(COMPRESS)
+
+
+def test_inspect_prints_a_table_or_json(tmp_path):
+    save_model(tmp_path / "model.keras", name="logits")
+    table = run("inspect", tmp_path / "model.keras")
+    assert table.exit_code == 0, table.output
+    assert "4x3" in table.output
+    parsed = json.loads(run("inspect", tmp_path / "model.keras", "--json").output)
+    assert parsed["format"] == "keras"
+    assert [4, 3] in [row["shape"] for row in parsed["tensors"]]
+
+
+def test_evaluate_prints_a_table_or_json(tmp_path):
+    model = save_model(tmp_path / "model.keras")
+    data = save_data(tmp_path / "data.npz")
+    scores = model.predict(np.eye(4), verbose=0).argmax(-1) == [0, 1, 2, 0]
+    arguments = ["evaluate", tmp_path / "model.keras", "--data", data]
+    table = run(*arguments)
+    assert table.exit_code == 0, table.output
+    assert f"{scores.mean():.4f}" in table.output
+    parsed = json.loads(run(*arguments, "--metric", "accuracy", "--json").output)
+    assert parsed == {"accuracy": pytest.approx(scores.mean())}
+
+
+def test_another_backend_starts_the_command_again(monkeypatch):
+    started = []
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    cli.main(["demo", "--backend", "torch", "--seed", "4"])
+    (program, command, environment) = started[0]
+    assert program == sys.executable
+    assert command[1:] == ["-m", "penjing", "demo", "--backend", "torch", "--seed", "4"]
+    assert environment["KERAS_BACKEND"] == "torch"
+
+
+def test_a_backend_that_keras_does_not_take_does_not_start_again_for_ever(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(CompressionError, match="does not take the backend 'jax'"):
+        backend_choice.start_again(backend_choice.Backend.jax, [])
+
+
+def test_a_backend_that_is_not_installed_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(CompressionError, match=r'pip install "penjing\[keras\]"'):
+        backend_choice.select_backend(None)
+
+
+def test_libraries_are_quiet_and_notices_are_not(capfd):
+    with console.quiet_libraries():
+        os.write(2, b"noise")
+        console.print_notice("for [people]", "yellow")
+    assert capfd.readouterr().err == "for [people]\n"
+
+
+def test_the_log_is_shown_after_an_unexpected_error(capfd):
+    with pytest.raises(OSError, match="lost"), console.quiet_libraries():
+        os.write(2, b"the reason")
+        raise OSError("lost")
+    assert "the reason" in capfd.readouterr().err
+
+
+def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n"
+        "def load():\n    pathlib.Path('started').touch()\n    time.sleep(60)\n"
+    )
+    save_model(tmp_path / "model.keras")
+    arguments = ["compress", "model.keras", "--data", "slow:load", "--out", "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penjing", *arguments],
+        cwd=tmp_path,
+        env=absolute_environment(),
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "started").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130, error
+    assert "The same command goes on where this one stopped" in error
+    assert "Traceback" not in error
+
+
+def absolute_environment():
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    absolute = os.pathsep.join(os.path.abspath(path) for path in paths if path)
+    return {**os.environ, "PYTHONPATH": absolute}
