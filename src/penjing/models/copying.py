@@ -107,19 +107,22 @@ def clone_graph(
         A model of the same graph whose inputs keep their names, which Keras' own
         cloning loses.
     """
-    inputs = None
-    if is_functional(model):
-        inputs = keras.tree.map_structure(_same_input, model.input)
+    clones: dict[int, keras.layers.Layer] = {}
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if id(layer) not in clones:
+            clones[id(layer)] = (
+                _clone_one_graph(layer, clone)
+                if _is_graph(layer)
+                else clone_layer(layer)
+            )
+        return clones[id(layer)]
+
     nested = [layer for layer in model._flatten_layers() if _is_compiled(layer)]
     for part in nested:
         part.compiled = False  # Keras would compile the clone, and need its loss
     try:
-        return keras.models.clone_model(
-            model,
-            input_tensors=inputs,
-            clone_function=clone_layer,
-            recursive=True,
-        )
+        return _clone_one_graph(model, clone)
     finally:
         for part in nested:
             part.compiled = True
@@ -173,9 +176,24 @@ def _same_input(tensor: Any) -> Any:
     )
 
 
+def _is_graph(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.Sequential) or is_functional(layer)
+
+
+def _clone_one_graph(
+    model: keras.Model, clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer]
+) -> keras.Model:
+    """Clone a graph; Keras 3.12's `recursive` stops at the second nested one."""
+    inputs = None
+    if is_functional(model):
+        inputs = keras.tree.map_structure(_same_input, model.input)
+    return keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=clone_layer
+    )
+
+
 def _make_again(model: keras.Model) -> keras.Model:
-    graph = isinstance(model, keras.Sequential) or is_functional(model)
-    if not graph or not defined_by_keras(type(model).get_config):
+    if not _is_graph(model) or not defined_by_keras(type(model).get_config):
         twin = make_layer_again(model)
     else:
         twin = clone_graph(model, make_layer_again)
