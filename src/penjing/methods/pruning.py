@@ -11,14 +11,13 @@ import numpy as np
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
+from penjing.methods.wrapping import add_transform
 from penjing.models.compressed_layer import CompressedLayer
 from penjing.models.compression_model import CompressionModel
-from penjing.models.copying import copy_model
 from penjing.models.engine import TransformEngine
 from penjing.models.pruning_config import PruningConfig
 from penjing.models.pruning_transform import Prune
 from penjing.models.selection import Filter, select_weights
-from penjing.models.stripping import find_compressed_layers
 from penjing.numerics.importance import Importance
 from penjing.numerics.patterns import Pattern, Unstructured
 from penjing.schedules import Schedule
@@ -114,22 +113,7 @@ def apply_pruning(
     Returns:
         A model to compile and train.
     """
-    earlier: list[Any] = []
-    if isinstance(model, CompressionModel):
-        if any(isinstance(transform, Prune) for transform in model.transforms):
-            raise UnsupportedModelError(
-                f"The model {model.name!r} is being pruned already. Strip it first, or "
-                "give one schedule with `sparsity_by_layer`."
-            )
-    elif find_compressed_layers(model):
-        raise UnsupportedModelError(
-            f"The model {model.name!r} holds compressed layers. Strip it first."
-        )
-    if copy and isinstance(model, keras.Model) and (model.built or _is_deferred(model)):
-        model = copy_model(model)
-    if isinstance(model, CompressionModel):
-        model, earlier = model.model, list(model.transforms)
-    return CompressionModel(model, [*earlier, Prune(config)])
+    return add_transform(model, Prune(config), copy=copy)
 
 
 def prune_layer(
@@ -166,10 +150,6 @@ def prune_layer(
         importance=importance,
     )
     return CompressedLayer(layer, [Prune(config)])
-
-
-def _is_deferred(model: keras.Model) -> bool:
-    return isinstance(model, keras.Sequential)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from penjing.models.selection import SelectedWeight
-from penjing.models.transforms import Transform, Values
+from penjing.models.transforms import Transform, Values, readable_step
 from penjing.numerics import Tensor
 
 
@@ -51,9 +51,9 @@ class TransformEngine:
             self._attach_transforms()
 
     def _attach_transforms(self) -> None:
-        for transform in self.transforms:
+        for i, transform in enumerate(self.transforms):
             if not transform.built:
-                transform.attach(self._inner())
+                transform.attach(self._inner(), self.transforms[:i])
         self.built = True
 
     def _selected(self) -> dict[str, SelectedWeight]:
@@ -80,12 +80,13 @@ class TransformEngine:
             path: ops.convert_to_tensor(weight.variable.value)
             for path, weight in self._selected().items()
         }
+        step = readable_step(self.step.value)
         if training:
-            self.step.assign(self.step.value + _one_batch(batch))
-        step = ops.convert_to_tensor(self.step.value)
+            step = step + _one_batch(batch)
+            self.step.assign(step)
         for transform in self.transforms:
             if training:
-                transform.update(step, values)
+                transform.update(step - transform.start_step, values)
             values |= transform.apply(values, training)
         return values
 
@@ -155,6 +156,8 @@ def _one_batch(batch: Any) -> int | Tensor:
 
     Else it would count the step that finds its data at an end.
     """
+    if keras.backend.backend() != "tensorflow":
+        return 1
     dense = [
         value
         for value in keras.tree.flatten(batch)
@@ -162,7 +165,7 @@ def _one_batch(batch: Any) -> int | Tensor:
         and not hasattr(value, "indices")  # sparse
         and not hasattr(value, "row_splits")  # ragged
     ]
-    if keras.backend.backend() != "tensorflow" or not dense:
+    if not dense:
         return 1
     first = ops.reshape(dense[0], (-1,))[:1]
     return 1 + ops.sum(ops.zeros_like(first, dtype="int32"))

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.errors import CompressionError, UnsupportedModelError
+from penjing.errors import UnsupportedModelError
 from penjing.models.pruning_config import PruningConfig
 from penjing.models.selection import (
     SelectedWeight,
@@ -21,7 +21,13 @@ from penjing.models.selection import (
     matches_layer,
     select_weights,
 )
-from penjing.models.transforms import Transform, Values, choose
+from penjing.models.transforms import (
+    Incoming,
+    Transform,
+    Values,
+    check_finite,
+    choose,
+)
 from penjing.numerics import Tensor
 from penjing.numerics.allocation import erk_sparsities
 from penjing.numerics.importance import IMPORTANCES, Importance
@@ -36,20 +42,15 @@ class Prune(Transform):
 
     Args:
         config: What to prune, how much and when.
-        paths: Weights, by path, where they were selected before; `None` selects them.
+        **kwargs: Passed to `Transform`.
     """
 
     order = 0
     display_name = "pruned"
+    waits_for_training = True
 
-    def __init__(
-        self,
-        config: PruningConfig,
-        *,
-        paths: Sequence[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(paths=paths, **kwargs)
+    def __init__(self, config: PruningConfig, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.config = config
         self.masks: list[Any] = []
         self.thresholds: list[Any] = []
@@ -67,7 +68,9 @@ class Prune(Transform):
             self._check_values(weight)
         return selection.chosen
 
-    def create_state(self, weights: Sequence[SelectedWeight]) -> None:
+    def create_state(
+        self, weights: Sequence[SelectedWeight], incoming: Incoming
+    ) -> None:
         """A mask and a threshold for each weight.
 
         Masks are stored as 1 and 0 in the weight's type: a product costs a TensorFlow
@@ -95,13 +98,15 @@ class Prune(Transform):
                 )
             )
 
-    def update(self, step: Tensor, values: Values) -> None:
+    def update(self, step: int | Tensor, values: Values) -> None:
         """Compute the masks anew where the schedule says so.
 
         Masked weights count as zeros: their old values would else come back, untrained,
         in place of weights that are in use.
         """
         due = self.config.schedule.updates_at(step)
+        if due is False:
+            return
         raw = [ops.stop_gradient(values[path]) for path in self.weights_by_path]
         variables = (*self.masks, *self.thresholds)
         state = [ops.convert_to_tensor(variable.value) for variable in variables]
@@ -141,6 +146,7 @@ class Prune(Transform):
 
     def pending(self, last_step: int) -> str | None:
         """The sparsity reached by `last_step`, where the schedule ends after it."""
+        last_step -= self.start_step
         schedule = self.config.schedule
         end = schedule.begin_step if schedule.end_step is None else schedule.end_step
         if last_step >= end:
@@ -151,8 +157,8 @@ class Prune(Transform):
             last_update = max(last_step - since, schedule.begin_step, 1)
             reached = float(schedule(last_update))
         return (
-            f"the pruning schedule ends at step {end}, so a sparsity of {reached:.3g} "
-            f"will be reached instead of {schedule.final_sparsity:.3g}"
+            f"the pruning schedule ends at step {end + self.start_step}, so a sparsity "
+            f"of {reached:.3g} will be reached instead of {schedule.final_sparsity:.3g}"
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -192,12 +198,7 @@ class Prune(Transform):
         values = _known_values(weight)
         if values is None:
             return
-        if not np.isfinite(values).all():
-            raise CompressionError(
-                f"The weight {weight.path!r} holds "
-                f"{int((~np.isfinite(values)).sum())} NaN or infinite values, so it "
-                "cannot be ranked. Train the model again or restore sound weights."
-            )
+        check_finite(weight, values)
         if not callable(self.config.importance):
             return
         scores = ops.convert_to_numpy(self._importance(weight.path)(values))
@@ -226,8 +227,8 @@ class Prune(Transform):
                 targets[i] = sparsity
         return tuple(target / final if final else 1.0 for target in targets)
 
-    def _new_state(self, step: Tensor, raw: Sequence[Tensor]) -> list[Tensor]:
-        sparsity = self.config.schedule(step)
+    def _new_state(self, step: int | Tensor, raw: Sequence[Tensor]) -> list[Tensor]:
+        sparsity = self.config.schedule(ops.convert_to_tensor(step, "int32"))
         weights = list(self.weights_by_path.values())
         scores = [
             weight.to_matrix(ops.cast(self._importance(weight.path)(value), "float32"))

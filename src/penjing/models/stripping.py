@@ -132,7 +132,9 @@ def _check_ready(model: CompressionModel) -> None:
 
 
 def _has_no_steps(engine: TransformEngine) -> bool:
-    return int(ops.convert_to_numpy(engine.step.value)) == 0
+    """Whether a transform that acts in training alone saw none."""
+    step = int(ops.convert_to_numpy(engine.step.value))
+    return any(t.waits_for_training and step <= t.start_step for t in engine.transforms)
 
 
 def _write_values(

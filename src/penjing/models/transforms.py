@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import keras
+import numpy as np
 from keras import ops
 
+from penjing.errors import CompressionError
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
 
 Values = dict[str, Tensor]
+Incoming: TypeAlias = Callable[[], dict[str, np.ndarray] | None]
 
 
 class Transform(keras.layers.Layer):
@@ -24,27 +27,54 @@ class Transform(keras.layers.Layer):
 
     `order` fixes the place among the transforms of a model: masks, then codebooks,
     then grids, so that zeros survive clustering and centroids survive quantization.
+    `waits_for_training` says that it changes nothing before the first training step.
+
+    Args:
+        paths: Weights, by path, where they were selected before; `None` selects them.
+        start_step: Training steps that the model had behind it when the transform was
+            added; its own steps are counted from there.
+        **kwargs: Passed to `keras.layers.Layer`.
     """
 
     order: ClassVar[int]
     display_name: ClassVar[str]
+    waits_for_training: ClassVar[bool] = False
 
-    def __init__(self, *, paths: Sequence[str] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        paths: Sequence[str] | None = None,
+        start_step: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, dtype="float32", **kwargs)
         self.weights_by_path: Mapping[str, SelectedWeight] = {}
         self.paths = None if paths is None else tuple(paths)
+        self.start_step = start_step
         self.skipped: dict[str, str] = {}
 
     def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
         """Weights of the built `owner` that this transform takes."""
         raise NotImplementedError
 
-    def create_state(self, weights: Sequence[SelectedWeight]) -> None:
-        """Add the state variables; called once, with the selected weights."""
+    def create_state(
+        self, weights: Sequence[SelectedWeight], incoming: Incoming
+    ) -> None:
+        """Add the state variables; called once.
+
+        Args:
+            weights: The selected weights.
+            incoming: Gives their values by path, float32, as the earlier transforms
+                leave them; `None` where the model is built by its first batch, inside
+                a function that is traced.
+        """
         raise NotImplementedError
 
-    def update(self, step: Tensor, values: Values) -> None:
-        """Advance the state in a training step; runs inside the compiled step."""
+    def update(self, step: int | Tensor, values: Values) -> None:
+        """Advance the state in a training step; runs inside the compiled step.
+
+        The step is a Python number where `readable_step` gives one.
+        """
 
     def apply(self, values: Values, training: bool) -> Values:
         """Values that the forward pass uses, for the paths of this transform."""
@@ -59,40 +89,114 @@ class Transform(keras.layers.Layer):
         return {}
 
     def pending(self, last_step: int) -> str | None:
-        """What will not be reached by `last_step`, or `None`."""
+        """What will not be reached by `last_step`, or `None`.
+
+        Args:
+            last_step: Last training step of the model.
+        """
         return None
 
-    def attach(self, owner: keras.layers.Layer) -> None:
-        """Select the weights of a built model or layer and create the state."""
+    def attach(
+        self, owner: keras.layers.Layer, earlier: Sequence[Transform] = ()
+    ) -> None:
+        """Select the weights of a built model or layer and create the state.
+
+        Args:
+            owner: The model or layer.
+            earlier: Attached transforms that its values pass through before.
+        """
         weights = self.select(owner)
         self.paths = tuple(weight.path for weight in weights)
         self.weights_by_path = {weight.path: weight for weight in weights}
         with keras.name_scope(self.name, caller=self):
-            self.create_state(weights)
+            self.create_state(weights, lambda: _known_values(weights, earlier))
         self.built = True
 
-    def add_state(self, path: str, name: str, **kwargs: Any) -> Any:
-        """A non-trainable variable named after the weight that it belongs to.
+    def add_state(
+        self, path: str, name: str, *, trainable: bool = False, **kwargs: Any
+    ) -> Any:
+        """A variable named after the weight that it belongs to.
 
         `>` is what TensorFlow, whose names take no `|`, and PyTorch, whose names take
         no `.`, both allow.
         """
         return self.add_weight(
             name=f"{path.replace('/', '>')}>{name}",
-            trainable=False,
+            trainable=trainable,
             autocast=False,
-            aggregation="only_first_replica",
+            aggregation="mean" if trainable else "only_first_replica",
             **kwargs,
         )
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, with the paths once they are selected."""
-        config = {"name": self.name, "trainable": self.trainable}
-        return {**config, "paths": None if self.paths is None else list(self.paths)}
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "paths": None if self.paths is None else list(self.paths),
+            "start_step": self.start_step,
+        }
+
+
+def check_finite(weight: SelectedWeight, values: np.ndarray) -> None:
+    """Refuse a weight with values that cannot be ranked or rounded.
+
+    Args:
+        weight: The weight, for the message.
+        values: Its values.
+
+    Raises:
+        CompressionError: If one of them is NaN or infinite.
+    """
+    if not np.isfinite(values).all():
+        raise CompressionError(
+            f"The weight {weight.path!r} holds "
+            f"{int((~np.isfinite(values)).sum())} NaN or infinite values, so it "
+            "cannot be compressed. Train the model again or restore sound weights."
+        )
+
+
+def _known_values(
+    weights: Sequence[SelectedWeight], earlier: Sequence[Transform]
+) -> dict[str, np.ndarray] | None:
+    """Values behind the earlier transforms, or `None` inside a traced function."""
+    before = [w for t in earlier for w in t.weights_by_path.values()]
+    with contextlib.suppress(NotImplementedError, TypeError):
+        values = {
+            weight.path: ops.convert_to_tensor(weight.variable.value)
+            for weight in [*before, *weights]
+        }
+        for transform in earlier:
+            values |= transform.apply(values, training=False)
+        return {
+            weight.path: ops.convert_to_numpy(ops.cast(values[weight.path], "float32"))
+            for weight in weights
+        }
+    return None
+
+
+def readable_step(step: Any) -> int | Tensor:
+    """The step as a Python number where reading it costs nothing, else as a tensor.
+
+    PyTorch runs every operation of a schedule by itself, which takes longer than the
+    masked forward pass of a small model.
+
+    Args:
+        step: Value of an integer variable of shape `()`.
+
+    Returns:
+        A number on PyTorch's CPU outside of compiled functions.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if step.device.type == "cpu" and not torch.compiler.is_compiling():
+            return int(step)
+    return ops.convert_to_tensor(step)
 
 
 def choose(
-    condition: Tensor,
+    condition: bool | Tensor,
     when_true: Callable[[], Sequence[Tensor]],
     when_false: Callable[[], Sequence[Tensor]],
 ) -> Sequence[Tensor]:
@@ -102,21 +206,21 @@ def choose(
     would break the search for a mask into dozens of graphs.
 
     Args:
-        condition: Boolean tensor of shape `()`.
+        condition: Boolean tensor of shape `()`, or its value.
         when_true: What to compute where it holds.
         when_false: What to compute where it does not.
 
     Returns:
         The tensors of the one that was called.
     """
-    if keras.backend.backend() == "torch":
+    known = condition if isinstance(condition, bool) else None
+    if known is None and keras.backend.backend() == "torch":
         import torch
 
         if torch.compiler.is_compiling():
             choose_eagerly = torch.compiler.disable(ops.cond)
             return choose_eagerly(condition, when_true, when_false)  # type: ignore[no-any-return]
-    known: bool | None = None
-    if keras.backend.backend() == "jax":
+    if known is None and keras.backend.backend() == "jax":
         # `TypeError` is what JAX raises for the bool of a value that it traces.
         with contextlib.suppress(TypeError):
             known = bool(condition)

@@ -1,0 +1,51 @@
+"""What all methods share: a model, plain or in training already, gets a transform."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from penjing.errors import UnsupportedModelError
+from penjing.models.compression_model import CompressionModel
+from penjing.models.copying import copy_model
+from penjing.models.stripping import find_compressed_layers
+from penjing.models.transforms import Transform
+
+
+def add_transform(
+    model: keras.Model, transform: Transform, *, copy: bool = True
+) -> CompressionModel:
+    """Make a model train through one more transform.
+
+    Args:
+        model: A plain Keras model, or one that carries transforms already: they keep
+            their state, and its steps go on.
+        transform: What to add, not attached yet; its own steps count from now on.
+        copy: Leave the given model alone. `False` trains its own weights.
+
+    Returns:
+        A model to compile and train.
+
+    Raises:
+        UnsupportedModelError: If the model carries a transform of that class, holds
+            compressed layers or cannot be copied.
+    """
+    if isinstance(model, CompressionModel):
+        if any(type(earlier) is type(transform) for earlier in model.transforms):
+            raise UnsupportedModelError(
+                f"The model {model.name!r} is being {transform.display_name} already. "
+                "Strip it first, or ask for everything in one call."
+            )
+    elif find_compressed_layers(model):
+        raise UnsupportedModelError(
+            f"The model {model.name!r} holds compressed layers. Strip it first."
+        )
+    deferred = isinstance(model, keras.Sequential)
+    if copy and isinstance(model, keras.Model) and (model.built or deferred):
+        model = copy_model(model)
+    if not isinstance(model, CompressionModel):
+        return CompressionModel(model, [transform])
+    transform.start_step = int(ops.convert_to_numpy(model.step.value))
+    extended = CompressionModel(model.model, [*model.transforms, transform])
+    extended.step.assign(model.step.value)
+    return extended
