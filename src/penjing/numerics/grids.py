@@ -1,0 +1,351 @@
+"""Evenly spaced values: scale, zero point, rounding, and the gradients through it.
+
+Everywhere `real = scale * (integer - zero_point)`, integers are rounded half to even,
+and zero is exactly on the grid. A scale broadcasts against the values: it keeps their
+rank, with length 1 on the axes that share a scale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import keras
+from keras import ops
+
+from penjing.numerics import Tensor
+
+GRANULARITIES = ("per_channel", "per_tensor")
+MIN_BITS, MAX_BITS = 2, 16
+CANDIDATES = 41
+POLISHING_ROUNDS = 6
+_RATIO = 2.0 ** (-1 / 8)  # from one candidate to the next: down to 1/32 of the largest
+
+
+@keras.saving.register_keras_serializable(package="penjing")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Evenly spaced values that a tensor is rounded to.
+
+    Args:
+        bits: Width of the integers, 2 to 16.
+        levels: How many integers are used, where that is fewer than `bits` allow:
+            `levels=15` gives -7 to 7, `levels=3` gives -1 to 1.
+        granularity: `"per_channel"`: a scale for each output channel;
+            `"per_tensor"`: one for the whole tensor, which compresses better.
+        symmetric: The zero point is 0.
+        narrow_range: Leave the lowest integer out: -127 to 127 with 8 bits. Default:
+            as `symmetric`. It says nothing where `levels` is given.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> Grid(bits=4).lowest, Grid(bits=4).highest
+        (-7, 7)
+        >>> Grid(bits=8, symmetric=False).lowest
+        -128
+        >>> Grid(levels=7, granularity="per_tensor").highest
+        3
+    """
+
+    bits: int = 8
+    levels: int | None = None
+    granularity: str = "per_channel"
+    symmetric: bool = True
+    narrow_range: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not _is_integer(self.bits) or not MIN_BITS <= self.bits <= MAX_BITS:
+            raise ValueError(
+                f"`bits` must be an integer from {MIN_BITS} to {MAX_BITS}, got "
+                f"{self.bits!r}."
+            )
+        if self.granularity not in GRANULARITIES:
+            raise ValueError(
+                f"`granularity` must be one of {', '.join(map(repr, GRANULARITIES))}, "
+                f"got {self.granularity!r}."
+            )
+        if not isinstance(self.symmetric, bool):
+            raise ValueError(f"`symmetric` must be a bool, got {self.symmetric!r}.")
+        if self.narrow_range is None:
+            object.__setattr__(self, "narrow_range", self.symmetric)
+        if not isinstance(self.narrow_range, bool):
+            raise ValueError(
+                f"`narrow_range` must be a bool or None, got {self.narrow_range!r}."
+            )
+        if self.levels is not None:
+            _check_levels(self.levels, self.bits)
+
+    @property
+    def lowest(self) -> int:
+        """The lowest integer."""
+        return -(self._count // 2)
+
+    @property
+    def highest(self) -> int:
+        """The highest integer."""
+        return self.lowest + self._count - 1
+
+    @property
+    def _count(self) -> int:
+        return self.levels or 2**self.bits - bool(self.narrow_range)
+
+    def get_config(self) -> dict[str, Any]:
+        """JSON-ready fields."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Grid from the dictionary that `get_config` gave."""
+        return cls(**config)
+
+
+def quantize_affine(
+    values: Tensor, scale: Tensor, zero_point: int | Tensor, lowest: int, highest: int
+) -> Tensor:
+    """Nearest integers on the grid; halves go to the even one, on every backend.
+
+    Args:
+        values: Float tensor of any shape.
+        scale: Positive float32 tensor that broadcasts against `values`.
+        zero_point: Integer that stands for zero; broadcasts too.
+        lowest: Values below it become it.
+        highest: Values above it become it.
+
+    Returns:
+        int32 tensor of the shape of `values`.
+
+    Example:
+        >>> integers = quantize_affine([-9.0, 0.25, 0.75, 1.25], 0.5, 0, -7, 7)
+        >>> keras.ops.convert_to_numpy(integers).tolist()
+        [-7, 0, 2, 2]
+    """
+    return ops.cast(_rounded(values, scale, zero_point, lowest, highest), "int32")
+
+
+def dequantize_affine(
+    integers: Tensor, scale: Tensor, zero_point: int | Tensor
+) -> Tensor:
+    """Real values of integers on the grid: `scale * (integer - zero_point)`.
+
+    Args:
+        integers: Integer tensor of any shape.
+        scale: float32 tensor that broadcasts against it.
+        zero_point: Integer that stands for zero; broadcasts too.
+
+    Returns:
+        float32 tensor of the shape of `integers`.
+    """
+    shifted = ops.cast(integers, "float32") - ops.cast(zero_point, "float32")
+    return shifted * ops.cast(scale, "float32")
+
+
+def fake_quantize(
+    values: Tensor,
+    scale: Tensor,
+    zero_point: int | Tensor,
+    lowest: int,
+    highest: int,
+    *,
+    scale_gradient: float | Tensor = 0.0,
+) -> Tensor:
+    """Values rounded to the grid, with gradients that training can use.
+
+    The gradient passes straight through to values within the range and stops at those
+    outside. That of the scale is LSQ's: the rounding error, in steps, of a value within
+    the range, and the outermost integer outside. A value of zero stays exactly zero and
+    adds nothing to it.
+
+    Args:
+        values: Float tensor of any shape.
+        scale: Positive float32 tensor that broadcasts against `values`.
+        zero_point: Integer that stands for zero; broadcasts too.
+        lowest: Lowest integer.
+        highest: Highest integer.
+        scale_gradient: Factor on the gradient of the scale, such as
+            `lsq_gradient_scale` gives; 0 leaves the scale without one.
+
+    Returns:
+        float32 tensor of the shape of `values`, exactly
+        `dequantize_affine(quantize_affine(...))`.
+
+    Reference:
+        Esser et al., 2020, Learned step size quantization,
+        https://arxiv.org/abs/1902.08153
+    """
+    values = ops.cast(values, "float32")
+    scale = ops.cast(scale, "float32")
+    zero = ops.cast(zero_point, "float32")
+    fixed, step = ops.stop_gradient(values), ops.stop_gradient(scale)
+    steps = fixed / step
+    integers = _rounded(fixed, step, zero, lowest, highest) - zero
+    inside = ops.cast(
+        ops.logical_and(steps + zero >= lowest, steps + zero <= highest), "float32"
+    )
+    # What is added is zero, but has the gradient.
+    result = integers * step + (values - fixed) * inside
+    if isinstance(scale_gradient, int | float) and scale_gradient == 0:
+        return result
+    error = ops.where(ops.cast(inside, "bool"), integers - steps, integers)
+    return result + (scale - step) * (error * scale_gradient)
+
+
+def lsq_gradient_scale(size: int, highest: int) -> float:
+    """Factor that brings the gradient of a scale to the size of those of its weights.
+
+    Args:
+        size: Values that share the scale.
+        highest: Highest integer of the grid.
+
+    Returns:
+        `1 / sqrt(size * highest)`.
+
+    Reference:
+        Esser et al., 2020, https://arxiv.org/abs/1902.08153
+    """
+    return 1.0 / math.sqrt(max(size, 1) * max(highest, 1))
+
+
+def range_to_scale(
+    minimum: Tensor,
+    maximum: Tensor,
+    lowest: int,
+    highest: int,
+    *,
+    symmetric: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of a range, as LiteRT's int8 specification defines them.
+
+    The range is widened to hold zero, and zero falls on an integer exactly.
+
+    Args:
+        minimum: Least values, of any shape.
+        maximum: Largest values, of the same shape.
+        lowest: Lowest integer.
+        highest: Highest integer.
+        symmetric: Keep the zero point at 0.
+
+    Returns:
+        Scale (float32, 1 where the range is empty) and zero point (int32), both of the
+        shape of the range.
+
+    Example:
+        >>> scale, zero_point = range_to_scale(0.0, 255.0, -128, 127)
+        >>> float(scale), int(zero_point)
+        (1.0, -128)
+    """
+    minimum = ops.minimum(ops.cast(minimum, "float32"), 0.0)
+    maximum = ops.maximum(ops.cast(maximum, "float32"), 0.0)
+    if symmetric:
+        scale = _or_one(ops.maximum(-minimum, maximum) / highest)
+        return scale, ops.zeros_like(scale, dtype="int32")
+    scale = _or_one((maximum - minimum) / (highest - lowest))
+    zero_point = ops.clip(ops.round(lowest - minimum / scale), lowest, highest)
+    return scale, ops.cast(zero_point, "int32")
+
+
+def least_squares_scale(
+    values: Tensor,
+    scale: Tensor,
+    lowest: int,
+    highest: int,
+    reduce_axes: Sequence[int],
+) -> Tensor:
+    """The scale with the least squared error, given the integers of another scale.
+
+    Repeated, it comes to a local minimum of the error of rounding.
+
+    Args:
+        values: float32 tensor of any shape.
+        scale: Positive float32 tensor of its rank, length 1 on `reduce_axes`.
+        lowest: Lowest integer of a symmetric grid.
+        highest: Highest integer.
+        reduce_axes: Axes that share a scale.
+
+    Returns:
+        Scale of the shape of `scale`; the given one where every integer is zero.
+    """
+    axes = tuple(reduce_axes)
+    integers = _rounded(values, scale, 0, lowest, highest)
+    products = ops.sum(values * integers, axis=axes, keepdims=True)
+    squares = ops.sum(ops.square(integers), axis=axes, keepdims=True)
+    found = products / ops.maximum(squares, 1.0)
+    return ops.where(found > 0, found, scale)
+
+
+def mse_scale(
+    values: Tensor, lowest: int, highest: int, reduce_axes: Sequence[int]
+) -> Tensor:
+    """The scale of a symmetric grid that rounds values with the least squared error.
+
+    Candidates are spread evenly, on a logarithmic scale, from the one at which the
+    largest value just fits down to a 32nd of it; the best is polished by
+    `least_squares_scale`.
+
+    Args:
+        values: float32 tensor of any shape.
+        lowest: Lowest integer.
+        highest: Highest integer.
+        reduce_axes: Axes that share a scale.
+
+    Returns:
+        Positive float32 tensor of the rank of `values`, length 1 on `reduce_axes`.
+        Where all values are zero it is the largest of the other scales, or 1.
+    """
+    axes = tuple(reduce_axes)
+    largest = ops.max(ops.abs(values), axis=axes, keepdims=True) / highest
+    empty = largest <= 0
+    largest = ops.where(empty, ops.ones_like(largest), largest)
+
+    def better(scale: Tensor, best: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        rounded = _rounded(values, scale, 0, lowest, highest) * scale
+        error = ops.sum(ops.square(values - rounded), axis=axes, keepdims=True)
+        wins = error < best[0]
+        return ops.where(wins, error, best[0]), ops.where(wins, scale, best[1])
+
+    def search(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        candidate, *best = state
+        return candidate * _RATIO, *better(candidate, (best[0], best[1]))
+
+    def polish(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return better(
+            least_squares_scale(values, state[1], lowest, highest, axes),
+            (state[0], state[1]),
+        )
+
+    start = (largest, ops.full_like(largest, float("inf")), largest)
+    _, *best = ops.fori_loop(0, CANDIDATES, search, start)
+    _, scale = ops.fori_loop(0, POLISHING_ROUNDS, polish, tuple(best))
+    others = ops.max(ops.where(empty, ops.zeros_like(scale), scale))
+    return ops.where(empty, _or_one(others), scale)
+
+
+def _rounded(
+    values: Tensor,
+    scale: Tensor,
+    zero_point: int | Tensor,
+    lowest: int,
+    highest: int,
+) -> Tensor:
+    """Integers as float32: a value too large for an integer is clipped before."""
+    steps = ops.round(ops.cast(values, "float32") / ops.cast(scale, "float32"))
+    return ops.clip(steps + ops.cast(zero_point, "float32"), lowest, highest)
+
+
+def _or_one(scale: Tensor) -> Tensor:
+    return ops.where(scale > 0, scale, ops.ones_like(scale))
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_levels(levels: int, bits: int) -> None:
+    if not _is_integer(levels) or not 3 <= levels <= 2**bits:
+        raise ValueError(
+            f"`levels` must be an integer from 3 to 2**bits = {2**bits}, got "
+            f"{levels!r}. 15 gives -7 to 7."
+        )
