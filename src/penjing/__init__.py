@@ -18,7 +18,9 @@ from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import inspect_file
 from penjing.measurement.size import measure_size
+from penjing.methods.clustering import cluster
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
+from penjing.models.clustering_config import ClusteringConfig
 from penjing.models.compressed_layer import CompressedLayer
 from penjing.models.compression_model import CompressionModel
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
@@ -37,6 +39,7 @@ from penjing.version import __version__
 
 __all__ = [
     "Block",
+    "ClusteringConfig",
     "CompressedLayer",
     "CompressionError",
     "CompressionModel",
@@ -58,6 +61,7 @@ __all__ = [
     "UnsupportedModelError",
     "WeightSpec",
     "__version__",
+    "cluster",
     "evaluate",
     "export_litert",
     "inspect_file",

@@ -160,15 +160,19 @@ class WeightSparsity:
         path: Keras path of the weight.
         shape: Its shape.
         zeros: How many of its values are zero in the model that `strip` gives.
+        distinct: How many distinct values it has there, zero among them.
         status: `"compressed"`, `"compressible"` (in a plain model) or `"skipped"`.
         reason: Why it was skipped, else empty.
+        methods: What is done to it, such as `("pruned", "clustered")`.
     """
 
     path: str
     shape: tuple[int, ...]
     zeros: int
+    distinct: int
     status: str
     reason: str = ""
+    methods: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -183,7 +187,7 @@ class WeightSparsity:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SparsityReport:
-    """Zeros of every weight of a model; printed, it is a table.
+    """Zeros and distinct values of every weight of a model; printed, it is a table.
 
     Args:
         rows: One for each weight, in the model's order.
@@ -215,11 +219,12 @@ class SparsityReport:
         """A table with one line for each weight."""
         width = max([len(row.path) for row in self.rows] + [6])
         head = (
-            f"{'weight':<{width}}  {'shape':<18} {'zeros':>10} {'sparsity':>8}  status"
+            f"{'weight':<{width}}  {'shape':<18} {'zeros':>10} {'sparsity':>8} "
+            f"{'distinct':>10}  status"
         )
         lines = [
             f"{row.path:<{width}}  {str(row.shape):<18} {row.zeros:>10,} "
-            f"{row.sparsity:>8.2%}  {': '.join(filter(None, (row.status, row.reason)))}"
+            f"{row.sparsity:>8.2%} {row.distinct:>10,}  {_status(row)}"
             for row in self.rows
         ]
         return "\n".join(
@@ -227,15 +232,19 @@ class SparsityReport:
         )
 
 
+def _status(row: WeightSparsity) -> str:
+    return ": ".join(filter(None, (row.status, ", ".join(row.methods), row.reason)))
+
+
 def sparsity_report(model: keras.Model) -> SparsityReport:
-    """Count the zeros of every weight, and say why a weight was skipped.
+    """Count zeros and distinct values of every weight; say why one was skipped.
 
     Args:
         model: A built model: compressed, stripped or never compressed.
 
     Returns:
-        One row for each weight; in a compressed model the zeros are those of the
-        model that `strip` would give.
+        One row for each weight; in a compressed model the values counted are those
+        of the model that `strip` would give.
 
     Raises:
         ValueError: If `model` is not a built Keras model or layer.
@@ -250,6 +259,7 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
         return _plain_report(model)
     inner = model._inner() if isinstance(model, TransformEngine) else model
     state = {id(variable) for variable in _engine_state(model)}
+    methods = _methods_by_path(model)
     rows = []
     for variable in inner.weights:
         if id(variable) in state:
@@ -258,7 +268,7 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
         status = "compressed" if path in values else "skipped"
         value = values.get(path, variable.value)
         reason = "" if path in values else skipped.get(path, "not compressed")
-        rows.append(_row(path, value, status, reason))
+        rows.append(_row(path, value, status, reason, methods.get(path, ())))
     return SparsityReport(rows=tuple(rows))
 
 
@@ -275,17 +285,29 @@ def _engine_state(model: keras.layers.Layer) -> list[Any]:
     ]
 
 
-def _compressed_values(
-    model: keras.layers.Layer,
-) -> tuple[dict[str, Any], dict[str, str]]:
-    engines: list[TransformEngine] = [
+def _engines(model: keras.layers.Layer) -> list[TransformEngine]:
+    return [
         layer
         for layer in model._flatten_layers()
         if isinstance(layer, TransformEngine) and layer.built
     ]
+
+
+def _methods_by_path(model: keras.layers.Layer) -> dict[str, tuple[str, ...]]:
+    methods: dict[str, tuple[str, ...]] = {}
+    for engine in _engines(model):
+        for transform in engine.transforms:
+            for path in transform.weights_by_path:
+                methods[path] = (*methods.get(path, ()), transform.display_name)
+    return methods
+
+
+def _compressed_values(
+    model: keras.layers.Layer,
+) -> tuple[dict[str, Any], dict[str, str]]:
     values: dict[str, Any] = {}
     skipped: dict[str, str] = {}
-    for engine in engines:
+    for engine in _engines(model):
         values |= engine.transformed_values()
         skipped |= engine.skipped_weights()
     return values, skipped
@@ -310,12 +332,16 @@ def _plain_report(model: keras.layers.Layer) -> SparsityReport:
     return SparsityReport(rows=tuple(rows))
 
 
-def _row(path: str, value: Any, status: str, reason: str) -> WeightSparsity:
+def _row(
+    path: str, value: Any, status: str, reason: str, methods: tuple[str, ...] = ()
+) -> WeightSparsity:
     array = ops.convert_to_numpy(ops.cast(value, "float32"))
     return WeightSparsity(
         path=path,
         shape=tuple(array.shape),
         zeros=int(array.size - np.count_nonzero(array)),
+        distinct=int(np.unique(array).size),
         status=status,
         reason=reason,
+        methods=methods,
     )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 import keras
 
-from penjing.models.selection import (
-    Filter,
-)
+from penjing.models.config_checks import check_choice, filter_names
+from penjing.models.selection import Filter
 from penjing.numerics.importance import IMPORTANCES, Importance
 from penjing.numerics.patterns import NM, Pattern, Unstructured
 from penjing.schedules import Schedule
@@ -53,10 +51,10 @@ class PruningConfig:
     def __post_init__(self) -> None:
         _check_type("schedule", self.schedule, Schedule, "penjing.PolynomialDecay(...)")
         _check_type("pattern", self.pattern, Pattern, "penjing.Block(4, 1)")
-        _check_choice("scope", self.scope, SCOPES)
-        _check_choice("allocation", self.allocation, ALLOCATIONS)
+        check_choice("scope", self.scope, SCOPES)
+        check_choice("allocation", self.allocation, ALLOCATIONS)
         if not callable(self.importance):
-            _check_choice("importance", self.importance, tuple(IMPORTANCES))
+            check_choice("importance", self.importance, tuple(IMPORTANCES))
         self.pattern.check_sparsity(self.schedule.final_sparsity)
         _check_combination(self)
 
@@ -68,7 +66,7 @@ class PruningConfig:
         for name in ("schedule", "pattern", "importance"):
             config[name] = keras.saving.serialize_keras_object(config[name])
         for name in ("include", "exclude"):
-            config[name] = _filter_names(config[name])
+            config[name] = filter_names(config[name])
         if self.sparsity_by_layer is not None:
             config["sparsity_by_layer"] = dict(self.sparsity_by_layer)
         return config
@@ -82,28 +80,11 @@ class PruningConfig:
         return cls(**config)
 
 
-def _filter_names(filters: Filter) -> list[str] | None:
-    if filters is None:
-        return None
-    entries = (filters,) if isinstance(filters, str | keras.layers.Layer) else filters
-    return [entry if isinstance(entry, str) else entry.name for entry in entries]
-
-
 def _check_type(name: str, value: object, kind: type, example: str) -> None:
     if not isinstance(value, kind):
         raise ValueError(
             f"`{name}` must be a {kind.__module__.split('.')[0]} {kind.__name__}, such "
             f"as {example}, got {value!r} of type {type(value).__name__}."
-        )
-
-
-def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(map(repr, allowed))}, got "
-            f"{name}={value!r}.{hint}"
         )
 
 

@@ -1,0 +1,256 @@
+"""Values -> a few shared values: k-means on a line, and the lookup that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from keras import ops
+
+from penjing.numerics import Tensor
+
+SEEDING_SIZE = 65_536
+RESTARTS = 4
+MAX_ROUNDS = 10_000
+
+
+def kmeans(
+    values: np.ndarray,
+    num_clusters: int,
+    *,
+    initialization: str = "k-means++",
+    seed: int = 0,
+) -> np.ndarray:
+    """Cluster numbers: Lloyd's algorithm until no number changes its cluster.
+
+    It runs on the host, once for a weight. The numbers are sorted, so that a cluster is
+    an interval and a round takes `num_clusters` binary searches and sums of prefixes:
+    a million weights take well under a second.
+
+    Args:
+        values: Finite numbers, in any shape; may be empty.
+        num_clusters: Centroids to find, at least 1.
+        initialization: Where the centroids start. `"k-means++"`: at values drawn far
+            from one another, the best of four draws; `"linear"`: evenly from the least
+            value to the largest; `"density"`: at the middles of parts that hold equally
+            many values; `"random"`: at values drawn at random.
+        seed: Of the draws.
+
+    Returns:
+        float32 array of shape `(num_clusters,)`, ascending. Where there are fewer
+        distinct values than that, it holds them, the last one repeated. A cluster that
+        loses its last value starts anew at the value that is worst off.
+
+    Raises:
+        ValueError: If there is no such initialization.
+
+    Example:
+        >>> kmeans(np.array([1.0, 1.25, 5.0, 4.5, 9.0]), 3).tolist()
+        [1.125, 4.75, 9.0]
+
+    Reference:
+        Arthur and Vassilvitskii, 2007, k-means++: the advantages of careful seeding
+    """
+    if initialization not in INITIALIZATIONS:
+        raise ValueError(
+            f"`initialization` must be one of {', '.join(map(repr, INITIALIZATIONS))}, "
+            f"got {initialization!r}."
+        )
+    points, counts = np.unique(np.asarray(values, "float64"), return_counts=True)
+    if points.size <= num_clusters:
+        return _padded(points, num_clusters)
+    start = INITIALIZATIONS[initialization]
+    line = _Line(points, counts)
+    rng = np.random.default_rng(seed)
+    draws = RESTARTS if initialization == "k-means++" else 1
+    found = [line.converge(start(line, num_clusters, rng)) for _ in range(draws)]
+    return np.sort(min(found, key=line.cost)).astype("float32")
+
+
+class _Line:
+    """Distinct values on a line with their multiplicities, and sums of both."""
+
+    def __init__(self, points: np.ndarray, counts: np.ndarray) -> None:
+        self.points = points
+        self.counts = counts.astype("float64")
+        self.center = np.average(points, weights=counts)  # against cancellation
+        shifted = points - self.center
+        self._counted = _prefix_sums(self.counts)
+        self._summed = _prefix_sums(self.counts * shifted)
+        self._squared = _prefix_sums(self.counts * shifted**2)
+
+    def bounds(self, centroids: np.ndarray) -> np.ndarray:
+        """Where each cluster begins among the points, and the end of the last."""
+        middles = (centroids[1:] + centroids[:-1]) / 2
+        inner = np.searchsorted(self.points, middles, side="right")
+        return np.concatenate([[0], inner, [self.points.size]])
+
+    def costs(self, bounds: np.ndarray) -> np.ndarray:
+        """Squared distances to the mean of each cluster, summed."""
+        sizes = np.maximum(np.diff(self._counted[bounds]), 1)
+        costs = np.diff(self._squared[bounds]) - (
+            np.diff(self._summed[bounds]) ** 2 / sizes
+        )
+        return np.maximum(costs, 0.0)
+
+    def cost(self, centroids: np.ndarray) -> float:
+        """Squared distances of all values to the mean of their cluster."""
+        return float(self.costs(self.bounds(centroids)).sum())
+
+    def converge(self, centroids: np.ndarray) -> np.ndarray:
+        """Lloyd's rounds from `centroids` on."""
+        bounds = self.bounds(np.sort(centroids))
+        for _ in range(MAX_ROUNDS):
+            filled = self._without_empty(bounds)
+            centroids = self._means(filled)
+            moved = self.bounds(centroids)
+            if np.array_equal(moved, bounds):
+                break
+            bounds = moved
+        return centroids
+
+    def quantiles(self, fractions: np.ndarray) -> np.ndarray:
+        """Values below which so large fractions of all values lie."""
+        places = np.searchsorted(self._counted[1:], fractions * self._counted[-1])
+        return self.points[np.minimum(places, self.points.size - 1)]
+
+    def thinned(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """At most `size` of the points, evenly picked, and the values each stands for.
+
+        Returns:
+            Points and counts, both of shape `(min(size, points),)`.
+        """
+        total = self.points.size
+        picks = np.linspace(0, total, min(size, total), endpoint=False).astype(int)
+        ends = np.append(picks[1:], total)
+        middles = (picks + ends) // 2
+        return self.points[middles], self._counted[ends] - self._counted[picks]
+
+    def _means(self, bounds: np.ndarray) -> np.ndarray:
+        sizes = np.diff(self._counted[bounds])
+        means = self.center + np.diff(self._summed[bounds]) / sizes
+        return np.where(np.diff(bounds) == 1, self.points[bounds[:-1]], means)
+
+    def _without_empty(self, bounds: np.ndarray) -> np.ndarray:
+        """Bounds in which every cluster has a point.
+
+        For each one that has none, the costliest is cut in two at its mean.
+        """
+        wanted, bounds = bounds.size, np.unique(bounds)
+        while bounds.size < wanted:
+            costs = np.where(np.diff(bounds) > 1, self.costs(bounds), -1.0)
+            worst = int(np.argmax(costs))
+            first, end = bounds[worst], bounds[worst + 1]
+            cut = np.searchsorted(self.points, self._means(bounds)[worst], "right")
+            bounds = np.insert(bounds, worst + 1, np.clip(cut, first + 1, end - 1))
+        return bounds
+
+
+def _plus_plus(line: _Line, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Each next centroid is drawn by its squared distance to those before."""
+    points, counts = line.thinned(max(SEEDING_SIZE, number))
+    chosen = [_draw(counts, rng)]
+    distances = (points - points[chosen[0]]) ** 2
+    while len(chosen) < number:
+        chosen.append(_draw(counts * distances, rng))
+        distances = np.minimum(distances, (points - points[chosen[-1]]) ** 2)
+    return points[chosen]
+
+
+def _linear(line: _Line, number: int, rng: np.random.Generator) -> np.ndarray:
+    return np.linspace(line.points[0], line.points[-1], number)
+
+
+def _density(line: _Line, number: int, rng: np.random.Generator) -> np.ndarray:
+    return line.quantiles((np.arange(number) + 0.5) / number)
+
+
+def _random(line: _Line, number: int, rng: np.random.Generator) -> np.ndarray:
+    return line.quantiles(rng.random(number))
+
+
+INITIALIZATIONS: dict[str, Callable[[_Line, int, np.random.Generator], np.ndarray]] = {
+    "k-means++": _plus_plus,
+    "linear": _linear,
+    "density": _density,
+    "random": _random,
+}
+
+
+def _draw(weights: np.ndarray, rng: np.random.Generator) -> int:
+    """A position, drawn in proportion to `weights`."""
+    sums = np.cumsum(weights)
+    place = np.searchsorted(sums, rng.random() * sums[-1], "right")
+    return min(int(place), weights.size - 1)
+
+
+def _prefix_sums(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(values)])
+
+
+def _padded(points: np.ndarray, size: int) -> np.ndarray:
+    """Ascending float32 points, the last one repeated; zeros where there is none."""
+    padded = np.zeros(size, "float32")
+    padded[: points.size] = points
+    padded[points.size :] = points[-1:] if points.size else 0.0
+    return padded
+
+
+def nearest_centroids(values: Tensor, centroids: Tensor) -> Tensor:
+    """Positions of the nearest centroids, by a binary search among their midpoints.
+
+    Args:
+        values: float32 tensor of shape `(rows, n)`.
+        centroids: float32 tensor of shape `(rows, k)`, ascending along each row.
+
+    Returns:
+        int32 tensor of shape `(rows, n)`. A value in the middle of two centroids goes
+        to the lower one, on every backend.
+    """
+    values, centroids = _tensors(values, centroids)
+    rows, number = centroids.shape
+    step = 1 << max(number - 1, 0).bit_length()
+    middles = centroids[:, 1:] * 0.5 + centroids[:, :-1] * 0.5
+    beyond = ops.full((rows, step - number + 1), float("inf"), dtype="float32")
+    flat = ops.reshape(ops.concatenate([middles, beyond], axis=1), (-1,))
+    before_row = ops.arange(rows, dtype="int32")[:, None] * step - 1
+    found = ops.zeros(values.shape, dtype="int32")
+    while step > 1:
+        step //= 2
+        probe = found + step
+        found = ops.where(values > ops.take(flat, before_row + probe), probe, found)
+    return found
+
+
+def share_values(values: Tensor, centroids: Tensor, *, keep_zeros: bool) -> Tensor:
+    """Replace values by their nearest centroids, with gradients for both.
+
+    The gradient of a centroid is the sum of those of its members; that of a value,
+    which decides where it belongs, is passed straight through.
+
+    Args:
+        values: float32 tensor of shape `(rows, n)`.
+        centroids: float32 tensor of shape `(rows, k)`, in any order.
+        keep_zeros: Exact zeros stay exactly zero, and get no gradient.
+
+    Returns:
+        float32 tensor of shape `(rows, n)`: each value is one of its row's centroids.
+
+    Reference:
+        Han et al., 2015, https://arxiv.org/abs/1510.00149
+    """
+    values, centroids = _tensors(values, centroids)
+    rows, number = centroids.shape
+    ascending = ops.sort(centroids, axis=1)
+    fixed = ops.stop_gradient(values)
+    indices = nearest_centroids(fixed, ops.stop_gradient(ascending))
+    row_start = ops.arange(rows, dtype="int32")[:, None] * number
+    shared = ops.take(ops.reshape(ascending, (-1,)), row_start + indices)
+    shared = shared + (values - fixed)  # adds exactly zero, and the gradient
+    if not keep_zeros:
+        return shared
+    return ops.where(ops.equal(fixed, 0.0), ops.zeros_like(shared), shared)
+
+
+def _tensors(*arrays: Tensor) -> tuple[Tensor, ...]:
+    return tuple(ops.cast(array, "float32") for array in arrays)
