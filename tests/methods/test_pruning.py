@@ -552,12 +552,12 @@ def test_the_report_lists_every_weight_with_status_and_reason():
     vector = "a bias, a scale or another vector"
     frozen = "frozen: it does not train"
     assert [dataclasses.astuple(row) for row in report.rows] == [
-        ("net/first/kernel", (8, 20), 120, "compressed", ""),
-        ("net/first/bias", (20,), 20, "skipped", vector),
-        ("net/second/kernel", (20, 12), 0, "skipped", "excluded"),
-        ("net/second/bias", (12,), 12, "skipped", "excluded"),
-        ("net/head/kernel", (12, 2), 0, "skipped", frozen),
-        ("net/head/bias", (2,), 2, "skipped", frozen),
+        ("net/first/kernel", (8, 20), 120, 41, "compressed", "", ("pruned",)),
+        ("net/first/bias", (20,), 20, 1, "skipped", vector, ()),
+        ("net/second/kernel", (20, 12), 0, 240, "skipped", "excluded", ()),
+        ("net/second/bias", (12,), 12, 1, "skipped", "excluded", ()),
+        ("net/head/kernel", (12, 2), 0, 24, "skipped", frozen, ()),
+        ("net/head/bias", (2,), 2, 1, "skipped", frozen, ()),
     ]
     assert report.sparsity == 0.75
     assert (report.rows[0].size, report.rows[0].sparsity) == (160, 0.75)
@@ -598,7 +598,9 @@ def test_the_report_is_a_table_and_json():
         "20)",
         "120",
         "75.00%",
-        "compressed",
+        "41",
+        "compressed:",
+        "pruned",
     ]
     assert lines[-1] == "sparsity of what is not skipped: 75.00%"
     data = json.loads(json.dumps(report.to_dict()))
