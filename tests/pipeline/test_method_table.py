@@ -2,8 +2,18 @@ import keras
 import pytest
 
 from penjing.numerics.patterns import NM, Block, Unstructured
-from penjing.pipeline import PatternRecipe, PruneRecipe, ScheduleRecipe
-from penjing.pipeline.method_table import apply_prune, build_pattern, build_schedule
+from penjing.pipeline import (
+    ClusterRecipe,
+    PatternRecipe,
+    PruneRecipe,
+    ScheduleRecipe,
+)
+from penjing.pipeline.method_table import (
+    METHODS,
+    apply_prune,
+    build_pattern,
+    build_schedule,
+)
 from penjing.schedules import ConstantSparsity, CosineDecay, OneShot, PolynomialDecay
 
 pytestmark = pytest.mark.once
@@ -79,3 +89,21 @@ def test_small_models_keep_more_of_their_weights(keep, final):
     pruned = apply_prune(model, recipe, training_steps=100)
     schedule = pruned.transforms[0].config.schedule
     assert schedule.final_sparsity == pytest.approx(final)
+
+
+def test_a_cluster_recipe_says_what_its_config_does():
+    model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(10, name="one")])
+    recipe = ClusterRecipe(
+        num_clusters=4,
+        initialization="linear",
+        granularity="per_channel",
+        preserve_sparsity=False,
+        include=("one",),
+        exclude=("*/bias",),
+    )
+    clustered = METHODS[ClusterRecipe](model, recipe, 100)
+    config = clustered.transforms[0].config.get_config()
+    assert config.pop("seed") == 0
+    for key, value in config.items():
+        expected = getattr(recipe, key)
+        assert value == (list(expected) if isinstance(expected, tuple) else expected)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from penjing.errors import RecipeError
 from penjing.pipeline import (
+    ClusterRecipe,
     ExportRecipe,
     PatternRecipe,
     PruneRecipe,
@@ -90,6 +91,13 @@ RECIPES = st.builds(
             ),
             exclude=st.none() | st.just(("a/*", 'quo"te')),
             sparsity_by_layer=st.none() | st.just({"x y": 0.5, "plain": 0.1}),
+        )
+        | st.builds(
+            ClusterRecipe,
+            num_clusters=st.integers(1, 99),
+            initialization=st.sampled_from(["k-means++", "density"]),
+            preserve_sparsity=st.booleans(),
+            include=st.none() | st.just(("a/*",)),
         ),
         min_size=1,
         max_size=2,
@@ -109,7 +117,23 @@ def replaced(old, new):
     return GOOD.replace(old, new)
 
 
+def clustering(keys):
+    return f'[[methods]]\nmethod = "cluster"\n{keys}\n'
+
+
 TYPOS = [
+    (clustering(""), "needs the key `num_clusters`"),
+    (clustering("num_clusters = 0"), "`num_clusters` must be at least 1, got 0"),
+    (clustering("num_clusters = 2.5"), "`num_clusters` must be an integer, got 2.5"),
+    (clustering("clusters = 4"), "unknown key `clusters`. Did you mean `num_clus"),
+    (
+        clustering('num_clusters = 4\ninitialization = "kmeans++"'),
+        r"'kmeans\+\+'. Did you mean `k-means\+\+`",
+    ),
+    (
+        clustering('num_clusters = 4\ngranularity = "per_group"'),
+        "`granularity` is 'per_group'. .*Allowed: per_tensor, per_channel",
+    ),
     (replaced("epochs", "epoch"), "`training`: unknown key `epoch`. .*`epochs`"),
     (replaced("[training]", "[trainig]"), "unknown key `trainig`. .*`training`"),
     (replaced("final_sparsity", "final_sparsty"), "mean `final_sparsity`"),

@@ -3,6 +3,7 @@
 from penjing.pipeline.compression import compress
 from penjing.pipeline.progress import Listener, Progress
 from penjing.pipeline.recipe import (
+    ClusterRecipe,
     ExportRecipe,
     PatternRecipe,
     PruneRecipe,
@@ -19,6 +20,7 @@ from penjing.pipeline.recipe_files import (
 from penjing.pipeline.training import run_recipe
 
 __all__ = [
+    "ClusterRecipe",
     "ExportRecipe",
     "Listener",
     "PatternRecipe",

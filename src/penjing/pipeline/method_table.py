@@ -8,10 +8,16 @@ from typing import Any
 
 import keras
 
+from penjing.methods.clustering import cluster
 from penjing.methods.pruning import prune
 from penjing.models.selection import select_weights
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
-from penjing.pipeline.recipe import PatternRecipe, PruneRecipe, ScheduleRecipe
+from penjing.pipeline.recipe import (
+    ClusterRecipe,
+    PatternRecipe,
+    PruneRecipe,
+    ScheduleRecipe,
+)
 from penjing.schedules import (
     ConstantSparsity,
     CosineDecay,
@@ -66,9 +72,34 @@ def _spared(recipe: PruneRecipe, model: keras.Model) -> ScheduleRecipe:
     )
 
 
+def apply_cluster(
+    model: keras.Model, recipe: ClusterRecipe, training_steps: int
+) -> keras.Model:
+    """Wrap a model so that its weights share values while it trains.
+
+    Args:
+        model: The model; it is copied.
+        recipe: What to cluster, and into how many values.
+        training_steps: Batches in the whole training; clustering acts from the first.
+
+    Returns:
+        A `CompressionModel`, not compiled.
+    """
+    return cluster(
+        model,
+        recipe.num_clusters,
+        initialization=recipe.initialization,
+        granularity=recipe.granularity,
+        preserve_sparsity=recipe.preserve_sparsity,
+        include=None if recipe.include is None else list(recipe.include),
+        exclude=None if recipe.exclude is None else list(recipe.exclude),
+    )
+
+
 # Recipe class -> function of (model, recipe, training steps). A new method adds a row.
 METHODS: dict[Any, Callable[[keras.Model, Any, int], keras.Model]] = {
     PruneRecipe: apply_prune,
+    ClusterRecipe: apply_cluster,
 }
 
 

@@ -185,6 +185,32 @@ class PruneRecipe:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusterRecipe:
+    """One `penjing.cluster`: weights that share a few values, which are trained.
+
+    Args:
+        num_clusters: Values that a weight may share; zero comes in addition.
+        initialization: Where k-means starts.
+        granularity: One codebook for a weight, or one for each of its channels.
+        preserve_sparsity: Weights that are exactly zero stay so.
+        include: Patterns of weight paths to cluster; None clusters all that can be.
+        exclude: Patterns of weight paths to leave alone.
+    """
+
+    name: ClassVar[str] = "cluster"
+
+    num_clusters: int
+    initialization: Literal["k-means++", "linear", "density", "random"] = "k-means++"
+    granularity: Literal["per_tensor", "per_channel"] = "per_tensor"
+    preserve_sparsity: bool = True
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_at_least_one("num_clusters", self.num_clusters)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportRecipe:
     """The `.tflite` files to write.
 
