@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from tests.integration import (
+    refusals_of_clustering,
     refusals_of_data,
     refusals_of_files,
     refusals_of_pruning,
@@ -29,6 +30,7 @@ import penjing
 from penjing import CompressionWarning, cli
 
 REFUSALS = [
+    *refusals_of_clustering.REFUSALS,
     *refusals_of_pruning.REFUSALS,
     *refusals_of_files.REFUSALS,
     *refusals_of_data.REFUSALS,

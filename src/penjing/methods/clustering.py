@@ -31,11 +31,14 @@ def cluster(
     change over to another value. Train with a small learning rate. `penjing.strip`
     gives the plain model with its shared values.
 
-    What it is good for: fewer distinct values compress better (`gzip` of a float32
-    `.keras`, `.h5` or `.tflite` file). Mind that the quantized modes of
-    `penjing.export_litert` give each output channel of a convolution a scale of its
-    own, for which a shared value becomes another integer in each channel:
-    granularity "per_channel" keeps the number of integers in each channel.
+    Fewer distinct values compress better: `gzip` of a `.keras`, `.h5` or `.tflite`
+    file is smaller, the raw file is not. The quantized modes of `penjing.export_litert`
+    give each output channel a scale of its own, after its largest weight: zeros stay
+    zeros and a channel has at most `num_clusters` other integers, but a channel
+    that lacks the largest value has other integers than the rest.
+
+    To prune as well, prune and train first, then cluster: the clusters are found among
+    the weights that are left. Both at once works too, on any schedule.
 
     Args:
         model: A built Keras model, best a trained one, or one that carries transforms
@@ -46,7 +49,7 @@ def cluster(
             the extremes, which serves rare, large weights), `"density"` (where many
             weights are) or `"random"`.
         granularity: `"per_tensor"`: one codebook for a weight; `"per_channel"`: one
-            for each output channel.
+            for each output channel, which is more exact but compresses less.
         preserve_sparsity: Weights that are exactly zero stay so, in training too; zero
             does not count among the clusters.
         include: What to cluster: layers, or patterns matched against weight paths,
