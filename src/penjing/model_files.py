@@ -30,6 +30,13 @@ EXPANSION_FLOOR = 256 * 2**20
 _WEIGHTS_MEMBER = "model.weights.h5"
 _H5_SUFFIXES = (".h5", ".hdf5")
 _SHORT_NAMES = ("mse", "mae", "mape", "msle", "kld", "MSE", "MAE", "MAPE", "MSLE")
+# Keras 2 wrote `groups` for layers that never had more than one; Keras 3 refuses it.
+_WITHOUT_GROUPS = (
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
+    "SeparableConv1D",
+    "SeparableConv2D",
+)
 _UNKNOWN_NAME = re.compile(r"(Could not locate \w+ '[^']*'|Unknown \w+: '[^']*')")
 
 
@@ -93,14 +100,32 @@ def _load(path: Path, compile: bool) -> keras.Model:
     with warnings.catch_warnings():
         # An optimizer that never trained has fewer variables in the file.
         warnings.filterwarnings("ignore", message="Skipping variable loading for opt")
-        # Keras does not find "mse" and the like in `.h5` files by itself.
-        short = {name: keras.losses.get(name) for name in _SHORT_NAMES}
+        warnings.filterwarnings("ignore", message="Argument `decay` is no longer")
         return keras.saving.load_model(
             path,
             compile=compile,
             safe_mode=True,
-            custom_objects=None if path.suffix.lower() == ".keras" else short,
+            custom_objects=None if path.suffix.lower() == ".keras" else _h5_objects(),
         )
+
+
+def _h5_objects() -> dict[str, Any]:
+    """What Keras does not find, or does not read, in `.h5` files by itself."""
+    losses = {name: keras.losses.get(name) for name in _SHORT_NAMES}
+    layers = {name: _without_groups(name) for name in _WITHOUT_GROUPS}
+    return {**losses, **layers}
+
+
+def _without_groups(name: str) -> type:
+    """A stand-in that gives Keras' own layer, whichever version wrote its config."""
+    layer = getattr(keras.layers, name)
+
+    def from_config(config: dict[str, Any]) -> Any:
+        if config.get("groups") == 1:
+            config = {key: config[key] for key in config if key != "groups"}
+        return layer.from_config(config)
+
+    return type(name, (), {"from_config": staticmethod(from_config)})
 
 
 def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Path:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.measurement import tflite_writer as writer
 
 from penjing.errors import FileFormatError
-from penjing.measurement.flat_buffers import FlatBuffer
+from penjing.export.flat_buffers import FlatBuffer
 from penjing.measurement.inspection import Inspection, inspect_file
 
 pytestmark = pytest.mark.once

@@ -8,45 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from penjing.errors import FileFormatError
-from penjing.measurement.flat_buffers import FlatBuffer, Table
+from penjing.export.flat_buffers import FlatBuffer, Table
+from penjing.export.tensor_types import PACKED_BITS, TENSOR_TYPES
 from penjing.model_files import check_file
 
 MAX_FILE_BYTES = 2**31 - 1  # A FlatBuffer cannot be larger.
 MAX_ENTRIES = 1_000_000
 MAX_RANK = 32  # of NumPy before 2.0
-
-# The schema's number of a type: its name, and how NumPy reads it (None: not as
-# numbers). Types of fewer than 8 bits are packed, the lowest bits first.
-_TYPES: dict[int, tuple[str, Any]] = {
-    0: ("float32", "<f4"),
-    1: ("float16", "<f2"),
-    2: ("int32", "<i4"),
-    3: ("uint8", "u1"),
-    4: ("int64", "<i8"),
-    5: ("string", None),
-    6: ("bool", "u1"),
-    7: ("int16", "<i2"),
-    8: ("complex64", "<c8"),
-    9: ("int8", "i1"),
-    10: ("float64", "<f8"),
-    11: ("complex128", "<c16"),
-    12: ("uint64", "<u8"),
-    13: ("resource", None),
-    14: ("variant", None),
-    15: ("uint32", "<u4"),
-    16: ("uint16", "<u2"),
-    17: ("int4", "i1"),
-    18: ("bfloat16", ml_dtypes.bfloat16),
-    19: ("int2", "i1"),
-    20: ("uint4", "u1"),
-    21: ("float8_e4m3fn", ml_dtypes.float8_e4m3fn),
-    22: ("float8_e5m2", ml_dtypes.float8_e5m2),
-}
-_PACKED_BITS = {"int4": 4, "uint4": 4, "int2": 2}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,9 +106,9 @@ def _read_tensor(buffer: FlatBuffer, table: Table, data: memoryview) -> StoredTe
     if len(shape) > MAX_RANK or any(size < 0 for size in shape):
         raise buffer.error(f"the tensor {name!r} has the shape {shape[:MAX_RANK]}")
     number = table.scalar(1, "b")
-    if number not in _TYPES:
+    if number not in TENSOR_TYPES:
         raise buffer.error(f"the tensor {name!r} is of the unknown type {number}")
-    dtype, numpy_type = _TYPES[number]
+    dtype, numpy_type = TENSOR_TYPES[number]
     indices = _sparse_indices(buffer, table)
     values = None
     if numpy_type is not None:
@@ -167,7 +138,7 @@ def _unpack(
     count: int | None,
     name: str,
 ) -> np.ndarray[Any, Any]:
-    bits = _PACKED_BITS.get(dtype, 8 * np.dtype(numpy_type).itemsize)
+    bits = PACKED_BITS.get(dtype, 8 * np.dtype(numpy_type).itemsize)
     if count is None:
         count = 8 * len(data) // bits
     if len(data) != -(-count * bits // 8):

@@ -84,6 +84,22 @@ class Table:
         position = self._find(field)
         return default if position is None else int(self._buffer.number(code, position))
 
+    def number(self, field: int, code: str) -> Any:
+        """A number or a boolean as it is, None where the field is absent."""
+        position = self._find(field)
+        return None if position is None else self._buffer.number(code, position)
+
+    def present(self) -> list[int]:
+        """The fields that are there.
+
+        Raises:
+            FileFormatError: If the list of fields is corrupt.
+        """
+        if self._fields_size < 4 or self._fields_size % 2:
+            raise self._buffer.error("the list of a table's fields is cut off")
+        slots = range((self._fields_size - 4) // 2)
+        return [slot for slot in slots if self._find(slot) is not None]
+
     def has(self, field: int) -> bool:
         """Whether the field is there."""
         return self._find(field) is not None

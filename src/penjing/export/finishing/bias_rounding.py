@@ -1,0 +1,75 @@
+"""Biases in fewer mantissa bits, which leaves bytes of zeros for a compressor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from penjing.export.finishing.constants import (
+    FLOAT32,
+    is_plain,
+    operator_code,
+    set_values,
+    values_of,
+)
+from penjing.export.finishing.records import Record
+
+_MANTISSA_BITS = 23
+# Number of the operator: place of the bias among its inputs.
+_BIASES = {3: 2, 4: 2, 9: 2, 67: 3}
+
+
+def round_mantissa(values: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
+    """Round float32 values to few bits behind the leading one.
+
+    Args:
+        values: Float32 array of any shape.
+        bits: Bits kept, 0 to 23.
+
+    Returns:
+        Array of the same shape; halves are rounded to even. Infinities and NaN stay.
+
+    Example:
+        >>> round_mantissa(np.array([1.3, -5.1], "f4"), 2)
+        array([ 1.25, -5.  ], dtype=float32)
+    """
+    codes = np.ascontiguousarray(values, "<f4").view("<u4")
+    drop = _MANTISSA_BITS - bits
+    if not drop:
+        return values
+    half = np.uint32((1 << (drop - 1)) - 1)
+    odd = codes >> np.uint32(drop) & np.uint32(1)
+    rounded = (codes + half + odd) >> np.uint32(drop) << np.uint32(drop)
+    result = rounded.view("<f4")
+    return np.where(np.isfinite(values) & np.isfinite(result), result, values)
+
+
+def round_biases(model: Record, bits: int) -> int:
+    """Round the float32 biases of convolutions and dense layers, in place.
+
+    Args:
+        model: Any model.
+        bits: Mantissa bits kept.
+
+    Returns:
+        The number of biases rounded.
+    """
+    biases = {id(tensor): tensor for tensor in _biases(model)}
+    for tensor in biases.values():
+        set_values(model, tensor, round_mantissa(values_of(model, tensor), bits))
+    return len(biases)
+
+
+def _biases(model: Record) -> list[Record]:
+    found = []
+    for graph in model["subgraphs"]:
+        for operator in graph["operators"]:
+            place = _BIASES.get(operator_code(model, operator))
+            inputs = operator["inputs"]
+            if place is None or len(inputs) <= place or inputs[place] < 0:
+                continue
+            tensor = graph["tensors"][inputs[place]]
+            if tensor["type"] == FLOAT32 and is_plain(model, tensor):
+                found.append(tensor)
+    return found

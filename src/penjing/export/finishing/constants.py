@@ -1,0 +1,70 @@
+"""The constant tensors of a model, as arrays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from penjing.export.finishing.records import Record
+from penjing.export.tensor_types import PACKED_BITS, TENSOR_TYPES
+
+FLOAT32, INT32, INT8 = 0, 2, 9
+
+
+def all_tensors(model: Record) -> Iterator[Record]:
+    """The tensors of all graphs."""
+    for graph in model["subgraphs"]:
+        yield from graph["tensors"]
+
+
+def data_of(model: Record, tensor: Record) -> np.ndarray[Any, Any]:
+    """The stored bytes of a tensor, none where it is no constant."""
+    data: np.ndarray[Any, Any] = model["buffers"][tensor["buffer"]]["data"]
+    return data
+
+
+def is_plain(model: Record, tensor: Record) -> bool:
+    """Whether a tensor is a dense constant whose numbers stand one by one."""
+    name, numpy_type = TENSOR_TYPES[tensor["type"]]
+    return bool(
+        len(data_of(model, tensor))
+        and numpy_type is not None
+        and name not in PACKED_BITS
+        and not tensor["sparsity"]
+        and not tensor["is_variable"]
+    )
+
+
+def values_of(model: Record, tensor: Record) -> np.ndarray[Any, Any]:
+    """The numbers of a tensor that `is_plain`, in its shape."""
+    numpy_type = TENSOR_TYPES[tensor["type"]][1]
+    data = np.ascontiguousarray(data_of(model, tensor))
+    return data.view(numpy_type).reshape(tensor["shape"])
+
+
+def set_values(model: Record, tensor: Record, values: np.ndarray[Any, Any]) -> None:
+    """Give a tensor new numbers, in a buffer of its own."""
+    data = np.frombuffer(np.ascontiguousarray(values).tobytes(), "u1")
+    model["buffers"] = [*model["buffers"], Record("Buffer", data=data)]
+    tensor["buffer"] = len(model["buffers"]) - 1
+
+
+def use_counts(model: Record) -> Counter[int]:
+    """How often each buffer is read: by an operator, or as an output of a graph."""
+    counts: Counter[int] = Counter()
+    for graph in model["subgraphs"]:
+        tensors = graph["tensors"]
+        read = [n for operator in graph["operators"] for n in operator["inputs"]]
+        for number in (*read, *graph["outputs"], *graph["inputs"]):
+            if number >= 0:
+                counts[tensors[number]["buffer"]] += 1
+    return counts
+
+
+def operator_code(model: Record, operator: Record) -> int:
+    """The schema's number of an operator: old files keep it in another field."""
+    code = model["operator_codes"][operator["opcode_index"]]
+    return max(int(code["builtin_code"]), int(code["deprecated_builtin_code"]))

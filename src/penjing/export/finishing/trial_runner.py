@@ -1,0 +1,118 @@
+"""Runs `.tflite` files in a process of its own: a script, not a module to import.
+
+Files of strangers can crash the C++ runtime, so nothing else may live in this process.
+It reads `job.json` and `inputs.npz` in the folder that it is given, and leaves
+`result.json` and `outputs.npz` there. It imports neither Keras nor penjing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def _limit(memory: int, seconds: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits; the parent's clock remains.
+        return
+    for kind, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        if hard == resource.RLIM_INFINITY or value < hard:
+            resource.setrlimit(kind, (value, hard))
+
+
+def _describe(detail: Any) -> dict[str, Any]:
+    quantization = detail["quantization_parameters"]
+    return {
+        "name": detail["name"],
+        "index": int(detail["index"]),
+        "shape": [int(size) for size in detail["shape"]],
+        "signature": [int(size) for size in detail["shape_signature"]],
+        "dtype": np.dtype(detail["dtype"]).name,
+        "scales": [float(value) for value in quantization["scales"]],
+        "zero_points": [int(value) for value in quantization["zero_points"]],
+    }
+
+
+def _run(file: str, kernels: str, rounds: list[list[np.ndarray]]) -> tuple[Any, Any]:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_path=file,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType[kernels],
+    )
+    interpreter.allocate_tensors()
+    inputs = interpreter.get_input_details()
+    outputs = interpreter.get_output_details()
+    signatures = interpreter._get_full_signature_list()
+    description = {
+        "inputs": [_describe(detail) for detail in inputs],
+        "outputs": [_describe(detail) for detail in outputs],
+        "signatures": signatures,
+        "delegated": [
+            [len(detail["inputs"]), len(detail["outputs"])]
+            for detail in interpreter._get_ops_details()
+            if detail["op_name"] == "DELEGATE"
+        ],
+    }
+    results = []
+    for arrays in rounds:
+        for detail, array in zip(inputs, arrays, strict=True):
+            if list(detail["shape"]) != list(array.shape):
+                interpreter.resize_tensor_input(detail["index"], array.shape)
+        interpreter.allocate_tensors()
+        for detail, array in zip(inputs, arrays, strict=True):
+            interpreter.set_tensor(detail["index"], array)
+        try:
+            interpreter.invoke()
+        except RuntimeError as error:  # an input that the file refuses, such as an id
+            results.append(str(error)[:300])
+            continue
+        results.append([interpreter.get_tensor(d["index"]) for d in outputs])
+        inputs = interpreter.get_input_details()
+    return description, results
+
+
+def _main(folder: Path) -> None:
+    job = json.loads((folder / "job.json").read_text())
+    _limit(job["memory"], job["seconds"])
+    rounds: list[list[np.ndarray]] = []
+    if job["rounds"]:
+        with np.load(folder / "inputs.npz") as stored:
+            rounds = [[stored[name] for name in names] for names in job["rounds"]]
+    result: dict[str, Any] = {"outputs": []}
+    arrays = {}
+    try:
+        for kernels in job["kernels"]:
+            description, outputs = _run(job["file"], kernels, rounds)
+            result.setdefault("description", description)
+            names: list[Any] = []
+            for values in outputs:
+                if isinstance(values, str):
+                    names.append(values)
+                    continue
+                names.append([])
+                for value in values:
+                    if value.dtype.kind == "O":
+                        raise ValueError("It gives texts, which cannot be compared.")
+                    names[-1].append(f"array_{len(arrays)}")
+                    arrays[names[-1][-1]] = value
+            result["outputs"].append(names)
+    except (ValueError, RuntimeError, OverflowError, MemoryError, KeyError) as error:
+        result["error"] = str(error)[:1000] or type(error).__name__
+    np.savez(folder / "outputs.npz", **arrays)
+    (folder / "result.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
