@@ -13,6 +13,8 @@ from penjing.errors import (
     RecipeError,
     UnsupportedModelError,
 )
+from penjing.export.finishing.report import ShrinkReport
+from penjing.export.finishing.shrinking import shrink_litert
 from penjing.export.interpreter import LiteRTModel
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
@@ -20,12 +22,15 @@ from penjing.measurement.inspection import inspect_file
 from penjing.measurement.size import measure_size
 from penjing.methods.clustering import cluster
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
+from penjing.methods.quantization import quantize_aware
 from penjing.models.clustering_config import ClusteringConfig
 from penjing.models.compressed_layer import CompressedLayer
 from penjing.models.compression_model import CompressionModel
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.models.pruning_config import PruningConfig
+from penjing.models.quantization_config import QuantizationConfig
 from penjing.models.stripping import is_compressed, strip, strip_layer
+from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Unstructured
 from penjing.schedules import (
     ConstantSparsity,
@@ -49,14 +54,17 @@ __all__ = [
     "DataError",
     "ExportError",
     "FileFormatError",
+    "Grid",
     "LiteRTModel",
     "MissingDependencyError",
     "NM",
     "OneShot",
     "PolynomialDecay",
     "PruningConfig",
+    "QuantizationConfig",
     "RecipeError",
     "Schedule",
+    "ShrinkReport",
     "Unstructured",
     "UnsupportedModelError",
     "WeightSpec",
@@ -69,8 +77,10 @@ __all__ = [
     "measure_size",
     "prune",
     "prune_layer",
+    "quantize_aware",
     "register_layer_spec",
     "schedule_from_json",
+    "shrink_litert",
     "sparsity_report",
     "strip",
     "strip_layer",

@@ -92,6 +92,8 @@ def select_weights(
     include: Filter = None,
     exclude: Filter = None,
     obstacle: Obstacle | None = None,
+    *,
+    spare: bool = True,
 ) -> Selection:
     """Divide the weights of a built model or layer into chosen and skipped.
 
@@ -102,6 +104,7 @@ def select_weights(
             layer paths and layer names. `None`: every compressible weight.
         exclude: Weights to leave whole, in the same form; wins over `include`.
         obstacle: Gives the reason why a method cannot take a weight, or `None`.
+        spare: Leave the weights whole that the table spares unless they are named.
 
     Returns:
         The chosen weights, and the reason for every other one.
@@ -117,7 +120,10 @@ def select_weights(
         barred = excluded.matches(path, layer)
         weight = _selected_weight(path, variable, layer, spec)
         reason = _skip_reason(
-            variable, layer, spec, named=named and include is not None
+            variable,
+            layer,
+            spec,
+            named=named and (include is not None or not spare),
         )
         if barred:
             reason = "excluded"

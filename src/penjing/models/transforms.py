@@ -38,7 +38,7 @@ class Transform(keras.layers.Layer):
 
     order: ClassVar[int]
     display_name: ClassVar[str]
-    waits_for_training: ClassVar[bool] = False
+    waits_for_training: bool = False
 
     def __init__(
         self,

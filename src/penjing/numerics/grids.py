@@ -21,6 +21,7 @@ GRANULARITIES = ("per_channel", "per_tensor")
 MIN_BITS, MAX_BITS = 2, 16
 CANDIDATES = 41
 POLISHING_ROUNDS = 6
+FACTOR_FLOOR = 1 / 1024
 _RATIO = 2.0 ** (-1 / 8)  # from one candidate to the next: down to 1/32 of the largest
 
 
@@ -207,6 +208,28 @@ def lsq_gradient_scale(size: int, highest: int) -> float:
         Esser et al., 2020, https://arxiv.org/abs/1902.08153
     """
     return 1.0 / math.sqrt(max(size, 1) * max(highest, 1))
+
+
+def relative_scale(reference: Tensor, factor: Tensor) -> Tensor:
+    """A scale as a trained multiple of a fixed one.
+
+    Optimizers such as Adam move every weight by about the learning rate in a step,
+    which is more than many a scale. A factor near 1 moves by that fraction instead. Its
+    gradient is set so that plain gradient descent changes the scale, relatively, as it
+    would change LSQ's own.
+
+    Args:
+        reference: Scale that is not trained, 0 or above.
+        factor: Trained factor of its shape.
+
+    Returns:
+        `reference * max(abs(factor), 1/1024)`: never negative, and zero only where the
+        reference is.
+    """
+    fixed = ops.stop_gradient(factor)
+    scale = reference * ops.maximum(ops.abs(fixed), FACTOR_FLOOR)
+    direction = ops.where(fixed < 0, -1.0, 1.0) / _or_one(reference)
+    return scale + (factor - fixed) * direction  # adds zero, and the gradient
 
 
 def range_to_scale(

@@ -1,0 +1,111 @@
+"""Quantization-aware training: weights learn to live on the grids of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+
+from penjing.methods.wrapping import add_transform
+from penjing.models.clustering_transform import Cluster
+from penjing.models.compression_model import CompressionModel
+from penjing.models.quantization_config import QuantizationConfig
+from penjing.models.quantization_transform import FakeQuantize
+from penjing.models.selection import Filter
+from penjing.numerics.grids import Grid
+
+
+def quantize_aware(
+    model: keras.Model,
+    *,
+    weights: Grid | None = None,
+    learn_scale: bool = True,
+    begin_step: int = 0,
+    include: Filter = None,
+    exclude: Filter = None,
+    grids_by_layer: Mapping[str, Grid] | None = None,
+    copy: bool = True,
+) -> CompressionModel:
+    """Round a model's weights to evenly spaced values while it trains on.
+
+    It acts at once, so the outputs change at once; training then brings the accuracy
+    back. `penjing.strip` gives the plain model, whose weights lie exactly on their
+    grids, and `penjing.export_litert(..., quantization="dynamic")` writes exactly those
+    integers and scales.
+
+    Args:
+        model: Any Keras model, on any backend, or one that carries transforms already:
+            zeros of `penjing.prune` stay zero, shared values of `penjing.cluster` stay
+            shared.
+        weights: The grid. Fewer levels make smaller files: `Grid(levels=15,
+            granularity="per_tensor")` costs little accuracy with some epochs of
+            training. Default: 8 bits with a scale for each output channel; with one
+            scale for each weight where the model is clustered, as a scale for each
+            channel would split the shared values.
+        learn_scale: Train the scales with the model (LSQ). `False`: they follow the
+            weights, by least squares.
+        begin_step: Leave the weights as they are in the training steps before this
+            one; the first scales are found in it. For models that are pruned first, in
+            the same training.
+        include: What to quantize: layers, or patterns matched against weight paths,
+            layer paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default:
+            all kernels and embeddings, depthwise kernels too; no biases or norms.
+        exclude: What to leave as it is, in the same form; wins over `include`.
+        grids_by_layer: Pattern -> grid in place of `weights` for what it matches.
+        copy: Leave the given model alone. `False` trains its own weights and saves
+            the memory of a copy.
+
+    Returns:
+        A model to compile and train.
+
+    Raises:
+        UnsupportedModelError: If nothing can be quantized, a named layer cannot, a
+            pattern of `grids_by_layer` matches nothing, or the model is not built, is
+            being quantized already or cannot be copied.
+        CompressionError: If a weight is NaN or infinite.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import keras, numpy as np, penjing
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> grid = penjing.Grid(levels=7, granularity="per_tensor")
+        >>> quantized = penjing.quantize_aware(model, weights=grid)
+        >>> quantized.compile("adam", "mse")
+        >>> x, y = np.ones((64, 8), "float32"), np.ones((64, 4), "float32")
+        >>> _ = quantized.fit(x, y, epochs=1, verbose=0)
+        >>> len(np.unique(penjing.strip(quantized).get_weights()[0])) <= 7
+        True
+
+    Reference:
+        Esser et al., 2020, https://arxiv.org/abs/1902.08153
+    """
+    if weights is None:
+        clustered = isinstance(model, CompressionModel) and any(
+            isinstance(transform, Cluster) for transform in model.transforms
+        )
+        weights = Grid(granularity="per_tensor" if clustered else "per_channel")
+    config = QuantizationConfig(
+        weights=weights,
+        learn_scale=learn_scale,
+        begin_step=begin_step,
+        include=include,
+        exclude=exclude,
+        grids_by_layer=grids_by_layer,
+    )
+    return apply_quantization(model, config, copy=copy)
+
+
+def apply_quantization(
+    model: keras.Model, config: QuantizationConfig, *, copy: bool = True
+) -> CompressionModel:
+    """`quantize_aware` with its arguments in a config, as recipes hold them.
+
+    Args:
+        model: See `quantize_aware`.
+        config: What to round to which grid, and from when on.
+        copy: See `quantize_aware`.
+
+    Returns:
+        A model to compile and train.
+    """
+    return add_transform(model, FakeQuantize(config), copy=copy)
