@@ -65,6 +65,11 @@ REFUSALS = [
         "granularity='per_layer'",
         granularity="per_layer",
     ),
+    of_config(
+        "centroid_gradient",
+        "`centroid_gradient` must be one of 'mean', 'sum', got centroid_gradient='avg'",
+        centroid_gradient="avg",
+    ),
     of_config("seed", "`seed` must be an integer of at least 0, got -1", seed=-1),
     of_config(
         "preserve_sparsity",

@@ -192,8 +192,10 @@ def gradients(function, *arrays):
     return [keras.ops.convert_to_numpy(gradient) for gradient in found]
 
 
-@pytest.mark.parametrize("keep_zeros", [True, False])
-def test_gradients_reach_centroids_in_sums_and_values_straight_through(keep_zeros):
+@pytest.mark.parametrize(
+    ("keep_zeros", "gradient"), [(True, "mean"), (False, "sum"), (False, "mean")]
+)
+def test_gradients_reach_centroids_and_straight_through_values(keep_zeros, gradient):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(2, 40)).astype("float32")
     values[:, ::5] = 0.0
@@ -203,7 +205,7 @@ def test_gradients_reach_centroids_in_sums_and_values_straight_through(keep_zero
     factors = rng.normal(size=values.shape).astype("float32")
 
     shared = keras.ops.convert_to_numpy(
-        share_values(values, centroids, keep_zeros=keep_zeros)
+        share_values(values, centroids, gradient=gradient, keep_zeros=keep_zeros)
     )
     members = nearest_by_distance(values, centroids)
     zero = (values == 0) & keep_zeros
@@ -211,17 +213,20 @@ def test_gradients_reach_centroids_in_sums_and_values_straight_through(keep_zero
     np.testing.assert_array_equal(shared, expected)
 
     def loss(values, centroids):
-        outputs = share_values(values, centroids, keep_zeros=keep_zeros)
+        outputs = share_values(
+            values, centroids, gradient=gradient, keep_zeros=keep_zeros
+        )
         return keras.ops.sum(keras.ops.multiply(outputs, factors))
 
     of_values, of_centroids = gradients(loss, values, centroids)
     np.testing.assert_array_equal(of_values, np.where(zero, 0, factors))
-    sums = np.zeros_like(centroids)
+    expected = np.zeros_like(centroids)
     for row in range(2):
-        for i in range(40):
-            if not zero[row, i]:
-                sums[row, members[row, i]] += factors[row, i]
-    np.testing.assert_allclose(of_centroids, sums, rtol=1e-5, atol=1e-6)
+        for i in range(4):
+            mine = factors[row][(members[row] == i) & ~zero[row]]
+            reduce = np.sum if gradient == "sum" or not mine.size else np.mean
+            expected[row, i] = reduce(mine)
+    np.testing.assert_allclose(of_centroids, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_minus_zero_stays_zero():

@@ -19,6 +19,7 @@ def cluster(
     initialization: str = "k-means++",
     granularity: str = "per_tensor",
     preserve_sparsity: bool = True,
+    centroid_gradient: str = "mean",
     include: Filter = None,
     exclude: Filter = None,
     seed: int = 0,
@@ -28,8 +29,8 @@ def cluster(
 
     It acts at once, so the outputs change at once; training then brings the accuracy
     back: the gradients of all weights that share a value move it, and each weight may
-    change over to another value. Train with a small learning rate. `penjing.strip`
-    gives the plain model with its shared values.
+    change over to another value. Train with a small learning rate, a tenth of that
+    of the model. `penjing.strip` gives the plain model with its shared values.
 
     Fewer distinct values compress better: `gzip` of a `.keras`, `.h5` or `.tflite`
     file is smaller, the raw file is not. The quantized modes of `penjing.export_litert`
@@ -52,6 +53,10 @@ def cluster(
             for each output channel, which is more exact but compresses less.
         preserve_sparsity: Weights that are exactly zero stay so, in training too; zero
             does not count among the clusters.
+        centroid_gradient: The gradient of a shared value is the `"mean"` or the `"sum"`
+            of those of the weights that share it. The sum, the one of the paper,
+            grows with the layer: plain SGD diverges with it at learning rates that
+            suit the model. Adam is indifferent to it.
         include: What to cluster: layers, or patterns matched against weight paths,
             layer paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default:
             all that pruning takes: no biases, norms or depthwise kernels.
@@ -88,6 +93,7 @@ def cluster(
         initialization=initialization,
         granularity=granularity,
         preserve_sparsity=preserve_sparsity,
+        centroid_gradient=centroid_gradient,
         include=include,
         exclude=exclude,
         seed=seed,

@@ -17,6 +17,7 @@ from penjing.models.selection import Filter
 from penjing.numerics.codebooks import INITIALIZATIONS
 
 GRANULARITIES = ("per_tensor", "per_channel")
+CENTROID_GRADIENTS = ("mean", "sum")
 
 
 @keras.saving.register_keras_serializable(package="penjing")
@@ -32,6 +33,8 @@ class ClusteringConfig:
         granularity: `"per_tensor"`: one codebook for a weight; `"per_channel"`: one
             for each output channel.
         preserve_sparsity: Exact zeros stay exactly zero, in training too.
+        centroid_gradient: The gradient of a shared value is the `"mean"` or the `"sum"`
+            of those of the weights that share it.
         include: Weights to cluster; see `penjing.cluster`.
         exclude: Weights to leave whole; see `penjing.cluster`.
         seed: Of the initializations that draw.
@@ -41,6 +44,7 @@ class ClusteringConfig:
     initialization: str = "k-means++"
     granularity: str = "per_tensor"
     preserve_sparsity: bool = True
+    centroid_gradient: str = "mean"
     include: Filter = None
     exclude: Filter = None
     seed: int = 0
@@ -51,6 +55,7 @@ class ClusteringConfig:
         check_flag("preserve_sparsity", self.preserve_sparsity)
         check_choice("initialization", self.initialization, tuple(INITIALIZATIONS))
         check_choice("granularity", self.granularity, GRANULARITIES)
+        check_choice("centroid_gradient", self.centroid_gradient, CENTROID_GRADIENTS)
 
     def get_config(self) -> dict[str, Any]:
         """JSON-ready fields; layers in `include` and `exclude` become their names."""

@@ -152,7 +152,12 @@ class Cluster(Transform):
         else:
             rows = ops.reshape(values, (1, weight.size))
             centroids = ops.reshape(centroids, (1, -1))
-        shared = share_values(rows, centroids, keep_zeros=self.config.preserve_sparsity)
+        shared = share_values(
+            rows,
+            centroids,
+            gradient=self.config.centroid_gradient,
+            keep_zeros=self.config.preserve_sparsity,
+        )
         shared = ops.cast(shared, values.dtype)
         if self._per_channel:
             return weight.from_matrix(ops.transpose(shared))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -222,34 +223,55 @@ def nearest_centroids(values: Tensor, centroids: Tensor) -> Tensor:
     return found
 
 
-def share_values(values: Tensor, centroids: Tensor, *, keep_zeros: bool) -> Tensor:
+def share_values(
+    values: Tensor, centroids: Tensor, *, gradient: str = "mean", keep_zeros: bool
+) -> Tensor:
     """Replace values by their nearest centroids, with gradients for both.
 
-    The gradient of a centroid is the sum of those of its members; that of a value,
-    which decides where it belongs, is passed straight through.
+    The gradient of a value, which decides where it belongs, is passed straight through.
 
     Args:
         values: float32 tensor of shape `(rows, n)`.
         centroids: float32 tensor of shape `(rows, k)`, in any order.
+        gradient: That of a centroid is the `"mean"` or the `"sum"` of those of its
+            members.
         keep_zeros: Exact zeros stay exactly zero, and get no gradient.
 
     Returns:
         float32 tensor of shape `(rows, n)`: each value is one of its row's centroids.
 
     Reference:
-        Han et al., 2015, https://arxiv.org/abs/1510.00149
+        Han et al., 2015, https://arxiv.org/abs/1510.00149, for the sum
     """
     values, centroids = _tensors(values, centroids)
     rows, number = centroids.shape
     ascending = ops.sort(centroids, axis=1)
     fixed = ops.stop_gradient(values)
     indices = nearest_centroids(fixed, ops.stop_gradient(ascending))
-    row_start = ops.arange(rows, dtype="int32")[:, None] * number
-    shared = ops.take(ops.reshape(ascending, (-1,)), row_start + indices)
+    indices = indices + ops.arange(rows, dtype="int32")[:, None] * number
+    counted = ops.cast(ops.not_equal(fixed, 0.0), "float32") if keep_zeros else None
+    if gradient == "mean":
+        ascending = _with_mean_gradient(ascending, indices, counted)
+    shared = ops.take(ops.reshape(ascending, (-1,)), indices)
     shared = shared + (values - fixed)  # adds exactly zero, and the gradient
-    if not keep_zeros:
+    if counted is None:
         return shared
-    return ops.where(ops.equal(fixed, 0.0), ops.zeros_like(shared), shared)
+    return ops.where(ops.cast(counted, "bool"), shared, ops.zeros_like(shared))
+
+
+def _with_mean_gradient(
+    centroids: Tensor, indices: Tensor, counted: Tensor | None
+) -> Tensor:
+    """The same centroids, their gradients divided by how many members they have."""
+    ones = ops.ones(indices.shape, dtype="float32") if counted is None else counted
+    members = ops.segment_sum(
+        ops.reshape(ones, (-1,)),
+        ops.reshape(indices, (-1,)),
+        num_segments=math.prod(centroids.shape),
+    )
+    members = ops.maximum(ops.reshape(members, centroids.shape), 1.0)
+    fixed = ops.stop_gradient(centroids)
+    return fixed + (centroids - fixed) / members  # adds exactly zero
 
 
 def _tensors(*arrays: Tensor) -> tuple[Tensor, ...]:
