@@ -232,6 +232,10 @@ def test_no_scale_of_a_fine_search_is_much_better():
             fine = np.abs(column).max() / highest * np.geomspace(0.02, 1.1, 3000)
             best = min(squared_error(column, s, highest) for s in fine)
             assert squared_error(column, scale, highest) <= 1.1 * best
+        on_host = grids.mse_scale(values, -highest, highest, (0,))
+        assert isinstance(on_host, np.ndarray)
+        assert on_host.dtype == np.float32
+        np.testing.assert_allclose(array(scales), on_host, rtol=1e-5)  # order of sums
 
 
 def test_values_on_a_grid_find_it():

@@ -264,12 +264,7 @@ def _reduce_axes(weight: SelectedWeight, grid: Grid) -> tuple[int, ...]:
 
 
 def _best_scale(weight: SelectedWeight, grid: Grid, values: Tensor) -> Tensor:
-    scale = mse_scale(
-        ops.convert_to_tensor(values, "float32"),
-        grid.lowest,
-        grid.highest,
-        _reduce_axes(weight, grid),
-    )
+    scale = mse_scale(values, grid.lowest, grid.highest, _reduce_axes(weight, grid))
     return ops.reshape(scale, _scale_shape(weight, grid))
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from penjing.numerics import Tensor
@@ -124,7 +125,11 @@ def quantize_affine(
         >>> keras.ops.convert_to_numpy(integers).tolist()
         [-7, 0, 2, 2]
     """
-    return ops.cast(_rounded(values, scale, zero_point, lowest, highest), "int32")
+    shift = ops.cast(zero_point, "float32")
+    steps = ops.cast(values, "float32") / ops.cast(scale, "float32")
+    # Cut before it is rounded: no value is too large for an integer then.
+    rounded = ops.round(ops.clip(steps, lowest - shift, highest - shift))
+    return ops.cast(rounded + shift, "int32")
 
 
 def dequantize_affine(
@@ -179,19 +184,18 @@ def fake_quantize(
     """
     values = ops.cast(values, "float32")
     scale = ops.cast(scale, "float32")
-    zero = ops.cast(zero_point, "float32")
     fixed, step = ops.stop_gradient(values), ops.stop_gradient(scale)
+    shift = ops.cast(zero_point, "float32")
     steps = fixed / step
-    integers = _rounded(fixed, step, zero, lowest, highest) - zero
-    inside = ops.cast(
-        ops.logical_and(steps + zero >= lowest, steps + zero <= highest), "float32"
-    )
+    clipped = ops.clip(steps, lowest - shift, highest - shift)
+    inside = ops.cast(clipped == steps, "float32")
+    integers = ops.round(clipped)
     # What is added is zero, but has the gradient.
     result = integers * step + (values - fixed) * inside
     if isinstance(scale_gradient, int | float) and scale_gradient == 0:
         return result
-    error = ops.where(ops.cast(inside, "bool"), integers - steps, integers)
-    return result + (scale - step) * (error * scale_gradient)
+    error = (integers - inside * steps) * scale_gradient
+    return result + (scale - step) * error
 
 
 def lsq_gradient_scale(size: int, highest: int) -> float:
@@ -291,12 +295,13 @@ def least_squares_scale(
     Returns:
         Scale of the shape of `scale`; the given one where every integer is zero.
     """
+    library = _library(values)
     axes = tuple(reduce_axes)
-    integers = _rounded(values, scale, 0, lowest, highest)
-    products = ops.sum(values * integers, axis=axes, keepdims=True)
-    squares = ops.sum(ops.square(integers), axis=axes, keepdims=True)
-    found = products / ops.maximum(squares, 1.0)
-    return ops.where(found > 0, found, scale)
+    integers = _integers(values, scale, lowest, highest)
+    products = library.sum(values * integers, axis=axes, keepdims=True)
+    squares = library.sum(library.square(integers), axis=axes, keepdims=True)
+    found = products / library.maximum(squares, 1.0)
+    return library.where(found > 0, found, scale)
 
 
 def mse_scale(
@@ -309,7 +314,8 @@ def mse_scale(
     `least_squares_scale`.
 
     Args:
-        values: float32 tensor of any shape.
+        values: float32 tensor of any shape; an array of NumPy is searched on the host,
+            where nothing has to be compiled.
         lowest: Lowest integer.
         highest: Highest integer.
         reduce_axes: Axes that share a scale.
@@ -318,48 +324,65 @@ def mse_scale(
         Positive float32 tensor of the rank of `values`, length 1 on `reduce_axes`.
         Where all values are zero it is the largest of the other scales, or 1.
     """
+    library = _library(values)
     axes = tuple(reduce_axes)
-    largest = ops.max(ops.abs(values), axis=axes, keepdims=True) / highest
+    largest = library.max(library.abs(values), axis=axes, keepdims=True) / highest
     empty = largest <= 0
-    largest = ops.where(empty, ops.ones_like(largest), largest)
+    largest = _or_one(largest)
 
-    def better(scale: Tensor, best: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        rounded = _rounded(values, scale, 0, lowest, highest) * scale
-        error = ops.sum(ops.square(values - rounded), axis=axes, keepdims=True)
+    def better(scale: Tensor, best: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        error = library.sum(
+            library.square(values - _integers(values, scale, lowest, highest) * scale),
+            axis=axes,
+            keepdims=True,
+        )
         wins = error < best[0]
-        return ops.where(wins, error, best[0]), ops.where(wins, scale, best[1])
-
-    def search(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        candidate, *best = state
-        return candidate * _RATIO, *better(candidate, (best[0], best[1]))
-
-    def polish(i: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return better(
-            least_squares_scale(values, state[1], lowest, highest, axes),
-            (state[0], state[1]),
+        return (
+            library.where(wins, error, best[0]),
+            library.where(wins, scale, best[1]),
         )
 
-    start = (largest, ops.full_like(largest, float("inf")), largest)
-    _, *best = ops.fori_loop(0, CANDIDATES, search, start)
-    _, scale = ops.fori_loop(0, POLISHING_ROUNDS, polish, tuple(best))
-    others = ops.max(ops.where(empty, ops.zeros_like(scale), scale))
-    return ops.where(empty, _or_one(others), scale)
+    def search(i: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return state[0] * _RATIO, *better(state[0], state[1:])
+
+    def polish(i: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        found = least_squares_scale(values, state[1], lowest, highest, axes)
+        return better(found, state)
+
+    start = (largest, library.full_like(largest, float("inf")), largest)
+    best = _repeat(CANDIDATES, search, start, library)[1:]
+    scale = _repeat(POLISHING_ROUNDS, polish, best, library)[1]
+    others = library.max(library.where(empty, library.zeros_like(scale), scale))
+    return library.where(empty, _or_one(others), scale)
 
 
-def _rounded(
-    values: Tensor,
-    scale: Tensor,
-    zero_point: int | Tensor,
-    lowest: int,
-    highest: int,
-) -> Tensor:
-    """Integers as float32: a value too large for an integer is clipped before."""
-    steps = ops.round(ops.cast(values, "float32") / ops.cast(scale, "float32"))
-    return ops.clip(steps + ops.cast(zero_point, "float32"), lowest, highest)
+def _integers(values: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor:
+    """Integers of a symmetric grid, as float32."""
+    library = _library(values)
+    return library.round(library.clip(values / scale, lowest, highest))
+
+
+def _library(values: Tensor) -> Any:
+    """NumPy for its arrays, which need no compilation, else `keras.ops`."""
+    return np if isinstance(values, np.ndarray | np.generic) else ops
+
+
+def _repeat(
+    count: int,
+    body: Callable[[Any, tuple[Tensor, ...]], tuple[Tensor, ...]],
+    state: tuple[Tensor, ...],
+    library: Any,
+) -> tuple[Tensor, ...]:
+    if library is ops:
+        return tuple(ops.fori_loop(0, count, body, state))
+    for i in range(count):
+        state = body(i, state)
+    return state
 
 
 def _or_one(scale: Tensor) -> Tensor:
-    return ops.where(scale > 0, scale, ops.ones_like(scale))
+    library = _library(scale)
+    return library.where(scale > 0, scale, library.ones_like(scale))
 
 
 def _is_integer(value: object) -> bool:
