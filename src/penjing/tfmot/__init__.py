@@ -1,5 +1,5 @@
-"""The names and arguments of tfmot, on penjing's engine: `tfmot.sparsity.keras`."""
+"""The names and arguments of tfmot, on penjing's engine."""
 
-from penjing.tfmot import sparsity
+from penjing.tfmot import clustering, sparsity
 
-__all__ = ["sparsity"]
+__all__ = ["clustering", "sparsity"]

@@ -55,6 +55,19 @@ def is_functional(model: Any) -> bool:
     return isinstance(model, keras.Model) and hasattr(model, "operations")
 
 
+def is_plain_graph(model: keras.Model) -> bool:
+    """Whether cloning keeps all that a model does: no class of one's own in it."""
+    if isinstance(model, keras.Sequential):
+        known = type(model) is keras.Sequential
+    else:
+        known = is_functional(model) and type(model).__module__.startswith("keras.")
+    return known and all(
+        is_plain_graph(layer)
+        for layer in model.layers
+        if isinstance(layer, keras.Model)
+    )
+
+
 def _read(layer: Any, producers: Sequence[LayerCall]) -> tuple[LayerCall, ...]:
     """Add the calls within `layer`; return those that give its outputs."""
     if isinstance(layer, keras.Sequential):

@@ -1,4 +1,4 @@
-"""Which weights of a layer are prunable."""
+"""Which weights of a layer are taken."""
 
 from __future__ import annotations
 
@@ -39,22 +39,26 @@ class PrunableLayer(abc.ABC):
         """Return the variables of the built layer that may be pruned."""
 
 
-def select_prunable_weights(layer: keras.layers.Layer, obstacle: Obstacle) -> Selection:
-    """Divide the weights of a built layer into those to prune and the others.
+def select_layer_weights(
+    layer: keras.layers.Layer, obstacle: Obstacle, hook: str = "get_prunable_weights"
+) -> Selection:
+    """Divide the weights of a built layer into those to compress and the others.
 
     Args:
-        layer: A built layer. A layer with a `get_prunable_weights` method says itself
-            which they are; for the others penjing's table of layer classes does.
-        obstacle: Gives the reason why a weight cannot be pruned, or `None`.
+        layer: A built layer. A layer that has the hook says itself which they are; for
+            the others penjing's table of layer classes does.
+        obstacle: Gives the reason why a weight cannot be taken, or `None`.
+        hook: Name of the method that lists them, as variables or as pairs of a name
+            and a variable.
 
     Returns:
-        The weights to prune, which may be none, and why the others are left whole.
+        The weights to take, which may be none, and why the others are left whole.
     """
     named = [
-        as_selected(part, variable)
+        as_selected(part, item[1] if isinstance(item, tuple) else item)
         for part in layer._flatten_layers()
-        if hasattr(part, "get_prunable_weights")
-        for variable in part.get_prunable_weights()
+        if hasattr(part, hook)
+        for item in getattr(part, hook)()
     ]
     if named:
         return _divide_named(named, obstacle)

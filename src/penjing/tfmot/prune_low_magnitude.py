@@ -10,11 +10,15 @@ import keras
 
 from penjing.errors import UnsupportedModelError
 from penjing.methods.pruning import apply_pruning
-from penjing.models.copying import clone_graph, copy_model
 from penjing.models.layer_specs import find_weight_specs
-from penjing.models.stripping import is_compressed, strip
+from penjing.models.stripping import is_compressed
 from penjing.schedules import Schedule
-from penjing.tfmot.layer_graph import is_functional
+from penjing.tfmot.layer_graph import is_plain_graph
+from penjing.tfmot.layer_wrapper import (
+    check_something_taken,
+    strip_wrappers,
+    wrap_layers,
+)
 from penjing.tfmot.pruning_policies import PruningPolicy
 from penjing.tfmot.pruning_schedules import (
     ConstantSparsity,
@@ -77,7 +81,9 @@ def prune_low_magnitude(
             "for the wrapper are taken with a single layer only."
         )
     if isinstance(to_prune, list):
-        return [_wrap(layer, pruning_policy, settings) for layer in to_prune]
+        return wrap_layers(
+            to_prune, lambda layer: _wrap(layer, pruning_policy, settings)
+        )
     if isinstance(to_prune, keras.Model):
         return _prune_model(to_prune, pruning_policy, settings)
     if isinstance(to_prune, keras.layers.Layer):
@@ -106,12 +112,7 @@ def strip_pruning(model: keras.Model) -> keras.Model:
         >>> type(strip_pruning(prune_low_magnitude(model)).layers[0]).__name__
         'Dense'
     """
-    if not isinstance(model, keras.Model):
-        raise ValueError(
-            "`model` must be a Keras 3 model, got an object of type "
-            f"{type(model).__module__}.{type(model).__name__}."
-        )
-    return strip(model) if is_compressed(model) else copy_model(model)
+    return strip_wrappers(model)
 
 
 def prune_scope() -> Any:
@@ -134,13 +135,11 @@ def _prune_model(
     config = make_pruning_config(**settings)
     if policy is not None:
         policy.ensure_model_supports_pruning(model)
-    if not _is_plain_graph(model):
+    if not is_plain_graph(model):
         exclude = _left_out(model, policy) if policy is not None else None
         return apply_pruning(model, dataclasses.replace(config, exclude=exclude))
-    pruned = clone_graph(
-        copy_model(model), lambda layer: _wrap(layer, policy, settings)
-    )
-    _check_something_pruned(pruned)
+    pruned = wrap_layers(model, lambda layer: _wrap(layer, policy, settings))
+    check_something_taken(pruned, "pruned")
     return pruned
 
 
@@ -158,29 +157,11 @@ def _prune_layer(
 
 
 def _wrap(layer: Any, policy: PruningPolicy | None, settings: dict[str, Any]) -> Any:
-    if isinstance(layer, keras.layers.InputLayer):
-        return type(layer).from_config(layer.get_config())
-    is_operation = isinstance(layer, keras.Operation) and not isinstance(
-        layer, keras.layers.Layer
-    )
-    if is_operation or isinstance(layer, PruneLowMagnitude):
+    if isinstance(layer, PruneLowMagnitude):
         return layer
     if policy is not None and not policy.allow_pruning(layer):
         return layer
     return PruneLowMagnitude(layer, **settings)
-
-
-def _is_plain_graph(model: keras.Model) -> bool:
-    """Whether cloning keeps all that a model does: no class of one's own in it."""
-    if isinstance(model, keras.Sequential):
-        known = type(model) is keras.Sequential
-    else:
-        known = is_functional(model) and type(model).__module__.startswith("keras.")
-    return known and all(
-        _is_plain_graph(layer)
-        for layer in model.layers
-        if isinstance(layer, keras.Model)
-    )
 
 
 def _left_out(model: keras.Model, policy: PruningPolicy) -> list[keras.layers.Layer]:
@@ -189,22 +170,3 @@ def _left_out(model: keras.Model, policy: PruningPolicy) -> list[keras.layers.La
         for layer in model._flatten_layers()
         if find_weight_specs(layer) and not policy.allow_pruning(layer)
     ]
-
-
-def _check_something_pruned(model: keras.Model) -> None:
-    wrappers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, PruneLowMagnitude)
-    ]
-    if not model.built or any(layer.pruning_vars for layer in wrappers):
-        return
-    reasons = [
-        f"{path}: {reason}"
-        for layer in wrappers
-        for path, reason in layer.skipped_weights().items()
-    ]
-    raise UnsupportedModelError(
-        f"The model {model.name!r} has no weight that can be pruned. "
-        f"{'; '.join(reasons[:5]) or 'No layer of it may be pruned.'}"
-    )

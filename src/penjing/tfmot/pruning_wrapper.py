@@ -8,14 +8,11 @@ from typing import Any, Self, cast
 
 import keras
 
-from penjing.errors import UnsupportedModelError
-from penjing.models.compressed_layer import CompressedLayer
-from penjing.models.layer_specs import find_weight_specs
 from penjing.models.pruning_config import PruningConfig
 from penjing.models.pruning_transform import Prune
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.schedules import Schedule
-from penjing.tfmot.prunable_weights import as_selected, select_prunable_weights
+from penjing.tfmot.layer_wrapper import LayerWrapper, check_known, choose_weights
 from penjing.tfmot.pruning_schedules import (
     ConstantSparsity,
     PruningSchedule,
@@ -37,6 +34,8 @@ class LayerPrune(Prune):
             layer is built inside a compiled step.
     """
 
+    hook = "get_prunable_weights"
+
     def __init__(
         self,
         config: PruningConfig,
@@ -51,16 +50,14 @@ class LayerPrune(Prune):
 
     def select(self, owner: keras.layers.Layer) -> Sequence[Any]:
         """Prunable weights of the layer that train and can take the pattern."""
-        variables = owner.weights
-        if self.positions is not None:
-            return [as_selected(owner, variables[i]) for i in self.positions]
-        selection = select_prunable_weights(owner, self._obstacle)
+        chosen_before = self.positions is not None
+        selection, self.positions = choose_weights(
+            owner, self.positions, self._obstacle, self.hook
+        )
         self.skipped = selection.skipped
-        if self.check_values:
+        if self.check_values and not chosen_before:
             for weight in selection.chosen:
                 self._check_values(weight)
-        places = {id(variable): i for i, variable in enumerate(variables)}
-        self.positions = [places[id(weight.variable)] for weight in selection.chosen]
         return selection.chosen
 
     def add_state(self, path: str, name: str, **kwargs: Any) -> Any:
@@ -81,7 +78,7 @@ class LayerPrune(Prune):
 
 
 @keras.saving.register_keras_serializable("penjing.tfmot")
-class PruneLowMagnitude(CompressedLayer):
+class PruneLowMagnitude(LayerWrapper):
     """A layer whose weights of low magnitude are masked on a schedule.
 
     For every prunable weight it adds a mask and a threshold, and for itself a counter
@@ -110,7 +107,7 @@ class PruneLowMagnitude(CompressedLayer):
         pruned_positions: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        _check_supported(layer)
+        check_known(layer, hook=LayerPrune.hook, mark="PrunableLayer", done="pruned")
         if pruning_schedule is None:
             pruning_schedule = ConstantSparsity(0.5, begin_step=0)
         config = make_pruning_config(
@@ -141,27 +138,8 @@ class PruneLowMagnitude(CompressedLayer):
         """Variable that counts the training batches seen."""
         return self.step
 
-    @property
-    def weights(self) -> list[Any]:
-        """Weights of the layer, then masks, thresholds and the step."""
-        state = [variable for _, *pair in self.pruning_vars for variable in pair]
-        inner = self.layer.trainable_weights + self.layer.non_trainable_weights
-        return [*inner, *state, self.step]
-
-    def build(self, input_shape: Any = None) -> None:
-        """Build the layer where it is not, then add masks and thresholds."""
-        if not self.layer.built:
-            self.layer.build(input_shape)
-        self._attach_transforms()
-
-    def get_weights(self) -> list[Any]:
-        """Values of the weights of the layer, without masks and step."""
-        values: list[Any] = self.layer.get_weights()
-        return values
-
-    def set_weights(self, weights: list[Any]) -> None:
-        """Set the weights of the layer, as `get_weights` gives them."""
-        self.layer.set_weights(weights)
+    def _state(self) -> list[Any]:
+        return [variable for _, *pair in self.pruning_vars for variable in pair]
 
     def get_config(self) -> dict[str, Any]:
         """Layer, schedule and pattern, serialized by Keras."""
@@ -234,28 +212,6 @@ def make_pruning_config(
             )
         pattern = NM(run - zeros, run)
     return PruningConfig(schedule=_adapt(pruning_schedule), pattern=pattern)
-
-
-def _check_supported(layer: Any) -> None:
-    if not isinstance(layer, keras.layers.Layer):
-        raise ValueError(
-            "Only Keras 3 layers can be pruned, got an object of type "
-            f"{type(layer).__module__}.{type(layer).__name__}."
-        )
-    parts = layer._flatten_layers()
-    known = any(
-        find_weight_specs(p) or hasattr(p, "get_prunable_weights") for p in parts
-    )
-    if known or type(layer).__module__.partition(".")[0] == "keras":
-        return
-    if layer.built and not layer.trainable_weights:
-        return
-    raise UnsupportedModelError(
-        f"Which weights of the layer {layer.name!r} of class {type(layer).__name__} "
-        "can be pruned is not known. Give the class a `get_prunable_weights()` that "
-        "returns them (see PrunableLayer), list them with "
-        "penjing.register_layer_spec, or leave the layer out by a pruning policy."
-    )
 
 
 def _adapt(schedule: Any) -> Schedule:

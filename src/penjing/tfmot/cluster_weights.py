@@ -1,0 +1,129 @@
+"""`cluster_weights` and `strip_clustering`: into the wrappers and out of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from penjing.methods.clustering import apply_clustering
+from penjing.tfmot.clustering_wrapper import (
+    CentroidInitialization,
+    ClusterWeights,
+    make_clustering_config,
+)
+from penjing.tfmot.layer_graph import is_plain_graph
+from penjing.tfmot.layer_wrapper import (
+    check_something_taken,
+    strip_wrappers,
+    wrap_layers,
+)
+
+
+def cluster_weights(
+    to_cluster: Any,
+    number_of_clusters: int,
+    cluster_centroids_init: str = CentroidInitialization.KMEANS_PLUS_PLUS,
+    preserve_sparsity: bool = False,
+    cluster_per_channel: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Make the weights of a model, a layer or a list of layers share a few values.
+
+    A Sequential or Functional model is copied, with every layer inside a
+    `ClusterWeights`; the given model stays as it is. A subclassed model, or one that
+    holds such a model, is copied into a `penjing.CompressionModel`. Layers are wrapped
+    as they are.
+
+    Args:
+        to_cluster: A Keras model, best a trained one, a layer or a list of layers.
+        number_of_clusters: Distinct values of a weight; zero is among them where
+            `preserve_sparsity` is set.
+        cluster_centroids_init: Where the centroids start.
+        preserve_sparsity: Keep weights that are zero at zero.
+        cluster_per_channel: Cluster each output channel of a Conv2D kernel by itself;
+            ignored for other layers.
+        **kwargs: For a single layer, passed on to the wrapper.
+
+    Returns:
+        A model to compile and train, a layer, or a list of layers.
+
+    Raises:
+        ValueError: If an argument is out of range, a layer is of a class whose
+            clusterable weights are not known, or nothing can be clustered.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> clustered = cluster_weights(model, number_of_clusters=3)
+        >>> [layer.name[:13] for layer in clustered.layers]
+        ['cluster_dense']
+    """
+    settings = {
+        "number_of_clusters": number_of_clusters,
+        "cluster_centroids_init": cluster_centroids_init,
+        "preserve_sparsity": preserve_sparsity,
+        "cluster_per_channel": cluster_per_channel,
+    }
+    if isinstance(to_cluster, list | keras.Model) and kwargs:
+        raise TypeError(
+            f"cluster_weights() got unknown arguments {sorted(kwargs)}. Arguments for "
+            "the wrapper are taken with a single layer only."
+        )
+    if isinstance(to_cluster, list):
+        return wrap_layers(to_cluster, lambda layer: _wrap(layer, settings))
+    if isinstance(to_cluster, keras.Model):
+        return _cluster_model(to_cluster, settings)
+    if isinstance(to_cluster, keras.layers.Layer):
+        return _wrap(to_cluster, settings | kwargs)
+    raise ValueError(
+        "`to_cluster` must be a Keras 3 model, a layer or a list of layers, got an "
+        f"object of type {type(to_cluster).__module__}.{type(to_cluster).__name__}."
+    )
+
+
+def strip_clustering(model: keras.Model) -> keras.Model:
+    """Copy a model without its clustering wrappers, its weights shared.
+
+    Args:
+        model: What `cluster_weights` made, or a model with such layers; at any time,
+            after any batch.
+
+    Returns:
+        A plain Keras model, not compiled.
+
+    Raises:
+        ValueError: If `model` is not a Keras model.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> plain = strip_clustering(cluster_weights(model, 3))
+        >>> len(set(keras.ops.convert_to_numpy(plain.weights[0]).ravel().tolist()))
+        3
+    """
+    return strip_wrappers(model)
+
+
+def cluster_scope() -> Any:
+    """Make the wrapper known to Keras by its bare name.
+
+    It is registered as soon as this module is imported, so the scope is not needed.
+
+    Returns:
+        A `keras.saving.CustomObjectScope`.
+    """
+    return keras.saving.custom_object_scope({"ClusterWeights": ClusterWeights})
+
+
+def _cluster_model(model: keras.Model, settings: dict[str, Any]) -> keras.Model:
+    config = make_clustering_config(**settings)
+    if not is_plain_graph(model):
+        return apply_clustering(model, config)
+    clustered = wrap_layers(model, lambda layer: _wrap(layer, settings))
+    check_something_taken(clustered, "clustered")
+    return clustered
+
+
+def _wrap(layer: Any, settings: dict[str, Any]) -> Any:
+    if isinstance(layer, ClusterWeights):
+        return layer
+    return ClusterWeights(layer, **settings)

@@ -1,0 +1,5 @@
+"""Weight clustering; see `penjing.tfmot.clustering.keras`."""
+
+from penjing.tfmot.clustering import keras
+
+__all__ = ["keras"]

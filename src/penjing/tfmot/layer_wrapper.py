@@ -1,0 +1,172 @@
+"""What the wrappers of single layers share, whatever they do to the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from penjing.errors import UnsupportedModelError
+from penjing.models.compressed_layer import CompressedLayer
+from penjing.models.copying import clone_graph, copy_model
+from penjing.models.layer_specs import find_weight_specs
+from penjing.models.selection import Obstacle, Selection
+from penjing.models.stripping import is_compressed, strip
+from penjing.tfmot.prunable_weights import as_selected, select_layer_weights
+
+
+def choose_weights(
+    layer: keras.layers.Layer,
+    positions: Sequence[int] | None,
+    obstacle: Obstacle,
+    hook: str,
+) -> tuple[Selection, list[int]]:
+    """The weights of a layer that are taken, which may be none.
+
+    Args:
+        layer: A built layer.
+        positions: Their places among its weights, where they were chosen before.
+        obstacle: Gives the reason why a weight cannot be taken, or `None`.
+        hook: Method by which a class of a user's own lists its weights.
+
+    Returns:
+        The weights with the reasons for the others, and the places of the weights.
+    """
+    variables = layer.weights
+    if positions is not None:
+        chosen = tuple(as_selected(layer, variables[i]) for i in positions)
+        return Selection(chosen=chosen, skipped={}), list(positions)
+    selection = select_layer_weights(layer, obstacle, hook)
+    places = {id(variable): i for i, variable in enumerate(variables)}
+    return selection, [places[id(weight.variable)] for weight in selection.chosen]
+
+
+class LayerWrapper(CompressedLayer):
+    """A layer that stands for the one inside it, with state beside its weights."""
+
+    @property
+    def weights(self) -> list[Any]:
+        """Weights of the layer, then the state of the transform and the step."""
+        inner = self.layer.trainable_weights + self.layer.non_trainable_weights
+        return [*inner, *self._state(), self.step]
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the layer where it is not, then add the state."""
+        if not self.layer.built:
+            self.layer.build(input_shape)
+        self._attach_transforms()
+
+    def get_weights(self) -> list[Any]:
+        """Values of the weights of the layer, without any state."""
+        values: list[Any] = self.layer.get_weights()
+        return values
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Set the weights of the layer, as `get_weights` gives them."""
+        self.layer.set_weights(weights)
+
+    def _state(self) -> list[Any]:
+        return list(self.transforms[0].weights)
+
+
+def wrap_layers(to_wrap: Any, wrap: Callable[[Any], Any]) -> Any:
+    """Put layers into wrappers; inputs and operations such as `x + y` stay bare.
+
+    Args:
+        to_wrap: A list of layers, or a Sequential or Functional model, which is copied.
+        wrap: Layer -> wrapper, or the layer itself.
+
+    Returns:
+        The list, or the copy of the model, not compiled.
+    """
+
+    def wrap_one(layer: Any) -> Any:
+        if isinstance(layer, keras.layers.InputLayer):
+            return type(layer).from_config(layer.get_config())
+        is_operation = isinstance(layer, keras.Operation) and not isinstance(
+            layer, keras.layers.Layer
+        )
+        return layer if is_operation else wrap(layer)
+
+    if isinstance(to_wrap, list):
+        return [wrap_one(layer) for layer in to_wrap]
+    return clone_graph(copy_model(to_wrap), wrap_one)
+
+
+def strip_wrappers(model: keras.Model) -> keras.Model:
+    """Copy a model without its wrappers, its weights as they computed them.
+
+    Args:
+        model: A model with wrappers, or without.
+
+    Returns:
+        A plain Keras model, not compiled.
+
+    Raises:
+        ValueError: If `model` is not a Keras model.
+    """
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "`model` must be a Keras 3 model, got an object of type "
+            f"{type(model).__module__}.{type(model).__name__}."
+        )
+    return strip(model) if is_compressed(model) else copy_model(model)
+
+
+def check_something_taken(model: keras.Model, done: str) -> None:
+    """Refuse a built model whose wrappers found no weight.
+
+    Args:
+        model: A model with wrappers.
+        done: What is done to weights, such as "pruned".
+
+    Raises:
+        UnsupportedModelError: If nothing is.
+    """
+    wrappers = [
+        layer for layer in model._flatten_layers() if isinstance(layer, LayerWrapper)
+    ]
+    if not model.built or any(layer._selected() for layer in wrappers):
+        return
+    reasons = [
+        f"{path}: {reason}"
+        for layer in wrappers
+        for path, reason in layer.skipped_weights().items()
+    ]
+    raise UnsupportedModelError(
+        f"The model {model.name!r} has no weight that can be {done}. "
+        f"{'; '.join(reasons[:5]) or f'No layer of it may be {done}.'}"
+    )
+
+
+def check_known(layer: Any, *, hook: str, mark: str, done: str) -> None:
+    """Refuse a layer of a class that nothing is known of.
+
+    Args:
+        layer: What to wrap.
+        hook: Method by which a class of a user's own lists its weights.
+        mark: Base class that stands for that method.
+        done: What is done to weights, such as "pruned".
+
+    Raises:
+        ValueError: If it is no Keras layer.
+        UnsupportedModelError: If its weights are not known.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(
+            f"Only Keras 3 layers can be {done}, got an object of type "
+            f"{type(layer).__module__}.{type(layer).__name__}."
+        )
+    parts = layer._flatten_layers()
+    known = any(find_weight_specs(part) or hasattr(part, hook) for part in parts)
+    if known or type(layer).__module__.partition(".")[0] == "keras":
+        return
+    if layer.built and not layer.trainable_weights:
+        return
+    raise UnsupportedModelError(
+        f"Which weights of the layer {layer.name!r} of class {type(layer).__name__} "
+        f"can be {done} is not known. Give the class a `{hook}()` that returns them "
+        f"(see {mark}), list them with penjing.register_layer_spec, or leave the "
+        "layer out."
+    )
