@@ -430,6 +430,11 @@ ARGUMENTS = [
         sparsity_by_layer=0.5,
     ),
     of_prune(
+        "a penalty below zero",
+        "`l1` must be a number of at least 0, got -1.0. Typical values",
+        l1=-1.0,
+    ),
+    of_prune(
         "sparsity by layer without a schedule",
         "`sparsity_by_layer` follows the schedule .. must be above 0",
         schedule=ConstantSparsity(0.0),

@@ -651,3 +651,27 @@ def test_a_config_survives_json(config):
 def test_layers_in_a_config_become_their_names():
     config = PruningConfig(schedule=OneShot(0.5), include=layers.Dense(2, name="head"))
     assert config.get_config()["include"] == ["head"]
+
+
+def test_l1_adds_the_magnitudes_of_the_kept_weights_to_the_loss():
+    model = three_layers()
+    penalized = penjing.prune(model, OneShot(0.5), l1=0.25)
+    penalized.compile("sgd", "mse")
+    loss = penalized.train_on_batch(X, Y)
+    plain = penjing.prune(model, OneShot(0.5))
+    plain.compile("sgd", "mse")
+    kept = [np.sort(np.abs(w), None)[-w.size // 2 :] for w in weights(model).values()]
+    expected = plain.train_on_batch(X, Y) + 0.25 * sum(map(np.sum, kept))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_l1_draws_kept_weights_to_zero():
+    model = three_layers()
+    penalized = penjing.prune(model, OneShot(0.5), l1=1.0)
+    penalized.compile(keras.optimizers.SGD(1e-3), loss=lambda y, p: 0.0 * p[:, 0])
+    penalized.train_on_batch(X, Y)
+    before, after = weights(model), stripped_weights(penalized)
+    for name, weight in before.items():
+        kept = np.abs(weight) >= np.sort(np.abs(weight), None)[-weight.size // 2]
+        expected = (weight - 1e-3 * np.sign(weight)) * kept
+        np.testing.assert_allclose(after[name], expected, atol=1e-6)

@@ -34,6 +34,7 @@ def prune(
     include: Filter = None,
     exclude: Filter = None,
     sparsity_by_layer: Mapping[str, float] | None = None,
+    l1: float = 0.0,
     copy: bool = True,
 ) -> CompressionModel:
     """Prune a model's weights on a schedule while it trains on.
@@ -61,6 +62,8 @@ def prune(
         exclude: What to leave whole, in the same form; wins over `include`.
         sparsity_by_layer: Pattern -> final sparsity in place of the schedule's for
             the weights that it matches; approached in proportion.
+        l1: Penalty on the magnitudes of the kept weights, added to the loss: the file
+            gets smaller at the same accuracy. 1e-6 to 1e-4 are typical.
         copy: Leave the given model alone. `False` trains its own weights and saves
             the memory of a copy.
 
@@ -96,6 +99,7 @@ def prune(
         include=include,
         exclude=exclude,
         sparsity_by_layer=sparsity_by_layer,
+        l1=l1,
     )
     return apply_pruning(model, config, copy=copy)
 

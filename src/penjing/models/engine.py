@@ -122,6 +122,10 @@ class TransformEngine:
             if new is not old and not variable.trainable and id(variable) not in by_id:
                 variable.assign(new)
         self._add_inner_losses(losses)
+        for transform in self.transforms:
+            penalty = transform.penalty()
+            if penalty is not None:
+                self.add_loss(penalty)  # type: ignore[attr-defined]
         return outputs
 
     def _add_inner_losses(self, losses: Sequence[Any]) -> None:

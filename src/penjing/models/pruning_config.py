@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -37,6 +38,9 @@ class PruningConfig:
         exclude: Weights to leave whole; see `penjing.prune`.
         sparsity_by_layer: Pattern or layer name -> final sparsity of the weights
             that it matches, in place of the schedule's.
+        l1: Added to the loss for every unit of the sum of the magnitudes of the weights
+            that are kept: what the loss can spare falls first, and what is kept
+            takes fewer bytes.
     """
 
     schedule: Schedule
@@ -47,6 +51,7 @@ class PruningConfig:
     include: Filter = None
     exclude: Filter = None
     sparsity_by_layer: Mapping[str, float] | None = None
+    l1: float = 0.0
 
     def __post_init__(self) -> None:
         _check_type("schedule", self.schedule, Schedule, "penjing.PolynomialDecay(...)")
@@ -56,6 +61,11 @@ class PruningConfig:
         if not callable(self.importance):
             check_choice("importance", self.importance, tuple(IMPORTANCES))
         self.pattern.check_sparsity(self.schedule.final_sparsity)
+        if not _is_penalty(self.l1):
+            raise ValueError(
+                f"`l1` must be a number of at least 0, got {self.l1!r}. Typical values "
+                "lie between 1e-6 and 1e-4."
+            )
         _check_combination(self)
 
     def get_config(self) -> dict[str, Any]:
@@ -86,6 +96,11 @@ def _check_type(name: str, value: object, kind: type, example: str) -> None:
             f"`{name}` must be a {kind.__module__.split('.')[0]} {kind.__name__}, such "
             f"as {example}, got {value!r} of type {type(value).__name__}."
         )
+
+
+def _is_penalty(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < math.inf
 
 
 def _check_combination(config: PruningConfig) -> None:

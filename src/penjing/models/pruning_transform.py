@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import zlib
 from collections.abc import Sequence
 from typing import Any, Self
@@ -139,6 +140,20 @@ class Prune(Transform):
             )
             for path, mask in masks
         }
+
+    def penalty(self) -> Tensor | None:
+        """The sum of the magnitudes of the kept weights, times `l1`."""
+        if not self.config.l1:
+            return None
+        masks = zip(self.weights_by_path.values(), self.masks, strict=True)
+        sums = [
+            ops.sum(
+                ops.abs(ops.cast(weight.variable.value, "float32"))
+                * ops.cast(mask.value, "float32")
+            )
+            for weight, mask in masks
+        ]
+        return self.config.l1 * functools.reduce(operator.add, sums)
 
     def persist(self, values: Values) -> Values:
         """Masked weights; zero is what they are."""

@@ -80,6 +80,10 @@ class Transform(keras.layers.Layer):
         """Values that the forward pass uses, for the paths of this transform."""
         raise NotImplementedError
 
+    def penalty(self) -> Tensor | None:
+        """A scalar to add to the loss, or `None`."""
+        return None
+
     def persist(self, values: Values) -> Values:
         """Raw values that may replace the stored ones after an epoch.
 

@@ -53,6 +53,7 @@ def apply_prune(
         include=None if recipe.include is None else list(recipe.include),
         exclude=None if recipe.exclude is None else list(recipe.exclude),
         sparsity_by_layer=recipe.sparsity_by_layer,
+        l1=recipe.l1,
     )
 
 

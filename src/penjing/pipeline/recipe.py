@@ -164,6 +164,7 @@ class PruneRecipe:
         sparsity_by_layer: Final sparsity of single layers by path pattern.
         keep_at_least: Weights that stay in the whole model, as far as the initial
             sparsity allows: small models have fewer to spare.
+        l1: Penalty on the magnitudes of the kept weights.
     """
 
     name: ClassVar[str] = "prune"
@@ -179,9 +180,12 @@ class PruneRecipe:
     exclude: tuple[str, ...] | None = None
     sparsity_by_layer: dict[str, float] | None = None
     keep_at_least: int | None = None
+    l1: float = 0.0
 
     def __post_init__(self) -> None:
         _check_at_least_one("keep_at_least", self.keep_at_least)
+        if not 0.0 <= self.l1 < math.inf:
+            raise RecipeError(f"`l1` must be a number of at least 0, got {self.l1}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
