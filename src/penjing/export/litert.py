@@ -30,6 +30,7 @@ from penjing.export.samples import (
 from penjing.export.signature import InputSignature, input_signature
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
 from penjing.export.verification import verify as verify_file
+from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
 from penjing.files import atomic_path
 
 
@@ -54,7 +55,8 @@ def export_litert(
     Args:
         model: A built Keras model on any backend.
         path: File to write, with the suffix `.tflite`.
-        quantization: None for float32; "dynamic" for int8 weights; "float16" for
+        quantization: None for float32; "dynamic" for int8 weights, which keep the
+            grid that they lie on, see `penjing.quantize_aware`; "float16" for
             float16 weights; "int8" or "int16x8" for int8 weights and integer
             activations, which needs `representative_data`. Operations that have no
             integer kernel stay in float.
@@ -178,6 +180,10 @@ def _converted(
     samples: list[np.ndarray] | None,
     imports: Sequence[str],
 ) -> bytes:
+    if config.quantization == "dynamic" and has_weight_grids(model):
+        plain = ConversionConfig()
+        content = _converted(model, signature, plain, samples, imports)
+        return keep_weight_grids(content)
     calibration = samples if config.needs_calibration else None
     if keras.backend.backend() == "tensorflow":
         return convert_model(model, signature, config, calibration)

@@ -1,0 +1,317 @@
+"""Weights on a grid stay on it in the file: the same integers, the same scale.
+
+The converter gives each output channel the scale that its largest weight asks for.
+That undoes few-level grids, and splits values that a whole tensor shares. Here the
+weights of a float32 file become int8 with the scale that they were trained with, which
+is read off the values themselves; so it works for any model whose weights lie on a
+grid, whatever put them there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.export.finishing.constants import (
+    FLOAT32,
+    INT8,
+    is_plain,
+    operator_code,
+    values_of,
+)
+from penjing.export.finishing.flat_buffer_writer import write_records
+from penjing.export.finishing.loading import load_records
+from penjing.export.finishing.records import Record
+from penjing.numerics.grid_detection import (
+    HIGHEST,
+    find_scale,
+    find_scales,
+    shares_values,
+)
+
+CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED = 3, 4, 6, 9
+GATHER, TRANSPOSE_CONV, BATCH_MATMUL, CONV_3D, CONV_3D_TRANSPOSE = 36, 67, 126, 132, 141
+
+# (Operator, input) that takes weights -> the axis of its output channels.
+CHANNEL_AXES = {
+    (CONV_2D, 1): 0,
+    (DEPTHWISE_CONV_2D, 1): 3,
+    (FULLY_CONNECTED, 1): 0,
+    (TRANSPOSE_CONV, 1): 0,
+    (GATHER, 0): -1,
+    (BATCH_MATMUL, 0): -2,
+    (BATCH_MATMUL, 1): -1,
+    (CONV_3D, 1): 4,
+    (CONV_3D_TRANSPOSE, 1): 3,
+}
+# Operators that take int8 weights with float inputs -> the version that does. The
+# others read weights through a DEQUANTIZE operator, which runs once.
+HYBRID_VERSIONS = {CONV_2D: 5, DEPTHWISE_CONV_2D: 6, FULLY_CONNECTED: 12}
+DEQUANTIZE_VERSION = 5
+SMALLEST_WITHOUT_GRID = 1024  # elements; the converter leaves smaller ones in float
+
+
+def has_weight_grids(model: keras.Model) -> bool:
+    """Whether weights of a model lie on a grid or share few values.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        Whether `keep_weight_grids` would keep what the converter would undo.
+    """
+    return any(
+        _is_kept(ops.convert_to_numpy(variable.value))
+        for variable in model.weights
+        if len(variable.shape) > 1
+        and keras.backend.standardize_dtype(variable.dtype) == "float32"
+    )
+
+
+def keep_weight_grids(content: bytes) -> bytes:
+    """Make the weights of a float32 file int8, each on the grid that it lies on.
+
+    A tensor that lies on none, but has few distinct values, gets one scale, so that it
+    has no more of them afterwards; other large ones get a scale for each channel, as
+    the converter gives them. Operators with float inputs and int8 weights quantize
+    their inputs while they run; before others the weights become floats again.
+
+    Args:
+        content: The bytes of a `.tflite` file that was converted without quantization.
+
+    Returns:
+        The bytes of the new file.
+    """
+    model = load_records(content, "the converted file")
+    writer = _Writer(model)
+    for graph in model["subgraphs"]:
+        for number, uses in _weights(model, graph):
+            stored = _stored(values_of(model, graph["tensors"][number]), uses)
+            if stored is not None:
+                writer.store(graph, number, uses, stored)
+    _empty_unused_buffers(model)
+    return write_records(model)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Stored:
+    """A weight as integers: `real = scale * integer`, one scale or one a channel."""
+
+    integers: np.ndarray[Any, Any]
+    scales: np.ndarray[Any, Any]
+    channel_axis: int | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Use:
+    """An operator that reads a tensor."""
+
+    operator: Record
+    position: int
+    code: int
+
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of output channels, where the operator reads weights there."""
+        return CHANNEL_AXES.get((self.code, self.position))
+
+
+def _is_kept(values: np.ndarray[Any, Any]) -> bool:
+    if not values.any():
+        return False
+    if find_scale(values) is not None or shares_values(values):
+        return True
+    shape = values.shape
+    for channels in ((-1,), (-2,), (-2, -1)):
+        rows = np.moveaxis(values, channels, range(len(channels)))
+        rows = rows.reshape(int(np.prod([shape[axis] for axis in channels])), -1)
+        if rows.shape[1] > 1 and find_scales(rows, 0) is not None:
+            return True
+    return False
+
+
+def _weights(model: Record, graph: Record) -> Iterator[tuple[int, list[_Use]]]:
+    """Float tensors of a graph that only operators with weights read."""
+    uses: dict[int, list[_Use]] = {}
+    for operator in graph["operators"]:
+        code = operator_code(model, operator)
+        for position, number in enumerate(operator["inputs"]):
+            use = _Use(operator=operator, position=position, code=code)
+            uses.setdefault(int(number), []).append(use)
+    outputs = set(map(int, graph["outputs"]))
+    for number, tensor in enumerate(graph["tensors"]):
+        readers = uses.get(number, [])
+        if (
+            tensor["type"] == FLOAT32
+            and len(tensor["shape"]) > 1
+            and readers
+            and number not in outputs
+            and is_plain(model, tensor)
+            and all(use.channel_axis is not None for use in readers)
+        ):
+            yield number, readers
+
+
+def _stored(values: np.ndarray[Any, Any], uses: list[_Use]) -> _Stored | None:
+    """The integers of a weight; `None` where it should stay as it is."""
+    axes = {int(use.channel_axis or 0) % values.ndim for use in uses}
+    scale = find_scale(values)
+    if scale is not None:
+        return _integers(values, np.array([scale or 1.0], "float32"), None)
+    for axis in sorted(axes):
+        scales = find_scales(values, axis)
+        if scales is not None and scales.size < values.size:
+            return _integers(values, scales, axis)
+    largest = np.abs(values).max()
+    if shares_values(values):
+        return _integers(values, np.array([largest / HIGHEST], "float32"), None)
+    if values.size < SMALLEST_WITHOUT_GRID or len(axes) > 1:
+        return None
+    axis = axes.pop()
+    others = tuple(i for i in range(values.ndim) if i != axis)
+    scales = np.abs(values).max(axis=others).astype("float32") / HIGHEST
+    return _integers(values, np.where(scales > 0, scales, 1).astype("float32"), axis)
+
+
+def _integers(
+    values: np.ndarray[Any, Any],
+    scales: np.ndarray[Any, Any],
+    channel_axis: int | None,
+) -> _Stored:
+    aligned: Any = scales[0]
+    if channel_axis is not None:
+        shape = [-1 if i == channel_axis else 1 for i in range(values.ndim)]
+        aligned = scales.reshape(shape)
+    integers = np.clip(np.rint(values / aligned), -HIGHEST, HIGHEST).astype("int8")
+    return _Stored(integers=integers, scales=scales, channel_axis=channel_axis)
+
+
+class _Writer:
+    """Puts stored weights into a model; tensors that shared bytes share them again."""
+
+    def __init__(self, model: Record) -> None:
+        self._model = model
+        self._buffers: dict[bytes, int] = {}
+
+    def store(
+        self, graph: Record, number: int, uses: list[_Use], stored: _Stored
+    ) -> None:
+        """Make a tensor int8, and let its readers take it."""
+        tensor = graph["tensors"][number]
+        floats = tensor.copy()
+        tensor["type"] = INT8
+        tensor["buffer"] = self._buffer(stored.integers)
+        tensor["quantization"] = _quantization(stored)
+        if any(_needs_channels(graph, tensor, use) for use in uses):
+            _spread_scale(tensor, uses[0])
+        if all(use.code in HYBRID_VERSIONS for use in uses):
+            self._make_hybrid(uses)
+        else:
+            floats["buffer"] = 0
+            self._dequantize(graph, number, floats, uses, stored)
+
+    def _buffer(self, integers: np.ndarray[Any, Any]) -> int:
+        data = integers.tobytes()
+        if data not in self._buffers:
+            buffer = Record("Buffer", data=np.frombuffer(data, "u1"))
+            self._model["buffers"] = [*self._model["buffers"], buffer]
+            self._buffers[data] = len(self._model["buffers"]) - 1
+        return self._buffers[data]
+
+    def _make_hybrid(self, uses: list[_Use]) -> None:
+        codes = self._model["operator_codes"]
+        for use in uses:
+            code = codes[use.operator["opcode_index"]]
+            code["version"] = max(code["version"], HYBRID_VERSIONS[use.code])
+            if use.code == FULLY_CONNECTED:
+                use.operator["builtin_options"]["asymmetric_quantize_inputs"] = True
+
+    def _dequantize(
+        self,
+        graph: Record,
+        number: int,
+        floats: Record,
+        uses: list[_Use],
+        stored: _Stored,
+    ) -> None:
+        """Let the readers take a new tensor, which DEQUANTIZE fills at the start."""
+        graph["tensors"] = [*graph["tensors"], floats]
+        place = len(graph["tensors"]) - 1
+        for use in uses:
+            inputs = np.array(use.operator["inputs"])
+            inputs[use.position] = place
+            use.operator["inputs"] = inputs
+        dequantize = Record(
+            "Operator",
+            opcode_index=self._dequantize_code(),
+            inputs=np.array([number], "int32"),
+            outputs=np.array([place], "int32"),
+            builtin_options=Record("DequantizeOptions"),
+        )
+        graph["operators"] = [dequantize, *graph["operators"]]
+
+    def _dequantize_code(self) -> int:
+        codes = self._model["operator_codes"]
+        for i, code in enumerate(codes):
+            if max(code["builtin_code"], code["deprecated_builtin_code"]) == DEQUANTIZE:
+                return i
+        code = Record(
+            "OperatorCode",
+            deprecated_builtin_code=DEQUANTIZE,
+            builtin_code=DEQUANTIZE,
+            version=DEQUANTIZE_VERSION,
+        )
+        self._model["operator_codes"] = [*codes, code]
+        return len(codes)
+
+
+def _empty_unused_buffers(model: Record) -> None:
+    used = {
+        int(tensor["buffer"])
+        for graph in model["subgraphs"]
+        for tensor in graph["tensors"]
+    }
+    used |= {int(entry["buffer"]) for entry in model["metadata"]}
+    used |= set(map(int, model["metadata_buffer"]))
+    model["buffers"] = [
+        buffer if i in used else Record("Buffer")
+        for i, buffer in enumerate(model["buffers"])
+    ]
+
+
+def _needs_channels(graph: Record, tensor: Record, use: _Use) -> bool:
+    """Whether a kernel computes something else with one scale for its weights.
+
+    That of depthwise convolutions reads one for each channel, whether it is there or
+    not; that of grouped convolutions asks for them.
+    """
+    inputs = graph["tensors"][int(use.operator["inputs"][0])]
+    grouped = use.code == CONV_2D and inputs["shape"][-1] != tensor["shape"][-1]
+    return use.code == DEPTHWISE_CONV_2D or bool(grouped)
+
+
+def _spread_scale(tensor: Record, use: _Use) -> None:
+    """Repeat a single scale for every channel."""
+    quantization = tensor["quantization"]
+    if len(quantization["scale"]) == 1:
+        axis = int(use.channel_axis or 0)
+        channels = int(tensor["shape"][axis])
+        quantization["scale"] = np.repeat(quantization["scale"], channels)
+        quantization["zero_point"] = np.zeros(channels, "int64")
+        quantization["quantized_dimension"] = axis
+
+
+def _quantization(stored: _Stored) -> Record:
+    quantization = Record(
+        "QuantizationParameters",
+        scale=stored.scales,
+        zero_point=np.zeros(stored.scales.size, "int64"),
+    )
+    if stored.channel_axis is not None:
+        quantization["quantized_dimension"] = stored.channel_axis
+    return quantization
