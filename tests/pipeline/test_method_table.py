@@ -1,11 +1,13 @@
 import keras
 import pytest
 
+from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Unstructured
 from penjing.pipeline import (
     ClusterRecipe,
     PatternRecipe,
     PruneRecipe,
+    QuantizeAwareRecipe,
     ScheduleRecipe,
 )
 from penjing.pipeline.method_table import (
@@ -107,3 +109,38 @@ def test_a_cluster_recipe_says_what_its_config_does():
     for key, value in config.items():
         expected = getattr(recipe, key)
         assert value == (list(expected) if isinstance(expected, tuple) else expected)
+
+
+def test_a_quantize_aware_recipe_says_what_its_config_does():
+    model = keras.Sequential(
+        [
+            keras.Input((16,)),
+            keras.layers.Dense(10, name="one"),
+            keras.layers.Dense(9, name="two"),
+        ]
+    )
+    recipe = QuantizeAwareRecipe(
+        bits=4,
+        levels=7,
+        learn_scale=False,
+        begin=0.75,
+        levels_by_layer={"two": 3},
+        exclude=("*/bias",),
+    )
+    quantized = METHODS[QuantizeAwareRecipe](model, recipe, 100)
+    config = quantized.transforms[0].config
+    assert config.weights == Grid(bits=4, levels=7)
+    assert config.grids_by_layer == {"two": Grid(bits=4, levels=3)}
+    assert (config.learn_scale, config.begin_step) == (False, 75)
+    assert (config.include, config.exclude) == (None, ["*/bias"])
+    last = QuantizeAwareRecipe(begin=0.999, include=("one",), granularity="per_tensor")
+    config = METHODS[QuantizeAwareRecipe](model, last, 10).transforms[0].config
+    assert (config.begin_step, config.include) == (9, ["one"])
+    assert config.weights == Grid(granularity="per_tensor")
+
+
+def test_clustered_models_get_one_scale_for_each_weight():
+    model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(10, name="one")])
+    clustered = METHODS[ClusterRecipe](model, ClusterRecipe(num_clusters=4), 100)
+    quantized = METHODS[QuantizeAwareRecipe](clustered, QuantizeAwareRecipe(), 100)
+    assert quantized.transforms[1].config.weights.granularity == "per_tensor"

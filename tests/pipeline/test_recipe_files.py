@@ -11,6 +11,7 @@ from penjing.pipeline import (
     ExportRecipe,
     PatternRecipe,
     PruneRecipe,
+    QuantizeAwareRecipe,
     Recipe,
     ScheduleRecipe,
     TrainingRecipe,
@@ -98,6 +99,15 @@ RECIPES = st.builds(
             initialization=st.sampled_from(["k-means++", "density"]),
             preserve_sparsity=st.booleans(),
             include=st.none() | st.just(("a/*",)),
+        )
+        | st.builds(
+            QuantizeAwareRecipe,
+            bits=st.integers(4, 8),
+            levels=st.none() | st.integers(3, 15),
+            granularity=st.sampled_from([None, "per_tensor"]),
+            learn_scale=st.booleans(),
+            begin=st.floats(0, 0.75),
+            levels_by_layer=st.none() | st.just({"conv*": 3, "x y": 15}),
         ),
         min_size=1,
         max_size=2,
@@ -117,11 +127,23 @@ def replaced(old, new):
     return GOOD.replace(old, new)
 
 
+def quantizing(keys):
+    return f'[[methods]]\nmethod = "quantize_aware"\n{keys}\n'
+
+
 def clustering(keys):
     return f'[[methods]]\nmethod = "cluster"\n{keys}\n'
 
 
 TYPOS = [
+    (quantizing("bits = 9"), "`bits` must be from 2 to 8, got 9"),
+    (quantizing("levels = 2"), r"`levels` must be from 3 to 2\*\*bits - 1 = 255, got"),
+    (
+        quantizing("bits = 4\nlevels_by_layer = {a = 16}"),
+        r"`levels_by_layer.a` must be from 3 to 2\*\*bits - 1 = 15, got 16",
+    ),
+    (quantizing("begin = 1.0"), r"`begin` must be in \[0, 1\), got 1.0"),
+    (quantizing("bit = 4"), "unknown key `bit`. Did you mean `bits`"),
     (clustering(""), "needs the key `num_clusters`"),
     (clustering("num_clusters = 0"), "`num_clusters` must be at least 1, got 0"),
     (clustering("num_clusters = 2.5"), "`num_clusters` must be an integer, got 2.5"),

@@ -79,13 +79,10 @@ def quantize_aware(
     Reference:
         Esser et al., 2020, https://arxiv.org/abs/1902.08153
     """
-    if weights is None:
-        clustered = isinstance(model, CompressionModel) and any(
-            isinstance(transform, Cluster) for transform in model.transforms
-        )
-        weights = Grid(granularity="per_tensor" if clustered else "per_channel")
     config = QuantizationConfig(
-        weights=weights,
+        weights=Grid(granularity=default_granularity(model))
+        if weights is None
+        else weights,
         learn_scale=learn_scale,
         begin_step=begin_step,
         include=include,
@@ -93,6 +90,23 @@ def quantize_aware(
         grids_by_layer=grids_by_layer,
     )
     return apply_quantization(model, config, copy=copy)
+
+
+def default_granularity(model: keras.Model) -> str:
+    """One scale for each weight where a model is clustered, else one for each channel.
+
+    Args:
+        model: Any Keras model.
+
+    Returns:
+        `"per_tensor"` or `"per_channel"`: a scale for each channel would split values
+        that all channels share.
+    """
+    clustered = isinstance(model, CompressionModel) and any(
+        isinstance(transform, Cluster) and transform.config.granularity == "per_tensor"
+        for transform in model.transforms
+    )
+    return "per_tensor" if clustered else "per_channel"
 
 
 def apply_quantization(

@@ -10,12 +10,15 @@ import keras
 
 from penjing.methods.clustering import cluster
 from penjing.methods.pruning import prune
+from penjing.methods.quantization import default_granularity, quantize_aware
 from penjing.models.selection import select_weights
+from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.pipeline.recipe import (
     ClusterRecipe,
     PatternRecipe,
     PruneRecipe,
+    QuantizeAwareRecipe,
     ScheduleRecipe,
 )
 from penjing.schedules import (
@@ -97,10 +100,43 @@ def apply_cluster(
     )
 
 
+def apply_quantize_aware(
+    model: keras.Model, recipe: QuantizeAwareRecipe, training_steps: int
+) -> keras.Model:
+    """Wrap a model so that its weights live on grids from a part of training on.
+
+    Args:
+        model: The model; it is copied.
+        recipe: What to round to which grid, and from when on.
+        training_steps: Batches in the whole training.
+
+    Returns:
+        A `CompressionModel`, not compiled.
+    """
+    grid = Grid(
+        bits=recipe.bits,
+        levels=recipe.levels,
+        granularity=recipe.granularity or default_granularity(model),
+    )
+    return quantize_aware(
+        model,
+        weights=grid,
+        learn_scale=recipe.learn_scale,
+        begin_step=min(round(recipe.begin * training_steps), training_steps - 1),
+        grids_by_layer={
+            pattern: dataclasses.replace(grid, levels=levels)
+            for pattern, levels in (recipe.levels_by_layer or {}).items()
+        },
+        include=None if recipe.include is None else list(recipe.include),
+        exclude=None if recipe.exclude is None else list(recipe.exclude),
+    )
+
+
 # Recipe class -> function of (model, recipe, training steps). A new method adds a row.
 METHODS: dict[Any, Callable[[keras.Model, Any, int], keras.Model]] = {
     PruneRecipe: apply_prune,
     ClusterRecipe: apply_cluster,
+    QuantizeAwareRecipe: apply_quantize_aware,
 }
 
 

@@ -215,6 +215,52 @@ class ClusterRecipe:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizeAwareRecipe:
+    """One `penjing.quantize_aware`: weights that train on evenly spaced values.
+
+    Args:
+        bits: Width of the integers, 2 to 8.
+        levels: How many integers are used, where that is fewer than `bits` allow: 15
+            gives -7 to 7.
+        granularity: One scale for a weight, or one for each of its channels; None
+            takes one for a weight where the model is clustered.
+        learn_scale: Train the scales; else they follow the weights.
+        begin: Fraction of all training batches at which it begins.
+        levels_by_layer: `levels` of single layers by path pattern.
+        include: Patterns of weight paths to quantize; None quantizes all that can be.
+        exclude: Patterns of weight paths to leave alone.
+    """
+
+    name: ClassVar[str] = "quantize_aware"
+
+    bits: int = 8
+    levels: int | None = None
+    granularity: Literal["per_channel", "per_tensor"] | None = None
+    learn_scale: bool = True
+    begin: float = 0.0
+    levels_by_layer: dict[str, int] | None = None
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_fraction("begin", self.begin, below_one=True)
+        if not 2 <= self.bits <= 8:
+            raise RecipeError(f"`bits` must be from 2 to 8, got {self.bits}.")
+        for key, levels in (
+            ("levels", self.levels),
+            *(
+                (f"levels_by_layer.{pattern}", levels)
+                for pattern, levels in (self.levels_by_layer or {}).items()
+            ),
+        ):
+            most = 2**self.bits - 1
+            if levels is not None and not 3 <= levels <= most:
+                raise RecipeError(
+                    f"`{key}` must be from 3 to 2**bits - 1 = {most}, got {levels}."
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportRecipe:
     """The `.tflite` files to write.
 
