@@ -14,8 +14,10 @@ from tests.numerics.compiling import compiled
 
 from penjing.numerics.codebooks import (
     INITIALIZATIONS,
+    cluster_statistics,
     kmeans,
     nearest_centroids,
+    revive_centroids,
     share_values,
 )
 
@@ -235,3 +237,48 @@ def test_minus_zero_stays_zero():
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(shared), [[0.0, 0.25, -1.0]]
     )
+
+
+def revived(values, centroids, keep_zeros=True):
+    """Centroids after those without members were moved."""
+    statistics = cluster_statistics(values, centroids, keep_zeros=keep_zeros)
+    return revive_centroids(centroids, *statistics)
+
+
+def members(values, centroids):
+    return np.bincount(
+        np.abs(values[:, None] - centroids).argmin(axis=1), minlength=centroids.size
+    )
+
+
+def test_centroids_without_members_halve_the_costliest_clusters():
+    rng = np.random.default_rng(0)
+    large = np.concatenate([rng.uniform(3, 6, 100), rng.uniform(-9, -8, 50)])
+    values = np.stack([np.concatenate([large, np.zeros(150)])] * 3).astype("float32")
+    values[1] = rng.normal(size=300)  # a row in which nothing is to be done
+    values[2] = np.repeat([0.5, -0.5], 150)  # and one in which nothing can be done
+    centroids = np.array(
+        [
+            [-8.5, -0.2, 0.1, 4.0, -0.1, 0.2],
+            [-1.5, 1.5, -0.5, 0.5, 0.1, -0.1],
+            [-0.5, 0.5, 7.0, 8.0, 9.0, -7.0],
+        ],
+        "float32",
+    )
+    found = keras.ops.convert_to_numpy(compiled(revived)(values, centroids))
+    np.testing.assert_array_equal(found[1:], centroids[1:])
+
+    assert (members(large, centroids[0]) == 0).sum() == 4
+    assert (members(large, found[0]) > 0).all()
+    assert cost_of(large, found[0]) < 0.25 * cost_of(large, centroids[0])
+
+
+def test_revived_centroids_of_one_empty_cluster_by_hand():
+    values = np.array([[1.0, 1.0, 3.0, 3.0, 10.0, 0.0, 0.0]], "float32")
+    centroids = np.array([[10.0, -1.5, 2.5]], "float32")
+    found = revived(values, centroids)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(found), [[10.0, 3.0, 1.0]], rtol=1e-6
+    )
+    kept = revived(values, centroids, keep_zeros=False)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(kept), centroids)

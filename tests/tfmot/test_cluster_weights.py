@@ -88,7 +88,8 @@ def test_every_layer_is_wrapped_and_named_as_by_the_peer(trained):
     names = ["conv", "norm", "depthwise", "flat", "head"]
     assert [layer.name for layer in clustered.layers] == [f"cluster_{n}" for n in names]
     state = [v.name for v in clustered.layers[0].weights]
-    assert state == ["kernel", "bias", "cluster_centroids_kernel", "step"]
+    centroids = ["cluster_centroids_kernel", "cluster_shifts_kernel"]
+    assert state == ["kernel", "bias", *centroids, "step"]
     assert distinct(model, "conv") == 108  # it is left alone
 
 

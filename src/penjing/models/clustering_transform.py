@@ -18,17 +18,32 @@ from penjing.models.selection import (
     find_weights,
     select_weights,
 )
-from penjing.models.transforms import Incoming, Transform, Values, check_finite
+from penjing.models.transforms import (
+    Incoming,
+    Transform,
+    Values,
+    check_finite,
+    choose,
+)
 from penjing.numerics import Tensor
-from penjing.numerics.codebooks import kmeans, share_values
+from penjing.numerics.codebooks import (
+    cluster_statistics,
+    kmeans,
+    revive_centroids,
+    share_values,
+)
+
+REVIVAL_FREQUENCY = 10
 
 
 @keras.saving.register_keras_serializable(package="penjing")
 class Cluster(Transform):
     """Shared values of a model's weights; both they and who shares them are trained.
 
-    The centroids are trainable weights, found by k-means when the transform is
-    attached. It acts at once, in inference too: no schedule, no first step.
+    The centroids are found by k-means when the transform is attached. It acts at once,
+    in inference too: no schedule, no first step. A centroid is the sum of a trainable
+    weight and of one that is not: by the latter those without members are moved to
+    where they are needed, as JAX lets only the optimizer change what is trainable.
 
     Args:
         config: What to cluster, and into how many values.
@@ -42,6 +57,7 @@ class Cluster(Transform):
         super().__init__(**kwargs)
         self.config = config
         self.centroids: list[Any] = []
+        self.shifts: list[Any] = []
         self._restored = self.paths is not None
 
     def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
@@ -75,6 +91,15 @@ class Cluster(Transform):
                 initializer="zeros",
             )
             self.centroids.append(centroids)
+            self.shifts.append(
+                self.add_state(
+                    weight.path,
+                    "shifts",
+                    shape=shape,
+                    dtype="float32",
+                    initializer="zeros",
+                )
+            )
             if values is None and self._restored:
                 continue  # they are about to be loaded
             if values is None:
@@ -85,13 +110,30 @@ class Cluster(Transform):
             check_finite(weight, values[weight.path])
             centroids.assign(self._find_centroids(weight, values[weight.path]))
 
+    def update(self, step: int | Tensor, values: Values) -> None:
+        """Move centroids without members, at every tenth step from the first on.
+
+        Masks that take ever more weights would else leave few centroids in use.
+        """
+        due = step % REVIVAL_FREQUENCY == 1
+        if due is False or not self.weights_by_path:
+            return
+        old = [ops.convert_to_tensor(variable.value) for variable in self.shifts]
+        raw = [ops.stop_gradient(values[path]) for path in self.weights_by_path]
+        trained = [ops.stop_gradient(variable.value) for variable in self.centroids]
+        fresh = choose(due, lambda: self._revived(raw, trained, old), lambda: old)
+        for variable, before, new in zip(self.shifts, old, fresh, strict=True):
+            if new is not before:
+                variable.assign(new)
+
     def apply(self, values: Values, training: bool) -> Values:
         """Weights in which every value is the nearest centroid."""
+        state = zip(
+            self.weights_by_path.items(), self.centroids, self.shifts, strict=True
+        )
         return {
-            path: self._share(weight, values[path], centroids.value)
-            for (path, weight), centroids in zip(
-                self.weights_by_path.items(), self.centroids, strict=True
-            )
+            path: self._share(weight, values[path], centroids.value + shift.value)
+            for (path, weight), centroids, shift in state
         }
 
     def get_config(self) -> dict[str, Any]:
@@ -146,15 +188,16 @@ class Cluster(Transform):
             seed=self.config.seed,
         )
 
-    def _share(self, weight: SelectedWeight, values: Tensor, centroids: Tensor) -> Any:
+    def _rows(self, weight: SelectedWeight, values: Tensor) -> Tensor:
+        """Values as `(codebooks, values)`."""
         if self._per_channel:
-            rows = ops.transpose(weight.to_matrix(values))
-        else:
-            rows = ops.reshape(values, (1, weight.size))
-            centroids = ops.reshape(centroids, (1, -1))
+            return ops.transpose(weight.to_matrix(values))
+        return ops.reshape(values, (1, weight.size))
+
+    def _share(self, weight: SelectedWeight, values: Tensor, centroids: Tensor) -> Any:
         shared = share_values(
-            rows,
-            centroids,
+            self._rows(weight, values),
+            ops.reshape(centroids, (-1, self.config.num_clusters)),
             gradient=self.config.centroid_gradient,
             keep_zeros=self.config.preserve_sparsity,
         )
@@ -162,3 +205,31 @@ class Cluster(Transform):
         if self._per_channel:
             return weight.from_matrix(ops.transpose(shared))
         return ops.reshape(shared, weight.shape)
+
+    def _revived(
+        self, raw: list[Tensor], trained: list[Tensor], shifts: list[Tensor]
+    ) -> list[Tensor]:
+        """Shifts by which every centroid has members; one search for all weights."""
+        shape = (-1, self.config.num_clusters)
+        centroids = [
+            ops.reshape(own + shift, shape)
+            for own, shift in zip(trained, shifts, strict=True)
+        ]
+        statistics = [
+            cluster_statistics(
+                self._rows(weight, values),
+                own,
+                keep_zeros=self.config.preserve_sparsity,
+            )
+            for weight, values, own in zip(
+                self.weights_by_path.values(), raw, centroids, strict=True
+            )
+        ]
+        together = ops.concatenate(centroids)
+        joined = [ops.concatenate(each) for each in zip(*statistics, strict=True)]
+        moved = revive_centroids(together, *joined) - together
+        ends = np.cumsum([own.shape[0] for own in centroids])
+        return [
+            shift + ops.reshape(moved[int(end) - own.shape[0] : int(end)], shift.shape)
+            for shift, own, end in zip(shifts, centroids, ends, strict=True)
+        ]

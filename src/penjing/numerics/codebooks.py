@@ -82,9 +82,10 @@ class _Line:
 
     def bounds(self, centroids: np.ndarray) -> np.ndarray:
         """Where each cluster begins among the points, and the end of the last."""
-        middles = (centroids[1:] + centroids[:-1]) / 2
-        inner = np.searchsorted(self.points, middles, side="right")
-        return np.concatenate([[0], inner, [self.points.size]])
+        inner = np.searchsorted(
+            self.points, (centroids[1:] + centroids[:-1]) / 2, "right"
+        )
+        return np.array([0, *inner, self.points.size])
 
     def costs(self, bounds: np.ndarray) -> np.ndarray:
         """Squared distances to the mean of each cluster, summed."""
@@ -92,7 +93,8 @@ class _Line:
         costs = np.diff(self._squared[bounds]) - (
             np.diff(self._summed[bounds]) ** 2 / sizes
         )
-        return np.maximum(costs, 0.0)
+        floored: np.ndarray = np.maximum(costs, 0.0)
+        return floored
 
     def cost(self, centroids: np.ndarray) -> float:
         """Squared distances of all values to the mean of their cluster."""
@@ -113,7 +115,8 @@ class _Line:
     def quantiles(self, fractions: np.ndarray) -> np.ndarray:
         """Values below which so large fractions of all values lie."""
         places = np.searchsorted(self._counted[1:], fractions * self._counted[-1])
-        return self.points[np.minimum(places, self.points.size - 1)]
+        found: np.ndarray = self.points[np.minimum(places, self.points.size - 1)]
+        return found
 
     def thinned(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """At most `size` of the points, evenly picked, and the values each stands for.
@@ -130,7 +133,10 @@ class _Line:
     def _means(self, bounds: np.ndarray) -> np.ndarray:
         sizes = np.diff(self._counted[bounds])
         means = self.center + np.diff(self._summed[bounds]) / sizes
-        return np.where(np.diff(bounds) == 1, self.points[bounds[:-1]], means)
+        exact: np.ndarray = np.where(
+            np.diff(bounds) == 1, self.points[bounds[:-1]], means
+        )
+        return exact
 
     def _without_empty(self, bounds: np.ndarray) -> np.ndarray:
         """Bounds in which every cluster has a point.
@@ -244,34 +250,124 @@ def share_values(
         Han et al., 2015, https://arxiv.org/abs/1510.00149, for the sum
     """
     values, centroids = _tensors(values, centroids)
-    rows, number = centroids.shape
     ascending = ops.sort(centroids, axis=1)
     fixed = ops.stop_gradient(values)
-    indices = nearest_centroids(fixed, ops.stop_gradient(ascending))
-    indices = indices + ops.arange(rows, dtype="int32")[:, None] * number
-    counted = ops.cast(ops.not_equal(fixed, 0.0), "float32") if keep_zeros else None
+    places, counted = _places(fixed, ops.stop_gradient(ascending), keep_zeros)
     if gradient == "mean":
-        ascending = _with_mean_gradient(ascending, indices, counted)
-    shared = ops.take(ops.reshape(ascending, (-1,)), indices)
+        members = _sum_by_centroid(counted, places, ascending)
+        still = ops.stop_gradient(ascending)
+        # Adds exactly zero: the centroids are the same, their gradients divided.
+        ascending = still + (ascending - still) / ops.maximum(members, 1.0)
+    shared = ops.take(ops.reshape(ascending, (-1,)), places)
     shared = shared + (values - fixed)  # adds exactly zero, and the gradient
-    if counted is None:
+    if not keep_zeros:
         return shared
     return ops.where(ops.cast(counted, "bool"), shared, ops.zeros_like(shared))
 
 
-def _with_mean_gradient(
-    centroids: Tensor, indices: Tensor, counted: Tensor | None
+def cluster_statistics(
+    values: Tensor, centroids: Tensor, *, keep_zeros: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Members of each cluster, their mean, and their squared distances from it.
+
+    Args:
+        values: float32 tensor of shape `(rows, n)`.
+        centroids: float32 tensor of shape `(rows, k)`, in any order.
+        keep_zeros: Exact zeros are no members.
+
+    Returns:
+        How many members, their mean less the centroid, and the sum of their squared
+        distances from the mean; three float32 tensors of shape `(rows, k)`.
+    """
+    values, centroids = _tensors(values, centroids)
+    rows, number = centroids.shape
+    order = ops.cast(ops.argsort(centroids, axis=1), "int32")
+    ascending = ops.take_along_axis(centroids, order, axis=1)
+    places, counted = _places(values, ascending, keep_zeros)
+    row_start = ops.arange(rows, dtype="int32")[:, None] * number
+    places = ops.take(ops.reshape(order + row_start, (-1,)), places)
+    offsets = (values - ops.take(ops.reshape(centroids, (-1,)), places)) * counted
+    members = _sum_by_centroid(counted, places, centroids)
+    sums = _sum_by_centroid(offsets, places, centroids)
+    squares = _sum_by_centroid(ops.square(offsets), places, centroids)
+    means = sums / ops.maximum(members, 1.0)
+    return members, means, ops.maximum(squares - sums * means, 0.0)
+
+
+def revive_centroids(
+    centroids: Tensor, members: Tensor, means: Tensor, costs: Tensor
 ) -> Tensor:
-    """The same centroids, their gradients divided by how many members they have."""
-    ones = ops.ones(indices.shape, dtype="float32") if counted is None else counted
-    members = ops.segment_sum(
-        ops.reshape(ones, (-1,)),
-        ops.reshape(indices, (-1,)),
+    """Move centroids without members to where they are needed most.
+
+    Each takes one half of the cluster with the largest squared distances: both then
+    stand a standard deviation from its mean, on either side. So all centroids serve
+    the values that are left where a mask takes small ones away.
+
+    Args:
+        centroids: float32 tensor of shape `(rows, k)`.
+        members: What `cluster_statistics` gave, as the next two.
+        means: Of the members, less the centroid.
+        costs: Squared distances from the mean.
+
+    Returns:
+        float32 tensor of shape `(rows, k)`; the same where each centroid has members,
+        or all values of a row stand on its centroids.
+    """
+    number = centroids.shape[1]
+
+    def splittable(members: Tensor, costs: Tensor) -> Tensor:
+        empty = ops.any(ops.equal(members, 0.0), axis=1)
+        return ops.logical_and(empty, ops.max(costs, axis=1) > 0.0)
+
+    def unfinished(centroids, members, means, costs):  # type: ignore[no-untyped-def]
+        return ops.any(splittable(members, costs))
+
+    def split(centroids, members, means, costs):  # type: ignore[no-untyped-def]
+        rows = splittable(members, costs)[:, None]
+        empty = ops.one_hot(ops.argmin(members, axis=1), number, dtype="bool")
+        worst = ops.one_hot(ops.argmax(costs, axis=1), number, dtype="bool")
+        empty, worst = ops.logical_and(empty, rows), ops.logical_and(worst, rows)
+        both = ops.logical_or(empty, worst)
+
+        def of_worst(tensor: Tensor) -> Tensor:
+            picked = ops.where(worst, tensor, ops.zeros_like(tensor))
+            return ops.sum(picked, axis=1, keepdims=True)
+
+        count, cost = ops.maximum(of_worst(members), 1.0), of_worst(costs)
+        middle, spread = of_worst(centroids + means), ops.sqrt(cost / count)
+        centroids = ops.where(worst, middle - spread, centroids)
+        centroids = ops.where(empty, middle + spread, centroids)
+        # A quarter of the cost is left if the cluster falls into equal halves.
+        return (
+            centroids,
+            ops.where(both, count / 2, members),
+            ops.where(both, ops.zeros_like(means), means),
+            ops.where(both, cost / 8, costs),
+        )
+
+    state = _tensors(centroids, members, means, costs)
+    return ops.while_loop(unfinished, split, state, maximum_iterations=number)[0]
+
+
+def _places(
+    values: Tensor, ascending: Tensor, keep_zeros: bool
+) -> tuple[Tensor, Tensor]:
+    """Positions of the nearest among all centroids, and 1.0 for each that counts."""
+    rows, number = ascending.shape
+    row_start = ops.arange(rows, dtype="int32")[:, None] * number
+    places = nearest_centroids(values, ascending) + row_start
+    if not keep_zeros:
+        return places, ops.ones_like(values)
+    return places, ops.cast(ops.not_equal(values, 0.0), "float32")
+
+
+def _sum_by_centroid(values: Tensor, places: Tensor, centroids: Tensor) -> Tensor:
+    sums = ops.segment_sum(
+        ops.reshape(values, (-1,)),
+        ops.reshape(places, (-1,)),
         num_segments=math.prod(centroids.shape),
     )
-    members = ops.maximum(ops.reshape(members, centroids.shape), 1.0)
-    fixed = ops.stop_gradient(centroids)
-    return fixed + (centroids - fixed) / members  # adds exactly zero
+    return ops.reshape(sums, centroids.shape)
 
 
 def _tensors(*arrays: Tensor) -> tuple[Tensor, ...]:

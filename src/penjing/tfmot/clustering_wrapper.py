@@ -216,12 +216,12 @@ def make_clustering_config(
 
 
 def _refuse_own_lookup(layer: keras.layers.Layer) -> None:
-    if not isinstance(layer, ClusterableLayer) or not layer.built:
+    if not layer.built or not isinstance(layer, ClusterableLayer):
         return
     for name, _ in layer.get_clusterable_weights():
         if layer.get_clusterable_algorithm(name) is not None:
             raise UnsupportedModelError(
-                f"The layer {layer.name!r} brings a lookup of its own for {name!r} by "
-                "`get_clusterable_algorithm`, which is not supported. Take the method "
-                "out: the built-in lookup serves weights of all shapes."
+                f"The class {type(layer).__name__} brings a lookup of its own for "
+                f"{name!r} by `get_clusterable_algorithm`, which is not supported. Take "
+                "the method out: the built-in lookup serves weights of all shapes."
             )
