@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penjing.tfmot.sparsity import keras as names
+from penjing.tfmot import clustering, sparsity
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "migrating-from-tfmot.md"
 
@@ -15,7 +15,7 @@ GUIDE = Path(__file__).resolve().parents[1] / "docs" / "migrating-from-tfmot.md"
 def test_the_code_of_the_guide_runs(capsys):
     text = GUIDE.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     scope = {"__name__": "guide"}
     for block in blocks:
         exec(compile(block, str(GUIDE), "exec"), scope)
@@ -25,5 +25,6 @@ def test_the_code_of_the_guide_runs(capsys):
 @pytest.mark.once
 def test_the_guide_lists_every_name():
     text = GUIDE.read_text(encoding="utf-8")
-    missing = [name for name in names.__all__ if f"`{name}" not in text]
+    names = [*sparsity.keras.__all__, *clustering.keras.__all__]
+    missing = [name for name in names if f"`{name}" not in text]
     assert missing == []

@@ -102,3 +102,31 @@ def test_a_dynamic_range_file_keeps_zeros_and_few_integers_a_channel(small, tmp_
         channels = tensor.values.reshape(tensor.values.shape[0], -1)
         for channel in channels:
             assert np.unique(channel[channel != 0]).size <= CLUSTERS
+
+
+def test_all_three_together_keep_few_integers_in_the_whole_tensor(tmp_path):
+    """Pruned, clustered and quantized with one scale a tensor, in one model."""
+    model = images()
+    pruned = penjing.prune(model, penjing.OneShot(0.6))
+    all_three = penjing.quantize_aware(
+        penjing.cluster(pruned, CLUSTERS), exclude="*/depthwise_kernel"
+    )
+    all_three.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, 8, 8, 4)).astype("float32")
+    all_three.fit(
+        x, rng.normal(size=(32, 10)).astype("float32"), batch_size=16, verbose=0
+    )
+    plain = penjing.strip(all_three)
+    kernels = [
+        keras.ops.convert_to_numpy(variable.value)
+        for variable in plain.trainable_variables
+        if variable.path in all_three.transforms[1].paths
+    ]
+    path = penjing.export_litert(plain, tmp_path / "all.tflite", quantization="dynamic")
+    tensors = weight_tensors(path, kernels)
+    zeros = sum(int((tensor.values == 0).sum()) for tensor in tensors)
+    assert zeros == sum(int((kernel == 0).sum()) for kernel in kernels)
+    assert zeros >= 0.59 * sum(kernel.size for kernel in kernels)
+    for tensor in tensors:
+        assert np.unique(tensor.values[tensor.values != 0]).size <= CLUSTERS

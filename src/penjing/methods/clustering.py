@@ -38,8 +38,9 @@ def cluster(
     zeros and a channel has at most `num_clusters` other integers, but a channel
     that lacks the largest value has other integers than the rest.
 
-    To prune as well, prune and train first, then cluster: the clusters are found among
-    the weights that are left. Both at once works too, on any schedule.
+    To prune as well, best prune and train first, then cluster: the clusters are found
+    among the weights that are left. Both at once works too: while the mask takes small
+    weights, their centroids are moved among the others.
 
     Args:
         model: A built Keras model, best a trained one, or one that carries transforms
