@@ -193,6 +193,7 @@ def test_shared_values_stay_few_and_others_are_as_the_converter_makes_them(tmp_p
     assert not stored  # the small one stays in float, as the converter has it
 
 
+@once
 @pytest.mark.parametrize("make", [images, sequences, words])
 def test_only_grids_are_seen(make):
     model = make()

@@ -13,6 +13,7 @@ from tests.integration import (
     refusals_of_data,
     refusals_of_files,
     refusals_of_pruning,
+    refusals_of_quantization,
 )
 from tests.integration.refusal import (
     Bench,
@@ -32,6 +33,7 @@ from penjing import CompressionWarning, cli
 REFUSALS = [
     *refusals_of_clustering.REFUSALS,
     *refusals_of_pruning.REFUSALS,
+    *refusals_of_quantization.REFUSALS,
     *refusals_of_files.REFUSALS,
     *refusals_of_data.REFUSALS,
 ]
