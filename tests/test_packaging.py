@@ -56,7 +56,7 @@ def test_data_licence_and_type_marker_are_installed(installed, path):
 
 def test_packaged_recipes_are_installed(installed):
     recipes = {PurePosixPath(path).stem for path in installed if path.endswith(".toml")}
-    assert {"article", "default"} <= recipes
+    assert {"article", "default", "smallest"} <= recipes
 
 
 def test_no_test_nor_benchmark_is_installed(installed):

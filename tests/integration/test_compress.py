@@ -1,5 +1,6 @@
 """`compress` on models of one's own: whole runs, killed, changed and repeated."""
 
+import dataclasses
 import json
 import os
 
@@ -9,6 +10,7 @@ import pytest
 
 from penjing.data_sources import UserData
 from penjing.errors import CompressionError, DataError
+from penjing.measurement.inspection import inspect_file
 from penjing.pipeline import (
     ExportRecipe,
     PruneRecipe,
@@ -16,6 +18,7 @@ from penjing.pipeline import (
     ScheduleRecipe,
     TrainingRecipe,
     compress,
+    load_recipe,
     stages,
 )
 from penjing.report.documents import read_json
@@ -60,6 +63,32 @@ def make_arrays(count=96):
 
 def make_data():
     return UserData(train=make_arrays(), test=make_arrays(40), source="file /a/b.npz")
+
+
+@pytest.mark.once
+def test_the_smallest_recipe_leaves_few_levels_and_a_smaller_file(tmp_path):
+    recipe = load_recipe("smallest")
+    training = dataclasses.replace(recipe.training, epochs=3, minimum_steps=0)
+    prune, quantize = recipe.methods
+    methods = (dataclasses.replace(prune, keep_at_least=60), quantize)
+    sizes = {}
+    for finish in (None, "smallest"):
+        export = dataclasses.replace(recipe.export, finish=finish)
+        report = compress(
+            make_model(),
+            make_data(),
+            dataclasses.replace(
+                recipe, training=training, methods=methods, export=export
+            ),
+            out=tmp_path / str(finish),
+        )
+        sizes[finish] = report.file("model.tflite").gzip
+        tensors = inspect_file(tmp_path / str(finish) / "model.tflite").tensors
+        kernels = [tensor for tensor in tensors if tensor.dtype == "int8"]
+        assert {tensor.shape for tensor in kernels} == {(32, 8), (3, 32)}
+        assert all(tensor.distinct <= 7 for tensor in kernels)
+        assert sum(tensor.zeros for tensor in kernels) >= 8 * 32 + 3 * 32 - 60
+    assert sizes["smallest"] < sizes[None]
 
 
 @pytest.mark.once

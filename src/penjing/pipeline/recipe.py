@@ -267,9 +267,12 @@ class ExportRecipe:
     Args:
         quantizations: Modes; the first becomes `model.tflite`. A float32 file
             is always written too, for comparison.
+        finish: `"smallest"` rewrites the compressed files in fewer bytes; see
+            `penjing.shrink_litert`. None leaves them as converted.
     """
 
     quantizations: tuple[Quantization, ...] = ("dynamic",)
+    finish: Literal["smallest"] | None = None
 
     def __post_init__(self) -> None:
         if not self.quantizations:

@@ -155,14 +155,18 @@ class Stages:
         wanted[f"{RESULT}.tflite"] = first
         self._export(f"{BASELINE}.tflite", "float32", lambda: self.model)
         for name, mode in wanted.items():
-            self._export(name, mode, self._stripped)
+            self._export(name, mode, self._stripped, self.recipe.export.finish)
         return {
             f"{BASELINE}.tflite": "baseline, float32",
             **{name: f"compressed, {_KINDS[mode]}" for name, mode in wanted.items()},
         }
 
     def _export(
-        self, name: str, mode: str, give_model: Callable[[], keras.Model]
+        self,
+        name: str,
+        mode: str,
+        give_model: Callable[[], keras.Model],
+        finish: str | None = None,
     ) -> None:
         path = self.folder / name
 
@@ -173,6 +177,7 @@ class Stages:
                 quantization=None if mode == "float32" else mode,
                 representative_data=self._inputs(),
                 imports=self.imports,
+                finish=finish,
             )
 
         self._stage(f"Exporting {name}", [path], write)
