@@ -194,6 +194,35 @@ def test_shared_values_stay_few_and_others_are_as_the_converter_makes_them(tmp_p
 
 
 @once
+@pytest.mark.parametrize("make", [images, sequences])
+def test_zeros_and_shared_values_survive_all_three_methods(make, tmp_path):
+    model = make()
+    pruned = penjing.prune(model, penjing.OneShot(0.6))
+    pruned(inputs_of(model)[:4], training=True)
+    quantized = penjing.quantize_aware(penjing.cluster(pruned, 6))
+    quantized.compile("sgd", "mse")
+    x = inputs_of(model)[:8]
+    for _ in range(2):
+        quantized.train_on_batch(x, np.ones((8, *model.output_shape[1:])))
+    path = export_litert(quantized, tmp_path / "small.tflite", "dynamic")
+    plain = {v.path: array(v.value) for v in penjing.strip(quantized).weights}
+    stored = [integers for integers, *_ in real_values(path)]
+    shared = quantized.transforms[1].paths
+    assert len(shared) >= 5
+    for weight_path in shared:
+        kernel = plain[weight_path]
+        same = [
+            integers
+            for integers in stored
+            if integers.size == kernel.size
+            and (integers == 0).sum() == (kernel == 0).sum()
+            and np.unique(integers).size <= 7
+        ]
+        assert same, weight_path
+        assert (kernel == 0).mean() >= 0.59
+
+
+@once
 @pytest.mark.parametrize("make", [images, sequences, words])
 def test_only_grids_are_seen(make):
     model = make()
