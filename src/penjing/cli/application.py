@@ -18,6 +18,7 @@ from rich.table import Table
 
 from penjing.cli.backend_choice import Backend, import_modules, select_backend
 from penjing.cli.console import print_result, progress_bar, quiet_libraries
+from penjing.cli.shrink_command import shrink
 from penjing.version import __version__
 
 _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
@@ -34,6 +35,10 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 
     $ penjing inspect out/model.tflite
     $ penjing evaluate out/model.tflite --data data.npz
+
+[bold]Any .tflite file in fewer bytes[/bold]
+
+    $ penjing shrink model.tflite
 """
 app = typer.Typer(
     name="penjing",
@@ -273,6 +278,9 @@ def inspect(
     console.print(table)
     for hint in inspection.hints:
         console.print(f"[yellow]hint:[/yellow] {escape(hint)}")
+
+
+app.command()(shrink)
 
 
 def _count(value: int | None) -> str:

@@ -24,7 +24,8 @@ class TensorSpec:
     """An input or output of a `.tflite` file.
 
     Attributes:
-        name: Name in the file's signature, else the name of the tensor.
+        name: Name in the file's signature, else the name of the tensor, else
+            `input_<position>` or `output_<position>`.
         shape: Shape with the batch axis first; -1 where the size is free.
         dtype: NumPy name of the stored type.
         scale: Step of a quantized tensor, 0.0 where it is not quantized.
@@ -143,9 +144,14 @@ class LiteRTModel:
                     f"LiteRT cannot run {self.path}: {_first_lines(error)} The file is "
                     "damaged, or it needs operations that this runtime does not have."
                 ) from error
-        pairs = [(_spec(detail, names), detail["index"]) for detail in outputs]
+        pairs = [
+            (_spec(detail, names, f"output_{n}"), detail["index"])
+            for n, detail in enumerate(outputs)
+        ]
         pairs.sort(key=lambda pair: _output_number(pair[0].name))
-        self.inputs = tuple(_spec(detail, names) for detail in inputs)
+        self.inputs = tuple(
+            _spec(detail, names, f"input_{n}") for n, detail in enumerate(inputs)
+        )
         self.outputs = tuple(spec for spec, _ in pairs)
         self._input_indices = [detail["index"] for detail in inputs]
         self._output_indices = [index for _, index in pairs]
@@ -305,12 +311,14 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _spec(detail: Mapping[str, Any], names: Mapping[int, str]) -> TensorSpec:
+def _spec(
+    detail: Mapping[str, Any], names: Mapping[int, str], position: str
+) -> TensorSpec:
     scales = detail["quantization_parameters"]["scales"]
     zero_points = detail["quantization_parameters"]["zero_points"]
     plain = detail["name"].removeprefix("serving_default_").removesuffix(":0")
     return TensorSpec(
-        name=names.get(detail["index"], plain),
+        name=names.get(detail["index"], plain) or position,
         shape=tuple(int(size) for size in detail["shape_signature"]),
         dtype=np.dtype(detail["dtype"]).name,
         scale=float(scales[0]) if len(scales) else 0.0,

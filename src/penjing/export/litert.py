@@ -21,6 +21,7 @@ from penjing.errors import (
     require_extra,
 )
 from penjing.export.conversion import ConversionConfig, convert_model
+from penjing.export.finishing.shrinking import shrink_litert
 from penjing.export.isolation import convert_in_subprocess
 from penjing.export.samples import (
     random_samples,
@@ -43,6 +44,7 @@ def export_litert(
     input_type: str = "float32",
     output_type: str = "float32",
     imports: Sequence[str] = (),
+    finish: str | None = None,
     verify: bool = True,
 ) -> Path:
     """Write a model as a `.tflite` file, and check that the file computes the same.
@@ -69,6 +71,8 @@ def export_litert(
         imports: Names of modules that register classes of the model. Needed on JAX
             and PyTorch, where another process converts, for classes that are not
             found from the model's layers.
+        finish: "smallest" rewrites the file in fewer bytes by `shrink_litert`, with
+            its defaults and the fewest bits for biases. None leaves it as converted.
         verify: Whether to compare the file with the model. The largest difference
             accepted for each mode is in `penjing.export.verification.TOLERANCES`.
 
@@ -89,6 +93,8 @@ def export_litert(
     config = ConversionConfig(
         quantization=quantization, input_type=input_type, output_type=output_type
     )
+    if finish not in (None, "smallest"):
+        raise ValueError(f"`finish` must be None or 'smallest', got {finish!r}.")
     target = _checked_path(path)
     model = _plain_model(model)
     if config.needs_calibration and representative_data is None:
@@ -105,6 +111,8 @@ def export_litert(
     with atomic_path(target) as temporary:
         content = _converted(model, signature, config, samples, modules)
         temporary.write_bytes(content)
+        if finish:
+            shrink_litert(temporary, bias_bits="auto", representative_data=samples)
         if verify:
             _verify(temporary, model, signature, samples, config)
     return target

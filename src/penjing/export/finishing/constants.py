@@ -11,7 +11,7 @@ import numpy as np
 from penjing.export.finishing.records import Record
 from penjing.export.tensor_types import PACKED_BITS, TENSOR_TYPES
 
-FLOAT32, INT32, INT8 = 0, 2, 9
+FLOAT32, FLOAT16, INT32, INT8 = 0, 1, 2, 9
 
 
 def all_tensors(model: Record) -> Iterator[Record]:
@@ -42,7 +42,7 @@ def values_of(model: Record, tensor: Record) -> np.ndarray[Any, Any]:
     """The numbers of a tensor that `is_plain`, in its shape."""
     numpy_type = TENSOR_TYPES[tensor["type"]][1]
     data = np.ascontiguousarray(data_of(model, tensor))
-    return data.view(numpy_type).reshape(tensor["shape"])
+    return np.asarray(data.view(numpy_type).reshape(tensor["shape"]))
 
 
 def set_values(model: Record, tensor: Record, values: np.ndarray[Any, Any]) -> None:
@@ -50,6 +50,15 @@ def set_values(model: Record, tensor: Record, values: np.ndarray[Any, Any]) -> N
     data = np.frombuffer(np.ascontiguousarray(values).tobytes(), "u1")
     model["buffers"] = [*model["buffers"], Record("Buffer", data=data)]
     tensor["buffer"] = len(model["buffers"]) - 1
+
+
+def clear_negative_zeros(model: Record) -> None:
+    """Write -0.0, which masks leave behind, as 0.0, in place."""
+    for tensor in all_tensors(model):
+        if tensor["type"] in (FLOAT32, FLOAT16) and is_plain(model, tensor):
+            values = values_of(model, tensor)
+            if (np.signbit(values) & (values == 0)).any():
+                set_values(model, tensor, np.where(values == 0, 0, values))
 
 
 def use_counts(model: Record) -> Counter[int]:

@@ -125,7 +125,7 @@ def _scales_of(tensors: list[Record], used: set[int]) -> set[int]:
 
 def _drop_unused_codes(model: Record) -> None:
     places: dict[Any, int] = {}
-    codes = []
+    codes: list[Record] = []
     for graph in model["subgraphs"]:
         for operator in graph["operators"]:
             code = model["operator_codes"][operator["opcode_index"]]

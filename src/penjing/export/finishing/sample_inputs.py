@@ -128,7 +128,7 @@ def _bound(item: dict[str, Any], shape: Any, bound: str) -> Any:
 
 
 def _checked_type(item: dict[str, Any]) -> np.dtype[Any]:
-    dtype = np.dtype(item["dtype"])
+    dtype: np.dtype[Any] = np.dtype(str(item["dtype"]))
     if dtype.kind not in "biuf":
         raise DataError(
             f"The input {item['name']!r} takes {item['dtype']} values, for which no "

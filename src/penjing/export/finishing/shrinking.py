@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import gzip
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from penjing.errors import FileFormatError
-from penjing.export.finishing import plain_steps, scale_steps
+from penjing.export.finishing import plain_steps, scale_steps, sparse_encoding
 from penjing.export.finishing.bias_rounding import round_biases
-from penjing.export.finishing.flat_buffer_writer import MAX_FILE_BYTES, write_records
+from penjing.export.finishing.constants import clear_negative_zeros
+from penjing.export.finishing.flat_buffer_writer import MAX_FILE_BYTES
 from penjing.export.finishing.loading import load_records
-from penjing.export.finishing.records import Record
-from penjing.export.finishing.report import ShrinkReport, ShrinkStep
+from penjing.export.finishing.report import ShrinkReport
+from penjing.export.finishing.stepwise import Step, Stepwise, gzip_bytes
 from penjing.export.finishing.trials import Trial
 from penjing.export.finishing.unit_order import reorder_units
 from penjing.files import write_bytes
@@ -24,9 +23,9 @@ from penjing.model_files import check_file
 
 # What float arithmetic in another order may change, relative to the largest output.
 REORDERING_TOLERANCE = 1e-4
-_MOST_TRIALS = 40  # of single edits, where they do not work all together
+# What other kernels may change that round integers differently.
+KERNEL_TOLERANCE = 2e-2
 _MANTISSA_BITS = 23
-_NOT_SMALLER = "no bytes to win"
 
 
 def shrink_litert(
@@ -66,8 +65,11 @@ def shrink_litert(
             `penjing.evaluate` run a file without them, by position.
         bias_bits: Round float biases to this many mantissa bits, 0 to 23; "auto" finds
             the fewest with which outputs stay within `tolerance`. None leaves them.
-        encoding: "sparse" stores constants in LiteRT's sparse encoding where the file
-            gets smaller; the outputs stay the same, bit by bit. None leaves them.
+        encoding: "sparse" leaves zeros out of float32 and int8 constants, in LiteRT's
+            sparse encoding, where the file itself gets smaller; gzipped it may get
+            larger. Where the fastest kernels do not take such constants, others work
+            in their place: they may take longer, and round integers differently (up to
+            `KERNEL_TOLERANCE`). None: dense.
         tolerance: Largest difference of any output that rounding may make, over the
             output's largest magnitude.
         representative_data: Real inputs to compare on as well: an array, or a list of
@@ -99,15 +101,15 @@ def shrink_litert(
     content = _read(source)
     model = load_records(content, str(source))
     trial = Trial(content, str(source), representative_data) if verify else None
-    shrinking = _Shrinking(content, model, trial)
+    shrinking = Stepwise(content, model, trial)
     _take_steps(shrinking, config)
     target = write_bytes(source if out is None else out, shrinking.content)
     return ShrinkReport(
         path=str(target),
         raw_before=len(content),
         raw_after=len(shrinking.content),
-        gzip_before=_gzip_bytes(content),
-        gzip_after=_gzip_bytes(shrinking.content),
+        gzip_before=gzip_bytes(content),
+        gzip_after=gzip_bytes(shrinking.content),
         steps=tuple(shrinking.steps),
     )
 
@@ -143,33 +145,36 @@ class ShrinkConfig:
             )
 
 
-def _take_steps(shrinking: _Shrinking, config: ShrinkConfig) -> None:
-    shrinking.take("layout", lambda model: None)
+def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
+    shrinking.take(Step("layout"), lambda model: None)
     if not config.keep_names:
-        shrinking.take("names", plain_steps.drop_names)
+        shrinking.take(Step("names"), plain_steps.drop_names)
     if not config.keep_metadata:
-        shrinking.take("metadata", plain_steps.drop_metadata)
+        shrinking.take(Step("metadata"), plain_steps.drop_metadata)
     if not config.keep_signature:
-        shrinking.take("signature", plain_steps.drop_signatures)
-    shrinking.take("unused and duplicates", plain_steps.drop_unused)
-    shrinking.take("repeated shapes", plain_steps.drop_repeated_shapes)
-    shrinking.take("quantization ranges", plain_steps.drop_ranges)
+        shrinking.take(Step("signature"), plain_steps.drop_signatures)
+    shrinking.take(Step("unused and duplicates"), plain_steps.drop_unused)
+    shrinking.take(Step("repeated shapes"), plain_steps.drop_repeated_shapes)
+    shrinking.take(Step("quantization ranges"), plain_steps.drop_ranges)
     if shrinking.trial is None:
         return
-    shrinking.take_each("equal scales", scale_steps.equal_scale_edits)
-    shrinking.take("unit order", reorder_units, REORDERING_TOLERANCE)
+    shrinking.take(Step("negative zeros"), clear_negative_zeros)
+    shrinking.take_each(Step("equal scales"), scale_steps.equal_scale_edits)
+    order = Step("unit order", tolerance=REORDERING_TOLERANCE)
+    shrinking.take(order, reorder_units)
     if config.bias_bits is not None:
         _round(shrinking, config.bias_bits, config.tolerance)
+    if config.encoding == "sparse":  # last: the speed may differ after it
+        _encode_sparse(shrinking)
 
 
-def _round(shrinking: _Shrinking, bits: int | str, tolerance: float) -> None:
+def _round(shrinking: Stepwise, bits: int | str, tolerance: float) -> None:
     count = _fewest_bits(shrinking, tolerance) if bits == "auto" else int(bits)
-    shrinking.take(
-        "bias bits", lambda m: round_biases(m, count), tolerance, f"{count} bits"
-    )
+    step = Step("bias bits", tolerance=tolerance, note=f"{count} bits")
+    shrinking.take(step, functools.partial(round_biases, bits=count))
 
 
-def _fewest_bits(shrinking: _Shrinking, tolerance: float) -> int:
+def _fewest_bits(shrinking: Stepwise, tolerance: float) -> int:
     low, high = 0, _MANTISSA_BITS
     while low < high:
         middle = (low + high) // 2
@@ -181,107 +186,16 @@ def _fewest_bits(shrinking: _Shrinking, tolerance: float) -> int:
     return low
 
 
-class _Shrinking:
-    """The smallest file so far, and the steps that led to it.
-
-    Args:
-        content: The original file.
-        model: Its records.
-        trial: What changed files are compared with; None: they are not run.
-    """
-
-    def __init__(self, content: bytes, model: Record, trial: Trial | None) -> None:
-        self.content = content
-        self.trial = trial
-        self.steps: list[ShrinkStep] = []
-        self._model = model
-        self._cost = _cost(content)
-        self._order: list[int] | None = None
-
-    def take(
-        self,
-        name: str,
-        edit: Callable[[Record], Any],
-        tolerance: float = 0.0,
-        note: str = "",
-    ) -> None:
-        """Take a step if the file gets smaller and its outputs stay within bounds."""
-        model = self._model.copy()
-        result = edit(model)
-        order = result if isinstance(result, list) else self._order
-        content = _written(model)
-        cost = _cost(content)
-        if cost >= self._cost:
-            self._skip(name, _NOT_SMALLER)
-            return
-        difference = None
-        if self.trial is not None:
-            difference = self.trial.difference(content, order)
-            if difference > tolerance:
-                self._skip(name, "would change the outputs")
-                return
-        won = self._cost[1] - cost[1], self._cost[0] - cost[0]
-        self.steps.append(
-            ShrinkStep(
-                name=name, raw=won[0], gzip=won[1], difference=difference, note=note
-            )
-        )
-        self._model, self.content, self._cost, self._order = model, content, cost, order
-
-    def take_each(
-        self,
-        name: str,
-        find: Callable[[Record], Sequence[scale_steps.Edit]],
-        tolerance: float = 0.0,
-    ) -> None:
-        """Take as many of some edits as work together."""
-        edits = list(find(self._model))
-        kept, trials = [], 0
-        waiting = [edits] if edits else []
-        while waiting and trials < _MOST_TRIALS:
-            part = waiting.pop()
-            trials += 1
-            if self.difference(_all_of([*kept, *part])) <= tolerance:
-                kept += part
-            elif len(part) > 1:
-                half = len(part) // 2
-                waiting += [part[half:], part[:half]]
-        note = "" if len(kept) == len(edits) else f"{len(kept)} of {len(edits)} tensors"
-        self.take(name, _all_of(kept), tolerance, note)
-
-    def difference(self, edit: Callable[[Record], Any]) -> float:
-        """How far an edit would move the outputs."""
-        model = self._model.copy()
-        edit(model)
-        if self.trial is None:
-            return 0.0
-        return self.trial.difference(_written(model), self._order)
-
-    def _skip(self, name: str, note: str) -> None:
-        self.steps.append(ShrinkStep(name=name, note=note))
-
-
-def _all_of(edits: Sequence[scale_steps.Edit]) -> scale_steps.Edit:
-    def edit(model: Record) -> None:
-        for change in edits:
-            change(model)
-
-    return edit
-
-
-def _written(model: Record) -> bytes:
-    model = model.copy()
-    plain_steps.share_buffers(model)
-    return write_records(model)
-
-
-def _cost(content: bytes) -> tuple[int, int]:
-    """What is made smaller: gzip first, then the file itself."""
-    return _gzip_bytes(content), len(content)
-
-
-def _gzip_bytes(content: bytes) -> int:
-    return len(gzip.compress(content, 9, mtime=0))
+def _encode_sparse(shrinking: Stepwise) -> None:
+    direct = Step("sparse", tolerance=REORDERING_TOLERANCE, raw_first=True)
+    shrinking.take_each(direct, sparse_encoding.direct_edits)
+    reshaped = Step(
+        "sparse, reshaped",
+        tolerance=KERNEL_TOLERANCE,
+        same_speed=False,
+        raw_first=True,
+    )
+    shrinking.take_each(reshaped, sparse_encoding.reshaped_edits)
 
 
 def _read(path: Path) -> bytes:

@@ -52,12 +52,11 @@ def _run(file: str, kernels: str, rounds: list[list[np.ndarray]]) -> tuple[Any, 
         experimental_op_resolver_type=OpResolverType[kernels],
     )
     interpreter.allocate_tensors()
-    inputs = interpreter.get_input_details()
     outputs = interpreter.get_output_details()
     signatures = interpreter._get_full_signature_list()
     description = {
-        "inputs": [_describe(detail) for detail in inputs],
-        "outputs": [_describe(detail) for detail in outputs],
+        "inputs": [_describe(d) for d in interpreter.get_input_details()],
+        "outputs": [_describe(d) for d in outputs],
         "signatures": signatures,
         "delegated": [
             [len(detail["inputs"]), len(detail["outputs"])]
@@ -65,8 +64,9 @@ def _run(file: str, kernels: str, rounds: list[list[np.ndarray]]) -> tuple[Any, 
             if detail["op_name"] == "DELEGATE"
         ],
     }
-    results = []
+    results: list[Any] = []
     for arrays in rounds:
+        inputs = interpreter.get_input_details()
         for detail, array in zip(inputs, arrays, strict=True):
             if list(detail["shape"]) != list(array.shape):
                 interpreter.resize_tensor_input(detail["index"], array.shape)
@@ -79,7 +79,6 @@ def _run(file: str, kernels: str, rounds: list[list[np.ndarray]]) -> tuple[Any, 
             results.append(str(error)[:300])
             continue
         results.append([interpreter.get_tensor(d["index"]) for d in outputs])
-        inputs = interpreter.get_input_details()
     return description, results
 
 
@@ -91,7 +90,7 @@ def _main(folder: Path) -> None:
         with np.load(folder / "inputs.npz") as stored:
             rounds = [[stored[name] for name in names] for names in job["rounds"]]
     result: dict[str, Any] = {"outputs": []}
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     try:
         for kernels in job["kernels"]:
             description, outputs = _run(job["file"], kernels, rounds)
@@ -110,7 +109,7 @@ def _main(folder: Path) -> None:
             result["outputs"].append(names)
     except (ValueError, RuntimeError, OverflowError, MemoryError, KeyError) as error:
         result["error"] = str(error)[:1000] or type(error).__name__
-    np.savez(folder / "outputs.npz", **arrays)
+    np.savez(folder / "outputs.npz", **arrays)  # type: ignore[arg-type]
     (folder / "result.json").write_text(json.dumps(result))
 
 

@@ -1,0 +1,158 @@
+"""One step after the other, each proven on the runtime before it is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from penjing.export.finishing.flat_buffer_writer import write_records
+from penjing.export.finishing.plain_steps import share_buffers
+from penjing.export.finishing.records import Record
+from penjing.export.finishing.report import ShrinkStep
+from penjing.export.finishing.scale_steps import Edit
+from penjing.export.finishing.trials import Trial
+
+_MOST_TRIALS = 40  # of single edits, where they do not work all together
+_NOT_SMALLER = "no bytes to win"
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A step to try.
+
+    Attributes:
+        name: Its name in the report.
+        tolerance: Largest difference that it may add to the outputs.
+        note: For the report, where it is taken.
+        same_speed: Whether delegates must take over the same parts as before.
+        raw_first: Whether it is to make the file itself smaller, whatever gzip makes
+            of it; else the gzipped file counts, then the file.
+    """
+
+    name: str
+    tolerance: float = 0.0
+    note: str = ""
+    same_speed: bool = True
+    raw_first: bool = False
+
+
+class Stepwise:
+    """The smallest file so far, and the steps that led to it.
+
+    Args:
+        content: The original file.
+        model: Its records.
+        trial: What changed files are compared with; None: they are not run.
+
+    Attributes:
+        content: The smallest file so far.
+        trial: The trial.
+        steps: The steps so far, those that were not taken too.
+    """
+
+    def __init__(self, content: bytes, model: Record, trial: Trial | None) -> None:
+        self.content = content
+        self.trial = trial
+        self.steps: list[ShrinkStep] = []
+        self._model = model
+        self._gzip = gzip_bytes(content)
+        self._order: list[int] | None = None
+
+    @property
+    def reached(self) -> float:
+        """Difference of outputs after the steps that were taken."""
+        taken = [s.difference for s in self.steps if s.difference is not None]
+        return taken[-1] if taken else 0.0
+
+    def take(self, step: Step, edit: Callable[[Record], Any]) -> None:
+        """Take a step if the file gets smaller and its outputs stay within bounds.
+
+        Args:
+            step: What is known of it.
+            edit: Changes a model in place. A list that it returns says for each output
+                its place in the original.
+        """
+        model = self._model.copy()
+        result = edit(model)
+        order = result if isinstance(result, list) else self._order
+        content = _written(model)
+        compressed = gzip_bytes(content)
+        won = len(self.content) - len(content), self._gzip - compressed
+        if (won if step.raw_first else won[::-1]) <= (0, 0):
+            self.steps.append(ShrinkStep(name=step.name, note=_NOT_SMALLER))
+            return
+        difference = None
+        if self.trial is not None:
+            difference = self.trial.difference(
+                content, order, same_speed=step.same_speed
+            )
+            if difference > self.reached + step.tolerance:
+                note = "would change the outputs"
+                self.steps.append(ShrinkStep(name=step.name, note=note))
+                return
+        self.steps.append(
+            ShrinkStep(
+                name=step.name,
+                raw=won[0],
+                gzip=won[1],
+                difference=difference,
+                note=step.note,
+            )
+        )
+        self.content, self._gzip = content, compressed
+        self._model, self._order = model, order
+
+    def take_each(self, step: Step, find: Callable[[Record], Sequence[Edit]]) -> None:
+        """Take as many of some edits as work together.
+
+        Args:
+            step: What is known of them.
+            find: Gives the edits for a model.
+        """
+        edits = list(find(self._model))
+        kept: list[Edit] = []
+        trials = 0
+        waiting = [edits] if edits else []
+        while waiting and trials < _MOST_TRIALS:
+            part = waiting.pop()
+            trials += 1
+            found = self.difference(_all_of([*kept, *part]), same_speed=step.same_speed)
+            if found <= self.reached + step.tolerance:
+                kept += part
+            elif len(part) > 1:
+                half = len(part) // 2
+                waiting += [part[half:], part[:half]]
+        note = f"{len(kept)} of {len(edits)} tensors" if edits else step.note
+        self.take(dataclasses.replace(step, note=note), _all_of(kept))
+
+    def difference(
+        self, edit: Callable[[Record], Any], *, same_speed: bool = True
+    ) -> float:
+        """How far an edit would move the outputs, in all; 0.0 where nothing is run."""
+        if self.trial is None:
+            return 0.0
+        model = self._model.copy()
+        edit(model)
+        content = _written(model)
+        return self.trial.difference(content, self._order, same_speed=same_speed)
+
+
+def gzip_bytes(content: bytes) -> int:
+    """Size of a file after gzip level 9, without name and date."""
+    return len(gzip.compress(content, 9, mtime=0))
+
+
+def _all_of(edits: Sequence[Edit]) -> Edit:
+    def edit(model: Record) -> None:
+        for change in edits:
+            change(model)
+
+    return edit
+
+
+def _written(model: Record) -> bytes:
+    model = model.copy()
+    share_buffers(model)
+    return write_records(model)
