@@ -91,6 +91,12 @@ check_pruned(pruned)
 pruned.save("mirrored.keras")
 loaded = keras.models.load_model("mirrored.keras")
 check_pruned(loaded)
+with strategy.scope():
+    both = compiled(penjing.cluster(pruned, 4))
+fit(both)
+for kernel in [w for w in penjing.strip(both).get_weights() if w.ndim > 1]:
+    assert (kernel == 0).mean() == 0.75
+    assert np.unique(kernel[kernel != 0]).size == 4
 print("done")
 """
 )

@@ -45,7 +45,8 @@ def add_transform(
         model = copy_model(model)
     if not isinstance(model, CompressionModel):
         return CompressionModel(model, [transform])
-    transform.start_step = int(ops.convert_to_numpy(model.step.value))
+    step = ops.copy(model.step.value)  # a variable that TensorFlow mirrors is no array
+    transform.start_step = int(ops.convert_to_numpy(step))
     extended = CompressionModel(model.model, [*model.transforms, transform])
-    extended.step.assign(model.step.value)
+    extended.step.assign(transform.start_step)
     return extended

@@ -167,7 +167,8 @@ def _known_values(
     before = [w for t in earlier for w in t.weights_by_path.values()]
     with contextlib.suppress(NotImplementedError, TypeError):
         values = {
-            weight.path: ops.convert_to_tensor(weight.variable.value)
+            # A copy, as a variable that TensorFlow mirrors is no array.
+            weight.path: ops.copy(weight.variable.value)
             for weight in [*before, *weights]
         }
         for transform in earlier:
