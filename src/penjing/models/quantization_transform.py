@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -133,7 +134,7 @@ class FakeQuantize(Transform):
     def scales(self) -> dict[str, Tensor]:
         """Path of each weight -> its scale now, zero where it has not begun."""
         return {
-            path: ops.copy(self._scale(i))
+            path: ops.copy(_scale(*self._scale_state(i)))
             for i, path in enumerate(self.weights_by_path)
         }
 
@@ -213,28 +214,66 @@ class FakeQuantize(Transform):
             self.factors.append(factor)
         return reference
 
-    def _scale(self, i: int) -> Tensor:
-        reference = ops.convert_to_tensor(self.references[i].value)
-        if not self.config.learn_scale:
-            return reference
-        return relative_scale(reference, ops.convert_to_tensor(self.factors[i].value))
+    def _scale_state(self, i: int) -> tuple[Tensor, Tensor | None]:
+        factor = None
+        if self.config.learn_scale:
+            factor = ops.convert_to_tensor(self.factors[i].value)
+        return ops.convert_to_tensor(self.references[i].value), factor
 
     def _quantized(self, i: int, weight: SelectedWeight, values: Tensor) -> Tensor:
-        grid, scale = self.grids[i], self._scale(i)
-        begun = scale > 0
-        if self.config.begin_step:
-            scale = ops.where(begun, scale, ops.ones_like(scale))
-        per_scale = weight.size // int(np.prod(_scale_shape(weight, grid)))
-        gradient = lsq_gradient_scale(per_scale, grid.highest)
-        rounded = fake_quantize(
-            values,
-            scale,
-            0,
-            grid.lowest,
-            grid.highest,
-            scale_gradient=gradient if self.config.learn_scale else 0.0,
-        )
-        return ops.where(begun, rounded, values) if self.config.begin_step else rounded
+        grid, waits = self.grids[i], self.config.begin_step > 0
+        state = self._scale_state(i)
+        if _is_jax_array(values):
+            return _compiled_for_jax(grid, waits)(values, *state)
+        gradient = 0.0
+        if self.config.learn_scale:
+            per_scale = weight.size // int(np.prod(_scale_shape(weight, grid)))
+            gradient = lsq_gradient_scale(per_scale, grid.highest)
+        return _on_grid(values, *state, grid=grid, waits=waits, gradient=gradient)
+
+
+def _scale(reference: Tensor, factor: Tensor | None) -> Tensor:
+    return reference if factor is None else relative_scale(reference, factor)
+
+
+def _on_grid(
+    values: Tensor,
+    reference: Tensor,
+    factor: Tensor | None,
+    *,
+    grid: Grid,
+    waits: bool,
+    gradient: float,
+) -> Tensor:
+    """Values on their grid; as they are where it waits and has not begun."""
+    scale = _scale(reference, factor)
+    begun = scale > 0
+    rounded = fake_quantize(
+        values,
+        ops.where(begun, scale, ops.ones_like(scale)) if waits else scale,
+        0,
+        grid.lowest,
+        grid.highest,
+        scale_gradient=gradient,
+    )
+    return ops.where(begun, rounded, values) if waits else rounded
+
+
+def _is_jax_array(values: Tensor) -> bool:
+    """Whether JAX would compile each operation on `values` by itself."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return not isinstance(values, jax.core.Tracer)
+
+
+@functools.cache
+def _compiled_for_jax(grid: Grid, waits: bool) -> Any:
+    """`_on_grid` without gradients, compiled once for each shape."""
+    import jax
+
+    return jax.jit(functools.partial(_on_grid, grid=grid, waits=waits, gradient=0.0))
 
 
 def _check_patterns(
