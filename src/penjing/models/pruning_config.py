@@ -99,8 +99,9 @@ def _check_type(name: str, value: object, kind: type, example: str) -> None:
 
 
 def _is_penalty(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value < math.inf
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < math.inf
 
 
 def _check_combination(config: PruningConfig) -> None:
