@@ -97,11 +97,29 @@ def import_table() -> list[str]:
     return lines
 
 
+def shrink_table() -> list[str]:
+    models = _results("shrink_models")["models"]
+    lines = [
+        "| model | bytes | gzipped | sparse, bytes | outputs differ by |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in models.items():
+        lines.append(
+            f"| {name.replace('_', ' ')} "
+            f"| {row['raw_before']:,} -> {row['raw_after']:,} "
+            f"| {row['gzip_before']:,} -> {row['gzip_after']:,} "
+            f"({row['gzip_after'] / row['gzip_before'] - 1:.0%}) "
+            f"| {row['raw_after_sparse']:,} | {row['difference']:g} |"
+        )
+    return lines
+
+
 TABLES = {
     "compression": compression_table,
     "step-overhead": step_table,
     "mask-selection": mask_table,
     "import-cost": import_table,
+    "shrink-models": shrink_table,
 }
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -164,6 +165,23 @@ def test_inspect_prints_a_table_or_json(tmp_path):
     parsed = json.loads(run("inspect", tmp_path / "model.keras", "--json").output)
     assert parsed["format"] == "keras"
     assert [4, 3] in [row["shape"] for row in parsed["tensors"]]
+
+
+@pytest.mark.once
+def test_shrink_prints_a_table_or_json(tmp_path):
+    file = Path(__file__).parent / "data/mlperf_tiny/keyword_spotting.tflite"
+    out = tmp_path / "a.tflite"
+    table = run("shrink", file, "--out", out, "--no-verify")
+    assert table.exit_code == 0, table.output
+    assert "53,736" in table.output and "unused parts" in table.output
+    assert f"{out.stat().st_size:,}" in table.output
+    options = ["--no-verify", "--drop-signature", "--bias-bits", "5", "--json"]
+    parsed = json.loads(run("shrink", out, *options).output)
+    assert parsed["raw_before"] == parsed["raw_after"] + sum(
+        step["raw"] for step in parsed["steps"]
+    )
+    wrong = run("shrink", out, "--bias-bits", "many")
+    assert "got 'many'" in str(wrong.exception)
 
 
 def test_evaluate_prints_a_table_or_json(tmp_path):

@@ -6,6 +6,7 @@ import random
 import resource
 import struct
 import time
+from pathlib import Path
 
 import flatbuffers
 import pytest
@@ -19,7 +20,7 @@ from penjing.export.finishing.shrinking import shrink_litert
 
 pytestmark = pytest.mark.once
 
-DATA = "tests/data/mlperf_tiny/keyword_spotting.tflite"
+DATA = Path(__file__).parents[2] / "data/mlperf_tiny/keyword_spotting.tflite"
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -18,7 +19,7 @@ from penjing.export.finishing.table_layouts import UNIONS
 
 pytestmark = pytest.mark.once
 
-DATA = "tests/data/mlperf_tiny/keyword_spotting.tflite"
+DATA = Path(__file__).parents[2] / "data/mlperf_tiny/keyword_spotting.tflite"
 
 
 def numbered(value):

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ import penjing
 from penjing.errors import DataError, FileFormatError
 from penjing.export.finishing.shrinking import REORDERING_TOLERANCE
 
-DATA = "tests/data/mlperf_tiny"
+DATA = Path(__file__).parents[2] / "data/mlperf_tiny"
 LAYERS = keras.layers
 once = pytest.mark.once
 

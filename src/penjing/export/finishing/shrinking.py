@@ -153,7 +153,7 @@ def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
         shrinking.take(Step("metadata"), plain_steps.drop_metadata)
     if not config.keep_signature:
         shrinking.take(Step("signature"), plain_steps.drop_signatures)
-    shrinking.take(Step("unused and duplicates"), plain_steps.drop_unused)
+    shrinking.take(Step("unused parts"), plain_steps.drop_unused)
     shrinking.take(Step("repeated shapes"), plain_steps.drop_repeated_shapes)
     shrinking.take(Step("quantization ranges"), plain_steps.drop_ranges)
     if shrinking.trial is None:
