@@ -150,7 +150,7 @@ def test_a_crash_of_the_runtime_is_one_error(sound, monkeypatch):
 
 
 def test_a_trial_cannot_take_more_memory_than_it_may(sound, monkeypatch):
-    monkeypatch.setattr(trials, "_MEMORY", 2**26)
+    monkeypatch.setattr(trials, "_MEMORY", 2**20)
     monkeypatch.setattr(trials, "_MEMORY_PER_BYTE", 0)
     with pytest.raises(FileFormatError, match="LiteRT crashes on it|cannot run it"):
         trials.run_file(sound, [], "it")

@@ -16,6 +16,8 @@ from tests.measurement import tflite_writer as writer
 
 import penjing
 from penjing.errors import DataError, FileFormatError
+from penjing.export.finishing.flat_buffer_writer import write_records
+from penjing.export.finishing.loading import load_records
 from penjing.export.finishing.shrinking import REORDERING_TOLERANCE
 
 DATA = Path(__file__).parents[2] / "data/mlperf_tiny"
@@ -231,6 +233,22 @@ def test_a_file_without_signature_is_evaluated_by_position(tmp_path):
         np.testing.assert_allclose(actual, wanted, atol=1e-6)
     named = dict(zip(("input_0", "input_1"), data, strict=True))
     np.testing.assert_array_equal(model.predict(named)[0], model.predict(data)[0])
+
+
+@once
+def test_outputs_keep_the_order_that_their_names_gave(files, tmp_path):
+    x = keras.Input((3,))
+    outputs = [LAYERS.Dense(n + 1)(x) for n in range(3)]
+    path, out = tmp_path / "three.tflite", tmp_path / "small.tflite"
+    penjing.export_litert(keras.Model(x, outputs), path)
+    records = load_records(path.read_bytes(), "it")
+    graph = records["subgraphs"][0]
+    graph["outputs"] = graph["outputs"][[1, 2, 0]]
+    path.write_bytes(write_records(records))
+    penjing.shrink_litert(path, out, keep_signature=False)
+    data = normal(4, 3)
+    shapes = [value.shape for value in penjing.LiteRTModel(out).predict(data)]
+    assert shapes == [(4, 1), (4, 2), (4, 3)]
 
 
 @once

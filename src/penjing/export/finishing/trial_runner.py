@@ -20,6 +20,9 @@ def _limit(memory: int, seconds: int) -> None:
         import resource
     except ImportError:  # Windows has no such limits; the parent's clock remains.
         return
+    pages = Path("/proc/self/statm")  # what this interpreter has reserved already
+    if pages.exists():
+        memory += int(pages.read_text().split()[0]) * resource.getpagesize()
     for kind, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, seconds),

@@ -108,7 +108,11 @@ def _run(folder: Path, seconds: int, where: str) -> int:
     try:
         return subprocess.run(
             [sys.executable, *_SCRIPT, str(folder)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "OPENBLAS_NUM_THREADS": "1",  # each reserves memory
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,  # its end is noticed at once; nothing is written
             stderr=subprocess.DEVNULL,
