@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from penjing.export.finishing.constants import all_tensors
+from penjing.export.finishing.constants import all_tensors, data_of
 from penjing.export.finishing.records import Record
 
 # What the runtime itself reads: it may then compute in float16.
@@ -81,7 +82,33 @@ def drop_unused(model: Record) -> None:
     share_buffers(model)
 
 
-def _drop_unused_tensors(model: Record, graph: Record, number: int) -> None:
+def sort_tensors(model: Record, *, by: str) -> None:
+    """Put the tensors of each graph, and so their buffers, in another order.
+
+    Args:
+        model: Any model, changed in place.
+        by: "type": constants come last, by type; "size": so, and small ones first;
+            "falling size": large ones first.
+    """
+    keys: dict[str, Callable[[int, int], Any]] = {
+        "type": lambda size, kind: (size > 0, kind),
+        "size": lambda size, kind: (size > 0, kind, size),
+        "falling size": lambda size, kind: -size,
+    }
+
+    def key(tensor: Record) -> Any:
+        return keys[by](len(data_of(model, tensor)), tensor["type"])
+
+    for number, graph in enumerate(model["subgraphs"]):
+        _drop_unused_tensors(model, graph, number, key)
+
+
+def _drop_unused_tensors(
+    model: Record,
+    graph: Record,
+    number: int,
+    key: Callable[[Record], Any] | None = None,
+) -> None:
     entries = [
         entry
         for signature in model["signature_defs"]
@@ -96,6 +123,8 @@ def _drop_unused_tensors(model: Record, graph: Record, number: int) -> None:
     while not used.issuperset(more := _scales_of(graph["tensors"], used)):
         used |= more
     kept = sorted(used - {-1})
+    if key is not None:
+        kept.sort(key=lambda n: key(graph["tensors"][n]))
     places = np.full(len(graph["tensors"]) + 1, -1, "<i4")  # the last one for -1
     places[kept] = np.arange(len(kept))
     for record, name in lists:

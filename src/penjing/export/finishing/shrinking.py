@@ -164,6 +164,11 @@ def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
     shrinking.take(order, reorder_units)
     if config.bias_bits is not None:
         _round(shrinking, config.bias_bits, config.tolerance)
+    orders = [
+        functools.partial(plain_steps.sort_tensors, by=by)
+        for by in ("type", "size", "falling size")
+    ]
+    shrinking.take_best(Step("tensor order"), orders)
     if config.encoding == "sparse":  # last: the speed may differ after it
         _encode_sparse(shrinking)
 

@@ -104,6 +104,21 @@ class Stepwise:
         self.content, self._gzip = content, compressed
         self._model, self._order = model, order
 
+    def take_best(self, step: Step, edits: Sequence[Edit]) -> None:
+        """Take the one of several edits after which gzip finds the most.
+
+        Args:
+            step: What is known of them.
+            edits: The edits, each of which changes a model in place.
+        """
+
+        def size(edit: Edit) -> int:
+            model = self._model.copy()
+            edit(model)
+            return gzip_bytes(_written(model))
+
+        self.take(step, min(edits, key=size))
+
     def take_each(self, step: Step, find: Callable[[Record], Sequence[Edit]]) -> None:
         """Take as many of some edits as work together.
 
