@@ -24,8 +24,17 @@ from penjing.export.precision import float32_compute
 from penjing.export.recurrence import convertible_loops
 from penjing.export.signature import InputSignature, output_names
 from penjing.export.silence import captured_output
+from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 
-QUANTIZATIONS = (None, "dynamic", "float16", "int8", "int16x8")
+QUANTIZATIONS = (
+    None,
+    "dynamic",
+    "float16",
+    "int8",
+    "int16x8",
+    "int4",
+    "int4_weight_only",
+)
 _ALLOWED_TYPES = {
     "int8": ("float32", "int8", "uint8"),
     "int16x8": ("float32", "int16"),
@@ -37,7 +46,7 @@ class ConversionConfig:
     """How a model becomes a `.tflite` file.
 
     Attributes:
-        quantization: None, "dynamic", "float16", "int8" or "int16x8".
+        quantization: One of `QUANTIZATIONS`.
         input_type: Type of the float inputs in the file.
         output_type: Type of the float outputs in the file.
     """

@@ -61,7 +61,13 @@ def export_litert(
             grid that they lie on, see `penjing.quantize_aware`; "float16" for
             float16 weights; "int8" or "int16x8" for int8 weights and integer
             activations, which needs `representative_data`. Operations that have no
-            integer kernel stay in float.
+            integer kernel stay in float. "int4" for int4 weights of dense layers and
+            convolutions, whose kernels quantize their inputs to int8 while they run;
+            depthwise kernels stay int8, as those operations take no others.
+            "int4_weight_only" for int4 weights that become float32 when the file is
+            loaded: exact activations, float speed, and float32 memory. Weights on a
+            grid of at most 15 levels keep it, others get the scales with the least
+            squared error; those below 1,024 elements stay float.
         representative_data: Real inputs: array, list or dict of arrays, or a data
             set of batches. At most 500 samples are used, for calibration and for the
             comparison. Without it the comparison runs on random inputs.
@@ -188,14 +194,26 @@ def _converted(
     samples: list[np.ndarray] | None,
     imports: Sequence[str],
 ) -> bytes:
-    if config.quantization == "dynamic" and has_weight_grids(model):
+    kept = _weights_alone(model, config.quantization)
+    if kept is not None:
         plain = ConversionConfig()
         content = _converted(model, signature, plain, samples, imports)
-        return keep_weight_grids(content)
+        return keep_weight_grids(content, **kept)
     calibration = samples if config.needs_calibration else None
     if keras.backend.backend() == "tensorflow":
         return convert_model(model, signature, config, calibration)
     return convert_in_subprocess(model, signature, config, calibration, imports)
+
+
+def _weights_alone(
+    model: keras.Model, quantization: str | None
+) -> dict[str, Any] | None:
+    """How weights of a float32 file become integers; None: the converter's way."""
+    if quantization == "dynamic" and has_weight_grids(model):
+        return {"bits": 8}
+    if quantization in ("int4", "int4_weight_only"):
+        return {"bits": 4, "weight_only": quantization == "int4_weight_only"}
+    return None
 
 
 def _verify(

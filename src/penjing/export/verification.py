@@ -20,7 +20,13 @@ TOLERANCES: dict[str | None, float] = {
     "dynamic": 0.2,
     "int16x8": 0.1,
     "int8": 0.4,
+    "int4": 0.7,
+    "int4_weight_only": 0.7,
 }
+_FOR_INT4 = (
+    "Weights of 15 levels are too few for this model as it is: train it on them with "
+    'penjing.quantize_aware(model, weights=penjing.Grid(bits=4)), or use "dynamic".'
+)
 # Samples that are compared, and the batch they run in: the last batch is a partial
 # one, so a file that lost its free batch size does not pass.
 VERIFIED_SAMPLES = 32
@@ -145,6 +151,8 @@ def _difference(
     advice = {
         "int8": "Pass representative data that covers the real inputs, or use "
         '"int16x8" or "dynamic".',
+        "int4": _FOR_INT4,
+        "int4_weight_only": _FOR_INT4,
         None: "The converter changed an operation: please report the model.",
     }.get(quantization, "Use quantization=None for this model.")
     return (

@@ -2,9 +2,9 @@
 
 The converter gives each output channel the scale that its largest weight asks for.
 That undoes few-level grids, and splits values that a whole tensor shares. Here the
-weights of a float32 file become int8 with the scale that they were trained with, which
-is read off the values themselves; so it works for any model whose weights lie on a
-grid, whatever put them there.
+weights of a float32 file become int8 or int4 with the scale that they were trained
+with, which is read off the values themselves; so it works for any model whose weights
+lie on a grid, whatever put them there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from keras import ops
 
 from penjing.export.finishing.constants import (
     FLOAT32,
-    INT8,
     is_plain,
     operator_code,
     values_of,
@@ -27,12 +26,14 @@ from penjing.export.finishing.constants import (
 from penjing.export.finishing.flat_buffer_writer import write_records
 from penjing.export.finishing.loading import load_records
 from penjing.export.finishing.records import Record
-from penjing.numerics.grid_detection import (
+from penjing.export.integer_weights import (
     HIGHEST,
-    find_scale,
-    find_scales,
-    shares_values,
+    IntegerWeights,
+    integers_at,
+    rounded_to_int4,
+    weights_on_grid,
 )
+from penjing.numerics.grid_detection import find_scale, find_scales, shares_values
 
 CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED = 3, 4, 6, 9
 GATHER, TRANSPOSE_CONV, BATCH_MATMUL, CONV_3D, CONV_3D_TRANSPOSE = 36, 67, 126, 132, 141
@@ -52,7 +53,8 @@ CHANNEL_AXES = {
 # Operators that take int8 weights with float inputs -> the version that does. The
 # others read weights through a DEQUANTIZE operator, which runs once.
 HYBRID_VERSIONS = {CONV_2D: 5, DEPTHWISE_CONV_2D: 6, FULLY_CONNECTED: 12}
-DEQUANTIZE_VERSION = 5
+HYBRID_INT4_VERSIONS = {CONV_2D: 7, FULLY_CONNECTED: 12}
+DEQUANTIZE_VERSIONS = {4: 6, 8: 5}  # by the bits of what they read
 SMALLEST_WITHOUT_GRID = 1024  # elements; the converter leaves smaller ones in float
 
 
@@ -73,38 +75,39 @@ def has_weight_grids(model: keras.Model) -> bool:
     )
 
 
-def keep_weight_grids(content: bytes) -> bytes:
-    """Make the weights of a float32 file int8, each on the grid that it lies on.
+def keep_weight_grids(
+    content: bytes, *, bits: int = 8, weight_only: bool = False
+) -> bytes:
+    """Make the weights of a float32 file integers, each on the grid that it lies on.
 
-    A tensor that lies on none, but has few distinct values, gets one scale, so that it
-    has no more of them afterwards; other large ones get a scale for each channel, as
-    the converter gives them. Operators with float inputs and int8 weights quantize
-    their inputs while they run; before others the weights become floats again.
+    With 8 bits, a tensor that lies on none, but has few distinct values, gets one
+    scale, so that it has no more of them afterwards; other large ones get a scale for
+    each channel, as the converter gives them. With 4 bits, those that lie on no grid of
+    15 levels get the scales with the least squared error. Operators with float inputs
+    and integer weights quantize their inputs while they run; before others the weights
+    become floats again. DEPTHWISE_CONV_2D takes no int4 weights beside float inputs, so
+    its weights stay int8, unless they are to become floats.
 
     Args:
         content: The bytes of a `.tflite` file that was converted without quantization.
+        bits: 8 or 4.
+        weight_only: Let all weights become floats again, so that nothing else is
+            quantized.
 
     Returns:
         The bytes of the new file.
     """
     model = load_records(content, "the converted file")
-    writer = _Writer(model)
+    writer = _Writer(model, weight_only)
     for graph in model["subgraphs"]:
         for number, uses in _weights(model, graph):
-            stored = _stored(values_of(model, graph["tensors"][number]), uses)
+            values = values_of(model, graph["tensors"][number])
+            takes_int4 = weight_only or _takes_int4(uses)
+            stored = _stored(values, uses, bits if takes_int4 else 8)
             if stored is not None:
                 writer.store(graph, number, uses, stored)
     _empty_unused_buffers(model)
     return write_records(model)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Stored:
-    """A weight as integers: `real = scale * integer`, one scale or one a channel."""
-
-    integers: np.ndarray[Any, Any]
-    scales: np.ndarray[Any, Any]
-    channel_axis: int | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -157,77 +160,79 @@ def _weights(model: Record, graph: Record) -> Iterator[tuple[int, list[_Use]]]:
             yield number, readers
 
 
-def _stored(values: np.ndarray[Any, Any], uses: list[_Use]) -> _Stored | None:
+def _is_hybrid(uses: list[_Use], versions: dict[int, int]) -> bool:
+    return all(use.code in versions for use in uses)
+
+
+def _takes_int4(uses: list[_Use]) -> bool:
+    in_floats = not _is_hybrid(uses, HYBRID_VERSIONS)  # behind DEQUANTIZE
+    return in_floats or _is_hybrid(uses, HYBRID_INT4_VERSIONS)
+
+
+def _stored(
+    values: np.ndarray[Any, Any], uses: list[_Use], bits: int
+) -> IntegerWeights | None:
     """The integers of a weight; `None` where it should stay as it is."""
     axes = {int(use.channel_axis or 0) % values.ndim for use in uses}
-    scale = find_scale(values)
-    if scale is not None:
-        return _integers(values, np.array([scale or 1.0], "float32"), None)
-    for axis in sorted(axes):
-        scales = find_scales(values, axis)
-        if scales is not None and scales.size < values.size:
-            return _integers(values, scales, axis)
+    found = weights_on_grid(values, axes, bits)
+    if found is not None:
+        return found
+    is_large = values.size >= SMALLEST_WITHOUT_GRID
+    if bits == 4:
+        channel_axis = min(axes) if len(axes) == 1 else None
+        return rounded_to_int4(values, channel_axis) if is_large else None
     largest = np.abs(values).max()
     if shares_values(values):
-        return _integers(values, np.array([largest / HIGHEST], "float32"), None)
-    if values.size < SMALLEST_WITHOUT_GRID or len(axes) > 1:
+        scales = np.array([largest / HIGHEST[bits]], "float32")
+        return integers_at(values, scales, None, bits)
+    if not is_large or len(axes) > 1:
         return None
     axis = axes.pop()
     others = tuple(i for i in range(values.ndim) if i != axis)
-    scales = np.abs(values).max(axis=others).astype("float32") / HIGHEST
-    return _integers(values, np.where(scales > 0, scales, 1).astype("float32"), axis)
-
-
-def _integers(
-    values: np.ndarray[Any, Any],
-    scales: np.ndarray[Any, Any],
-    channel_axis: int | None,
-) -> _Stored:
-    aligned: Any = scales[0]
-    if channel_axis is not None:
-        shape = [-1 if i == channel_axis else 1 for i in range(values.ndim)]
-        aligned = scales.reshape(shape)
-    integers = np.clip(np.rint(values / aligned), -HIGHEST, HIGHEST).astype("int8")
-    return _Stored(integers=integers, scales=scales, channel_axis=channel_axis)
+    scales = np.abs(values).max(axis=others).astype("float32") / HIGHEST[bits]
+    scales = np.where(scales > 0, scales, 1).astype("float32")
+    return integers_at(values, scales, axis, bits)
 
 
 class _Writer:
     """Puts stored weights into a model; tensors that shared bytes share them again."""
 
-    def __init__(self, model: Record) -> None:
+    def __init__(self, model: Record, weight_only: bool) -> None:
         self._model = model
+        self._weight_only = weight_only
         self._buffers: dict[bytes, int] = {}
 
     def store(
-        self, graph: Record, number: int, uses: list[_Use], stored: _Stored
+        self, graph: Record, number: int, uses: list[_Use], stored: IntegerWeights
     ) -> None:
-        """Make a tensor int8, and let its readers take it."""
+        """Make a tensor integer, and let its readers take it."""
         tensor = graph["tensors"][number]
         floats = tensor.copy()
-        tensor["type"] = INT8
-        tensor["buffer"] = self._buffer(stored.integers)
-        tensor["quantization"] = _quantization(stored)
-        if any(_needs_channels(graph, tensor, use) for use in uses):
-            _spread_scale(tensor, uses[0])
-        if all(use.code in HYBRID_VERSIONS for use in uses):
-            self._make_hybrid(uses)
+        is_hybrid = not self._weight_only and _is_hybrid(uses, HYBRID_VERSIONS)
+        if is_hybrid and any(_needs_channels(graph, tensor, use) for use in uses):
+            stored = stored.spread(int(uses[0].channel_axis or 0))
+        tensor["type"] = stored.tensor_type
+        tensor["buffer"] = self._buffer(stored.stored())
+        tensor["quantization"] = stored.quantization()
+        if is_hybrid:
+            self._make_hybrid(uses, stored.bits)
         else:
             floats["buffer"] = 0
             self._dequantize(graph, number, floats, uses, stored)
 
-    def _buffer(self, integers: np.ndarray[Any, Any]) -> int:
-        data = integers.tobytes()
+    def _buffer(self, data: bytes) -> int:
         if data not in self._buffers:
             buffer = Record("Buffer", data=np.frombuffer(data, "u1"))
             self._model["buffers"] = [*self._model["buffers"], buffer]
             self._buffers[data] = len(self._model["buffers"]) - 1
         return self._buffers[data]
 
-    def _make_hybrid(self, uses: list[_Use]) -> None:
+    def _make_hybrid(self, uses: list[_Use], bits: int) -> None:
         codes = self._model["operator_codes"]
+        versions = HYBRID_INT4_VERSIONS if bits == 4 else HYBRID_VERSIONS
         for use in uses:
             code = codes[use.operator["opcode_index"]]
-            code["version"] = max(code["version"], HYBRID_VERSIONS[use.code])
+            code["version"] = max(code["version"], versions[use.code])
             if use.code == FULLY_CONNECTED:
                 use.operator["builtin_options"]["asymmetric_quantize_inputs"] = True
 
@@ -237,7 +242,7 @@ class _Writer:
         number: int,
         floats: Record,
         uses: list[_Use],
-        stored: _Stored,
+        stored: IntegerWeights,
     ) -> None:
         """Let the readers take a new tensor, which DEQUANTIZE fills at the start."""
         graph["tensors"] = [*graph["tensors"], floats]
@@ -248,23 +253,24 @@ class _Writer:
             use.operator["inputs"] = inputs
         dequantize = Record(
             "Operator",
-            opcode_index=self._dequantize_code(),
+            opcode_index=self._dequantize_code(DEQUANTIZE_VERSIONS[stored.bits]),
             inputs=np.array([number], "int32"),
             outputs=np.array([place], "int32"),
             builtin_options=Record("DequantizeOptions"),
         )
         graph["operators"] = [dequantize, *graph["operators"]]
 
-    def _dequantize_code(self) -> int:
+    def _dequantize_code(self, version: int) -> int:
         codes = self._model["operator_codes"]
         for i, code in enumerate(codes):
             if max(code["builtin_code"], code["deprecated_builtin_code"]) == DEQUANTIZE:
+                code["version"] = max(code["version"], version)
                 return i
         code = Record(
             "OperatorCode",
             deprecated_builtin_code=DEQUANTIZE,
             builtin_code=DEQUANTIZE,
-            version=DEQUANTIZE_VERSION,
+            version=version,
         )
         self._model["operator_codes"] = [*codes, code]
         return len(codes)
@@ -293,25 +299,3 @@ def _needs_channels(graph: Record, tensor: Record, use: _Use) -> bool:
     inputs = graph["tensors"][int(use.operator["inputs"][0])]
     grouped = use.code == CONV_2D and inputs["shape"][-1] != tensor["shape"][-1]
     return use.code == DEPTHWISE_CONV_2D or bool(grouped)
-
-
-def _spread_scale(tensor: Record, use: _Use) -> None:
-    """Repeat a single scale for every channel."""
-    quantization = tensor["quantization"]
-    if len(quantization["scale"]) == 1:
-        axis = int(use.channel_axis or 0)
-        channels = int(tensor["shape"][axis])
-        quantization["scale"] = np.repeat(quantization["scale"], channels)
-        quantization["zero_point"] = np.zeros(channels, "int64")
-        quantization["quantized_dimension"] = axis
-
-
-def _quantization(stored: _Stored) -> Record:
-    quantization = Record(
-        "QuantizationParameters",
-        scale=stored.scales,
-        zero_point=np.zeros(stored.scales.size, "int64"),
-    )
-    if stored.channel_axis is not None:
-        quantization["quantized_dimension"] = stored.channel_axis
-    return quantization

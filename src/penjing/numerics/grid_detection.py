@@ -14,11 +14,12 @@ _ROUNDING = 2.0**-21  # relative; float32 loses 2**-24 each time it rounds
 _SAMPLE = 4096
 
 
-def find_scale(values: np.ndarray) -> float | None:
-    """The coarsest step of which all values are multiples, up to 127 of them.
+def find_scale(values: np.ndarray, highest: int = HIGHEST) -> float | None:
+    """The coarsest step of which all values are multiples, none of too many.
 
     Args:
         values: float32 numbers, in any shape.
+        highest: The most steps that a value may have.
 
     Returns:
         The scale, as a float32 number; 0 where all values are zero; `None` where they
@@ -33,30 +34,33 @@ def find_scale(values: np.ndarray) -> float | None:
     values = np.abs(np.ravel(values))
     if not np.isfinite(values).all():
         return None
-    if values.size > 2 * _SAMPLE and _is_crowded(values[:_SAMPLE]):
+    if values.size > 2 * _SAMPLE and _is_crowded(values[:_SAMPLE], highest):
         return None  # without sorting all of it
     magnitudes = np.unique(values[values > 0])
     if magnitudes.size == 0:
         return 0.0
-    if magnitudes.size > HIGHEST:
+    if magnitudes.size > highest:
         return None
     exact = magnitudes.astype("float64")
-    highest = np.arange(1, HIGHEST + 1)[:, None]
-    steps = exact / exact[-1] * highest
+    counts = np.arange(1, highest + 1)[:, None]
+    steps = exact / exact[-1] * counts
     integers = np.rint(steps)
-    fits = (np.abs(steps - integers) <= highest * _ROUNDING) & (integers > 0)
+    fits = (np.abs(steps - integers) <= counts * _ROUNDING) & (integers > 0)
     found = np.flatnonzero(fits.all(axis=1))
     if found.size == 0:
         return None
     return _refined(magnitudes, integers[found[0]])
 
 
-def find_scales(values: np.ndarray, channel_axis: int) -> np.ndarray | None:
+def find_scales(
+    values: np.ndarray, channel_axis: int, highest: int = HIGHEST
+) -> np.ndarray | None:
     """The scale of each channel, where all channels lie on grids.
 
     Args:
         values: float32 array.
         channel_axis: Its axis that counts channels.
+        highest: The most steps that a value may have.
 
     Returns:
         float32 array of shape `(channels,)`; `None` where a channel lies on no grid.
@@ -67,7 +71,7 @@ def find_scales(values: np.ndarray, channel_axis: int) -> np.ndarray | None:
     )
     scales = []
     for channel in channels:
-        scale = find_scale(channel)
+        scale = find_scale(channel, highest)
         if scale is None:
             return None
         scales.append(scale)
@@ -94,8 +98,8 @@ def shares_values(values: np.ndarray, most: int = 256) -> bool:
     return np.unique(values).size <= min(most, values.size // 4)
 
 
-def _is_crowded(values: np.ndarray) -> bool:
-    return int(np.unique(values[values > 0]).size) > HIGHEST
+def _is_crowded(values: np.ndarray, highest: int) -> bool:
+    return int(np.unique(values[values > 0]).size) > highest
 
 
 def _refined(magnitudes: np.ndarray, integers: np.ndarray) -> float:

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from penjing.errors import RecipeError
 
-Quantization = Literal["float32", "dynamic", "float16", "int8", "int16x8"]
+Quantization = Literal[
+    "float32", "dynamic", "float16", "int8", "int16x8", "int4", "int4_weight_only"
+]
 
 
 def _check_fraction(key: str, value: float, *, below_one: bool = False) -> None:

@@ -41,6 +41,8 @@ _KINDS = {
     "float16": "float16 weights",
     "int8": "int8",
     "int16x8": "int16 activations, int8 weights",
+    "int4": "int4 weights",
+    "int4_weight_only": "int4 weights, float32 kernels",
 }
 
 

@@ -1,0 +1,145 @@
+"""Weights as the integers that a `.tflite` file stores, of eight bits or of four."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from penjing.export.finishing.constants import INT8
+from penjing.export.finishing.records import Record
+from penjing.numerics.grid_detection import find_scale, find_scales
+from penjing.numerics.grids import Grid, mse_scale
+
+INT4 = 17
+HIGHEST = {4: 7, 8: 127}  # Bits -> the largest integer; the lowest is its negative.
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class IntegerWeights:
+    """A weight as integers: `real = scale * integer`, one scale or one a channel.
+
+    Attributes:
+        integers: int8 array in the shape of the weight.
+        scales: float32 array, one or one for each channel.
+        channel_axis: The axis of the channels; None: one scale.
+        bits: Bits of an integer in the file, 4 or 8.
+    """
+
+    integers: Array
+    scales: Array
+    channel_axis: int | None
+    bits: int
+
+    @property
+    def tensor_type(self) -> int:
+        """The schema's number of the type."""
+        return INT4 if self.bits == 4 else INT8
+
+    def stored(self) -> bytes:
+        """The bytes of the file."""
+        return pack_int4(self.integers) if self.bits == 4 else self.integers.tobytes()
+
+    def quantization(self) -> Record:
+        """The table that says what the integers stand for."""
+        table = Record(
+            "QuantizationParameters",
+            scale=self.scales,
+            zero_point=np.zeros(self.scales.size, "int64"),
+        )
+        if self.channel_axis is not None:
+            table["quantized_dimension"] = self.channel_axis
+        return table
+
+    def spread(self, channel_axis: int) -> IntegerWeights:
+        """The same with a scale for each channel, if there is one for all."""
+        if self.channel_axis is not None:
+            return self
+        scales = np.repeat(self.scales, self.integers.shape[channel_axis])
+        return dataclasses.replace(self, scales=scales, channel_axis=channel_axis)
+
+
+def weights_on_grid(
+    values: Array, axes: Collection[int], bits: int
+) -> IntegerWeights | None:
+    """The integers of a weight that was trained on a grid, and its scales.
+
+    Args:
+        values: float32 array.
+        axes: Axes that may count its channels.
+        bits: 4 or 8.
+
+    Returns:
+        The integers; `None` where the values lie on no grid of so many bits.
+    """
+    scale = find_scale(values, HIGHEST[bits])
+    if scale is not None:
+        return integers_at(values, np.array([scale or 1.0], "float32"), None, bits)
+    for axis in sorted(axes):
+        scales = find_scales(values, axis, HIGHEST[bits])
+        if scales is not None and scales.size < values.size:
+            return integers_at(values, scales, axis, bits)
+    return None
+
+
+def rounded_to_int4(values: Array, channel_axis: int | None) -> IntegerWeights:
+    """A weight rounded to integers from -7 to 7 with the least squared error.
+
+    Args:
+        values: float32 array.
+        channel_axis: The axis that has a scale for each channel; None: one scale.
+
+    Returns:
+        The integers; zeros stay zeros.
+    """
+    grid = Grid(bits=4)
+    others = [axis for axis in range(values.ndim) if axis != channel_axis]
+    scales = np.asarray(mse_scale(values, grid.lowest, grid.highest, others))
+    return integers_at(values, scales.reshape(-1).astype("float32"), channel_axis, 4)
+
+
+def integers_at(
+    values: Array, scales: Array, channel_axis: int | None, bits: int
+) -> IntegerWeights:
+    """Round a weight to integers with given scales.
+
+    Args:
+        values: float32 array.
+        scales: One scale, or one for each channel.
+        channel_axis: The axis of the channels; None: one scale.
+        bits: 4 or 8.
+
+    Returns:
+        The integers.
+    """
+    aligned: Any = scales[0]
+    if channel_axis is not None:
+        shape = [-1 if i == channel_axis else 1 for i in range(values.ndim)]
+        aligned = scales.reshape(shape)
+    highest = HIGHEST[bits]
+    integers = np.clip(np.rint(values / aligned), -highest, highest).astype("int8")
+    return IntegerWeights(
+        integers=integers, scales=scales, channel_axis=channel_axis, bits=bits
+    )
+
+
+def pack_int4(integers: Array) -> bytes:
+    """Two integers in a byte, the first one in its lower half.
+
+    Args:
+        integers: int8 array of any shape with values from -8 to 7.
+
+    Returns:
+        The bytes; the last half is 0 where their number is odd.
+
+    Example:
+        >>> pack_int4(np.int8([1, -1, 7])).hex()
+        'f107'
+    """
+    halves = integers.reshape(-1).view("u1") & 15
+    halves = np.append(halves, np.zeros(halves.size % 2, "u1"))
+    return np.asarray(halves[0::2] | halves[1::2] << 4, "u1").tobytes()
