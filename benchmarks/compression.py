@@ -2,9 +2,13 @@
 
 For every model and seed a baseline is trained, then compressed by each recipe. Sizes
 and accuracies are those of the files: the float `.h5` without optimizer and the
-quantized `.tflite`, each in a zip archive; accuracies on the 10,000 test images. Runs
-that are in the results file already are not repeated, so it can be interrupted.
-Run: python benchmarks/compression.py
+quantized `.tflite`, each in a zip archive, the latter also gzipped; accuracies on the
+10,000 test images. Runs that are in the results file already are not repeated, so it
+can be interrupted. Run:
+
+    python benchmarks/compression.py
+    python benchmarks/compression.py --name smallest --recipes smallest \\
+        --models article,lenet-300-100,cnn,lenet-5 --baseline-epochs 10
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ FEWER_EPOCHS = {"cnn": {"default": 4}}
 NAME = "compression"
 
 
-def run(architecture: str, seed: int, recipes: list[str]) -> dict:
+def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) -> dict:
     import keras
 
     import penjing
@@ -46,14 +50,17 @@ def run(architecture: str, seed: int, recipes: list[str]) -> dict:
         data.x_train,
         data.y_train,
         batch_size=128,
-        epochs=BASELINE_EPOCHS[architecture],
+        epochs=baseline_epochs,
         verbose=0,
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "baseline.h5"
         write_h5(baseline, path)
+        float_file = penjing.export_litert(baseline, Path(folder) / "baseline.tflite")
         outcome = {
             "parameters": baseline.count_params(),
+            "baseline_epochs": baseline_epochs,
+            "baseline_tflite_raw": penjing.measure_size(float_file).raw,
             "accuracy": penjing.evaluate(baseline, data.x_test, data.y_test)[
                 "accuracy"
             ],
@@ -82,7 +89,13 @@ def compress(baseline, data, recipe, seed, folder, baseline_zip) -> dict:
     training = (data.x_train, data.y_train)
     small = penjing.strip(run_recipe(baseline, training, recipe, seed=seed))
     path = folder / f"{recipe.name}.tflite"
-    penjing.export_litert(small, path, recipe.export.quantizations[0])
+    penjing.export_litert(
+        small,
+        path,
+        recipe.export.quantizations[0],
+        representative_data=data.x_train[:500],
+        finish=recipe.export.finish,
+    )
     size = penjing.measure_size(path)
     accuracy = penjing.evaluate(path, data.x_test, data.y_test)["accuracy"]
     return {
@@ -91,7 +104,9 @@ def compress(baseline, data, recipe, seed, folder, baseline_zip) -> dict:
         "sparsity": penjing.sparsity_report(small).sparsity,
         "tflite_raw": size.raw,
         "tflite_zip": size.zip,
+        "tflite_gzip": size.gzip,
         "ratio": baseline_zip / size.zip,
+        "gzip_ratio": baseline_zip / size.gzip,
         "seconds": time.perf_counter() - start,
     }
 
@@ -112,6 +127,8 @@ def summarize(runs: dict) -> dict:
                 "lowest_ratio": min(r["ratio"] for r in results),
                 "raw": _mean(r["tflite_raw"] for r in results),
             }
+            if all("gzip_ratio" in r for r in results):
+                row[recipe]["gzip_ratio"] = _mean(r["gzip_ratio"] for r in results)
         summary[architecture] = row
     return summary
 
@@ -125,22 +142,22 @@ def main() -> None:
     parser.add_argument("--models", default="article,lenet-300-100,cnn")
     parser.add_argument("--recipes", default="article,default")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--name", default=NAME, help="of the results file")
+    parser.add_argument("--baseline-epochs", type=int)
     options = parser.parse_args()
-    path = RESULTS / f"{NAME}.json"
+    path = RESULTS / f"{options.name}.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else {}
     for architecture in options.models.split(","):
         for seed in options.seeds.split(","):
             key = f"{architecture}/{seed}"
             if key in runs:
                 continue
-            runs[key] = run(architecture, int(seed), options.recipes.split(","))
+            epochs = options.baseline_epochs or BASELINE_EPOCHS[architecture]
+            recipes = options.recipes.split(",")
+            runs[key] = run(architecture, int(seed), recipes, epochs)
             print(key, json.dumps(runs[key]), flush=True)
-            content = {
-                "settings": {"baseline_epochs": BASELINE_EPOCHS},
-                "summary": summarize(runs),
-                "runs": runs,
-            }
-            write_results(NAME, content)
+            content = {"summary": summarize(runs), "runs": runs}
+            write_results(options.name, content)
     print(json.dumps(summarize(runs), indent=1))
 
 
