@@ -123,16 +123,6 @@ def test_every_kind_of_layer_lands_on_its_grid():
     np.testing.assert_allclose(*found, atol=1e-5)  # sums in another order
 
 
-def test_stripped_zeros_have_no_sign():
-    model = keras.Sequential([layers.Input((8,)), layers.Dense(4)])
-    weights = np.linspace(-1.0, 1.0, 32, dtype="float32").reshape(8, 4)
-    model.layers[0].set_weights([weights, np.zeros(4, "float32")])
-    quantized = penjing.quantize_aware(model, weights=penjing.Grid(levels=3))
-    kernel = penjing.strip(quantized).get_weights()[0]
-    assert (kernel[weights < 0] == 0).any()
-    assert not np.signbit(kernel[kernel == 0]).any()
-
-
 def test_eight_bits_change_a_weight_by_half_a_step_at_most():
     model = net()
     plain = check_grids(penjing.quantize_aware(model), 127)

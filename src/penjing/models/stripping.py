@@ -156,8 +156,6 @@ def _write_values(
                 "infinite values: training diverged. Lower the learning rate or clip "
                 "the gradients, and train again."
             )
-        # Products and roundings leave -0.0, which costs a compressor what 0.0 does not.
-        value = ops.where(ops.equal(value, 0), ops.zeros_like(value), value)
         twins[id(selected[path].variable)].assign(value)
 
 
