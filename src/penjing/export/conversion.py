@@ -24,7 +24,6 @@ from penjing.export.precision import float32_compute
 from penjing.export.recurrence import convertible_loops
 from penjing.export.signature import InputSignature, output_names
 from penjing.export.silence import captured_output
-from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 
 QUANTIZATIONS = (
     None,
