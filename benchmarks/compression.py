@@ -3,8 +3,9 @@
 For every model and seed a baseline is trained, then compressed by each recipe. Sizes
 and accuracies are those of the files: the float `.h5` without optimizer and the
 quantized `.tflite`, each in a zip archive, the latter also gzipped; accuracies on the
-10,000 test images. Runs that are in the results file already are not repeated, so it
-can be interrupted. Run:
+10,000 test images. Runs that are in the results file already are not repeated, and
+trained models are kept in `out/`, so it can be interrupted, and measured anew where the
+export changed: remove the results file. Run:
 
     python benchmarks/compression.py
     python benchmarks/compression.py --name smallest --recipes smallest \\
@@ -15,13 +16,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import statistics
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 from environment import RESULTS, write_results
+
+from penjing.pipeline.run_state import digest_of
+
+MODELS = RESULTS.parents[1] / "out" / "benchmarks"
 
 BASELINE_EPOCHS = {"article": 4, "lenet-300-100": 5, "cnn": 3, "lenet-5": 3}
 # Epochs in place of the recipe's, where fewer are enough.
@@ -30,28 +36,15 @@ NAME = "compression"
 
 
 def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) -> dict:
-    import keras
-
     import penjing
-    from penjing.architectures import build_architecture
     from penjing.datasets import load_dataset
     from penjing.pipeline.model_writing import write_h5
     from penjing.pipeline.recipe_files import load_recipe
 
     data = load_dataset("fashion-mnist")
-    keras.utils.set_random_seed(seed)
-    baseline = build_architecture(architecture, seed=seed)
-    baseline.compile(
-        "adam",
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    baseline.fit(
-        data.x_train,
-        data.y_train,
-        batch_size=128,
-        epochs=baseline_epochs,
-        verbose=0,
+    name = f"{architecture}-{seed}-{baseline_epochs}"
+    baseline = kept(
+        name, lambda: train_baseline(architecture, seed, baseline_epochs, data)
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "baseline.h5"
@@ -75,19 +68,58 @@ def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) 
                     chosen.training, epochs=epochs, minimum_steps=0
                 )
                 chosen = dataclasses.replace(chosen, training=training)
-            outcome["recipes"][recipe] = compress(
-                baseline, data, chosen, seed, Path(folder), outcome["h5_zip"]
+            small = kept(
+                f"{name}-{recipe}-{digest_of([chosen.to_dict()])[:8]}",
+                functools.partial(compressed, baseline, chosen, seed, data),
+            )
+            outcome["recipes"][recipe] = measure(
+                small, chosen, data, Path(folder), outcome["h5_zip"]
             )
     return outcome
 
 
-def compress(baseline, data, recipe, seed, folder, baseline_zip) -> dict:
+def kept(name: str, train: Callable):
+    """A trained model from an earlier run, or trained now and kept."""
+    import keras
+
+    from penjing.pipeline.model_writing import write_keras
+
+    path = MODELS / f"{name}.keras"
+    if path.exists():
+        return keras.models.load_model(path)
+    model = train()
+    MODELS.mkdir(parents=True, exist_ok=True)
+    write_keras(model, path)
+    return model
+
+
+def train_baseline(architecture: str, seed: int, epochs: int, data):
+    import keras
+
+    from penjing.architectures import build_architecture
+
+    keras.utils.set_random_seed(seed)
+    baseline = build_architecture(architecture, seed=seed)
+    baseline.compile(
+        "adam",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    baseline.fit(data.x_train, data.y_train, batch_size=128, epochs=epochs, verbose=0)
+    return baseline
+
+
+def compressed(baseline, recipe, seed: int, data):
     import penjing
     from penjing.pipeline.training import run_recipe
 
-    start = time.perf_counter()
     training = (data.x_train, data.y_train)
-    small = penjing.strip(run_recipe(baseline, training, recipe, seed=seed))
+    return penjing.strip(run_recipe(baseline, training, recipe, seed=seed))
+
+
+def measure(small, recipe, data, folder: Path, baseline_zip: int) -> dict:
+    import penjing
+
     path = folder / f"{recipe.name}.tflite"
     penjing.export_litert(
         small,
@@ -107,7 +139,6 @@ def compress(baseline, data, recipe, seed, folder, baseline_zip) -> dict:
         "tflite_gzip": size.gzip,
         "ratio": baseline_zip / size.zip,
         "gzip_ratio": baseline_zip / size.gzip,
-        "seconds": time.perf_counter() - start,
     }
 
 
