@@ -150,3 +150,76 @@ def test_what_four_bits_cannot_hold_is_refused_with_the_fix(tmp_path, monkeypatc
     with pytest.raises(ExportError, match=r"too few for this model.*Grid\(bits=4\)"):
         export_litert(model, tmp_path / "m.tflite", "int4")
     assert not list(tmp_path.iterdir())
+
+
+def branched():
+    """Two inputs, one weight that two layers share, and one that stays int8."""
+    left, right = keras.Input((10, 10, 6)), keras.Input((10, 10, 6))
+    shared = layers.Conv2D(24, 3, activation="relu", name="shared")
+    x = layers.Add()([shared(left), shared(right)])
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.Conv2DTranspose(12, 3, name="transposed")(x)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(96, 1, name="wide")(x))
+    return keras.Model([left, right], layers.Dense(17, name="head")(x))
+
+
+def vary_biases(model):
+    rng = np.random.default_rng(3)
+    for weight in model.weights:
+        if weight.path.endswith("bias"):
+            weight.assign(rng.normal(size=weight.shape) * 0.5)
+    return model
+
+
+@once
+def test_int8_activations_take_int4_weights_with_biases_at_their_scale(tmp_path):
+    quantized = penjing.quantize_aware(
+        vary_biases(branched()), weights=Grid(levels=15, granularity="per_tensor")
+    )
+    model = penjing.strip(quantized)
+    rng = np.random.default_rng(0)
+    x = [rng.normal(size=(60, 10, 10, 6)).astype("float32") for _ in range(2)]
+    expected = array(model(x))
+    errors = {}
+    for mode in ("int8", "int8x4"):
+        path = export_litert(
+            model, tmp_path / f"{mode}.tflite", mode, representative_data=x
+        )
+        found = penjing.LiteRTModel(path).predict(x)
+        errors[mode] = output_error(found, expected)
+    # The grid is exact in four bits, so nothing is lost beside eight.
+    assert errors["int8x4"] < 1.3 * errors["int8"] + 0.005
+    kinds = plain_weights(path)
+    stays = {shape for shape, kind in kinds.items() if kind == "int8"}
+    assert [len(stays), (12, 3, 3, 24) in stays] == [1, True]
+    assert set(kinds.values()) == {"int4", "int8"}
+    kernel = array(model.get_layer("head").kernel).T
+    integers, scales, axis = read_int4(path)[17, 96]
+    np.testing.assert_allclose(integers * scales[:, None], kernel, rtol=1e-6)
+    assert axis == 0
+
+
+@once
+def test_untrained_weights_are_rounded_once_from_their_floats(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((60,)), layers.Dense(40, "relu", name="a"), layers.Dense(7)]
+    )
+    x = np.random.default_rng(0).normal(size=(200, 60)).astype("float32")
+    path = export_litert(
+        model,
+        tmp_path / "m.tflite",
+        "int8x4",
+        representative_data=x,
+        input_type="int8",
+        output_type="uint8",
+    )
+    assert plain_weights(path) == {(40, 60): "int4", (7, 40): "int8"}  # too small
+    kernel = array(model.get_layer("a").kernel).T
+    wanted = rounded_to_int4(kernel, 0)
+    integers, scales, _ = read_int4(path)[40, 60]
+    np.testing.assert_array_equal(integers, wanted.integers)
+    np.testing.assert_allclose(scales, wanted.scales, rtol=1e-6)  # order of sums
+    for kernels in KERNELS:
+        file = penjing.LiteRTModel(path)
+        stored = run(path, file.inputs[0].encode(x), kernels)
+        assert output_error(file.outputs[0].decode(stored), array(model(x))) < 0.2

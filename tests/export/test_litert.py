@@ -342,7 +342,8 @@ def test_int16x8_without_kernels_points_to_int8(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"quantization": "int4"}, ValueError, "'int4'. Allowed: None, 'dynamic'"),
+        ({"quantization": "int3"}, ValueError, "'int3'. Allowed: None, 'dynamic'"),
+        ({"quantization": "int2"}, ValueError, "give NaN with int2 weights: take"),
         ({"quantization": True}, ValueError, "Unknown `quantization` True"),
         ({"input_type": "int8"}, ValueError, "does not go with quantization=None"),
         (

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from penjing.errors import CompressionError, ExportError
+from penjing.export.narrow_weights import narrow_weights
 from penjing.export.precision import float32_compute
 from penjing.export.recurrence import convertible_loops
 from penjing.export.signature import InputSignature, output_names
@@ -33,10 +34,16 @@ QUANTIZATIONS = (
     "int16x8",
     "int4",
     "int4_weight_only",
+    "int8x4",
 )
+_WRONG = {
+    "int2": 'LiteRT\'s convolutions give NaN with int2 weights: take "int4" with '
+    "weights trained on penjing.Grid(levels=3), which compress as well. "
+}
 _ALLOWED_TYPES = {
     "int8": ("float32", "int8", "uint8"),
     "int16x8": ("float32", "int16"),
+    "int8x4": ("float32", "int8", "uint8"),
 }
 
 
@@ -56,8 +63,9 @@ class ConversionConfig:
 
     def __post_init__(self) -> None:
         if self.quantization not in QUANTIZATIONS:
+            known = _WRONG.get(str(self.quantization), "")
             raise ValueError(
-                f"Unknown `quantization` {self.quantization!r}. Allowed: "
+                f"Unknown `quantization` {self.quantization!r}. {known}Allowed: "
                 f"{', '.join(repr(mode) for mode in QUANTIZATIONS)}."
             )
         allowed = _ALLOWED_TYPES.get(self.quantization or "", ("float32",))
@@ -67,8 +75,13 @@ class ConversionConfig:
                     f"`{side}`={getattr(self, side)!r} does not go with "
                     f"quantization={self.quantization!r}. Allowed: "
                     f"{', '.join(repr(name) for name in allowed)}. Integer inputs "
-                    'and outputs need quantization="int8" or "int16x8".'
+                    'and outputs need quantization="int8", "int8x4" or "int16x8".'
                 )
+
+    @property
+    def has_int8_activations(self) -> bool:
+        """Whether activations are int8."""
+        return self.quantization in ("int8", "int8x4")
 
     @property
     def needs_calibration(self) -> bool:
@@ -106,14 +119,23 @@ def convert_model(
         ):
             warnings.simplefilter("ignore")  # TensorFlow's, about its own parts.
             names = _save(model, signature, folder)
-            content = _converter(folder, signature, config, samples).convert()
+            converter = _converter(folder, signature, config, samples)
+            inputs = [item.name for item in signature.inputs]
+            # First: later steps may store equal lists of numbers once.
+            content = _in_order(converter.convert(), inputs, names)
+            if config.quantization == "int8x4":
+                content = narrow_weights(content, _float_content(folder, signature))
     except CompressionError:
         raise
     except Exception as error:
         raise ExportError(
             _failure(model, config, error, log() if log else "")
         ) from error
-    return _in_order(content, [item.name for item in signature.inputs], names)
+    return content
+
+
+def _float_content(folder: str, signature: InputSignature) -> bytes:
+    return bytes(_converter(folder, signature, ConversionConfig(), None).convert())
 
 
 def _save(model: keras.Model, signature: InputSignature, folder: str) -> list[str]:
@@ -159,6 +181,7 @@ def _converter(
         sets = tf.lite.OpsSet
         integer = {
             "int8": sets.TFLITE_BUILTINS_INT8,
+            "int8x4": sets.TFLITE_BUILTINS_INT8,
             "int16x8": (
                 sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
             ),

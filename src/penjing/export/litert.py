@@ -67,12 +67,14 @@ def export_litert(
             "int4_weight_only" for int4 weights that become float32 when the file is
             loaded: exact activations, float speed, and float32 memory. Weights on a
             grid of at most 15 levels keep it, others get the scales with the least
-            squared error; those below 1,024 elements stay float.
+            squared error; those below 1,024 elements stay float. "int8x4" for int8
+            activations and int4 weights of dense layers, convolutions and depthwise
+            convolutions; what "int8" says applies, and other weights stay int8.
         representative_data: Real inputs: array, list or dict of arrays, or a data
             set of batches. At most 500 samples are used, for calibration and for the
             comparison. Without it the comparison runs on random inputs.
-        input_type: "float32"; also "int8" or "uint8" with "int8", "int16" with
-            "int16x8". Applies to float inputs.
+        input_type: "float32"; also "int8" or "uint8" with "int8" and "int8x4", "int16"
+            with "int16x8". Applies to float inputs.
         output_type: The same for the outputs.
         imports: Names of modules that register classes of the model. Needed on JAX
             and PyTorch, where another process converts, for classes that are not

@@ -22,10 +22,12 @@ TOLERANCES: dict[str | None, float] = {
     "int8": 0.4,
     "int4": 0.7,
     "int4_weight_only": 0.7,
+    "int8x4": 0.7,
 }
 _FOR_INT4 = (
     "Weights of 15 levels are too few for this model as it is: train it on them with "
-    'penjing.quantize_aware(model, weights=penjing.Grid(bits=4)), or use "dynamic".'
+    "penjing.quantize_aware(model, weights=penjing.Grid(bits=4)), or use weights of "
+    'eight: "dynamic" or "int8".'
 )
 # Samples that are compared, and the batch they run in: the last batch is a partial
 # one, so a file that lost its free batch size does not pass.
@@ -153,6 +155,7 @@ def _difference(
         '"int16x8" or "dynamic".',
         "int4": _FOR_INT4,
         "int4_weight_only": _FOR_INT4,
+        "int8x4": _FOR_INT4,
         None: "The converter changed an operation: please report the model.",
     }.get(quantization, "Use quantization=None for this model.")
     return (

@@ -106,7 +106,7 @@ def keep_weight_grids(
             stored = _stored(values, uses, bits if takes_int4 else 8)
             if stored is not None:
                 writer.store(graph, number, uses, stored)
-    _empty_unused_buffers(model)
+    empty_unused_buffers(model)
     return write_records(model)
 
 
@@ -276,7 +276,12 @@ class _Writer:
         return len(codes)
 
 
-def _empty_unused_buffers(model: Record) -> None:
+def empty_unused_buffers(model: Record) -> None:
+    """Take the bytes out of buffers that no tensor has any more.
+
+    Args:
+        model: The table of a model, which is changed.
+    """
     used = {
         int(tensor["buffer"])
         for graph in model["subgraphs"]

@@ -9,7 +9,14 @@ from typing import Any, ClassVar, Literal
 from penjing.errors import RecipeError
 
 Quantization = Literal[
-    "float32", "dynamic", "float16", "int8", "int16x8", "int4", "int4_weight_only"
+    "float32",
+    "dynamic",
+    "float16",
+    "int8",
+    "int16x8",
+    "int4",
+    "int4_weight_only",
+    "int8x4",
 ]
 
 

@@ -43,6 +43,7 @@ _KINDS = {
     "int16x8": "int16 activations, int8 weights",
     "int4": "int4 weights",
     "int4_weight_only": "int4 weights, float32 kernels",
+    "int8x4": "int8 activations, int4 weights",
 }
 
 
