@@ -23,6 +23,8 @@ from penjing.measurement.size import measure_size
 from penjing.methods.clustering import cluster
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
 from penjing.methods.quantization import quantize_aware
+from penjing.models.activation_config import ActivationConfig
+from penjing.models.batchnorm_folding import fold_batch_normalization
 from penjing.models.clustering_config import ClusteringConfig
 from penjing.models.compressed_layer import CompressedLayer
 from penjing.models.compression_model import CompressionModel
@@ -43,6 +45,7 @@ from penjing.schedules import (
 from penjing.version import __version__
 
 __all__ = [
+    "ActivationConfig",
     "Block",
     "ClusteringConfig",
     "CompressedLayer",
@@ -72,6 +75,7 @@ __all__ = [
     "cluster",
     "evaluate",
     "export_litert",
+    "fold_batch_normalization",
     "inspect_file",
     "is_compressed",
     "measure_size",

@@ -6,13 +6,14 @@ Run as a module with a folder (see `isolation`), it converts the model saved the
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import json
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from penjing.export.precision import float32_compute
 from penjing.export.recurrence import convertible_loops
 from penjing.export.signature import InputSignature, output_names
 from penjing.export.silence import captured_output
+from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 
 QUANTIZATIONS = (
     None,
@@ -98,7 +100,8 @@ def convert_model(
     """Convert a model on the TensorFlow backend.
 
     Args:
-        model: A built Keras model without transforms.
+        model: A built Keras model without transforms, or for "int8" one that was
+            trained with its activations rounded.
         signature: Its inputs.
         config: What kind of file to make.
         samples: For calibration, one array `(samples, ...)` for each input.
@@ -118,13 +121,24 @@ def convert_model(
             tempfile.TemporaryDirectory() as folder,
         ):
             warnings.simplefilter("ignore")  # TensorFlow's, about its own parts.
-            names = _save(model, signature, folder)
-            converter = _converter(folder, signature, config, samples)
+            trained = None
+            if config.has_int8_activations and has_trained_grids(model):
+                trained = TrainedGrids(model)
+            forward = functools.partial(model, training=False)
+            names = _save(
+                model, signature, folder, trained.forward if trained else forward
+            )
+            converter = _converter(
+                folder, signature, config, samples, has_ranges=trained is not None
+            )
             inputs = [item.name for item in signature.inputs]
             # First: later steps may store equal lists of numbers once.
             content = _in_order(converter.convert(), inputs, names)
+            if trained is not None:
+                content = trained.corrected(content)
             if config.quantization == "int8x4":
-                content = narrow_weights(content, _float_content(folder, signature))
+                floats = None if trained else _float_content(folder, signature)
+                content = narrow_weights(content, floats)
     except CompressionError:
         raise
     except Exception as error:
@@ -135,17 +149,23 @@ def convert_model(
 
 
 def _float_content(folder: str, signature: InputSignature) -> bytes:
-    return bytes(_converter(folder, signature, ConversionConfig(), None).convert())
+    plain = _converter(folder, signature, ConversionConfig(), None, has_ranges=False)
+    return bytes(plain.convert())
 
 
-def _save(model: keras.Model, signature: InputSignature, folder: str) -> list[str]:
+def _save(
+    model: keras.Model,
+    signature: InputSignature,
+    folder: str,
+    forward: Callable[[Any], Any],
+) -> list[str]:
     """Write a SavedModel with one signature; give the names of its outputs."""
     import tensorflow as tf
 
     names: list[str] = []
 
     def serve(*flat: Any) -> dict[str, Any]:
-        outputs = model(signature.pack(flat), training=False)
+        outputs = forward(signature.pack(flat))
         names[:] = output_names(outputs)
         values = [tf.identity(value) for value in keras.tree.flatten(outputs)]
         return dict(zip(names, values, strict=True))
@@ -169,6 +189,8 @@ def _converter(
     signature: InputSignature,
     config: ConversionConfig,
     samples: Sequence[np.ndarray] | None,
+    *,
+    has_ranges: bool,
 ) -> Any:
     import tensorflow as tf
 
@@ -177,7 +199,10 @@ def _converter(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if config.quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if config.needs_calibration:
+    if has_ranges:  # the converter reads them off the fake quantization
+        converter.inference_input_type = getattr(tf, config.input_type)
+        converter.inference_output_type = getattr(tf, config.output_type)
+    elif config.needs_calibration:
         sets = tf.lite.OpsSet
         integer = {
             "int8": sets.TFLITE_BUILTINS_INT8,

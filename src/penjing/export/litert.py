@@ -29,6 +29,7 @@ from penjing.export.samples import (
     spread_evenly,
 )
 from penjing.export.signature import InputSignature, input_signature
+from penjing.export.trained_grids import has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
 from penjing.export.verification import verify as verify_file
 from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
@@ -52,7 +53,10 @@ def export_litert(
     The batch size stays free, and so do other free axes. Inputs and outputs keep the
     order of the model's; inputs are named as in the model, outputs by their key in a
     dict or `output_0`, `output_1`, ... A mixed precision model is exported in
-    float32. A model that still carries transforms is stripped first.
+    float32. A model that still carries transforms is stripped first; only "int8" of a
+    model whose activations were trained, see `penjing.quantize_aware`, needs it as it
+    is: the file gets exactly the integers and ranges of training, and no
+    `representative_data` is needed.
 
     Args:
         model: A built Keras model on any backend.
@@ -104,15 +108,16 @@ def export_litert(
     if finish not in (None, "smallest"):
         raise ValueError(f"`finish` must be None or 'smallest', got {finish!r}.")
     target = _checked_path(path)
-    model = _plain_model(model)
-    if config.needs_calibration and representative_data is None:
+    model = _exported_model(model, config)
+    trained = has_trained_grids(model)
+    if config.needs_calibration and not trained and representative_data is None:
         raise DataError(
             f"quantization={quantization!r} needs `representative_data`: some real "
             "inputs, as in x_train[:500], from which it learns the ranges."
         )
     modules = _checked_imports(imports)
     _require_runtime()
-    signature = input_signature(model)
+    signature = input_signature(model.model if trained else model)
     samples = None
     if representative_data is not None:
         samples = representative_samples(representative_data, signature)
@@ -146,7 +151,8 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _plain_model(model: Any) -> keras.Model:
+def _exported_model(model: Any, config: ConversionConfig) -> keras.Model:
+    """The plain model, or the one in training where the file carries its ranges."""
     if not isinstance(model, keras.Model):
         raise UnsupportedModelError(
             f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
@@ -155,6 +161,9 @@ def _plain_model(model: Any) -> keras.Model:
     from penjing.models.stripping import is_compressed, strip
 
     if not is_compressed(model):
+        return model
+    if config.has_int8_activations and has_trained_grids(model):
+        model.activations.grids()  # raises where they are not known yet
         return model
     print(
         f"The model `{model.name}` still carries its transforms: stripped for export.",

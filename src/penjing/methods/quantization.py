@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 
+from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.methods.wrapping import add_transform
+from penjing.models.activation_config import ActivationConfig
+from penjing.models.activation_grids import ActivationGrids
+from penjing.models.batchnorm_folding import fold_batch_normalization
+from penjing.models.calibration import OBSERVERS, calibrate
 from penjing.models.clustering_transform import Cluster
 from penjing.models.compression_model import CompressionModel
+from penjing.models.config_checks import check_choice
+from penjing.models.graph_flow import trace_flow
 from penjing.models.quantization_config import QuantizationConfig
 from penjing.models.quantization_transform import FakeQuantize
 from penjing.models.selection import Filter
@@ -19,6 +28,9 @@ def quantize_aware(
     model: keras.Model,
     *,
     weights: Grid | None = None,
+    activations: Grid | str | None = None,
+    calibration_data: Any = None,
+    observer: str = "moving_average",
     learn_scale: bool = True,
     begin_step: int = 0,
     include: Filter = None,
@@ -31,7 +43,7 @@ def quantize_aware(
     It acts at once, so the outputs change at once; training then brings the accuracy
     back. `penjing.strip` gives the plain model, whose weights lie exactly on their
     grids, and `penjing.export_litert(..., quantization="dynamic")` writes exactly those
-    integers and scales.
+    integers and scales. With `activations` the whole file computes in integers.
 
     Args:
         model: Any Keras model, on any backend, or one that carries transforms already:
@@ -42,8 +54,23 @@ def quantize_aware(
             training. Default: 8 bits with a scale for each output channel; with one
             scale for each weight where the model is clustered, as a scale for each
             channel would split the shared values.
-        learn_scale: Train the scales with the model (LSQ). `False`: they follow the
-            weights, by least squares.
+        activations: Round the tensors between the layers too, as LiteRT's int8 kernels
+            do: `"int8"`, or a grid of 8 bits. Each tensor has one scale, whatever
+            `granularity` says; `"int8"` is `Grid(symmetric=False)`, whose zero points
+            use the whole range. Batch normalization is folded first, see
+            `penjing.fold_batch_normalization`, and `penjing.export_litert(...,
+            quantization="int8")` of the model, not stripped, writes exactly the grids
+            of training. Sequential and Functional models; in others the activations
+            are left as they are, with a warning. Default: weights alone.
+        calibration_data: Inputs on which the first ranges of the activations are
+            found: arrays, or batches of `x` or `(x, y)`. Default: the first 100
+            batches of training.
+        observer: How a range is found on `calibration_data`: `"moving_average"` of the
+            batches' least and largest values, `"min_max"` of all, `"percentile"`
+            (99.99), or `"mse"`: the range with the least squared error.
+        learn_scale: Train the scales with the model (LSQ), those of activations too.
+            `False`: they follow the weights, by least squares, and the ranges of
+            activations, by a moving average.
         begin_step: Leave the weights as they are in the training steps before this
             one; the first scales are found in it. For models that are pruned first, in
             the same training.
@@ -89,7 +116,11 @@ def quantize_aware(
         exclude=exclude,
         grids_by_layer=grids_by_layer,
     )
-    return apply_quantization(model, config, copy=copy)
+    rounding = activation_config(activations, learn_scale, calibration_data, observer)
+    quantized = apply_quantization(model, config, rounding, copy=copy)
+    if calibration_data is not None and quantized.activations is not None:
+        calibrate(quantized, calibration_data, observer)
+    return quantized
 
 
 def default_granularity(model: keras.Model) -> str:
@@ -110,16 +141,65 @@ def default_granularity(model: keras.Model) -> str:
 
 
 def apply_quantization(
-    model: keras.Model, config: QuantizationConfig, *, copy: bool = True
+    model: keras.Model,
+    config: QuantizationConfig,
+    activations: ActivationConfig | None = None,
+    *,
+    copy: bool = True,
 ) -> CompressionModel:
     """`quantize_aware` with its arguments in a config, as recipes hold them.
 
     Args:
         model: See `quantize_aware`.
         config: What to round to which grid, and from when on.
+        activations: How activations are rounded; `None` leaves them as they are.
         copy: See `quantize_aware`.
 
     Returns:
         A model to compile and train.
     """
-    return add_transform(model, FakeQuantize(config), copy=copy)
+    grids = None
+    if activations is not None and _can_round_activations(model):
+        model = fold_batch_normalization(model)
+        grids = ActivationGrids(activations)
+    return add_transform(model, FakeQuantize(config), activations=grids, copy=copy)
+
+
+def activation_config(
+    activations: Any, learn_ranges: bool, calibration_data: Any, observer: str
+) -> ActivationConfig | None:
+    """The config behind the arguments of `quantize_aware`; `None` for weights only."""
+    check_choice("observer", observer, tuple(OBSERVERS))
+    if activations is None:
+        if calibration_data is not None:
+            raise ValueError(
+                "`calibration_data` finds the ranges of activations, but `activations` "
+                'is None. Pass activations="int8" too.'
+            )
+        return None
+    calibrated = calibration_data is not None
+    if activations == "int8":
+        return ActivationConfig(learn_ranges=learn_ranges, calibrated=calibrated)
+    return ActivationConfig(
+        grid=activations, learn_ranges=learn_ranges, calibrated=calibrated
+    )
+
+
+def _can_round_activations(model: keras.Model) -> bool:
+    """Whether the tensors between the layers of a model are known; else it warns."""
+    inner = model.model if isinstance(model, CompressionModel) else model
+    if trace_flow(inner) is not None:
+        return True
+    if not inner.built:
+        raise UnsupportedModelError(
+            f"The model {inner.name!r} is not built, so its activations are not known "
+            "yet. Call it once on a batch, or give it a keras.Input, first."
+        )
+    warnings.warn(
+        f"The model {inner.name!r} of class {type(inner).__name__} runs code of its "
+        "own, so only its weights are trained on grids: the ranges of its activations "
+        "are found when it is exported, on `representative_data`.",
+        CompressionWarning,
+        stacklevel=4,
+    )
+    return False

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.activation_grids import ActivationGrids
 from penjing.models.compression_model import CompressionModel
 from penjing.models.copying import copy_model
 from penjing.models.stripping import find_compressed_layers
@@ -13,7 +14,11 @@ from penjing.models.transforms import Transform
 
 
 def add_transform(
-    model: keras.Model, transform: Transform, *, copy: bool = True
+    model: keras.Model,
+    transform: Transform,
+    *,
+    activations: ActivationGrids | None = None,
+    copy: bool = True,
 ) -> CompressionModel:
     """Make a model train through one more transform.
 
@@ -21,6 +26,8 @@ def add_transform(
         model: A plain Keras model, or one that carries transforms already: they keep
             their state, and its steps go on.
         transform: What to add, not attached yet; its own steps count from now on.
+        activations: What rounds the tensors between the layers, where the model has
+            none yet.
         copy: Leave the given model alone. `False` trains its own weights.
 
     Returns:
@@ -44,9 +51,13 @@ def add_transform(
     if copy and isinstance(model, keras.Model) and (model.built or deferred):
         model = copy_model(model)
     if not isinstance(model, CompressionModel):
-        return CompressionModel(model, [transform])
+        return CompressionModel(model, [transform], activations=activations)
     step = ops.copy(model.step.value)  # a variable that TensorFlow mirrors is no array
     transform.start_step = int(ops.convert_to_numpy(step))
-    extended = CompressionModel(model.model, [*model.transforms, transform])
+    extended = CompressionModel(
+        model.model,
+        [*model.transforms, transform],
+        activations=activations or model.activations,
+    )
     extended.step.assign(transform.start_step)
     return extended

@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from penjing.errors import CompressionWarning, UnsupportedModelError
+from penjing.models.activation_grids import ActivationGrids
 from penjing.models.copying import (
     OWN_STEPS,
     defined_by_keras,
@@ -19,6 +20,7 @@ from penjing.models.copying import (
     weight_paths,
 )
 from penjing.models.engine import TransformEngine, count_regularizers
+from penjing.models.quantization_transform import FakeQuantize
 from penjing.models.transforms import Transform
 
 
@@ -33,6 +35,8 @@ class CompressionModel(TransformEngine, keras.Model):
         model: A built Keras model, or a Sequential one that is built by the first
             batch.
         transforms: What the weights pass through.
+        activations: Rounds the tensors between the layers of a Sequential or
+            Functional model; `None` leaves them as they are.
 
     Raises:
         UnsupportedModelError: If the model is not built and cannot build itself.
@@ -40,7 +44,12 @@ class CompressionModel(TransformEngine, keras.Model):
     """
 
     def __init__(
-        self, model: keras.Model, transforms: Sequence[Transform], **kwargs: Any
+        self,
+        model: keras.Model,
+        transforms: Sequence[Transform],
+        *,
+        activations: ActivationGrids | None = None,
+        **kwargs: Any,
     ) -> None:
         if not isinstance(model, keras.Model):
             raise ValueError(
@@ -55,7 +64,38 @@ class CompressionModel(TransformEngine, keras.Model):
         kwargs.setdefault("name", f"compressed_{model.name}")
         super().__init__(dtype="float32", autocast=False, **kwargs)
         self.model = model
+        self.activations = activations
         self._start_engine(transforms)
+
+    def _attach_transforms(self) -> None:
+        super()._attach_transforms()
+        if self.activations is not None and not self.activations.built:
+            self.activations.attach(self.model, on_grids(self.transforms))
+
+    def _forward(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool
+    ) -> Any:
+        if self.activations is None:
+            return super()._forward(args, kwargs, training=training)
+        with self.activations.rounding(args[0], training=training) as inputs:
+            return self.model(inputs, *args[1:], **kwargs)
+
+    def _further_values(self) -> dict[int, Any]:
+        if self.activations is None:
+            return {}
+        return self.activations.rounded_biases(
+            {
+                id(transform.weights_by_path[path].variable): scale
+                for transform in self.transforms
+                if isinstance(transform, FakeQuantize)
+                for path, scale in transform.scales().items()
+            }
+        )
+
+    def _forward_variables(self) -> Sequence[Any]:
+        if self.activations is None:
+            return super()._forward_variables()
+        return [*self.model.variables, *self.activations.variables]
 
     def _inner(self) -> keras.Model:
         return self.model
@@ -162,15 +202,16 @@ class CompressionModel(TransformEngine, keras.Model):
                 keras.saving.serialize_keras_object(transform)
                 for transform in self.transforms
             ],
+            "activations": keras.saving.serialize_keras_object(self.activations),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """Model from the dictionary that `get_config` gave."""
         config = dict(config)
-        for name in ("model", "transforms"):
+        for name in ("model", "transforms", "activations"):
             config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
+                config.get(name), custom_objects=custom_objects
             )
         name_weights(config["model"], config.pop("paths", ()))
         return cls(**config)
@@ -204,6 +245,16 @@ class CompressionModel(TransformEngine, keras.Model):
             if new is not old and not variable.trainable and id(variable) not in by_id:
                 variable.assign(new)
         return total
+
+
+def on_grids(transforms: Sequence[Transform]) -> set[int]:
+    """`id` of each weight that quantization rounds to a grid."""
+    return {
+        id(weight.variable)
+        for transform in transforms
+        if isinstance(transform, FakeQuantize)
+        for weight in transform.weights_by_path.values()
+    }
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -95,13 +95,17 @@ def is_functional(model: keras.layers.Layer) -> bool:
 
 
 def clone_graph(
-    model: keras.Model, clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer]
+    model: keras.Model,
+    clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer],
+    dropped: Collection[int] = (),
 ) -> keras.Model:
     """Clone a Sequential or Functional model, uncompiled, nested models too.
 
     Args:
         model: A Sequential or Functional model.
         clone_layer: Layer of the model -> layer of the clone.
+        dropped: `id` of each layer that is left out; it has one input, which takes
+            the place of its output.
 
     Returns:
         A model of the same graph whose inputs keep their names, which Keras' own
@@ -112,7 +116,7 @@ def clone_graph(
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if id(layer) not in clones:
             clones[id(layer)] = (
-                _clone_one_graph(layer, clone)
+                _clone_one_graph(layer, clone, dropped)
                 if _is_graph(layer)
                 else clone_layer(layer)
             )
@@ -122,7 +126,7 @@ def clone_graph(
     for part in nested:
         part.compiled = False  # Keras would compile the clone, and need its loss
     try:
-        return _clone_one_graph(model, clone)
+        return _clone_one_graph(model, clone, dropped)
     finally:
         for part in nested:
             part.compiled = True
@@ -181,15 +185,32 @@ def _is_graph(layer: keras.layers.Layer) -> bool:
 
 
 def _clone_one_graph(
-    model: keras.Model, clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer]
+    model: keras.Model,
+    clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer],
+    dropped: Collection[int],
 ) -> keras.Model:
     """Clone a graph; Keras 3.12's `recursive` stops at the second nested one."""
-    inputs = None
     if is_functional(model):
-        inputs = keras.tree.map_structure(_same_input, model.input)
-    return keras.models.clone_model(
-        model, input_tensors=inputs, clone_function=clone_layer
-    )
+        return keras.models.clone_model(
+            model,
+            input_tensors=keras.tree.map_structure(_same_input, model.input),
+            clone_function=clone_layer,
+            call_function=_calls_without(model, dropped) if dropped else None,
+        )
+    if not any(id(layer) in dropped for layer in model.layers):
+        return keras.models.clone_model(model, clone_function=clone_layer)
+    kept = [clone_layer(part) for part in model.layers if id(part) not in dropped]
+    first = [_same_input(tensor) for tensor in model.inputs]
+    return keras.Sequential([*first, *kept], name=model.name, trainable=model.trainable)
+
+
+def _calls_without(model: keras.Model, dropped: Collection[int]) -> Callable[..., Any]:
+    names = {layer.name for layer in model.layers if id(layer) in dropped}
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if layer.name in names else layer(*args, **kwargs)
+
+    return call
 
 
 def _make_again(model: keras.Model) -> keras.Model:

@@ -109,12 +109,13 @@ class TransformEngine:
         selected = self._selected()
         values = self.transformed_values(training=advance, batch=(args, kwargs))
         by_id = {id(selected[path].variable): value for path, value in values.items()}
-        variables = [*inner.variables, *_metrics_in_call(inner)]
+        by_id |= self._further_values()
+        variables = [*self._forward_variables(), *_metrics_in_call(inner)]
         state = [(v, ops.convert_to_tensor(v.value)) for v in variables]
         state += [(v, v.value) for v in _recurrent_states(inner)]
         mapping = [(v, by_id.get(id(v), value)) for v, value in state]
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
-            outputs = inner(*args, **kwargs)
+            outputs = self._forward(args, kwargs, training=advance)
             losses = inner.losses
             inner._clear_losses()
         for variable, old in state:
@@ -127,6 +128,20 @@ class TransformEngine:
             if penalty is not None:
                 self.add_loss(penalty)  # type: ignore[attr-defined]
         return outputs
+
+    def _forward(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool
+    ) -> Any:
+        """Call the inner object, whose weights are transformed by now."""
+        return self._inner()(*args, **kwargs)
+
+    def _further_values(self) -> dict[int, Tensor]:
+        """`id` of a variable that no transform takes -> its value in `_forward`."""
+        return {}
+
+    def _forward_variables(self) -> Sequence[Any]:
+        """The variables that `_forward` reads and may change."""
+        return self._inner().variables  # type: ignore[no-any-return]
 
     def _add_inner_losses(self, losses: Sequence[Any]) -> None:
         """Add what layers of the inner object added; Keras adds regularizers itself."""

@@ -1,0 +1,179 @@
+"""A forward pass in which tensors between the operations are rounded.
+
+The model itself stays as it is: for the time of one pass, each operation that the plan
+names runs through a function that rounds what goes in and comes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import keras
+from keras import ops
+
+from penjing.models.activation_plan import ActivationPlan, Site
+from penjing.numerics import Tensor
+
+
+class Rounding(Protocol):
+    """What rounds a tensor to the grid of its group."""
+
+    def __call__(
+        self,
+        values: Tensor,
+        group: str,
+        *,
+        halves_away: bool = False,
+        again: bool = False,
+    ) -> Tensor:
+        """Give the rounded tensor.
+
+        Args:
+            values: Tensor of floats.
+            group: Name of its group.
+            halves_away: Halves between two integers go away from zero, not to the
+                even one.
+            again: They were rounded to another grid before.
+        """
+
+
+@contextlib.contextmanager
+def rounded_operations(plan: ActivationPlan, rounding: Rounding) -> Iterator[None]:
+    """Let the operations of a plan round in the block; one forward pass may run in it.
+
+    Args:
+        plan: Plan of the model.
+        rounding: What rounds a tensor.
+    """
+    sites: dict[int, list[Site]] = {}
+    for site in plan.sites:
+        sites.setdefault(id(site.operation), []).append(site)
+    hooked = [own for own in sites.values() if any(site.rounds for site in own)]
+    saved = [own[0].operation.__dict__.get("call", _ABSENT) for own in hooked]
+    try:
+        for own in hooked:
+            object.__setattr__(own[0].operation, "call", _hook(own, rounding))
+        yield
+    finally:
+        for own, before in zip(hooked, saved, strict=True):
+            _restore(own[0].operation, "call", before)
+
+
+def round_inputs(plan: ActivationPlan, inputs: Any, rounding: Rounding) -> Any:
+    """Round the inputs of a model.
+
+    Args:
+        plan: Plan of the model.
+        inputs: What the model is called with, nested.
+        rounding: What rounds a tensor.
+
+    Returns:
+        The same structure.
+    """
+    flat = keras.tree.flatten(inputs)
+    if len(flat) != len(plan.inputs):
+        return inputs
+    rounded = [
+        value if group is None else rounding(ops.cast(value, "float32"), group)
+        for value, group in zip(flat, plan.inputs, strict=True)
+    ]
+    return keras.tree.pack_sequence_as(inputs, rounded)
+
+
+_ABSENT = object()
+
+
+def _restore(owner: Any, name: str, value: Any) -> None:
+    if value is _ABSENT:
+        owner.__dict__.pop(name, None)
+    else:
+        object.__setattr__(owner, name, value)
+
+
+def _hook(sites: list[Site], rounding: Rounding) -> Callable[..., Any]:
+    """What stands for `call`; the calls of a shared layer come in their order."""
+    operation = sites[0].operation
+    original = operation.call
+    remaining = iter(sites)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        site = next(remaining)
+        if site.inputs:
+            args, kwargs = _rounded_arguments(site, args, kwargs, rounding)
+        function = original
+        if site.between is not None:
+            function = _separable(site, rounding)
+        with _rounded_activation(site, rounding):
+            outputs = function(*args, **kwargs)
+        group = site.output
+        if group is None:
+            return outputs
+        return keras.tree.map_structure(
+            lambda x: rounding(x, group, halves_away=site.halves_away), outputs
+        )
+
+    return call
+
+
+def _rounded_arguments(
+    site: Site, args: Any, kwargs: Any, rounding: Rounding
+) -> tuple[Any, Any]:
+    flat = keras.tree.flatten((args, kwargs))
+    tensors = [i for i, value in enumerate(flat) if ops.is_tensor(value)]
+    for position, group in site.inputs.items():
+        place = tensors[position]
+        flat[place] = rounding(flat[place], group, again=True)
+    args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
+    return args, kwargs
+
+
+@contextlib.contextmanager
+def _rounded_activation(site: Site, rounding: Rounding) -> Iterator[None]:
+    """Round what the activation of a layer takes, and what is inside it."""
+    before, gate, layer = site.before_activation, site.gate, site.operation
+    if before is None and gate is None:
+        yield
+        return
+    activation = layer.activation
+
+    def rounded(x: Tensor) -> Tensor:
+        if before is not None:
+            x = rounding(x, before)
+        if gate is not None:
+            return x * rounding(ops.sigmoid(x), gate)
+        return activation(x)
+
+    object.__setattr__(layer, "activation", rounded)
+    try:
+        yield
+    finally:
+        object.__setattr__(layer, "activation", activation)
+
+
+def _separable(site: Site, rounding: Rounding) -> Callable[..., Any]:
+    """`call` of a separable convolution, with what its halves hand over rounded."""
+    layer, group = site.operation, str(site.between)
+
+    def call(inputs: Tensor) -> Tensor:
+        middle = ops.depthwise_conv(
+            inputs,
+            layer.depthwise_kernel,
+            strides=layer.strides,
+            padding=layer.padding,
+            data_format=layer.data_format,
+            dilation_rate=layer.dilation_rate,
+        )
+        outputs = ops.conv(
+            rounding(middle, group),
+            layer.pointwise_kernel,
+            strides=1,
+            padding="valid",
+            data_format=layer.data_format,
+        )
+        if layer.use_bias:
+            outputs = outputs + layer.bias
+        return outputs if layer.activation is None else layer.activation(outputs)
+
+    return call
