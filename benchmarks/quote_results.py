@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -29,6 +30,11 @@ _PEER = {
     "lenet-300-100": (10.2, 0.8767),
     "cnn": (11.0, 0.8939),
 }
+
+
+# The same for its best combination: pruned, clustered and quantized for the article
+# CNN, pruned and quantized for the others.
+_PEERS_BEST = {**_PEER, "article": (11.9, 0.856)}
 
 
 def compression_table() -> list[str]:
@@ -52,6 +58,28 @@ def compression_table() -> list[str]:
             ),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def smallest_table() -> list[str]:
+    results = _results("smallest")
+    lines = [
+        "| model | seeds | float accuracy | tfmot's best | penjing, `smallest` "
+        "| bytes, gzipped | file itself |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for model, row in results["summary"].items():
+        runs = [v for k, v in results["runs"].items() if k.startswith(f"{model}/")]
+        small = row["smallest"]
+        gzipped = statistics.mean(r["recipes"]["smallest"]["tflite_gzip"] for r in runs)
+        raw = statistics.mean(r["baseline_tflite_raw"] for r in runs) / small["raw"]
+        ratio, accuracy = _PEERS_BEST.get(model, (None, None))
+        peer = f"{ratio:.1f}x, {accuracy:.2%}" if ratio else "-"
+        lines.append(
+            f"| {_TITLES[model]} | {small['seeds']} | {row['baseline_accuracy']:.2%} "
+            f"| {peer} | **{small['gzip_ratio']:.0f}x**, {small['accuracy']:.2%} "
+            f"| {gzipped:,.0f} | {raw:.1f}x smaller |"
+        )
     return lines
 
 
@@ -114,12 +142,29 @@ def shrink_table() -> list[str]:
     return lines
 
 
+def raw_table() -> list[str]:
+    lines = [
+        "| file | bytes | smaller | accuracy | load, ms | image, us | memory, MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in _results("raw_size")["files"].items():
+        title = "float32, not pruned" if name == "baseline" else name
+        lines.append(
+            f"| {title} | {row['raw']:,} | {row['smaller']:.1f}x "
+            f"| {row['accuracy']:.2%} | {row['load_ms']:.1f} "
+            f"| {row['image_us']:.0f} | {row['memory_kib'] / 1024:.1f} |"
+        )
+    return lines
+
+
 TABLES = {
     "compression": compression_table,
+    "smallest": smallest_table,
     "step-overhead": step_table,
     "mask-selection": mask_table,
     "import-cost": import_table,
     "shrink-models": shrink_table,
+    "raw-size": raw_table,
 }
 
 
