@@ -30,7 +30,10 @@ def normal(*shape, seed=0):
 
 
 def sparse_model(zeros=0.8):
-    """Residual, concatenated, pooled, flattened: units that can change places."""
+    """Residual, concatenated, pooled, flattened: units that can change places.
+
+    The smaller kernels are dense: each unit is read somewhere.
+    """
     x = keras.Input((8, 8, 1))
     a = LAYERS.Conv2D(16, 3, padding="same", activation="relu")(x)
     b = LAYERS.Conv2D(16, 3, padding="same")(a)
@@ -41,7 +44,7 @@ def sparse_model(zeros=0.8):
     generator = np.random.default_rng(0)
     for weight in model.weights:
         values = generator.normal(size=weight.shape) * 0.2
-        if len(weight.shape) > 1:
+        if len(weight.shape) > 1 and weight.shape[-1] > 6:
             odds = zeros * generator.uniform(0.5, 1.2, weight.shape[-1])
             values = values * (generator.random(weight.shape) > odds)
         weight.assign(values)

@@ -12,6 +12,7 @@ from penjing.errors import FileFormatError
 from penjing.export.finishing import plain_steps, scale_steps, sparse_encoding
 from penjing.export.finishing.bias_rounding import round_biases
 from penjing.export.finishing.constants import clear_negative_zeros
+from penjing.export.finishing.dead_units import dead_unit_edits
 from penjing.export.finishing.flat_buffer_writer import MAX_FILE_BYTES
 from penjing.export.finishing.loading import load_records
 from penjing.export.finishing.report import ShrinkReport
@@ -160,6 +161,8 @@ def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
         return
     shrinking.take(Step("negative zeros"), clear_negative_zeros)
     shrinking.take_each(Step("equal scales"), scale_steps.equal_scale_edits)
+    dead = Step("dead units", tolerance=REORDERING_TOLERANCE, both=True)
+    shrinking.take_first(dead, dead_unit_edits())
     order = Step("unit order", tolerance=REORDERING_TOLERANCE)
     shrinking.take(order, reorder_units)
     if config.bias_bits is not None:

@@ -29,6 +29,7 @@ class Step:
         same_speed: Whether delegates must take over the same parts as before.
         raw_first: Whether it is to make the file itself smaller, whatever gzip makes
             of it; else the gzipped file counts, then the file.
+        both: Whether both must get smaller.
     """
 
     name: str
@@ -36,6 +37,14 @@ class Step:
     note: str = ""
     same_speed: bool = True
     raw_first: bool = False
+    both: bool = False
+
+    def wins(self, raw: int, compressed: int) -> bool:
+        """Whether these bytes, less than before, are worth it."""
+        if self.both:
+            return min(raw, compressed) > 0
+        won = (raw, compressed) if self.raw_first else (compressed, raw)
+        return won > (0, 0)
 
 
 class Stepwise:
@@ -66,13 +75,16 @@ class Stepwise:
         taken = [s.difference for s in self.steps if s.difference is not None]
         return taken[-1] if taken else 0.0
 
-    def take(self, step: Step, edit: Callable[[Record], Any]) -> None:
+    def take(self, step: Step, edit: Callable[[Record], Any]) -> bool:
         """Take a step if the file gets smaller and its outputs stay within bounds.
 
         Args:
             step: What is known of it.
             edit: Changes a model in place. A list that it returns says for each output
-                its place in the original.
+                its place in the original; a text is the note for the report.
+
+        Returns:
+            Whether it was taken.
         """
         model = self._model.copy()
         result = edit(model)
@@ -80,9 +92,9 @@ class Stepwise:
         content = _written(model)
         compressed = gzip_bytes(content)
         won = len(self.content) - len(content), self._gzip - compressed
-        if (won if step.raw_first else won[::-1]) <= (0, 0):
+        if not step.wins(*won):
             self.steps.append(ShrinkStep(name=step.name, note=_NOT_SMALLER))
-            return
+            return False
         difference = None
         if self.trial is not None:
             difference = self.trial.difference(
@@ -91,18 +103,33 @@ class Stepwise:
             if difference > self.reached + step.tolerance:
                 note = "would change the outputs"
                 self.steps.append(ShrinkStep(name=step.name, note=note))
-                return
+                return False
         self.steps.append(
             ShrinkStep(
                 name=step.name,
                 raw=won[0],
                 gzip=won[1],
                 difference=difference,
-                note=step.note,
+                note=result if isinstance(result, str) else step.note,
             )
         )
         self.content, self._gzip = content, compressed
         self._model, self._order = model, order
+        return True
+
+    def take_first(self, step: Step, edits: Sequence[Callable[[Record], Any]]) -> None:
+        """Take the first one of several edits that can be taken.
+
+        Args:
+            step: What is known of them.
+            edits: The edits, each of which changes a model in place, and wins no more
+                than the one before.
+        """
+        before = len(self.steps)
+        for edit in edits:
+            del self.steps[before:]
+            if self.take(step, edit) or self.steps[-1].note == _NOT_SMALLER:
+                return
 
     def take_best(self, step: Step, edits: Sequence[Edit]) -> None:
         """Take the one of several edits after which gzip finds the most.

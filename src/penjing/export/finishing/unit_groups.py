@@ -49,12 +49,16 @@ class Use:
         tensor: Number of the constant in it.
         axis: Axis of the constant.
         blocks: The groups along it, in order.
+        operator: Number of the operator that reads the constant.
+        ends: Whether the units end there: they are summed up into other units.
     """
 
     graph: int
     tensor: int
     axis: int
     blocks: Blocks
+    operator: int = -1
+    ends: bool = False
 
 
 class UnitGroups:
@@ -66,17 +70,21 @@ class UnitGroups:
     Attributes:
         uses: Where the units lie in constants.
         sizes: Units of each group.
+        blocks: The groups along the last axis of computed tensors, by the numbers of
+            graph and tensor.
     """
 
     def __init__(self, model: Record) -> None:
         self._model = model
         self.uses: list[Use] = []
         self.sizes: list[int] = []
+        self.blocks: dict[tuple[int, int], Blocks] = {}
         self._parents: list[int] = []
         self._pinned: set[int] = set()
         self._counts = use_counts(model)
         for number, graph in enumerate(model["subgraphs"]):
-            _GraphWalk(self, model, graph, number).run()
+            found = _GraphWalk(self, model, graph, number).run()
+            self.blocks |= {(number, n): blocks for n, blocks in found.items()}
         self._pin_shared()
 
     def movable(self) -> list[int]:
@@ -138,6 +146,7 @@ class _GraphWalk:
         self._tensors = graph["tensors"]
         self._blocks: dict[int, Blocks] = {}
         self._sources: dict[int, int] = {}
+        self._operator = -1
         self._rules: dict[int, Callable[[Record], None]] = {
             _FULLY_CONNECTED: self._fully_connected,
             _CONV: lambda operator: self._convolution(operator, 0, 1, 2),
@@ -153,8 +162,10 @@ class _GraphWalk:
             **dict.fromkeys(_CHANNELWISE, self._same),
         }
 
-    def run(self) -> None:
-        for operator in self._graph["operators"]:
+    def run(self) -> dict[int, Blocks]:
+        """Find groups and uses; the groups of each tensor."""
+        for number, operator in enumerate(self._graph["operators"]):
+            self._operator = number
             code = operator_code(self._model, operator)
             if (
                 code == _DEQUANTIZE
@@ -163,12 +174,13 @@ class _GraphWalk:
                 self._sources[int(operator["outputs"][0])] = int(operator["inputs"][0])
                 continue
             self._rules.get(code, self._unknown)(operator)
-            for number in map(int, operator["outputs"]):
-                if number >= 0 and number not in self._blocks:
-                    self._give(number, self._pinned(number))
+            for output in map(int, operator["outputs"]):
+                if output >= 0 and output not in self._blocks:
+                    self._give(output, self._pinned(output))
         for number in map(int, self._graph["outputs"]):
             if number >= 0:
                 self._groups.pin(self._of(number))
+        return self._blocks
 
     # What is known of a tensor
 
@@ -200,7 +212,9 @@ class _GraphWalk:
             return number
         return None
 
-    def _use(self, number: int, axis: int, blocks: Blocks) -> None:
+    def _use(
+        self, number: int, axis: int, blocks: Blocks, *, ends: bool = False
+    ) -> None:
         source = self._constant(number)
         fits = source is not None and self._shape(source)[axis] == sum(
             self._groups.sizes[n] for n in blocks
@@ -209,7 +223,8 @@ class _GraphWalk:
         if source is None or not fits or (details and details["details"]):
             self._groups.pin(blocks)
             return
-        self._groups.uses.append(Use(self._number, source, axis, blocks))
+        use = Use(self._number, source, axis, blocks, self._operator, ends)
+        self._groups.uses.append(use)
 
     # Rules
 
@@ -243,7 +258,7 @@ class _GraphWalk:
     ) -> None:
         units = self._groups.new(self._shape(weights)[0])
         self._use(weights, 0, units)
-        self._use(weights, axis, blocks)
+        self._use(weights, axis, blocks, ends=True)
         if len(operator["inputs"]) > bias and operator["inputs"][bias] >= 0:
             self._use(int(operator["inputs"][bias]), 0, units)
         self._give(int(operator["outputs"][0]), units)
