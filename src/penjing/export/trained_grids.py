@@ -296,7 +296,8 @@ class _Constant:
     def _leading(self) -> tuple[int, ...]:
         """Axes before the channels; those of a depthwise kernel are the last two."""
         shape = self.value.shape
-        assumed = 1 if shape[-1] == np.size(self.scales) else 2
+        count = 1 if self.scales is None else self.scales.size
+        assumed = 1 if shape[-1] == count else 2
         return shape[:-assumed]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 
 from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.methods.wrapping import add_transform
-from penjing.models.activation_config import ActivationConfig
+from penjing.models.activation_config import INT8, ActivationConfig
 from penjing.models.activation_grids import ActivationGrids
 from penjing.models.batchnorm_folding import fold_batch_normalization
 from penjing.models.calibration import OBSERVERS, calibrate
@@ -71,9 +71,9 @@ def quantize_aware(
         learn_scale: Train the scales with the model (LSQ), those of activations too.
             `False`: they follow the weights, by least squares, and the ranges of
             activations, by a moving average.
-        begin_step: Leave the weights as they are in the training steps before this
-            one; the first scales are found in it. For models that are pruned first, in
-            the same training.
+        begin_step: Leave the weights, and activations, as they are in the training
+            steps before this one; the first scales are found in it. For models that are
+            pruned first, in the same training.
         include: What to quantize: layers, or patterns matched against weight paths,
             layer paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default:
             all kernels and embeddings, depthwise kernels too; no biases or norms.
@@ -116,7 +116,15 @@ def quantize_aware(
         exclude=exclude,
         grids_by_layer=grids_by_layer,
     )
-    rounding = activation_config(activations, learn_scale, calibration_data, observer)
+    rounding = None
+    if activations is not None:
+        rounding = ActivationConfig(
+            grid=INT8 if activations == "int8" else cast(Grid, activations),
+            learn_ranges=learn_scale,
+            calibrated=calibration_data is not None,
+            begin_step=begin_step,
+        )
+    _check_calibration(activations, calibration_data, observer)
     quantized = apply_quantization(model, config, rounding, copy=copy)
     if calibration_data is not None and quantized.activations is not None:
         calibrate(quantized, calibration_data, observer)
@@ -165,24 +173,13 @@ def apply_quantization(
     return add_transform(model, FakeQuantize(config), activations=grids, copy=copy)
 
 
-def activation_config(
-    activations: Any, learn_ranges: bool, calibration_data: Any, observer: str
-) -> ActivationConfig | None:
-    """The config behind the arguments of `quantize_aware`; `None` for weights only."""
+def _check_calibration(activations: Any, data: Any, observer: str) -> None:
     check_choice("observer", observer, tuple(OBSERVERS))
-    if activations is None:
-        if calibration_data is not None:
-            raise ValueError(
-                "`calibration_data` finds the ranges of activations, but `activations` "
-                'is None. Pass activations="int8" too.'
-            )
-        return None
-    calibrated = calibration_data is not None
-    if activations == "int8":
-        return ActivationConfig(learn_ranges=learn_ranges, calibrated=calibrated)
-    return ActivationConfig(
-        grid=activations, learn_ranges=learn_ranges, calibrated=calibrated
-    )
+    if data is not None and activations is None:
+        raise ValueError(
+            "`calibration_data` finds the ranges of activations, but `activations` is "
+            'None. Pass activations="int8" too.'
+        )
 
 
 def _can_round_activations(model: keras.Model) -> bool:

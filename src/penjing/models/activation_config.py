@@ -7,11 +7,12 @@ from typing import Any, Self
 
 import keras
 
-from penjing.models.config_checks import check_flag
+from penjing.models.config_checks import check_flag, check_integer
 from penjing.numerics.grids import Grid
 
 ACTIVATION_BITS = 8
 LOWEST, HIGHEST = -128, 127
+INT8 = Grid(granularity="per_tensor", symmetric=False)
 
 
 @keras.saving.register_keras_serializable(package="penjing")
@@ -26,13 +27,13 @@ class ActivationConfig:
         learn_ranges: Ranges are trained with the model; `False`: they follow the data
             by a moving average.
         calibrated: Ranges were found on data before training.
+        begin_step: Training batches in which ranges are found, but nothing is rounded.
     """
 
-    grid: Grid = dataclasses.field(
-        default_factory=lambda: Grid(granularity="per_tensor", symmetric=False)
-    )
+    grid: Grid = INT8
     learn_ranges: bool = True
     calibrated: bool = False
+    begin_step: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.grid, Grid):
@@ -49,6 +50,7 @@ class ActivationConfig:
             )
         check_flag("learn_scale", self.learn_ranges)
         check_flag("calibrated", self.calibrated)
+        check_integer("begin_step", self.begin_step, least=0)
 
     def get_config(self) -> dict[str, Any]:
         """JSON-ready fields."""

@@ -33,8 +33,9 @@ class ActivationGrids(keras.layers.Layer):
 
     Each group of tensors that share a range has its least and largest value, averaged
     over batches; with `learn_ranges` the first 100 batches alone count, and a trained
-    factor, which starts at 1, widens or narrows the range. Before the first training
-    batch of a model that was not calibrated nothing is rounded.
+    factor, which starts at 1, widens or narrows the range. Nothing is rounded before
+    the config's `begin_step`, nor before the first training batch of a model that was
+    not calibrated.
 
     Args:
         config: How activations are rounded.
@@ -168,8 +169,8 @@ class ActivationGrids(keras.layers.Layer):
         fixed = self._known_plan().fixed.get(group)
         scale = fixed[0] if fixed else self._scale(group, *self._stored(group))[0]
         step = ops.stop_gradient(ops.reshape(weight_scales[id(weight)], (-1,)) * scale)
-        if not fixed and not self.config.calibrated:
-            step = ops.where(ops.convert_to_tensor(self._batches.value) > 0, step, 0.0)
+        if not self._always_rounds:
+            step = ops.where(self._rounds(), step, 0.0)
         safe = ops.where(step > 0, step, ops.ones_like(step))
         rounded = ops.where(step > 0, ops.round(values / safe) * safe, values)
         return bias + ops.cast(rounded - values, bias.dtype)
@@ -197,9 +198,9 @@ class ActivationGrids(keras.layers.Layer):
     @property
     def is_ready(self) -> bool:
         """Whether ranges were found, on calibration data or in training."""
-        if self.config.calibrated:
+        if self._always_rounds:
             return True
-        return self.built and int(ops.convert_to_numpy(self._batches.value)) > 0
+        return self.built and bool(ops.convert_to_numpy(self._rounds()))
 
     def set_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
         """Store ranges that were found on data.
@@ -210,7 +211,8 @@ class ActivationGrids(keras.layers.Layer):
         for group, found in ranges.items():
             for variable, value in zip(self.ranges[group], found, strict=True):
                 variable.assign(np.float32(value))
-        self._batches.assign(OBSERVED_BATCHES)
+        if self.config.begin_step == 0:
+            self._batches.assign(OBSERVED_BATCHES)
 
     def get_config(self) -> dict[str, Any]:
         """The config, serialized by Keras."""
@@ -229,7 +231,11 @@ class ActivationGrids(keras.layers.Layer):
 
     @property
     def _settled(self) -> bool:
-        return self.config.calibrated and self.config.learn_ranges
+        return self._always_rounds and self.config.learn_ranges
+
+    @property
+    def _always_rounds(self) -> bool:
+        return self.config.calibrated and self.config.begin_step == 0
 
     def _known_plan(self) -> ActivationPlan:
         if self.plan is None:
@@ -279,7 +285,8 @@ class ActivationGrids(keras.layers.Layer):
     ) -> Tensor:
         fixed = self._known_plan().fixed.get(group)
         if fixed is not None:
-            return fake_quantize(values, np.float32(fixed[0]), fixed[1], *_ENDS)
+            rounded = fake_quantize(values, np.float32(fixed[0]), fixed[1], *_ENDS)
+            return self._where_begun(rounded, values, seen)
         ends = self._stored(group)
         if seen is not None:
             ends = seen.observe(group, values, ends)
@@ -294,9 +301,20 @@ class ActivationGrids(keras.layers.Layer):
         rounded = fake_quantize(
             values, scale, zero_point, *_ENDS, scale_gradient=factor
         )
-        if self.config.calibrated or seen is not None:
+        return self._where_begun(rounded, raw, seen)
+
+    def _where_begun(
+        self, rounded: Tensor, values: Tensor, seen: _Seen | None
+    ) -> Tensor:
+        """The rounded values, or the given ones where rounding has not begun."""
+        if self._always_rounds or (seen is not None and self.config.begin_step == 0):
             return rounded
-        return ops.where(ops.convert_to_tensor(self._batches.value) > 0, rounded, raw)
+        return ops.where(self._rounds(seen is not None), rounded, values)
+
+    def _rounds(self, in_training: bool = False) -> Tensor:
+        """Whether rounding has begun; the batch that is trained on counts."""
+        batches = ops.convert_to_tensor(self._batches.value) + int(in_training)
+        return batches > self.config.begin_step
 
 
 def _halves_moved_away(values: Tensor, scale: Tensor, zero_point: Tensor) -> Tensor:
@@ -338,7 +356,8 @@ class _Seen:
         count = ops.cast(self._batches, "float32")
         rate = ops.maximum(1.0 / (count + 1.0), 1.0 - MOMENTUM)
         if self._grids.config.learn_ranges:
-            rate = ops.where(self._batches < OBSERVED_BATCHES, rate, 0.0)
+            last = self._grids.config.begin_step + OBSERVED_BATCHES
+            rate = ops.where(self._batches < last, rate, 0.0)
         one = 1
         for group, ends in self._ends.items():
             for variable, new in zip(self._grids.ranges[group], ends, strict=True):

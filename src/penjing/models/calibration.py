@@ -48,9 +48,9 @@ def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
         array = ops.convert_to_numpy(ops.cast(values, "float32")).ravel()
         earlier = batches.setdefault(group, [])
         if len(earlier) == count:
-            earlier.append(_sampled(array))
+            earlier.append(sampled(array))
         else:  # the group holds several tensors
-            earlier[count - 1] = np.concatenate([earlier[-1], _sampled(array)])
+            earlier[count - 1] = np.concatenate([earlier[-1], sampled(array)])
 
     count = 0
     with grids.observed(note):
@@ -109,11 +109,19 @@ OBSERVERS: dict[str, Observer] = {
 }
 
 
-def _sampled(values: np.ndarray) -> np.ndarray:
-    """Some of the values, with the least and the largest."""
-    if values.size <= _SAMPLED:
+def sampled(values: np.ndarray, count: int = _SAMPLED) -> np.ndarray:
+    """Take some values, with the least and the largest.
+
+    Args:
+        values: Flat array.
+        count: How many are spread evenly over it.
+
+    Returns:
+        The array itself where it has no more, else `count + 2` of its values.
+    """
+    if values.size <= count:
         return values
-    rows = np.linspace(0, values.size - 1, _SAMPLED).astype(int)
+    rows = np.linspace(0, values.size - 1, count).astype(int)
     ends = np.array([values.min(), values.max()], values.dtype)
     return np.concatenate([values[rows], ends])
 
@@ -140,7 +148,7 @@ def _unlimited(data: Any) -> Iterator[Any]:
     if isinstance(data, keras.utils.PyDataset):
         data = (data[i] for i in range(len(data)))
     flat = keras.tree.flatten(data) if isinstance(data, list | tuple | dict) else [data]
-    if all(hasattr(value, "shape") for value in flat):
+    if flat and all(hasattr(value, "shape") for value in flat):
         arrays = keras.tree.map_structure(ops.convert_to_numpy, data)
         size = len(keras.tree.flatten(arrays)[0])
         for start in range(0, min(size, MAX_SAMPLES), _BATCH):

@@ -121,6 +121,7 @@ def apply_quantize_aware(
     return quantize_aware(
         model,
         weights=grid,
+        activations=recipe.activations,
         learn_scale=recipe.learn_scale,
         begin_step=min(round(recipe.begin * training_steps), training_steps - 1),
         grids_by_layer={

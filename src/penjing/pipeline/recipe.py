@@ -233,6 +233,9 @@ class QuantizeAwareRecipe:
             gives -7 to 7.
         granularity: One scale for a weight, or one for each of its channels; None
             takes one for a weight where the model is clustered.
+        activations: `"int8"`: round what flows between the layers too; batch
+            normalization is folded first, and files with int8 activations get exactly
+            what was trained. None leaves it as it is.
         learn_scale: Train the scales; else they follow the weights.
         begin: Fraction of all training batches at which it begins.
         levels_by_layer: `levels` of single layers by path pattern.
@@ -245,6 +248,7 @@ class QuantizeAwareRecipe:
     bits: int = 8
     levels: int | None = None
     granularity: Literal["per_channel", "per_tensor"] | None = None
+    activations: Literal["int8"] | None = None
     learn_scale: bool = True
     begin: float = 0.0
     levels_by_layer: dict[str, int] | None = None
@@ -278,10 +282,13 @@ class ExportRecipe:
             is always written too, for comparison.
         finish: `"smallest"` rewrites the compressed files in fewer bytes; see
             `penjing.shrink_litert`. None leaves them as converted.
+        observer: How `"int8"` and `"int8x4"` find the ranges of activations; see
+            `penjing.export_litert`.
     """
 
     quantizations: tuple[Quantization, ...] = ("dynamic",)
     finish: Literal["smallest"] | None = None
+    observer: Literal["min_max", "moving_average", "percentile", "mse"] = "min_max"
 
     def __post_init__(self) -> None:
         if not self.quantizations:
@@ -291,6 +298,12 @@ class ExportRecipe:
         if len(set(self.quantizations)) != len(self.quantizations):
             raise RecipeError(
                 f"`quantizations` names a mode twice: {list(self.quantizations)}."
+            )
+        observed = {"int8", "int8x4"} & set(self.quantizations)
+        if self.observer != "min_max" and not observed:
+            raise RecipeError(
+                f'`observer` = "{self.observer}" needs "int8" or "int8x4" among the '
+                f"`quantizations`, got {list(self.quantizations)}."
             )
 
 

@@ -47,6 +47,10 @@ _KINDS = {
 }
 
 
+# Exported from the model in training, where that has ranges of activations.
+_INTEGER_ACTIVATIONS = ("int8", "int8x4")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Stages:
     """The stages of one compression; each is skipped where it is finished.
@@ -132,6 +136,10 @@ class Stages:
         arguments = compile_arguments(self.model, self.recipe.training, steps=1)
         # Loss and metrics stay with the file; SGD has no slots that would be stored.
         stripped.compile(**{**arguments, "optimizer": "sgd"})
+        if compressed.activations is not None:
+            # The ranges of its activations are in no plain model.
+            compressed.compile(**{**arguments, "optimizer": "sgd"})
+            write_keras(compressed, self._unstripped)
         write_keras(stripped, self.folder / f"{RESULT}.keras")
         self.state.forget_variables()
         return {
@@ -158,7 +166,9 @@ class Stages:
         wanted[f"{RESULT}.tflite"] = first
         self._export(f"{BASELINE}.tflite", "float32", lambda: self.model)
         for name, mode in wanted.items():
-            self._export(name, mode, self._stripped, self.recipe.export.finish)
+            integer = mode in _INTEGER_ACTIVATIONS and self._unstripped.is_file()
+            give = self._in_training if integer else self._stripped
+            self._export(name, mode, give, self.recipe.export.finish)
         return {
             f"{BASELINE}.tflite": "baseline, float32",
             **{name: f"compressed, {_KINDS[mode]}" for name, mode in wanted.items()},
@@ -181,12 +191,23 @@ class Stages:
                 representative_data=self._inputs(),
                 imports=self.imports,
                 finish=finish,
+                observer=self._observer(mode),
             )
 
         self._stage(f"Exporting {name}", [path], write)
 
+    @property
+    def _unstripped(self) -> Path:
+        return self.folder / f"{RESULT}.trained.keras"
+
+    def _in_training(self) -> keras.Model:
+        return load_keras_model(self._unstripped)
+
     def _stripped(self) -> keras.Model:
         return load_keras_model(self.folder / f"{RESULT}.keras")
+
+    def _observer(self, mode: str) -> str:
+        return self.recipe.export.observer if mode in ("int8", "int8x4") else "min_max"
 
     def _inputs(self) -> Any:
         """Give training inputs, to calibrate with and to verify the files on."""

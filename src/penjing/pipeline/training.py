@@ -12,9 +12,11 @@ from typing import Any
 import keras
 
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
+from penjing.models.batchnorm_folding import fold_batch_normalization
+from penjing.models.graph_flow import trace_flow
 from penjing.pipeline.method_table import METHODS
 from penjing.pipeline.progress import Listener, Progress, ignore_progress
-from penjing.pipeline.recipe import Recipe, TrainingRecipe
+from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe, TrainingRecipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.seeding import set_global_seeds
@@ -56,11 +58,25 @@ def run_recipe(
     steps = epochs * source.steps_per_epoch
     arguments = compile_arguments(model, recipe.training, steps)
     set_global_seeds(seed)
+    model = _folded(model, recipe)
     for method in recipe.methods:
         model = METHODS[type(method)](model, method, steps)
     model.compile(**arguments)
     train(model, source, epochs, state=state, progress=progress)
     return model
+
+
+def _folded(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """The model without batch normalization where activations are rounded later.
+
+    What is clustered cannot be folded any more.
+    """
+    rounds = any(
+        isinstance(method, QuantizeAwareRecipe) and method.activations
+        for method in recipe.methods
+    )
+    graph = rounds and trace_flow(model) is not None
+    return fold_batch_normalization(model) if graph else model
 
 
 def compile_arguments(
