@@ -133,7 +133,8 @@ def test_the_integers_are_those_of_training(tmp_path):
     assert (integers == 0).sum() >= 108
 
 
-def test_int4_halves_the_file_on_every_backend(tmp_path):
+@once
+def test_int4_halves_the_file(tmp_path):
     model = keras.Sequential([keras.Input((64,)), layers.Dense(128), layers.Dense(48)])
     x = np.random.default_rng(0).normal(size=(40, 64)).astype("float32")
     path = export_litert(model, tmp_path / "m.tflite", "int4", representative_data=x)

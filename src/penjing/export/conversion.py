@@ -22,11 +22,13 @@ import numpy as np
 
 from penjing.errors import CompressionError, ExportError
 from penjing.export.narrow_weights import narrow_weights
+from penjing.export.observed_ranges import observe_ranges
 from penjing.export.precision import float32_compute
 from penjing.export.recurrence import convertible_loops
 from penjing.export.signature import InputSignature, output_names
 from penjing.export.silence import captured_output
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
+from penjing.models.calibration import OBSERVERS
 
 QUANTIZATIONS = (
     None,
@@ -57,11 +59,13 @@ class ConversionConfig:
         quantization: One of `QUANTIZATIONS`.
         input_type: Type of the float inputs in the file.
         output_type: Type of the float outputs in the file.
+        observer: How int8 activations get their ranges: one of `OBSERVERS`.
     """
 
     quantization: str | None = None
     input_type: str = "float32"
     output_type: str = "float32"
+    observer: str = "min_max"
 
     def __post_init__(self) -> None:
         if self.quantization not in QUANTIZATIONS:
@@ -79,6 +83,18 @@ class ConversionConfig:
                     f"{', '.join(repr(name) for name in allowed)}. Integer inputs "
                     'and outputs need quantization="int8", "int8x4" or "int16x8".'
                 )
+
+        if self.observer not in OBSERVERS:
+            raise ValueError(
+                f"Unknown `observer` {self.observer!r}. Allowed: "
+                f"{', '.join(map(repr, OBSERVERS))}."
+            )
+        if self.observer != "min_max" and not self.has_int8_activations:
+            raise ValueError(
+                f"observer={self.observer!r} does not go with "
+                f"quantization={self.quantization!r}: only the ranges of int8 "
+                'activations are observed, with "int8" and "int8x4".'
+            )
 
     @property
     def has_int8_activations(self) -> bool:
@@ -131,9 +147,15 @@ def convert_model(
             converter = _converter(
                 folder, signature, config, samples, has_ranges=trained is not None
             )
-            inputs = [item.name for item in signature.inputs]
-            # First: later steps may store equal lists of numbers once.
-            content = _in_order(converter.convert(), inputs, names)
+            in_order = functools.partial(
+                _in_order, [item.name for item in signature.inputs], names
+            )
+            # Put in order first: later steps may store equal lists of numbers once.
+            if config.observer == "min_max" or trained is not None:
+                content = in_order(converter.convert())
+            else:
+                found = _observed(converter, in_order, config, samples or ())
+                content = in_order(found)
             if trained is not None:
                 content = trained.corrected(content)
             if config.quantization == "int8x4":
@@ -146,6 +168,27 @@ def convert_model(
             _failure(model, config, error, log() if log else "")
         ) from error
     return content
+
+
+def _observed(
+    converter: Any,
+    in_order: Callable[[bytes], bytes],
+    config: ConversionConfig,
+    samples: Sequence[np.ndarray],
+) -> bytes:
+    """Convert with the ranges that another observer than the converter's finds."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    converter._experimental_calibrate_only = True
+    calibrated = in_order(converter.convert())
+    return bytes(
+        mlir_quantize(
+            observe_ranges(calibrated, samples, config.observer),
+            input_data_type=getattr(tf, config.input_type),
+            output_data_type=getattr(tf, config.output_type),
+        )
+    )
 
 
 def _float_content(folder: str, signature: InputSignature) -> bytes:
@@ -230,7 +273,7 @@ def _feeds(
         }
 
 
-def _in_order(content: bytes, inputs: list[str], outputs: list[str]) -> bytes:
+def _in_order(inputs: list[str], outputs: list[str], content: bytes) -> bytes:
     """Put inputs and outputs of the file in the model's order.
 
     The converter orders them as it likes. The two lists of tensor numbers in the

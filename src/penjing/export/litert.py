@@ -44,6 +44,7 @@ def export_litert(
     representative_data: Any = None,
     input_type: str = "float32",
     output_type: str = "float32",
+    observer: str = "min_max",
     imports: Sequence[str] = (),
     finish: str | None = None,
     verify: bool = True,
@@ -80,6 +81,11 @@ def export_litert(
         input_type: "float32"; also "int8" or "uint8" with "int8" and "int8x4", "int16"
             with "int16x8". Applies to float inputs.
         output_type: The same for the outputs.
+        observer: How the ranges of activations are found on `representative_data` with
+            "int8" and "int8x4": "min_max", the least and the largest value;
+            "moving_average" of those of batches; "percentile" (99.99); or "mse", the
+            range with the least squared error of rounding. Tensors within loops have
+            "min_max".
         imports: Names of modules that register classes of the model. Needed on JAX
             and PyTorch, where another process converts, for classes that are not
             found from the model's layers.
@@ -103,13 +109,21 @@ def export_litert(
         PosixPath('small.tflite')
     """
     config = ConversionConfig(
-        quantization=quantization, input_type=input_type, output_type=output_type
+        quantization=quantization,
+        input_type=input_type,
+        output_type=output_type,
+        observer=observer,
     )
     if finish not in (None, "smallest"):
         raise ValueError(f"`finish` must be None or 'smallest', got {finish!r}.")
     target = _checked_path(path)
     model = _exported_model(model, config)
     trained = has_trained_grids(model)
+    if trained and observer != "min_max":
+        raise ValueError(
+            f"The activations of `{model.name}` were trained, so observer={observer!r} "
+            "has nothing to find. Leave it out, or strip the model first."
+        )
     if config.needs_calibration and not trained and representative_data is None:
         raise DataError(
             f"quantization={quantization!r} needs `representative_data`: some real "

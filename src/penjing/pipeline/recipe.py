@@ -282,8 +282,8 @@ class ExportRecipe:
             is always written too, for comparison.
         finish: `"smallest"` rewrites the compressed files in fewer bytes; see
             `penjing.shrink_litert`. None leaves them as converted.
-        observer: How `"int8"` and `"int8x4"` find the ranges of activations; see
-            `penjing.export_litert`.
+        observer: How `"int8"` and `"int8x4"` find the ranges of activations that were
+            not trained; see `penjing.export_litert`.
     """
 
     quantizations: tuple[Quantization, ...] = ("dynamic",)

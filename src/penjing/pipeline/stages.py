@@ -207,7 +207,9 @@ class Stages:
         return load_keras_model(self.folder / f"{RESULT}.keras")
 
     def _observer(self, mode: str) -> str:
-        return self.recipe.export.observer if mode in ("int8", "int8x4") else "min_max"
+        """The recipe's, where ranges have to be found and were not trained."""
+        observed = mode in _INTEGER_ACTIVATIONS and not self._unstripped.is_file()
+        return self.recipe.export.observer if observed else "min_max"
 
     def _inputs(self) -> Any:
         """Give training inputs, to calibrate with and to verify the files on."""

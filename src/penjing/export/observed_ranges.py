@@ -1,0 +1,120 @@
+"""Activation ranges of an int8 file by another observer than the converter's.
+
+The converter takes the least and the largest value that each tensor ever had, which one
+outlier can spoil. Here its calibrated float model runs on the same samples, each range
+in it is replaced by the one that an observer finds, and the converter quantizes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import require_extra
+from penjing.export.finishing.constants import FLOAT32
+from penjing.export.finishing.flat_buffer_writer import write_records
+from penjing.export.finishing.loading import load_records
+from penjing.export.finishing.records import Record
+from penjing.models.calibration import OBSERVERS, sampled
+
+_BATCH = 20
+_SAMPLED = 5_000  # values of a tensor that are kept of each batch
+
+Array = np.ndarray[Any, Any]
+
+
+def observe_ranges(content: bytes, samples: Sequence[Array], observer: str) -> bytes:
+    """Replace the ranges in a calibrated float model.
+
+    Args:
+        content: The bytes of a `.tflite` file with ranges, as the converter makes it
+            before it quantizes; its inputs have the order of the samples.
+        samples: For each input an array `(samples, ...)`.
+        observer: One of `penjing.models.calibration.OBSERVERS`.
+
+    Returns:
+        The bytes with the ranges that the observer finds, widened to hold zero. Tensors
+        within loops, and those that a run leaves without values, keep theirs.
+    """
+    model = load_records(content, "the calibrated file")
+    tensors = model["subgraphs"][0]["tensors"]
+    ranged = {n: t for n, t in enumerate(tensors) if _has_range(t)}
+    batches: dict[int, list[Array]] = {}
+    for run in _runs(content, samples):
+        for number in ranged:
+            values = _value(run, number)
+            if values is not None:
+                batches.setdefault(number, []).append(values)
+    for number, values in batches.items():
+        quantization = ranged[number]["quantization"]
+        if not _are_within(values, quantization):
+            continue
+        low, high = OBSERVERS[observer](values)
+        low, high = min(low, 0.0), max(high, 0.0)
+        if low < high:
+            quantization["min"] = np.array([low], "float32")
+            quantization["max"] = np.array([high], "float32")
+    return write_records(model)
+
+
+def _are_within(batches: Sequence[Array], quantization: Record) -> bool:
+    """Whether values lie in the range that the converter saw on the same samples.
+
+    What a run leaves without values, such as outputs of loops that nothing reads, holds
+    what happened to be in memory.
+    """
+    low, high = float(quantization["min"][0]), float(quantization["max"][0])
+    slack = 1e-3 * max(high - low, abs(low), abs(high))
+    return all(
+        bool(np.isfinite(values).all())
+        and float(values.min()) >= low - slack
+        and float(values.max()) <= high + slack
+        for values in batches
+    )
+
+
+def _has_range(tensor: Record) -> bool:
+    quantization = tensor["quantization"]
+    return bool(
+        tensor["type"] == FLOAT32
+        and quantization
+        and len(quantization["min"]) == 1
+        and len(quantization["max"]) == 1
+    )
+
+
+def _runs(content: bytes, samples: Sequence[Array]) -> Iterator[Any]:
+    """The interpreter after each batch of samples."""
+    runtime = require_extra("ai_edge_litert.interpreter", "litert")
+    interpreter = runtime.Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=(
+            runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        ),
+        experimental_preserve_all_tensors=True,
+    )
+    details = interpreter.get_input_details()
+    fixed = [int(d["shape_signature"][0]) for d in details if len(d["shape_signature"])]
+    step = max(fixed) if max(fixed) > 0 else _BATCH
+    for start in range(0, len(samples[0]), step):
+        batch = [array[start : start + step] for array in samples]
+        if step == max(fixed) and len(batch[0]) < step:
+            return
+        for detail, array in zip(details, batch, strict=True):
+            interpreter.resize_tensor_input(detail["index"], array.shape)
+        interpreter.allocate_tensors()
+        for detail, array in zip(details, batch, strict=True):
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        yield interpreter
+
+
+def _value(interpreter: Any, number: int) -> Array | None:
+    """Some values of a tensor, None where the run left none."""
+    try:
+        values = np.asarray(interpreter.get_tensor(number))
+    except ValueError:
+        return None
+    return sampled(values.ravel(), _SAMPLED) if values.size else None
