@@ -8,6 +8,7 @@ import pytest
 from tests.measurement import tflite_writer as writer
 
 import penjing
+from penjing.export.finishing.constant_shapes import flattening_edits, fold_shapes
 from penjing.export.finishing.dead_units import remove_dead_units
 from penjing.export.finishing.flat_buffer_writer import write_records
 from penjing.export.finishing.loading import load_records
@@ -260,6 +261,48 @@ def test_units_that_nobody_reads_behind_a_sum_go_everywhere(tmp_path):
     after, count = taken(before)
     assert count == 2
     check_same(tmp_path, before, after, samples(9, 6, 6, 2))
+
+
+def flattened_model():
+    return filled(
+        keras.Sequential(
+            [
+                keras.Input((8, 8, 2)),
+                LAYERS.Conv2D(6, 3, activation="relu"),
+                LAYERS.Conv2D(5, 3, activation="relu"),
+                LAYERS.Flatten(),
+                LAYERS.Dense(7, activation="relu"),
+                LAYERS.Reshape((7, 1)),
+                LAYERS.Flatten(),
+                LAYERS.Dense(3),
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize("samples_shape", [None, (40, 8, 8, 2)])
+def test_channels_go_from_what_is_flattened_behind_them(tmp_path, samples_shape):
+    model = flattened_model()
+    silence(model.layers[1], [1], 0.5)
+    kernel, biases = (w.numpy() for w in model.layers[3].weights)
+    kernel.reshape(4, 4, 5, 7)[:, :, 2] = 0
+    kernel.reshape(4, 4, 5, 7)[:, 1:, 3] = 0  # read in the first column yet
+    model.layers[3].set_weights([kernel, biases])
+    if samples_shape:
+        before = writer.convert(model, "DEFAULT", samples=samples(*samples_shape))
+    else:
+        before = writer.convert(model)
+    records = load_records(before, "it")
+    assert remove_dead_units(records) == 0  # the converter computes the shape
+    fold_shapes(records)
+    assert remove_dead_units(records) == 2
+    after = write_records(records)
+    assert {(3, 3, 3, 6), (7, 48)} <= set(shapes(after))
+    for x in (samples(9, 8, 8, 2), samples(1, 8, 8, 2)):
+        check_same(tmp_path, before, after, x, rtol=0 if samples_shape else 1e-5)
+    for edit in flattening_edits(records)[:1]:
+        edit(records)
+    check_same(tmp_path, before, write_records(records), samples(9, 8, 8, 2))
 
 
 # Integers

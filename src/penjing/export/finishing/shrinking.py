@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from penjing.errors import FileFormatError
-from penjing.export.finishing import plain_steps, scale_steps, sparse_encoding
+from penjing.export.finishing import (
+    constant_shapes,
+    plain_steps,
+    scale_steps,
+    sparse_encoding,
+)
 from penjing.export.finishing.bias_rounding import round_biases
 from penjing.export.finishing.constants import clear_negative_zeros
 from penjing.export.finishing.dead_units import dead_unit_edits
@@ -159,6 +164,12 @@ def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
     shrinking.take(Step("quantization ranges"), plain_steps.drop_ranges)
     if shrinking.trial is None:
         return
+    shapes = Step("constant shapes", tolerance=REORDERING_TOLERANCE)
+    shrinking.take(shapes, constant_shapes.fold_shapes)
+    flat = Step("flattening", tolerance=REORDERING_TOLERANCE)
+    shrinking.take_each(flat, constant_shapes.flattening_edits)
+    shrinking.take(Step("repeated constants"), constant_shapes.share_constants)
+    shrinking.take(Step("inner shapes"), constant_shapes.drop_inner_signatures)
     shrinking.take(Step("negative zeros"), clear_negative_zeros)
     shrinking.take_each(Step("equal scales"), scale_steps.equal_scale_edits)
     dead = Step("dead units", tolerance=REORDERING_TOLERANCE, both=True)

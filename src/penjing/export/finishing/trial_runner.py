@@ -46,6 +46,26 @@ def _describe(detail: Any) -> dict[str, Any]:
     }
 
 
+def _left_over(operators: list[Any]) -> list[str]:
+    """Names of the operators that no delegate took over, sorted."""
+    parts = [item for item in operators if item["op_name"] == "DELEGATE"]
+    others = [item for item in operators if item["op_name"] != "DELEGATE"]
+    producers = {int(t): n for n, item in enumerate(others) for t in item["outputs"]}
+    taken: set[int] = set()
+    for part in parts:
+        given = {int(t) for t in part["inputs"]}
+        waiting = [int(t) for t in part["outputs"]]
+        while waiting:
+            tensor = waiting.pop()
+            n = producers.get(tensor)
+            if n is not None and n not in taken and tensor not in given:
+                taken.add(n)
+                waiting += [int(t) for t in others[n]["inputs"]]
+    return sorted(
+        str(item["op_name"]) for n, item in enumerate(others) if n not in taken
+    )
+
+
 def _run(file: str, kernels: str, rounds: list[list[np.ndarray]]) -> tuple[Any, Any]:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -57,15 +77,17 @@ def _run(file: str, kernels: str, rounds: list[list[np.ndarray]]) -> tuple[Any, 
     interpreter.allocate_tensors()
     outputs = interpreter.get_output_details()
     signatures = interpreter._get_full_signature_list()
+    operators = interpreter._get_ops_details()
     description = {
         "inputs": [_describe(d) for d in interpreter.get_input_details()],
         "outputs": [_describe(d) for d in outputs],
         "signatures": signatures,
         "delegated": [
             [len(detail["inputs"]), len(detail["outputs"])]
-            for detail in interpreter._get_ops_details()
+            for detail in operators
             if detail["op_name"] == "DELEGATE"
         ],
+        "left_over": _left_over(operators),
     }
     results: list[Any] = []
     for arrays in rounds:
