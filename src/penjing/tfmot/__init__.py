@@ -1,5 +1,5 @@
 """The names and arguments of tfmot, on penjing's engine."""
 
-from penjing.tfmot import clustering, sparsity
+from penjing.tfmot import clustering, experimental, quantization, sparsity
 
-__all__ = ["clustering", "sparsity"]
+__all__ = ["clustering", "experimental", "quantization", "sparsity"]
