@@ -56,10 +56,16 @@ def shrink_litert(
     their own, which a hostile one may crash.
 
     Taken without changing a single bit of any output: texts, metadata and quantization
-    ranges that nothing reads, unused and duplicate parts, scales that say nothing, and
-    a tighter layout. Hidden units and channels are reordered so that compressors find
-    runs: outputs of integer models stay the same, bit by bit; those of float models up
-    to rounding (`REORDERING_TOLERANCE`).
+    ranges that nothing reads, unused and duplicate parts, scales that say nothing,
+    and a tighter layout. Three steps keep outputs of integer models the same, bit by
+    bit, and those of float models up to rounding (`REORDERING_TOLERANCE`):
+
+    - Shapes that are computed become constants, and dense layers flatten by
+      themselves.
+    - Hidden units and channels that add nothing, as heavy pruning leaves them, are
+      taken out: those that nobody reads, and those without weights, whose constant
+      goes into biases. Memory and time shrink as well.
+    - The others are reordered so that compressors find runs.
 
     Args:
         path: The file.
