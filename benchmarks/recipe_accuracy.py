@@ -7,8 +7,8 @@ quantized `.tflite`, each in a zip archive, the latter also gzipped; accuracies 
 trained models are kept in `out/`, so it can be interrupted, and measured anew where the
 export changed: remove the results file. Run:
 
-    python benchmarks/compression.py
-    python benchmarks/compression.py --name smallest --recipes smallest \\
+    python benchmarks/recipe_accuracy.py
+    python benchmarks/recipe_accuracy.py --name smallest --recipes smallest \\
         --models article,lenet-300-100,cnn,lenet-5 --baseline-epochs 10
 """
 
