@@ -201,3 +201,44 @@ def test_config_survives_json():
         keras.saving.serialize_keras_object(config)
     )
     assert again == config
+
+
+@once
+def test_inputs_are_rounded_by_name_and_integers_are_not():
+    first = keras.Input((4,), name="b")
+    second = keras.Input((4,), name="a")
+    words = keras.Input((2,), dtype="int32", name="words")
+    table = layers.Flatten()(layers.Embedding(5, 2)(words))
+    x = layers.Concatenate()([first, layers.Dense(4)(second), table])
+    model = keras.Model([first, second, words], layers.Dense(3)(x))
+    rng = np.random.default_rng(0)
+    arrays = {
+        "b": rng.normal(size=(64, 4)).astype("float32"),
+        "a": rng.normal(size=(64, 4)).astype("float32") * 10,
+        "words": rng.integers(0, 5, (64, 2)).astype("int32"),
+    }
+    quantized = penjing.quantize_aware(
+        model, activations="int8", calibration_data=arrays
+    )
+    grids = quantized.activations.grids()
+    assert grids["input_1"][0] > 0.05
+    assert "input_2" not in grids
+    by_name = to_array(quantized(arrays))
+    by_order = to_array(quantized([arrays[key] for key in ("b", "a", "words")]))
+    np.testing.assert_array_equal(by_name, by_order)
+
+
+@once
+def test_mixed_precision_trains_and_its_file_computes_in_integers(tmp_path):
+    x, y = data()
+    keras.config.set_dtype_policy("mixed_float16")
+    model = compiled(
+        penjing.quantize_aware(net(), activations="int8", calibration_data=x)
+    )
+    losses = [float(model.train_on_batch(x, y)) for _ in range(20)]
+    assert losses[-1] < losses[0]
+    path = penjing.export_litert(model, tmp_path / "m.tflite", "int8")
+    found = penjing.LiteRTModel(path).predict(x)
+    step = model.activations.grids()["head"][0]
+    # In training float16 loses some bits; the file does not.
+    assert np.abs(found - to_array(model(x))).max() < 4 * step

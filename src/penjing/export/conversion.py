@@ -223,7 +223,8 @@ def _save(
     module.serve = tf.function(serve, input_signature=specs, autograph=False)
     with float32_compute(model), convertible_loops(model):
         function = module.serve.get_concrete_function()
-    tf.saved_model.save(module, folder, signatures={"serving_default": function})
+        # Saving traces once more.
+        tf.saved_model.save(module, folder, signatures={"serving_default": function})
     return names
 
 

@@ -84,11 +84,11 @@ class TrainedGrids:
             stack.enter_context(keras.StatelessScope(state_mapping=mapping))
             operations = self._operations.values()
             stack.enter_context(_replaced(_convertible_parts(operations)))
-            rounded = stack.enter_context(
-                self._activations.replaced_rounding(inputs, self._rounded)
+            stack.enter_context(
+                self._activations.replaced_rounding(self._model.model, self._rounded)
             )
             stack.enter_context(_replaced(_dense_on_rows(operations)))
-            return self._model.model(rounded, training=False)
+            return self._model.model(inputs, training=False)
 
     def corrected(self, content: bytes) -> bytes:
         """Write the true scales into the converted file.

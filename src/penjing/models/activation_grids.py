@@ -12,7 +12,7 @@ from keras import ops
 
 from penjing.errors import CompressionError
 from penjing.models.activation_config import HIGHEST, LOWEST, ActivationConfig
-from penjing.models.activation_hooks import Rounding, round_inputs, rounded_operations
+from penjing.models.activation_hooks import Rounding, rounded_operations
 from penjing.models.activation_plan import ActivationPlan, plan_activations
 from penjing.models.layer_specs import find_weight_specs
 from penjing.numerics import Tensor
@@ -88,15 +88,12 @@ class ActivationGrids(keras.layers.Layer):
         self.built = True
 
     @contextlib.contextmanager
-    def rounding(self, inputs: Any, *, training: bool) -> Iterator[Any]:
+    def rounding(self, model: keras.Model, *, training: bool) -> Iterator[None]:
         """Let one forward pass of the model round in the block.
 
         Args:
-            inputs: What the model is called with.
+            model: The model that this is attached to.
             training: Whether ranges follow this batch.
-
-        Yields:
-            The rounded inputs.
         """
         seen = _Seen(self) if training and not self._settled else None
 
@@ -116,8 +113,8 @@ class ActivationGrids(keras.layers.Layer):
             values = ops.cast(values, "float32")
             return ops.cast(self._rounded(values, group, seen, halves_away), dtype)
 
-        with self.replaced_rounding(inputs, rounded) as inputs:
-            yield inputs
+        with self.replaced_rounding(model, rounded):
+            yield
         if seen is not None:
             seen.store()
 
@@ -130,12 +127,11 @@ class ActivationGrids(keras.layers.Layer):
         finally:
             self._observer = None
 
-    @contextlib.contextmanager
-    def replaced_rounding(self, inputs: Any, rounding: Rounding) -> Iterator[Any]:
+    def replaced_rounding(
+        self, model: keras.Model, rounding: Rounding
+    ) -> contextlib.AbstractContextManager[None]:
         """The same with another function that rounds."""
-        plan = self._known_plan()
-        with rounded_operations(plan, rounding):
-            yield round_inputs(plan, inputs, rounding)
+        return rounded_operations(model, self._known_plan(), rounding)
 
     def rounded_biases(self, weight_scales: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Biases as the file has them: multiples of the two scales before them.

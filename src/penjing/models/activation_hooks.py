@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from penjing.models.activation_plan import ActivationPlan, Site
+from penjing.models.graph_flow import as_graph
 from penjing.numerics import Tensor
 
 
@@ -40,46 +41,32 @@ class Rounding(Protocol):
 
 
 @contextlib.contextmanager
-def rounded_operations(plan: ActivationPlan, rounding: Rounding) -> Iterator[None]:
-    """Let the operations of a plan round in the block; one forward pass may run in it.
+def rounded_operations(
+    model: keras.Model, plan: ActivationPlan, rounding: Rounding
+) -> Iterator[None]:
+    """Let a model round in the block, in which one forward pass may run.
 
     Args:
-        plan: Plan of the model.
+        model: A Sequential or Functional model.
+        plan: Its plan.
         rounding: What rounds a tensor.
     """
     sites: dict[int, list[Site]] = {}
     for site in plan.sites:
         sites.setdefault(id(site.operation), []).append(site)
     hooked = [own for own in sites.values() if any(site.rounds for site in own)]
-    saved = [own[0].operation.__dict__.get("call", _ABSENT) for own in hooked]
+    replaced = [(own[0].operation, "call", _hook(own, rounding)) for own in hooked]
+    graph = as_graph(model)
+    if any(plan.inputs):
+        replaced.append((graph, "_standardize_inputs", _inputs(graph, plan, rounding)))
+    saved = [owner.__dict__.get(name, _ABSENT) for owner, name, _ in replaced]
     try:
-        for own in hooked:
-            object.__setattr__(own[0].operation, "call", _hook(own, rounding))
+        for owner, name, function in replaced:
+            object.__setattr__(owner, name, function)
         yield
     finally:
-        for own, before in zip(hooked, saved, strict=True):
-            _restore(own[0].operation, "call", before)
-
-
-def round_inputs(plan: ActivationPlan, inputs: Any, rounding: Rounding) -> Any:
-    """Round the inputs of a model.
-
-    Args:
-        plan: Plan of the model.
-        inputs: What the model is called with, nested.
-        rounding: What rounds a tensor.
-
-    Returns:
-        The same structure.
-    """
-    flat = keras.tree.flatten(inputs)
-    if len(flat) != len(plan.inputs):
-        return inputs
-    rounded = [
-        value if group is None else rounding(ops.cast(value, "float32"), group)
-        for value, group in zip(flat, plan.inputs, strict=True)
-    ]
-    return keras.tree.pack_sequence_as(inputs, rounded)
+        for (owner, name, _), before in zip(replaced, saved, strict=True):
+            _restore(owner, name, before)
 
 
 _ABSENT = object()
@@ -90,6 +77,19 @@ def _restore(owner: Any, name: str, value: Any) -> None:
         owner.__dict__.pop(name, None)
     else:
         object.__setattr__(owner, name, value)
+
+
+def _inputs(graph: Any, plan: ActivationPlan, rounding: Rounding) -> Callable[..., Any]:
+    """What stands for the function that gives a graph its inputs in a list."""
+    original = graph._standardize_inputs
+
+    def standardize(inputs: Any) -> list[Any]:
+        return [
+            value if group is None else rounding(value, group)
+            for value, group in zip(original(inputs), plan.inputs, strict=True)
+        ]
+
+    return standardize
 
 
 def _hook(sites: list[Site], rounding: Rounding) -> Callable[..., Any]:

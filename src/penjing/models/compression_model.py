@@ -77,8 +77,8 @@ class CompressionModel(TransformEngine, keras.Model):
     ) -> Any:
         if self.activations is None:
             return super()._forward(args, kwargs, training=training)
-        with self.activations.rounding(args[0], training=training) as inputs:
-            return self.model(inputs, *args[1:], **kwargs)
+        with self.activations.rounding(self.model, training=training):
+            return self.model(*args, **kwargs)
 
     def _further_values(self) -> dict[int, Any]:
         if self.activations is None:
