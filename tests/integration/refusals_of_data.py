@@ -499,8 +499,8 @@ RECIPES = [
     ),
     of_recipe(
         "unknown quantization",
-        "`export`, `quantizations` is 'int4'.* Allowed: float32, dynamic",
-        f'{SCHEDULE}[export]\nquantizations = ["int4"]\n',
+        "`export`, `quantizations` is 'int3'.* Allowed: float32, dynamic",
+        f'{SCHEDULE}[export]\nquantizations = ["int3"]\n',
     ),
     of_recipe(
         "wrong type",

@@ -145,8 +145,8 @@ EXPORTS = [
     ),
     of_export(
         "unknown quantization",
-        "Unknown `quantization` 'int4'. Allowed: None, 'dynamic', 'float16', 'int8'",
-        quantization="int4",
+        "Unknown `quantization` 'int3'. Allowed: None, 'dynamic', 'float16', 'int8'",
+        quantization="int3",
     ),
     of_export(
         "integer inputs of a float file",

@@ -6,10 +6,19 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 from tests.integration.refusal import Refusal, Unbuilt, poisoned, small
 
 import penjing
-from penjing import Grid, QuantizationConfig, UnsupportedModelError, quantize_aware
+from penjing import (
+    DataError,
+    ExportError,
+    Grid,
+    QuantizationConfig,
+    UnsupportedModelError,
+    export_litert,
+    quantize_aware,
+)
 
 layers = keras.layers
 
@@ -47,6 +56,29 @@ def of_quantize(
         error=error,
         says=says,
     )
+
+
+def of_export(
+    name: str,
+    says: str,
+    error: type[Exception] = ValueError,
+    make: Any = small,
+    **arguments: Any,
+) -> Refusal:
+    return Refusal(
+        name=f"export: {name}",
+        call=lambda bench: partial(
+            export_litert, make(), bench.folder / "m.tflite", **arguments
+        ),
+        error=error,
+        says=says,
+        once=True,
+    )
+
+
+def looping() -> keras.Model:
+    steps = keras.Input(batch_shape=(2, 5, 3))
+    return keras.Model(steps, layers.Bidirectional(layers.GRU(4, name="loop"))(steps))
 
 
 def half() -> keras.Model:
@@ -137,5 +169,30 @@ REFUSALS = [
         "a grid for no layer",
         "`grids_by_layer` names 'foot', which matches no quantized weight",
         grids_by_layer={"foot": Grid(bits=4)},
+    ),
+    of_export(
+        "int2 weights",
+        "Unknown `quantization` 'int2'. LiteRT's convolutions give NaN .. take .int4.",
+        quantization="int2",
+    ),
+    of_export(
+        "int4 weights without ranges",
+        "quantization='int8x4' needs `representative_data`: some real inputs",
+        error=DataError,
+        quantization="int8x4",
+    ),
+    of_export(
+        "an observer of nothing",
+        "observer='mse' does not go with quantization='int4': only the ranges of int8",
+        quantization="int4",
+        observer="mse",
+    ),
+    of_export(
+        "a loop that cannot be calibrated",
+        "crashes on the loop of the layer `.*loop` .. fixed, here to 2. .. unroll=True",
+        error=ExportError,
+        make=looping,
+        quantization="int8",
+        representative_data=np.zeros((8, 5, 3), "float32"),
     ),
 ]

@@ -112,7 +112,12 @@ RECIPES = st.builds(
         min_size=1,
         max_size=2,
     ).map(tuple),
-    export=st.just(ExportRecipe(quantizations=("float32", "int16x8"))),
+    export=st.sampled_from(
+        [
+            ExportRecipe(quantizations=("float32", "int16x8")),
+            ExportRecipe(quantizations=("int4", "int8x4"), observer="mse"),
+        ]
+    ),
 )
 
 
@@ -173,6 +178,10 @@ TYPOS = [
     (replaced('["int8", "dynamic"]', '"int8"'), "must be a list, got 'int8'"),
     (replaced('["int8", "dynamic"]', "[]"), "`quantizations` is empty"),
     (replaced('"dynamic"', '"int8"'), "names a mode twice"),
+    (
+        replaced('["int8", "dynamic"]', '["int4"]\nobserver = "mse"'),
+        r'`observer` = "mse" needs "int8" or "int8x4" .*got \[.int4.\]',
+    ),
     (replaced('{name = "Huber", delta = 2}', "3"), "`loss` must be a table, got 3"),
     (replaced("[[methods]]", "[methods]"), r"write \[\[methods\]\]"),
     (replaced("epochs = 3", "epochs = "), "is not valid TOML"),

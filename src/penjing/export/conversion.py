@@ -24,7 +24,7 @@ from penjing.errors import CompressionError, ExportError
 from penjing.export.narrow_weights import narrow_weights
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.precision import float32_compute
-from penjing.export.recurrence import convertible_loops
+from penjing.export.recurrence import check_calibration, convertible_loops
 from penjing.export.signature import InputSignature, output_names
 from penjing.export.silence import captured_output
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
@@ -129,6 +129,8 @@ def convert_model(
     Raises:
         ExportError: If TensorFlow cannot convert the model.
     """
+    if config.needs_calibration and not has_trained_grids(model):
+        check_calibration(model, signature.inputs[0].shape[0])
     log = None
     try:
         with (

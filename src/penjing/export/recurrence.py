@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 
+from penjing.errors import ExportError
 from penjing.numerics import Tensor
 
 Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
@@ -41,6 +42,30 @@ def convertible_loops(model: keras.Model) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.__dict__.pop("inner_loop", None)
+
+
+def check_calibration(model: keras.Model, batch: int | None) -> None:
+    """Refuse what ends the process when TensorFlow calibrates it.
+
+    Args:
+        model: The model.
+        batch: Its batch size, None where that is free.
+
+    Raises:
+        ExportError: If a layer loops and the batch size is fixed.
+    """
+    names = [
+        layer.name
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.RNN) and not layer.unroll
+    ]
+    if batch is not None and names:
+        raise ExportError(
+            f"TensorFlow's calibration crashes on the loop of the layer `{names[0]}` "
+            f"where the batch size is fixed, here to {batch}. Build the model with "
+            "keras.Input(shape=...) in place of batch_shape=..., or make the layer "
+            "with unroll=True."
+        )
 
 
 def _inner_loop_of(layer: keras.layers.RNN) -> Callable[..., Any]:
