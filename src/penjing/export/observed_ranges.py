@@ -47,11 +47,11 @@ def observe_ranges(content: bytes, samples: Sequence[Array], observer: str) -> b
             values = _value(run, number)
             if values is not None:
                 batches.setdefault(number, []).append(values)
-    for number, values in batches.items():
+    for number, seen in batches.items():
         quantization = ranged[number]["quantization"]
-        if not _are_within(values, quantization):
+        if not _are_within(seen, quantization):
             continue
-        low, high = OBSERVERS[observer](values)
+        low, high = OBSERVERS[observer](seen)
         low, high = min(low, 0.0), max(high, 0.0)
         if low < high:
             quantization["min"] = np.array([low], "float32")
