@@ -213,10 +213,10 @@ def choose(
     Args:
         condition: Boolean tensor of shape `()`, or its value.
         when_true: What to compute where it holds.
-        when_false: What to compute where it does not.
+        when_false: What to take where it does not; cheap, it may be called anyhow.
 
     Returns:
-        The tensors of the one that was called.
+        The tensors of the one that holds.
     """
     known = condition if isinstance(condition, bool) else None
     if known is None and keras.backend.backend() == "torch":
@@ -229,6 +229,21 @@ def choose(
         # `TypeError` is what JAX raises for the bool of a value that it traces.
         with contextlib.suppress(TypeError):
             known = bool(condition)
+        if known is None:
+            return _choose_traced(condition, when_true, when_false)
     if known is None:
         return ops.cond(condition, when_true, when_false)  # type: ignore[no-any-return]
     return when_true() if known else when_false()
+
+
+def _choose_traced(
+    condition: Tensor,
+    when_true: Callable[[], Sequence[Tensor]],
+    when_false: Callable[[], Sequence[Tensor]],
+) -> Sequence[Tensor]:
+    """A selection behind the branches: XLA copies what a branch passes through."""
+    kept = when_false()
+    fresh = ops.cond(condition, when_true, lambda: [ops.zeros_like(v) for v in kept])
+    return [
+        ops.where(condition, new, old) for new, old in zip(fresh, kept, strict=True)
+    ]
