@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 
 import flatbuffers
+import numpy as np
 import pytest
 
 import penjing
 from penjing.errors import FileFormatError
 from penjing.export.finishing import trials
+from penjing.export.finishing.constants import operator_code
 from penjing.export.finishing.flat_buffer_writer import write_records
 from penjing.export.finishing.loading import load_records
+from penjing.export.finishing.records import Record
 from penjing.export.finishing.shrinking import shrink_litert
 
 pytestmark = pytest.mark.once
@@ -154,6 +157,25 @@ def test_a_trial_cannot_take_more_memory_than_it_may(sound, monkeypatch):
     monkeypatch.setattr(trials, "_MEMORY_PER_BYTE", 0)
     with pytest.raises(FileFormatError, match="LiteRT crashes on it|cannot run it"):
         trials.run_file(sound, [], "it")
+
+
+def test_parts_that_never_run_may_be_malformed(sound, tmp_path):
+    """A dense layer without inputs, in a graph that nothing calls: noted, and left."""
+    model = load_records(sound, "it")
+    dense = [operator_code(model, op) for op in model["subgraphs"][0]["operators"]]
+    operators = [model["subgraphs"][0]["operators"][dense.index(9)].copy()]
+    operators[0]["inputs"] = operators[0]["inputs"][:0]
+    operators[0]["outputs"] = np.zeros(1, "<i4")
+    tensors = [model["subgraphs"][0]["tensors"][0].copy()]
+    graph = Record("SubGraph", operators=operators, tensors=tensors)
+    model["subgraphs"] = [*model["subgraphs"], graph]
+    path, out = tmp_path / "model.tflite", tmp_path / "out.tflite"
+    path.write_bytes(write_records(model))
+    report = shrink_litert(path, out)
+    notes = {step.name: step.note for step in report.steps}
+    assert notes["dead units"] == "the file is built in an unusual way"
+    assert notes["unit order"] == "the file is built in an unusual way"
+    assert report.gzip_after < report.gzip_before and report.difference == 0.0
 
 
 def test_files_that_are_none_are_refused(tmp_path):

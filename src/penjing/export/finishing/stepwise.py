@@ -16,6 +16,9 @@ from penjing.export.finishing.trials import Trial
 
 _MOST_TRIALS = 40  # of single edits, where they do not work all together
 _NOT_SMALLER = "no bytes to win"
+_NOT_UNDERSTOOD = "the file is built in an unusual way"
+# What malformed parts raise. The runtime checks only the parts that it runs.
+_MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +90,11 @@ class Stepwise:
             Whether it was taken.
         """
         model = self._model.copy()
-        result = edit(model)
+        try:
+            result = edit(model)
+        except _MALFORMED:
+            self.steps.append(ShrinkStep(name=step.name, note=_NOT_UNDERSTOOD))
+            return False
         order = result if isinstance(result, list) else self._order
         content = _written(model)
         compressed = gzip_bytes(content)
@@ -139,9 +146,12 @@ class Stepwise:
             edits: The edits, each of which changes a model in place.
         """
 
-        def size(edit: Edit) -> int:
+        def size(edit: Edit) -> float:
             model = self._model.copy()
-            edit(model)
+            try:
+                edit(model)
+            except _MALFORMED:
+                return float("inf")
             return gzip_bytes(_written(model))
 
         self.take(step, min(edits, key=size))
@@ -153,7 +163,11 @@ class Stepwise:
             step: What is known of them.
             find: Gives the edits for a model.
         """
-        edits = list(find(self._model))
+        try:
+            edits = list(find(self._model))
+        except _MALFORMED:
+            self.steps.append(ShrinkStep(name=step.name, note=_NOT_UNDERSTOOD))
+            return
         kept: list[Edit] = []
         trials = 0
         waiting = [edits] if edits else []
@@ -176,7 +190,10 @@ class Stepwise:
         if self.trial is None:
             return 0.0
         model = self._model.copy()
-        edit(model)
+        try:
+            edit(model)
+        except _MALFORMED:
+            return float("inf")
         content = _written(model)
         return self.trial.difference(content, self._order, same_speed=same_speed)
 
