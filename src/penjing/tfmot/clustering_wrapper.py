@@ -222,6 +222,6 @@ def _refuse_own_lookup(layer: keras.layers.Layer) -> None:
         if layer.get_clusterable_algorithm(name) is not None:
             raise UnsupportedModelError(
                 f"The class {type(layer).__name__} brings a lookup of its own for "
-                f"{name!r} by `get_clusterable_algorithm`, which is not supported. Take "
-                "the method out: the built-in lookup serves weights of all shapes."
+                f"{name!r} by `get_clusterable_algorithm`, which is not supported. "
+                "Take the method out: the built-in lookup serves weights of all shapes."
             )
