@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from penjing.tfmot import clustering, sparsity
+from penjing.tfmot import clustering, experimental, quantization, sparsity
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "migrating-from-tfmot.md"
 
@@ -15,7 +15,7 @@ GUIDE = Path(__file__).resolve().parents[1] / "docs" / "migrating-from-tfmot.md"
 def test_the_code_of_the_guide_runs(capsys):
     text = GUIDE.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 5
+    assert len(blocks) == 8
     scope = {"__name__": "guide"}
     for block in blocks:
         exec(compile(block, str(GUIDE), "exec"), scope)
@@ -25,6 +25,12 @@ def test_the_code_of_the_guide_runs(capsys):
 @pytest.mark.once
 def test_the_guide_lists_every_name():
     text = GUIDE.read_text(encoding="utf-8")
-    names = [*sparsity.keras.__all__, *clustering.keras.__all__]
+    names = [
+        *sparsity.keras.__all__,
+        *clustering.keras.__all__,
+        *quantization.keras.__all__,
+        *quantization.keras.quantizers.__all__,
+        *experimental.combine.__all__,
+    ]
     missing = [name for name in names if f"`{name}" not in text]
     assert missing == []

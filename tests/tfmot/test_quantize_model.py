@@ -161,6 +161,13 @@ def test_zeros_of_a_pruned_model_stay_zeros(tmp_path):
     loaded = keras.models.load_model(tmp_path / "q.keras")
     x, _ = data(12)
     np.testing.assert_allclose(outputs(loaded, x), outputs(quantized, x), atol=1e-6)
+    if keras.backend.backend() == "tensorflow":
+        path = tmp_path / "q.tflite"
+        penjing.export_litert(quantized, path, quantization="int8")
+        tensors = penjing.inspect_file(path).tensors
+        written = {t.shape: t.zeros for t in tensors if t.dtype == "int8"}
+        for before in kernels(model):
+            assert written[before.T.shape] >= (before == 0).sum()
 
 
 def shared_model(number, per_channel=False):

@@ -92,7 +92,7 @@ def _own_modules(model: keras.Model, path: Path) -> set[str]:
             f"converting process cannot find them: {_in_main(owners)}. Move them to a "
             "module of their own and import it, or export on the TensorFlow backend."
         )
-    return {name for name in modules if name.split(".")[0] not in ("keras", "penjing")}
+    return {name for name in modules if name.split(".")[0] != "keras"}
 
 
 def _registered_names(config: Any) -> set[str]:

@@ -87,12 +87,14 @@ def quantize_annotate_layer(
         ValueError: If it is no layer, or marked already, or `quantize_config` is none.
 
     Example:
+        >>> from penjing import tfmot
         >>> model = keras.Sequential([
         ...     keras.Input((8,)),
         ...     keras.layers.Dense(4, name="plain"),
         ...     quantize_annotate_layer(keras.layers.Dense(2, name="rounded")),
         ... ])
-        >>> [layer.name for layer in quantize_apply(model).layers]
+        >>> quantized = tfmot.quantization.keras.quantize_apply(model)
+        >>> [layer.name for layer in quantized.layers]
         ['plain', 'quant_rounded']
     """
     is_layer = isinstance(to_annotate, keras.layers.Layer)
