@@ -172,7 +172,7 @@ def trained():
     y = x[:, :4] * 2 - x[:, 4:]
     quantized = compiled(penjing.quantize_aware(net(), weights=FEW))
     first = scales(quantized)
-    losses = [float(quantized.train_on_batch(x, y)) for _ in range(60)]
+    losses = [float(quantized.train_on_batch(x, y)) for _ in range(150)]
     return quantized, first, losses, (x, y)
 
 
