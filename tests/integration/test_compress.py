@@ -71,7 +71,7 @@ def test_the_smallest_recipe_leaves_few_levels_and_a_smaller_file(tmp_path):
     training = dataclasses.replace(recipe.training, epochs=3, minimum_steps=0)
     prune, quantize = recipe.methods
     methods = (dataclasses.replace(prune, keep_at_least=60), quantize)
-    sizes = {}
+    sizes, hidden = {}, {}
     for finish in (None, "smallest"):
         export = dataclasses.replace(recipe.export, finish=finish)
         report = compress(
@@ -85,9 +85,10 @@ def test_the_smallest_recipe_leaves_few_levels_and_a_smaller_file(tmp_path):
         sizes[finish] = report.file("model.tflite").gzip
         tensors = inspect_file(tmp_path / str(finish) / "model.tflite").tensors
         kernels = [tensor for tensor in tensors if tensor.dtype == "int8"]
-        assert {tensor.shape for tensor in kernels} == {(32, 8), (3, 32)}
         assert all(tensor.distinct <= 7 for tensor in kernels)
-        assert sum(tensor.zeros for tensor in kernels) >= 8 * 32 + 3 * 32 - 60
+        assert sum(tensor.size - tensor.zeros for tensor in kernels) <= 60
+        hidden[finish] = min(tensor.shape[0] for tensor in kernels if 8 in tensor.shape)
+    assert hidden["smallest"] < hidden[None] == 32  # dead units are taken out
     assert sizes["smallest"] < sizes[None]
 
 
