@@ -83,6 +83,22 @@ def smallest_table() -> list[str]:
     return lines
 
 
+def dead_units_table() -> list[str]:
+    results = _results("dead_units")
+    lines = [
+        "| file | raw bytes | gzipped | microseconds, one thread, batch 1 | faster |",
+        "|---|---|---|---|---|",
+    ]
+    for mode in ("float32", "dynamic"):
+        row = results[mode]
+        sizes = [
+            f"{row[key][0]:,} -> {row[key][1]:,}"
+            for key in ("raw", "gzip", "microseconds")
+        ]
+        lines.append(f"| {mode} | {' | '.join(sizes)} | {row['faster']:.1f}x |")
+    return lines
+
+
 def step_table() -> list[str]:
     results = _results("step_overhead")["ratios"]
     lines = [
@@ -160,6 +176,7 @@ def raw_table() -> list[str]:
 TABLES = {
     "compression": compression_table,
     "smallest": smallest_table,
+    "dead-units": dead_units_table,
     "step-overhead": step_table,
     "mask-selection": mask_table,
     "import-cost": import_table,
