@@ -20,14 +20,12 @@ import functools
 import json
 import statistics
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from environment import RESULTS, write_results
+from trained_models import kept, train_baseline
 
 from penjing.pipeline.run_state import digest_of
-
-MODELS = RESULTS.parents[1] / "out" / "benchmarks"
 
 BASELINE_EPOCHS = {"article": 4, "lenet-300-100": 5, "cnn": 3, "lenet-5": 3}
 # Epochs in place of the recipe's, where fewer are enough.
@@ -76,37 +74,6 @@ def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) 
                 small, chosen, data, Path(folder), outcome["h5_zip"]
             )
     return outcome
-
-
-def kept(name: str, train: Callable):
-    """A trained model from an earlier run, or trained now and kept."""
-    import keras
-
-    from penjing.pipeline.model_writing import write_keras
-
-    path = MODELS / f"{name}.keras"
-    if path.exists():
-        return keras.models.load_model(path)
-    model = train()
-    MODELS.mkdir(parents=True, exist_ok=True)
-    write_keras(model, path)
-    return model
-
-
-def train_baseline(architecture: str, seed: int, epochs: int, data):
-    import keras
-
-    from penjing.architectures import build_architecture
-
-    keras.utils.set_random_seed(seed)
-    baseline = build_architecture(architecture, seed=seed)
-    baseline.compile(
-        "adam",
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    baseline.fit(data.x_train, data.y_train, batch_size=128, epochs=epochs, verbose=0)
-    return baseline
 
 
 def compressed(baseline, recipe, seed: int, data):

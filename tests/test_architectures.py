@@ -13,6 +13,17 @@ PARAMETERS = {
     "lenet-300-100": 266_610,
     "lenet-5": 431_080,
     "cnn": 421_642,
+    "resnet-20": 273_754,
+    "mobilenet": 278_922,
+}
+
+SMALLEST = {
+    "article": 4,
+    "lenet-300-100": 1,
+    "lenet-5": 16,
+    "cnn": 4,
+    "resnet-20": 4,
+    "mobilenet": 8,
 }
 
 
@@ -42,6 +53,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(name):
 def test_the_layers_of_one_model_do_not_share_their_draws():
     model = build_architecture("cnn", input_shape=(8, 8))
     kernels = [layer.kernel for layer in model.layers if hasattr(layer, "kernel")]
+    assert len(kernels) == 4
     signs = [np.sign(np.ravel(keras.ops.convert_to_numpy(k))[:200]) for k in kernels]
     for position, left in enumerate(signs):
         for right in signs[position + 1 :]:
@@ -120,7 +132,7 @@ def test_it_refuses_the_impossible_by_name(arguments, message):
 @pytest.mark.once
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_the_smallest_allowed_image_works_and_the_next_smaller_does_not(name):
-    smallest = {"article": 4, "lenet-300-100": 1, "lenet-5": 16, "cnn": 4}[name]
+    smallest = SMALLEST[name]
     model = build_architecture(name, input_shape=(smallest, smallest))
     assert model.output_shape == (None, 10)
     with pytest.raises(ValueError, match="input_shape"):

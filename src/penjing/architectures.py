@@ -1,4 +1,4 @@
-"""The four small image classifiers that the benchmarks and the demo train."""
+"""The image classifiers that the benchmarks and the demo train."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.deep_architectures import KERNELS, mobilenet, resnet_20
+
 _Layers = list[Any]
 
 
@@ -17,7 +19,7 @@ def build_architecture(
     input_shape: Sequence[int] = (28, 28),
     classes: int = 10,
     seed: int = 0,
-) -> keras.Sequential:
+) -> keras.Model:
     """Build an untrained, uncompiled image classifier with logits as output.
 
     | name | layers | parameters for 28x28 and 10 classes |
@@ -26,6 +28,8 @@ def build_architecture(
     | `lenet-300-100` | Dense 300, 100 | 266,610 |
     | `lenet-5` | convolutions 5x5 20 and 50 with pooling, Dense 500 | 431,080 |
     | `cnn` | convolutions 3x3 32 and 64 with pooling, Dense 128 | 421,642 |
+    | `resnet-20` | nine residual blocks, 16 to 64 channels | 273,754 |
+    | `mobilenet` | seven depthwise-separable blocks, 32 to 256 channels | 278,922 |
 
     Every layer draws its initial weights from its own seed, derived from `seed`.
     Keras' global seed is neither read nor changed.
@@ -37,8 +41,8 @@ def build_architecture(
         seed: The same seed gives the same initial weights on one backend.
 
     Returns:
-        A Sequential model that takes `(batch, *input_shape)` and gives
-        `(batch, classes)` logits: use `from_logits=True` in the loss.
+        A model that takes `(batch, *input_shape)` and gives `(batch, classes)` logits:
+        use `from_logits=True` in the loss. Sequential, but for the last two.
 
     Raises:
         ValueError: If the name is unknown, or the shape, the number of classes
@@ -54,7 +58,7 @@ def build_architecture(
     """
     if name not in _ARCHITECTURES:
         raise ValueError(_unknown_name(name))
-    layers, smallest = _ARCHITECTURES[name]
+    build, smallest = _ARCHITECTURES[name]
     shape = _checked_shape(name, input_shape, smallest)
     if not _is_integer(classes) or classes < 2:
         raise ValueError(
@@ -63,15 +67,17 @@ def build_architecture(
         )
     if not _is_integer(seed) or seed < 0:
         raise ValueError(f"`seed` must be an integer of at least 0, got {seed!r}.")
-    body = layers(shape, int(classes), _initializers(int(seed)))
+    body = build(shape, int(classes), _initializers(int(seed)))
+    if isinstance(body, keras.Model):
+        return body
     return keras.Sequential(
         [keras.Input(shape, name="input"), *body], name=name.replace("-", "_")
     )
 
 
 def _initializers(seed: int) -> Iterator[keras.Initializer]:
-    """Give Keras' default kernel initializer four times, each with its own seed."""
-    for state in np.random.SeedSequence(seed).generate_state(4):
+    """Give Keras' default kernel initializer, each time with its own seed."""
+    for state in np.random.SeedSequence(seed).generate_state(KERNELS):
         yield keras.initializers.GlorotUniform(seed=int(state) >> 1)
 
 
@@ -120,12 +126,14 @@ def _cnn(shape: tuple[int, ...], classes: int, init: Any) -> _Layers:
     ]
 
 
-# Name -> function that gives the layers, and the smallest height and width.
-_ARCHITECTURES: dict[str, tuple[Callable[..., _Layers], int]] = {
+# Name -> function that gives the layers or the model, smallest height and width.
+_ARCHITECTURES: dict[str, tuple[Callable[..., _Layers | keras.Model], int]] = {
     "article": (_article, 4),
     "lenet-300-100": (_lenet_300_100, 1),
     "lenet-5": (_lenet_5, 16),
     "cnn": (_cnn, 4),
+    "resnet-20": (resnet_20, 4),
+    "mobilenet": (mobilenet, 8),
 }
 
 

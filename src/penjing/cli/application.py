@@ -65,6 +65,8 @@ class Architecture(enum.StrEnum):
     lenet_300_100 = "lenet-300-100"
     lenet_5 = "lenet-5"
     cnn = "cnn"
+    resnet_20 = "resnet-20"
+    mobilenet = "mobilenet"
 
 
 BackendOption = Annotated[
