@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,19 +11,9 @@ from keras import ops
 
 from penjing.errors import UnsupportedModelError
 from penjing.models.clustering_config import ClusteringConfig
-from penjing.models.selection import (
-    SelectedWeight,
-    Selection,
-    find_weights,
-    select_weights,
-)
-from penjing.models.transforms import (
-    Incoming,
-    Transform,
-    Values,
-    check_finite,
-    choose,
-)
+from penjing.models.configured_transform import ConfiguredTransform
+from penjing.models.selection import SelectedWeight
+from penjing.models.transforms import Incoming, Values, check_finite, choose
 from penjing.numerics import Tensor
 from penjing.numerics.codebooks import (
     cluster_statistics,
@@ -37,7 +26,7 @@ REVIVAL_FREQUENCY = 10
 
 
 @keras.saving.register_keras_serializable(package="penjing")
-class Cluster(Transform):
+class Cluster(ConfiguredTransform):
     """Shared values of a model's weights; both they and who shares them are trained.
 
     The centroids are found by k-means when the transform is attached. It acts at once,
@@ -52,23 +41,12 @@ class Cluster(Transform):
 
     order = 1
     display_name = "clustered"
+    config: ClusteringConfig
 
     def __init__(self, config: ClusteringConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config = config
+        super().__init__(config, **kwargs)
         self.centroids: list[Any] = []
         self.shifts: list[Any] = []
-        self._restored = self.paths is not None
-
-    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
-        """Weights that the config names and that have enough values."""
-        if self.paths is not None:
-            with contextlib.suppress(UnsupportedModelError):
-                self.skipped = dict(self._selection(owner).skipped)
-            return find_weights(owner, self.paths)
-        selection = self._selection(owner)
-        self.skipped = dict(selection.skipped)
-        return selection.chosen
 
     def create_state(
         self, weights: Sequence[SelectedWeight], incoming: Incoming
@@ -136,30 +114,8 @@ class Cluster(Transform):
             for (path, weight), centroids, shift in state
         }
 
-    def get_config(self) -> dict[str, Any]:
-        """Config and paths."""
-        return {
-            **super().get_config(),
-            "config": keras.saving.serialize_keras_object(self.config),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Transform from the dictionary that `get_config` gave."""
-        config = dict(config)
-        config["config"] = keras.saving.deserialize_keras_object(config["config"])
-        return cls(**config)
-
-    @property
-    def _per_channel(self) -> bool:
-        return self.config.granularity == "per_channel"
-
-    def _selection(self, owner: keras.layers.Layer) -> Selection:
-        return select_weights(
-            owner, self.config.include, self.config.exclude, self._obstacle
-        )
-
-    def _obstacle(self, weight: SelectedWeight) -> str | None:
+    def obstacle(self, weight: SelectedWeight) -> str | None:
+        """Why a weight has too few values, or `None`."""
         if self._per_channel:
             size, of_what = weight.matrix_shape[0], "a channel of it has"
         else:
@@ -167,6 +123,10 @@ class Cluster(Transform):
         if size > self.config.num_clusters:
             return None
         return f"{of_what} {size} values, for {self.config.num_clusters} clusters"
+
+    @property
+    def _per_channel(self) -> bool:
+        return self.config.granularity == "per_channel"
 
     def _find_centroids(self, weight: SelectedWeight, values: np.ndarray) -> np.ndarray:
         rows = [values.ravel()]

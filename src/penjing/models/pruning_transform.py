@@ -7,28 +7,17 @@ import functools
 import operator
 import zlib
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.configured_transform import ConfiguredTransform
 from penjing.models.pruning_config import PruningConfig
-from penjing.models.selection import (
-    SelectedWeight,
-    Selection,
-    find_weights,
-    matches_layer,
-    select_weights,
-)
-from penjing.models.transforms import (
-    Incoming,
-    Transform,
-    Values,
-    check_finite,
-    choose,
-)
+from penjing.models.selection import SelectedWeight, matches_layer
+from penjing.models.transforms import Incoming, Values, check_finite, choose
 from penjing.numerics import Tensor
 from penjing.numerics.allocation import erk_sparsities
 from penjing.numerics.importance import IMPORTANCES, Importance
@@ -38,7 +27,7 @@ LAYER_FLOOR = 0.05
 
 
 @keras.saving.register_keras_serializable(package="penjing")
-class Prune(Transform):
+class Prune(ConfiguredTransform):
     """Masks of a model's weights, computed anew inside the training step.
 
     Args:
@@ -49,25 +38,22 @@ class Prune(Transform):
     order = 0
     display_name = "pruned"
     waits_for_training = True
+    config: PruningConfig
 
     def __init__(self, config: PruningConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config = config
+        super().__init__(config, **kwargs)
         self.masks: list[Any] = []
         self.thresholds: list[Any] = []
         self.scales: tuple[float, ...] = ()
 
     def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
         """Weights that the config names and that can take its pattern."""
-        if self.paths is not None:
-            with contextlib.suppress(UnsupportedModelError):
-                self.skipped = dict(self._selection(owner).skipped)
-            return find_weights(owner, self.paths)
-        selection = self._selection(owner)
-        self.skipped = dict(selection.skipped)
-        for weight in selection.chosen:
-            self._check_values(weight)
-        return selection.chosen
+        loaded = self.paths is not None
+        weights = super().select(owner)
+        if not loaded:
+            for weight in weights:
+                self._check_values(weight)
+        return weights
 
     def create_state(
         self, weights: Sequence[SelectedWeight], incoming: Incoming
@@ -176,26 +162,8 @@ class Prune(Transform):
             f"of {reached:.3g} will be reached instead of {schedule.final_sparsity:.3g}"
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Config and paths."""
-        return {
-            **super().get_config(),
-            "config": keras.saving.serialize_keras_object(self.config),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Transform from the dictionary that `get_config` gave."""
-        config = dict(config)
-        config["config"] = keras.saving.deserialize_keras_object(config["config"])
-        return cls(**config)
-
-    def _selection(self, owner: keras.layers.Layer) -> Selection:
-        return select_weights(
-            owner, self.config.include, self.config.exclude, self._obstacle
-        )
-
-    def _obstacle(self, weight: SelectedWeight) -> str | None:
+    def obstacle(self, weight: SelectedWeight) -> str | None:
+        """Why the pattern does not fit a weight, or `None`."""
         return self.config.pattern.obstacle(
             *weight.matrix_shape, input_channels=weight.input_channels
         )

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.configured_transform import ConfiguredTransform
 from penjing.models.quantization_config import QuantizationConfig
-from penjing.models.selection import (
-    SelectedWeight,
-    Selection,
-    find_weights,
-    matches_layer,
-    select_weights,
-)
-from penjing.models.transforms import (
-    Incoming,
-    Transform,
-    Values,
-    check_finite,
-    choose,
-)
+from penjing.models.selection import SelectedWeight, matches_layer
+from penjing.models.transforms import Incoming, Values, check_finite, choose
 from penjing.numerics import Tensor
 from penjing.numerics.grids import (
     Grid,
@@ -40,7 +28,7 @@ from penjing.numerics.grids import (
 
 
 @keras.saving.register_keras_serializable(package="penjing")
-class FakeQuantize(Transform):
+class FakeQuantize(ConfiguredTransform):
     """Weights rounded to grids, inside the training step, with learned scales.
 
     Each weight has a reference scale, found by its squared error when quantization
@@ -56,25 +44,15 @@ class FakeQuantize(Transform):
 
     order = 2
     display_name = "quantized"
+    spares_weights = False
+    config: QuantizationConfig
 
     def __init__(self, config: QuantizationConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.config = config
+        super().__init__(config, **kwargs)
         self.waits_for_training = config.begin_step > 0
         self.references: list[Any] = []
         self.factors: list[Any] = []
         self.grids: tuple[Grid, ...] = ()
-        self._restored = self.paths is not None
-
-    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
-        """Weights that the config names and that a grid suits."""
-        if self.paths is not None:
-            with contextlib.suppress(UnsupportedModelError):
-                self.skipped = dict(self._selection(owner).skipped)
-            return find_weights(owner, self.paths)
-        selection = self._selection(owner)
-        self.skipped = dict(selection.skipped)
-        return selection.chosen
 
     def create_state(
         self, weights: Sequence[SelectedWeight], incoming: Incoming
@@ -148,30 +126,8 @@ class FakeQuantize(Transform):
             "will be on its grid"
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """Config and paths."""
-        return {
-            **super().get_config(),
-            "config": keras.saving.serialize_keras_object(self.config),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Transform from the dictionary that `get_config` gave."""
-        config = dict(config)
-        config["config"] = keras.saving.deserialize_keras_object(config["config"])
-        return cls(**config)
-
-    def _selection(self, owner: keras.layers.Layer) -> Selection:
-        return select_weights(
-            owner,
-            self.config.include,
-            self.config.exclude,
-            self._obstacle,
-            spare=False,
-        )
-
-    def _obstacle(self, weight: SelectedWeight) -> str | None:
+    def obstacle(self, weight: SelectedWeight) -> str | None:
+        """Why no grid suits a weight, or `None`."""
         dtype = keras.backend.standardize_dtype(weight.variable.dtype)
         if dtype != "float32":
             return f"its type is {dtype}, in which no value lies exactly on a grid"

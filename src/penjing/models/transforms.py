@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from penjing.errors import CompressionError
-from penjing.models.selection import SelectedWeight
+from penjing.models.selection import SelectedWeight, find_weights
 from penjing.numerics import Tensor
 
 Values = dict[str, Tensor]
@@ -54,8 +54,8 @@ class Transform(keras.layers.Layer):
         self.skipped: dict[str, str] = {}
 
     def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
-        """Weights of the built `owner` that this transform takes."""
-        raise NotImplementedError
+        """Weights of the built `owner` that this transform takes: those of `paths`."""
+        return find_weights(owner, self.paths or ())
 
     def create_state(
         self, weights: Sequence[SelectedWeight], incoming: Incoming

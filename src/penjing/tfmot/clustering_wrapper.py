@@ -79,7 +79,7 @@ class LayerCluster(Cluster):
     def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
         """Clusterable weights of the layer that train and have enough values."""
         selection, self.positions = choose_weights(
-            owner, self.positions, self._obstacle, self.hook
+            owner, self.positions, self.obstacle, self.hook
         )
         self.skipped = selection.skipped
         return selection.chosen

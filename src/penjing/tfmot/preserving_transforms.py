@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.models.selection import SelectedWeight, find_weights
+from penjing.models.selection import SelectedWeight
 from penjing.models.transforms import Incoming, Transform, Values
 from penjing.numerics import Tensor
 from penjing.numerics.codebooks import share_values
@@ -35,10 +35,6 @@ class KeepZeros(Transform):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.masks: list[Any] = []
-
-    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
-        """The weights of the paths."""
-        return find_weights(owner, self.paths or ())
 
     def create_state(
         self, weights: Sequence[SelectedWeight], incoming: Incoming
@@ -93,10 +89,6 @@ class KeepClusters(Transform):
         self.preserve_sparsity = preserve_sparsity
         self.codebooks = dict(codebooks or {})
         self.centroids: list[Any] = []
-
-    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
-        """The weights of the paths."""
-        return find_weights(owner, self.paths or ())
 
     def create_state(
         self, weights: Sequence[SelectedWeight], incoming: Incoming

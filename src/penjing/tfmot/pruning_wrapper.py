@@ -52,7 +52,7 @@ class LayerPrune(Prune):
         """Prunable weights of the layer that train and can take the pattern."""
         chosen_before = self.positions is not None
         selection, self.positions = choose_weights(
-            owner, self.positions, self._obstacle, self.hook
+            owner, self.positions, self.obstacle, self.hook
         )
         self.skipped = selection.skipped
         if self.check_values and not chosen_before:
