@@ -19,6 +19,7 @@ from penjing.export.interpreter import LiteRTModel
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import inspect_file
+from penjing.measurement.macs import MacsReport, count_macs
 from penjing.measurement.size import measure_size
 from penjing.methods.clustering import cluster
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
@@ -59,6 +60,7 @@ __all__ = [
     "FileFormatError",
     "Grid",
     "LiteRTModel",
+    "MacsReport",
     "MissingDependencyError",
     "NM",
     "OneShot",
@@ -73,6 +75,7 @@ __all__ = [
     "WeightSpec",
     "__version__",
     "cluster",
+    "count_macs",
     "evaluate",
     "export_litert",
     "fold_batch_normalization",

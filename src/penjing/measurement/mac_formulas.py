@@ -1,0 +1,238 @@
+"""Multiply-accumulates of one call, by its kind: a table from layer class to formula.
+
+One multiply-accumulate is a product of two values that is added to a sum. Products with
+zeros of padding count; additions of biases, normalization, activations, pooling,
+resizing and look-ups do not. Every formula is for the batch that the shapes have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from penjing.measurement.layer_calls import LayerCall
+
+Counts = dict[str | None, int]  # path of a weight, None for products of activations
+
+
+def count_call(call: LayerCall) -> Counts:
+    """Count the multiply-accumulates of one call.
+
+    Args:
+        call: What was called, on which shapes.
+
+    Returns:
+        The number for each weight, and under None for products of activations; empty
+        for what multiplies nothing.
+    """
+    if call.product is not None:
+        return _count_product(call)
+    formula = find_formula(call.layer)
+    return {} if formula is None else formula(call.layer, call)
+
+
+def find_formula(layer: Any) -> Callable[[Any, LayerCall], Counts] | None:
+    """The formula of a layer's class or its nearest base class, None without one."""
+    for base in type(layer).__mro__:
+        if base in _FORMULAS:
+            return _FORMULAS[base]
+    return None
+
+
+def is_whole(layer: Any) -> bool:
+    """Whether a layer's formula covers the layers within it too."""
+    return find_formula(layer) is not None and not isinstance(layer, _WITH_PARTS)
+
+
+def _dense(layer: Any, call: LayerCall) -> Counts:
+    kernel = layer._kernel
+    return {kernel.path: math.prod(call.output) * kernel.shape[0]}
+
+
+def _einsum_dense(layer: Any, call: LayerCall) -> Counts:
+    kernel = layer._kernel
+    operands = (call.operands[0], tuple(kernel.shape))
+    return {kernel.path: einsum_macs(layer.equation, operands)}
+
+
+def _convolution(layer: Any, call: LayerCall) -> Counts:
+    kernel = layer._kernel
+    return {kernel.path: math.prod(call.output) * math.prod(kernel.shape[:-1])}
+
+
+def _depthwise(layer: Any, call: LayerCall) -> Counts:
+    kernel = layer.kernel
+    return {kernel.path: math.prod(call.output) * math.prod(kernel.shape[:-2])}
+
+
+def _separable(layer: Any, call: LayerCall) -> Counts:
+    pointwise = layer.pointwise_kernel
+    positions = math.prod(call.output) // pointwise.shape[-1]
+    kernels = (layer.depthwise_kernel, pointwise)
+    return {kernel.path: positions * math.prod(kernel.shape) for kernel in kernels}
+
+
+def _transposed(layer: Any, call: LayerCall) -> Counts:
+    kernel = layer.kernel
+    return {kernel.path: math.prod(call.operands[0]) * math.prod(kernel.shape[:-1])}
+
+
+def _recurrent(layer: Any, call: LayerCall) -> Counts:
+    batch, steps = call.operands[0][:2]
+    return _cell(layer.cell, batch * steps)
+
+
+def _cell(cell: Any, times: int) -> Counts:
+    """Each matrix or kernel of a cell is used once in a time step and position."""
+    matrices = [w for w in cell.weights if len(w.shape) >= 2 and w.name != "bias"]
+    return {w.path: times * math.prod(w.shape) for w in matrices}
+
+
+def _recurrent_convolution(layer: Any, call: LayerCall) -> Counts:
+    batch, steps = call.operands[0][:2]
+    outputs = batch * layer.cell.filters * (steps if layer.return_sequences else 1)
+    return _cell(layer.cell, batch * steps * (math.prod(call.output) // outputs))
+
+
+def _multi_head_attention(layer: Any, call: LayerCall) -> Counts:
+    query, value = _arguments(call, "query", "value")
+    key_dim, value_dim = layer._key_dim, layer._value_dim or layer._key_dim
+    axes = layer._attention_axes
+    attended = math.prod(value[axis] for axis in axes)
+    rows = math.prod(query[:-1])
+    return {None: rows * attended * layer._num_heads * (key_dim + value_dim)}
+
+
+def _grouped_query_attention(layer: Any, call: LayerCall) -> Counts:
+    query, value = _arguments(call, "query", "value")
+    rows = math.prod(query[:-1])
+    return {None: rows * value[1] * layer.num_query_heads * 2 * layer.head_dim}
+
+
+def _attention(layer: Any, call: LayerCall) -> Counts:
+    query, value = _arguments(call, "inputs")[0][:2]
+    pairs = math.prod(query[:-1]) * value[1]
+    scores = query[-1] if getattr(layer, "score_mode", "dot") == "dot" else 0
+    return {None: pairs * (scores + value[-1])}
+
+
+def _additive_attention(layer: Any, call: LayerCall) -> Counts:
+    query, value = _arguments(call, "inputs")[0][:2]
+    pairs = math.prod(query[:-1]) * value[1]
+    counts: Counts = {None: pairs * value[-1]}
+    if layer.scale is not None:
+        counts[layer.scale.path] = pairs * query[-1]
+    return counts
+
+
+def _dot(layer: Any, call: LayerCall) -> Counts:
+    first, second = _arguments(call, "inputs")[0]
+    axes = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
+    sizes = math.prod(first[1:]) * math.prod(second[1:])
+    return {None: first[0] * sizes // first[axes]}
+
+
+def _arguments(call: LayerCall, *names: str) -> list[Any]:
+    """Operands of a call by position, or by name where they were given so."""
+    return [
+        call.operands[n] if n < len(call.operands) else call.keywords[name]
+        for n, name in enumerate(names)
+    ]
+
+
+_LAYERS: Mapping[str, Callable[[Any, LayerCall], Counts]] = {
+    "Dense": _dense,
+    "EinsumDense": _einsum_dense,
+    "Conv1D": _convolution,
+    "Conv2D": _convolution,
+    "Conv3D": _convolution,
+    "Conv1DTranspose": _transposed,
+    "Conv2DTranspose": _transposed,
+    "Conv3DTranspose": _transposed,
+    "DepthwiseConv1D": _depthwise,
+    "DepthwiseConv2D": _depthwise,
+    "SeparableConv1D": _separable,
+    "SeparableConv2D": _separable,
+    "RNN": _recurrent,
+    "ConvLSTM1D": _recurrent_convolution,
+    "ConvLSTM2D": _recurrent_convolution,
+    "ConvLSTM3D": _recurrent_convolution,
+    "MultiHeadAttention": _multi_head_attention,
+    "GroupQueryAttention": _grouped_query_attention,
+    "Attention": _attention,
+    "AdditiveAttention": _additive_attention,
+    "Dot": _dot,
+}
+_FORMULAS = {getattr(keras.layers, name): formula for name, formula in _LAYERS.items()}
+# Their projections are layers of their own.
+_WITH_PARTS = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+
+
+def _count_product(call: LayerCall) -> Counts:
+    if call.product == "separable_conv":
+        return _separable_product(call)
+    macs = _PRODUCTS[str(call.product)](call)
+    paths = [path for path in call.weights if path is not None]
+    return {paths[0] if len(paths) == 1 else None: macs}
+
+
+def _separable_product(call: LayerCall) -> Counts:
+    depthwise, pointwise = call.operands[1:3]
+    positions = math.prod(call.output) // pointwise[-1]
+    counts: Counts = {}
+    for shape, path in zip((depthwise, pointwise), call.weights[1:3], strict=True):
+        counts[path] = counts.get(path, 0) + positions * math.prod(shape)
+    return counts
+
+
+def _contraction(call: LayerCall) -> int:
+    """Two tensors without batch axes: what is summed over follows from the sizes."""
+    first, second = (math.prod(shape) for shape in call.operands[:2])
+    return math.isqrt(first * second * math.prod(call.output))
+
+
+def _attention_product(call: LayerCall) -> int:
+    query, key, value = _arguments(call, "query", "key", "value")
+    batch, rows, heads, size = query
+    return int(batch * rows * key[1] * heads * (size + value[-1]))
+
+
+_PRODUCTS: Mapping[str, Callable[[LayerCall], int]] = {
+    "matmul": lambda call: math.prod(call.output) * call.operands[0][-1],
+    "dot": _contraction,
+    "inner": _contraction,
+    "tensordot": _contraction,
+    "einsum": lambda call: einsum_macs(call.operands[0], call.operands[1:]),
+    "conv": lambda call: math.prod(call.output) * math.prod(call.operands[1][:-1]),
+    "depthwise_conv": lambda call: (
+        math.prod(call.output) * math.prod(call.operands[1][:-2])
+    ),
+    "conv_transpose": lambda call: (
+        math.prod(call.operands[0]) * math.prod(call.operands[1][:-1])
+    ),
+    "dot_product_attention": _attention_product,
+}
+
+
+def einsum_macs(equation: str, operands: tuple[tuple[int, ...], ...]) -> int:
+    """Multiply-accumulates of an einsum: the product of the sizes of all its letters.
+
+    Args:
+        equation: Such as "ab,bc->ac"; `...` stands for leading axes.
+        operands: Shapes.
+
+    Returns:
+        The number, with one pass over all letters for each operand after the first.
+    """
+    sizes: dict[str, int] = {}
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    for term, shape in zip(terms, operands, strict=True):
+        before, dots, after = term.partition("...")
+        free = len(shape) - len(before) - len(after)
+        middle = [f".{free - n}" for n in range(free)] if dots else []
+        for letter, size in zip([*before, *middle, *after], shape, strict=True):
+            sizes[letter] = max(sizes.get(letter, 1), size)
+    return math.prod(sizes.values()) * max(len(operands) - 1, 1)
