@@ -42,7 +42,7 @@ def direct_edits(model: Record) -> list[Edit]:
     for place, values in _candidates(model):
         axis = min(range(values.ndim), key=lambda axis: encoded_size(values, axis))
         if encoded_size(values, axis) + _LEAST_BYTES < values.nbytes:
-            edits.append(functools.partial(_encode_directly, *place, axis))
+            edits.append(functools.partial(encode_directly, *place, axis))
     return edits
 
 
@@ -123,6 +123,23 @@ def encode(values: Array, axis: int) -> tuple[Array, Record]:
     return rows[is_value], sparsity
 
 
+def encode_directly(g: int, t: int, axis: int, model: Record) -> None:
+    """Make a constant sparse; an operator DENSIFY gives its values to its readers.
+
+    Args:
+        g: Number of the graph.
+        t: Number of the tensor in it.
+        axis: The axis along which values get indices.
+        model: Changed in place.
+    """
+    graph = model["subgraphs"][g]
+    sparse = graph["tensors"][t]
+    dense = _add_tensor(graph, sparse.copy())
+    _make_sparse(model, sparse, axis)
+    _read_instead(graph, t, dense)
+    _put_first(model, graph, _DENSIFY, Record("DensifyOptions"), [t], dense)
+
+
 def _vector_for(largest: int) -> str:
     return next(name for name, bound in _VECTORS if largest < bound)
 
@@ -132,15 +149,6 @@ def _vector(numbers: Array, largest: int | None = None) -> Record:
     kind = _vector_for(top)
     dtype = "<i4" if kind == "Int32Vector" else f"<u{_WIDTHS[kind]}"
     return Record(kind, values=numbers.astype(dtype))
-
-
-def _encode_directly(g: int, t: int, axis: int, model: Record) -> None:
-    graph = model["subgraphs"][g]
-    sparse = graph["tensors"][t]
-    dense = _add_tensor(graph, sparse.copy())
-    _make_sparse(model, sparse, axis)
-    _read_instead(graph, t, dense)
-    _put_first(model, graph, _DENSIFY, Record("DensifyOptions"), [t], dense)
 
 
 def _encode_reshaped(g: int, t: int, length: int, model: Record) -> None:
