@@ -19,6 +19,8 @@ from penjing.export.interpreter import LiteRTModel
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import inspect_file
+from penjing.measurement.latency import measure_latency
+from penjing.measurement.latency_report import LatencyReport
 from penjing.measurement.macs import MacsReport, count_macs
 from penjing.measurement.size import measure_size
 from penjing.methods.clustering import cluster
@@ -59,6 +61,7 @@ __all__ = [
     "ExportError",
     "FileFormatError",
     "Grid",
+    "LatencyReport",
     "LiteRTModel",
     "MacsReport",
     "MissingDependencyError",
@@ -81,6 +84,7 @@ __all__ = [
     "fold_batch_normalization",
     "inspect_file",
     "is_compressed",
+    "measure_latency",
     "measure_size",
     "prune",
     "prune_layer",

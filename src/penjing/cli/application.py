@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from penjing.cli.backend_choice import Backend, import_modules, select_backend
+from penjing.cli.benchmark_command import benchmark
 from penjing.cli.console import print_result, progress_bar, quiet_libraries
 from penjing.cli.shrink_command import shrink
 from penjing.version import __version__
@@ -39,6 +40,10 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 [bold]Any .tflite file in fewer bytes[/bold]
 
     $ penjing shrink model.tflite
+
+[bold]How fast files are[/bold]
+
+    $ penjing benchmark float.tflite int8.tflite
 """
 app = typer.Typer(
     name="penjing",
@@ -283,6 +288,7 @@ def inspect(
 
 
 app.command()(shrink)
+app.command()(benchmark)
 
 
 def _count(value: int | None) -> str:

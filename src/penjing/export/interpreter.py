@@ -128,7 +128,7 @@ class LiteRTModel:
         if not isinstance(num_threads, int) or num_threads < 1:
             raise ValueError(f"`num_threads` must be 1 or more, got {num_threads!r}.")
         self.path = as_path(path)
-        content = _read(self.path)
+        content = read_litert(self.path)
         runtime = require_extra("ai_edge_litert.interpreter", "litert")
         with captured_output():
             try:
@@ -290,7 +290,18 @@ class LiteRTModel:
         return np.concatenate(parts)
 
 
-def _read(path: Path) -> bytes:
+def read_litert(path: Path) -> bytes:
+    """Read a `.tflite` file and check that it is one by its mark.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        FileFormatError: If it is missing, too large or of another type.
+    """
     if not path.is_file():
         raise FileFormatError(f"There is no file {path}. Check the path.")
     try:

@@ -42,6 +42,23 @@ def make_rounds(inputs: Sequence[dict[str, Any]], *, free: bool) -> list[list[An
     return rounds
 
 
+def make_inputs(inputs: Sequence[dict[str, Any]], batch: int) -> list[Any]:
+    """Make seeded random inputs of a given batch for one run.
+
+    Args:
+        inputs: Descriptions of the file's inputs.
+        batch: Samples of an input whose batch is free. Other free axes have 32.
+
+    Returns:
+        One array for each input, in the stored type.
+
+    Raises:
+        DataError: If an input takes texts or the like.
+    """
+    generator = np.random.default_rng(0)
+    return [_random(item, _shape(item, True, batch), generator) for item in inputs]
+
+
 def encode_rounds(
     inputs: Sequence[dict[str, Any]], data: Any, where: str
 ) -> list[list[Any]]:

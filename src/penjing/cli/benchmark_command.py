@@ -1,0 +1,136 @@
+"""`penjing benchmark`: `.tflite` files timed against each other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from penjing.cli.console import progress_bar
+
+
+def benchmark(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILES...",
+            help=".tflite files. The others are compared to the first.",
+        ),
+    ],
+    threads: Annotated[
+        str,
+        typer.Option(metavar="N[,N...]", help="Threads; a table for each number."),
+    ] = "1",
+    batch: Annotated[int, typer.Option(min=1, help="Samples in one run.")] = 1,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds in which the files take turns.")
+    ] = 30,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Runs in a round. Default: as many as fit into 20 milliseconds."
+        ),
+    ] = None,
+    cold: Annotated[
+        bool,
+        typer.Option(
+            "--cold",
+            help="Also time with cold caches: 64 MB of other memory is touched before "
+            "each run, as in a program that does other work.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for programs to read.")
+    ] = False,
+) -> None:
+    """Time .tflite files against each other: median, spread, ratio, memory.
+
+    Each file runs in a process of its own, and they take turns, so that what disturbs
+    the machine disturbs all alike. The ratio comes with its 95 % confidence interval.
+
+    [bold]Examples[/bold]
+
+        $ penjing benchmark float.tflite int8.tflite
+        $ penjing benchmark float.tflite pruned.tflite --threads 1,2 --cold
+        $ penjing benchmark model.tflite --batch 16 --json
+    """
+    numbers = _threads(threads)
+    with progress_bar() as listener:
+        from penjing.measurement.latency import measure_latency
+
+        reports = [
+            measure_latency(
+                files,
+                threads=number,
+                batch=batch,
+                rounds=rounds,
+                runs=runs,
+                cold_caches=cold_caches,
+                progress=_listen(listener),
+            )
+            for number in numbers
+            for cold_caches in ((False, True) if cold else (False,))
+        ]
+    if as_json:
+        typer.echo(json.dumps([report.to_dict() for report in reports], indent=2))
+        return
+    console = Console()
+    for report in reports:
+        console.print(latency_table(report))
+
+
+def latency_table(report: Any) -> Table:
+    """Build the table of a `LatencyReport`: one row for each file."""
+    said = report.conditions
+    threads = "1 thread" if said.threads == 1 else f"{said.threads} threads"
+    caches = "cold caches" if said.cold_caches else "warm caches"
+    table = Table(
+        title=f"{said.runtime}, {threads}, batch {said.batch}, {caches}, "
+        f"{said.rounds} rounds",
+        title_justify="left",
+        caption="Spread: between the quartiles. Memory: growth of a process that loads "
+        "the file and runs it once.",
+        caption_justify="left",
+    )
+    table.add_column("file", style="bold", overflow="fold", min_width=12)
+    for name in ("median", "spread", "minimum", "faster", "95 %", "memory"):
+        table.add_column(name, justify="right", no_wrap=True)
+    unit, scale = ("us", 1e3) if report.files[0].milliseconds < 1 else ("ms", 1.0)
+    for row in report.files:
+        times = (row.milliseconds, row.spread, row.minimum)
+        median, spread, minimum = (f"{scale * value:,.3g}" for value in times)
+        is_first = row is report.files[0]
+        table.add_row(
+            escape(row.path),
+            f"{median} {unit}",
+            spread,
+            minimum,
+            f"{row.speedup:.2f}x",
+            "" if is_first else f"{row.speedup_low:.2f}-{row.speedup_high:.2f}",
+            "" if row.memory is None else f"{row.memory / 2**20:.1f} MiB",
+        )
+    return table
+
+
+def _threads(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(
+            f"takes numbers from 1 with commas between them, as in 1,2; got {text!r}.",
+            param_hint="--threads",
+        )
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _listen(listener: Any) -> Any:
+    from penjing.pipeline.progress import Progress
+
+    def listen(stage: str, done: int, total: int) -> None:
+        listener(Progress(stage=stage, done=done, total=total))
+
+    return listen

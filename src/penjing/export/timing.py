@@ -1,0 +1,156 @@
+"""A `.tflite` file that runs in a process of its own and says how long it took."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import FileFormatError, require_extra
+from penjing.export import timing_worker
+from penjing.export.finishing.sample_inputs import make_inputs
+from penjing.export.interpreter import read_litert
+from penjing.model_files import as_path
+
+_MEMORY = 8 * 2**30
+_MEMORY_PER_BYTE = 16
+_SECONDS = 120
+_SCRIPT = ("-P", timing_worker.__file__)
+
+
+class TimedFile:
+    """A `.tflite` file in a process that stays alive and runs when it is told to.
+
+    A hostile file can crash the runtime, and memory can only be told apart where
+    nothing else runs. It is a context manager: the process ends with the block.
+
+    Args:
+        path: The file.
+        threads: Threads that the runtime may use.
+        batch: Samples of an input whose batch is free.
+
+    Attributes:
+        path: The file.
+        batch: Samples that one run takes.
+        memory: Bytes by which the process grew at most while it loaded the file and ran
+            it once: weights, the copies that kernels make of them, and activations.
+            None where the system does not tell.
+
+    Raises:
+        FileFormatError: If the file is missing, corrupt, or does not run.
+        DataError: If an input takes texts or the like.
+        MissingDependencyError: If the runtime is not installed.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, threads: int = 1, batch: int = 1
+    ) -> None:
+        self.path = _checked_path(path)
+        content = read_litert(self.path)
+        require_extra("ai_edge_litert.interpreter", "litert")
+        self._process = _start()
+        try:
+            limit = _MEMORY + _MEMORY_PER_BYTE * len(content)
+            file = str(self.path.resolve())
+            inputs = self._ask(file=file, threads=threads, memory=limit)["inputs"]
+            arrays = make_inputs(inputs, batch)
+            self.batch = int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
+            with tempfile.TemporaryDirectory() as folder:
+                np.savez(Path(folder) / "inputs.npz", *arrays)
+                self.memory: int | None = self._ask(folder=folder)["memory"]
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, runs: int, *, cold_caches: bool = False) -> list[float]:
+        """Run a block and time each run in it.
+
+        Args:
+            runs: How often to run.
+            cold_caches: Touch 64 MB of memory before each run, as a program that does
+                other work in between.
+
+        Returns:
+            Milliseconds of each run.
+
+        Raises:
+            FileFormatError: If the runtime fails.
+        """
+        answer = self._ask(runs=runs, cold=cold_caches)
+        return [value / 1e6 for value in answer["nanoseconds"]]
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> TimedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(self, **job: Any) -> dict[str, Any]:
+        """Send one order and wait for its answer."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        if stdin is None or stdout is None:
+            raise FileFormatError(f"The process that times {self.path} was closed.")
+        seconds = _SECONDS + job.get("runs", 0)
+        alarm = threading.Timer(seconds, self._process.kill)
+        alarm.start()
+        try:
+            stdin.write(json.dumps(job) + "\n")
+            stdin.flush()
+            line = stdout.readline()
+        except OSError:
+            line = ""
+        finally:
+            alarm.cancel()
+        if not line:
+            code = self._process.wait()
+            raise FileFormatError(
+                f"LiteRT crashes on {self.path} (exit code {code}), or takes longer "
+                f"than {seconds} seconds. The file is damaged, or too large for this "
+                "machine."
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            text = " ".join(str(answer["error"]).split()).rstrip(".")
+            raise FileFormatError(
+                f"LiteRT cannot run {self.path}: {text}. The file is damaged, or it "
+                "needs operations that this runtime does not have."
+            )
+        return answer
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    checked = as_path(path)
+    if checked.suffix.lower() in (".keras", ".h5", ".hdf5"):
+        raise FileFormatError(
+            f"{checked} is a Keras model, and times are those of the deployed file: "
+            "write one with penjing.export_litert(model, 'model.tflite') first."
+        )
+    return checked
+
+
+def _start() -> subprocess.Popen[str]:
+    paths = [os.path.abspath(entry) for entry in sys.path]
+    return subprocess.Popen(
+        [sys.executable, *_SCRIPT],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "OPENBLAS_NUM_THREADS": "1",  # each reserves memory
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )

@@ -1,0 +1,137 @@
+"""Times one `.tflite` file in a process of its own: a script, not a module to import.
+
+It reads one JSON object a line from standard input and answers each with one line. It
+imports neither Keras nor penjing: what it weighs is the runtime and the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_CACHE_BYTES = 64 * 2**20  # More than the caches of one core hold.
+_STATUS = Path("/proc/self/status")
+
+
+def _limit(memory: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits.
+        return
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        memory += int(pages.read_text().split()[0]) * resource.getpagesize()
+    for kind, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(kind)[1]
+        if hard == resource.RLIM_INFINITY or value < hard:
+            resource.setrlimit(kind, (value, hard))
+
+
+def _peak_memory(name: str = "VmHWM") -> int | None:
+    """Bytes resident at most since `_forget_peak`; None where nobody tells."""
+    if not _STATUS.exists():
+        return None
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _forget_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # Other systems and some containers.
+        return
+
+
+def _describe(detail: Any) -> dict[str, Any]:
+    quantization = detail["quantization_parameters"]
+    return {
+        "name": detail["name"],
+        "shape": [int(size) for size in detail["shape"]],
+        "signature": [int(size) for size in detail["shape_signature"]],
+        "dtype": np.dtype(detail["dtype"]).name,
+        "scales": [float(value) for value in quantization["scales"]],
+        "zero_points": [int(value) for value in quantization["zero_points"]],
+    }
+
+
+class _Worker:
+    def __init__(self, file: str, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        _forget_peak()
+        self._before = _peak_memory("VmRSS")
+        self._cache: np.ndarray | None = None
+        self._interpreter = Interpreter(model_path=file, num_threads=threads)
+
+    def describe(self) -> dict[str, Any]:
+        details = self._interpreter.get_input_details()
+        return {"inputs": [_describe(detail) for detail in details]}
+
+    def prepare(self, folder: str) -> dict[str, Any]:
+        """Give the file its inputs, and weigh it once it has run."""
+        details = self._interpreter.get_input_details()
+        with np.load(Path(folder) / "inputs.npz") as stored:
+            arrays = [stored[name] for name in stored.files]
+        for detail, array in zip(details, arrays, strict=True):
+            if list(detail["shape"]) != list(array.shape):
+                self._interpreter.resize_tensor_input(detail["index"], array.shape)
+        self._interpreter.allocate_tensors()
+        for detail, array in zip(details, arrays, strict=True):
+            self._interpreter.set_tensor(detail["index"], array)
+        self._interpreter.invoke()
+        after = _peak_memory()
+        if self._before is None or after is None:
+            return {"memory": None}
+        return {"memory": max(0, after - self._before)}
+
+    def time(self, runs: int, cold: bool) -> dict[str, Any]:
+        """Run a block; its first run is not counted, for another file ran before."""
+        invoke = self._interpreter.invoke
+        if cold and self._cache is None:
+            self._cache = np.zeros(_CACHE_BYTES // 8)
+        if not cold:
+            invoke()
+        times = []
+        for _ in range(runs):
+            if self._cache is not None and cold:
+                self._cache += 1.0
+            start = time.perf_counter_ns()
+            invoke()
+            times.append(time.perf_counter_ns() - start)
+        return {"nanoseconds": times}
+
+
+def _main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the runtime's own words
+    job = json.loads(sys.stdin.readline())
+    _limit(job["memory"])
+    worker: _Worker | None = None
+    while True:
+        try:
+            if worker is None:
+                worker = _Worker(job["file"], job["threads"])
+                answer = worker.describe()
+            elif "folder" in job:
+                answer = worker.prepare(job["folder"])
+            else:
+                answer = worker.time(job["runs"], job["cold"])
+        except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
+            answer = {"error": str(error)[:1000] or type(error).__name__}
+        print(json.dumps(answer), file=answers, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        job = json.loads(line)
+
+
+if __name__ == "__main__":
+    _main()

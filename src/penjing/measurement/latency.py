@@ -1,0 +1,168 @@
+"""How long `.tflite` files take, measured so that they can be compared."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from penjing.export.timing import TimedFile
+from penjing.measurement.latency_report import (
+    LatencyConditions,
+    LatencyReport,
+    processor_name,
+    summarize_rounds,
+)
+
+# What is being done, how much of it is done, and how much there is.
+ProgressListener: TypeAlias = Callable[[str, int, int], None]
+_BLOCK_MILLISECONDS = 20.0
+_MOST_RUNS = 200
+_MOST_COLD_RUNS = 5  # Touching the memory takes about as long as a whole block.
+
+
+def measure_latency(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    rounds: int = 30,
+    runs: int | None = None,
+    warm_up: int = 3,
+    cold_caches: bool = False,
+    progress: ProgressListener | None = None,
+) -> LatencyReport:
+    """Time `.tflite` files against each other, in rounds in which they take turns.
+
+    Each file lives in a process of its own, in which it runs a block of `runs` whenever
+    it is its turn; the order turns with every round. So what disturbs the machine
+    for a while disturbs all files alike, and ratios are steadier than times. Inputs are
+    random; zeros or other values do not change the time of LiteRT's kernels.
+
+    Args:
+        files: The files; the first is the one that others are compared to.
+        threads: Threads that the runtime may use.
+        batch: Samples in one run. Files with a fixed batch must have it.
+        rounds: Rounds that are measured, 1 or more; the confidence interval comes from
+            how they differ.
+        runs: Runs in one round. None: as many as fit into about 20 milliseconds, at
+            most 200, and at most 5 with `cold_caches`.
+        warm_up: Rounds before those, not counted.
+        cold_caches: Touch 64 MB of memory before each run, as a program that does other
+            work between two runs. A loop finds the weights of a small file in the
+            caches each time, which a real program need not.
+        progress: Called with what is being done, the rounds done and all of them.
+
+    Returns:
+        For each file median, quartiles and minimum in milliseconds, the ratio to the
+        first file with its 95 % confidence interval, and memory.
+
+    Raises:
+        FileFormatError: If a file is missing, corrupt, no `.tflite` file, or crashes.
+        DataError: If a file takes inputs that cannot be made, such as texts.
+        MissingDependencyError: If the runtime is not installed.
+        ValueError: If an argument is out of range, or a file is given twice.
+
+    Example:
+        >>> report = measure_latency(["float.tflite", "int8.tflite"])  # doctest: +SKIP
+        >>> report.files[1].speedup  # doctest: +SKIP
+        2.6
+    """
+    paths = _checked_files(files)
+    _check_counts(threads=threads, batch=batch, rounds=rounds, runs=runs)
+    if not isinstance(warm_up, int) or warm_up < 0:
+        raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")
+    with contextlib.ExitStack() as stack:
+        timed = []
+        for number, path in enumerate(paths):
+            _report(progress, "Loading", number, len(paths))
+            file = TimedFile(path, threads=threads, batch=batch)
+            timed.append(stack.enter_context(file))
+        _check_batches(timed, batch)
+        blocks = [runs or _fitting_runs(file, cold_caches) for file in timed]
+        measured = _measure(timed, blocks, rounds, warm_up, cold_caches, progress)
+        memory = {path: file.memory for path, file in zip(paths, timed, strict=True)}
+    conditions = LatencyConditions(
+        runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
+        processor=processor_name(),
+        threads=threads,
+        batch=batch,
+        cold_caches=cold_caches,
+        rounds=rounds,
+        warm_up=warm_up,
+    )
+    by_path = dict(zip(paths, measured, strict=True))
+    return summarize_rounds(conditions, by_path, memory=memory)
+
+
+def _measure(
+    files: Sequence[TimedFile],
+    blocks: Sequence[int],
+    rounds: int,
+    warm_up: int,
+    cold_caches: bool,
+    progress: ProgressListener | None,
+) -> list[list[list[float]]]:
+    """For each file and round the milliseconds of each run."""
+    measured: list[list[list[float]]] = [[] for _ in files]
+    for number in range(-warm_up, rounds):
+        _report(progress, "Timing", max(number, 0), rounds)
+        for turn in range(len(files)):
+            place = (turn + number) % len(files)
+            times = files[place].run(blocks[place], cold_caches=cold_caches)
+            if number >= 0:
+                measured[place].append(times)
+    _report(progress, "Timing", rounds, rounds)
+    return measured
+
+
+def _fitting_runs(file: TimedFile, cold_caches: bool) -> int:
+    """How many runs make a block of about the time that it should take."""
+    taken = float(np.median(file.run(5, cold_caches=cold_caches)))
+    most = _MOST_COLD_RUNS if cold_caches else _MOST_RUNS
+    return int(np.clip(_BLOCK_MILLISECONDS / max(taken, 1e-3), 1, most))
+
+
+def _checked_files(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+) -> list[str]:
+    if isinstance(files, str | os.PathLike):
+        files = [files]
+    paths = [os.fspath(file) for file in files]
+    if not paths:
+        raise ValueError("`files` must name at least one .tflite file, got none.")
+    if len(set(paths)) != len(paths):
+        raise ValueError(
+            f"`files` names a file twice: {paths}. Copy it under another name to "
+            "compare it to itself."
+        )
+    return paths
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if name == "runs" and value is None:
+            continue
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be 1 or more, got {value!r}.")
+
+
+def _check_batches(files: Sequence[TimedFile], batch: int) -> None:
+    for file in files:
+        if file.batch != batch:
+            raise ValueError(
+                f"{file.path} has a fixed batch of {file.batch}, got batch={batch}. "
+                f"Files are compared at one batch: pass batch={file.batch}, or export "
+                "the model with a free one."
+            )
+
+
+def _report(
+    progress: ProgressListener | None, stage: str, done: int, total: int
+) -> None:
+    if progress is not None:
+        progress(stage, done, total)

@@ -1,0 +1,232 @@
+"""What times from interleaved rounds, measured by any runtime, say about files."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_RESAMPLES = 2000
+_SEED = 0
+_LEVEL = 0.95
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OperatorTime:
+    """What one operator of a file took.
+
+    Attributes:
+        name: Kind of the operator, with the kernel that ran it where it is known.
+        milliseconds: Mean time of one run of it.
+        share: Its part of the sum over all operators.
+        runs: How often it was timed.
+    """
+
+    name: str
+    milliseconds: float
+    share: float
+    runs: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileLatency:
+    """How long one file takes.
+
+    Attributes:
+        path: The file.
+        bytes: Its size.
+        milliseconds: Median of all runs, for a whole batch.
+        lower_quartile: A quarter of the runs took less.
+        upper_quartile: A quarter of the runs took more.
+        minimum: The fastest run.
+        runs: How many runs were measured.
+        speedup: Time of the first file over the time of this one: 2.0 is twice as fast.
+            Medians of the rounds' medians.
+        speedup_low: Lower end of its 95 % confidence interval, by resampling rounds.
+        speedup_high: Upper end.
+        memory: Bytes by which a process grows at most while it loads the file and runs
+            it once; None where nobody tells.
+        operators: Times of its operators; empty where the runtime does not tell.
+    """
+
+    path: str
+    bytes: int
+    milliseconds: float
+    lower_quartile: float
+    upper_quartile: float
+    minimum: float
+    runs: int
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+    memory: int | None = None
+    operators: tuple[OperatorTime, ...] = ()
+
+    @property
+    def spread(self) -> float:
+        """Milliseconds between the quartiles."""
+        return self.upper_quartile - self.lower_quartile
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatencyConditions:
+    """Under which conditions files were timed.
+
+    Attributes:
+        runtime: Name and version of what ran them, as "LiteRT 2.3.0".
+        processor: Name of the processor.
+        threads: Threads that the runtime might use.
+        batch: Samples in one run.
+        cold_caches: Whether other memory was touched before each run.
+        rounds: Rounds in which the files took turns.
+        warm_up: Rounds before them that were not counted.
+    """
+
+    runtime: str
+    processor: str
+    threads: int
+    batch: int
+    cold_caches: bool
+    rounds: int
+    warm_up: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatencyReport:
+    """What `measure_latency` found.
+
+    Attributes:
+        conditions: How it was measured.
+        files: One row for each file; the first is what the others are compared to.
+    """
+
+    conditions: LatencyConditions
+    files: tuple[FileLatency, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON has."""
+        content = dataclasses.asdict(self)
+        content["files"] = [
+            {**row, "operators": list(row["operators"])} for row in content["files"]
+        ]
+        return content
+
+    def __str__(self) -> str:
+        said = self.conditions
+        caches = "cold caches" if said.cold_caches else "warm caches"
+        threads = "1 thread" if said.threads == 1 else f"{said.threads} threads"
+        lines = [f"{said.runtime}, {threads}, batch {said.batch}, {caches}"]
+        for row in self.files:
+            lines.append(
+                f"  {row.path}: {row.milliseconds:.4g} ms (quartiles "
+                f"{row.lower_quartile:.4g} to {row.upper_quartile:.4g}, minimum "
+                f"{row.minimum:.4g}), {row.speedup:.2f}x "
+                f"[{row.speedup_low:.2f}, {row.speedup_high:.2f}]"
+            )
+        return "\n".join(lines)
+
+
+def summarize_rounds(
+    conditions: LatencyConditions,
+    rounds: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    memory: Mapping[str, int | None] | None = None,
+    operators: Mapping[str, Sequence[OperatorTime]] | None = None,
+) -> LatencyReport:
+    """Turn times from any runtime into a report.
+
+    Args:
+        conditions: How they were measured.
+        rounds: Path of each file -> for each round the milliseconds of the runs in it.
+            All files have the same rounds, in which they took turns. The first file is
+            the one that others are compared to.
+        memory: Path -> bytes, see `FileLatency`.
+        operators: Path -> times of the operators.
+
+    Returns:
+        The report.
+
+    Raises:
+        ValueError: If there are no times, or files have different numbers of rounds.
+    """
+    counts = {path: len(blocks) for path, blocks in rounds.items()}
+    if len(set(counts.values())) != 1 or not all(
+        len(block) for blocks in rounds.values() for block in blocks
+    ):
+        raise ValueError(
+            "Each file needs at least one time in each of the same rounds, got rounds "
+            f"{counts}."
+        )
+    medians = {
+        path: np.array([np.median(block) for block in blocks])
+        for path, blocks in rounds.items()
+    }
+    first = next(iter(medians.values()))
+    files = tuple(
+        _file(
+            path,
+            np.concatenate([np.asarray(block, "f8") for block in blocks]),
+            _speedup(first, medians[path]),
+            (memory or {}).get(path),
+            tuple((operators or {}).get(path, ())),
+        )
+        for path, blocks in rounds.items()
+    )
+    return LatencyReport(conditions=conditions, files=files)
+
+
+def _file(
+    path: str,
+    times: np.ndarray,
+    speedup: tuple[float, float, float],
+    memory: int | None,
+    operators: tuple[OperatorTime, ...],
+) -> FileLatency:
+    lower, middle, upper = (float(v) for v in np.quantile(times, [0.25, 0.5, 0.75]))
+    size = Path(path).stat().st_size if Path(path).is_file() else 0
+    return FileLatency(
+        path=path,
+        bytes=size,
+        milliseconds=middle,
+        lower_quartile=lower,
+        upper_quartile=upper,
+        minimum=float(times.min()),
+        runs=len(times),
+        speedup=speedup[0],
+        speedup_low=speedup[1],
+        speedup_high=speedup[2],
+        memory=memory,
+        operators=operators,
+    )
+
+
+def _speedup(first: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
+    """Ratio of the medians over the rounds, and its interval.
+
+    Rounds are drawn with replacement, for both files the same ones: what slowed a
+    whole round cancels out.
+    """
+    ratio = float(np.median(first) / np.median(other))
+    if first is other or len(first) == 1:
+        return ratio, ratio, ratio
+    draws = np.random.default_rng(_SEED).integers(
+        0, len(first), (_RESAMPLES, len(first))
+    )
+    ratios = np.median(first[draws], axis=1) / np.median(other[draws], axis=1)
+    tails = [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
+    low, high = (float(value) for value in np.quantile(ratios, tails))
+    return ratio, low, high
+
+
+def processor_name() -> str:
+    """Name of this machine's processor, as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,247 @@
+"""Times are never tested: what is measured when, and what is said about it, is."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import penjing
+from penjing.cli.application import app
+from penjing.errors import FileFormatError
+from penjing.export import timing
+from penjing.export.timing import TimedFile
+from penjing.measurement import latency
+from penjing.measurement.latency_report import (
+    LatencyConditions,
+    OperatorTime,
+    summarize_rounds,
+)
+
+pytestmark = pytest.mark.once
+CONDITIONS = LatencyConditions(
+    runtime="a runtime 1.0",
+    processor="a processor",
+    threads=1,
+    batch=1,
+    cold_caches=False,
+    rounds=3,
+    warm_up=0,
+)
+
+
+class FakeFile:
+    """Takes milliseconds by its name, and writes down when it ran."""
+
+    log: list[tuple[str, int, bool]] = []
+
+    def __init__(self, path, *, threads, batch):
+        self.path, self.batch, self.memory = path, batch, 10 * len(path)
+        self.closed = False
+
+    def run(self, runs, *, cold_caches=False):
+        self.log.append((self.path, runs, cold_caches))
+        return [float(len(self.path))] * runs
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.log.append((self.path, 0, False))
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    monkeypatch.setattr(latency, "TimedFile", FakeFile)
+    monkeypatch.setattr(FakeFile, "log", [])
+    return FakeFile.log
+
+
+def test_files_take_turns_and_the_order_turns_too(fake):
+    report = latency.measure_latency(["a", "bb", "ccc"], rounds=3, runs=2, warm_up=1)
+    order = "".join(path[0] for path, runs, _ in fake if runs)
+    assert order == "cab" + "abc" + "bca" + "cab"
+    assert [path for path, runs, _ in fake if not runs] == ["ccc", "bb", "a"]
+    assert [row.milliseconds for row in report.files] == [1, 2, 3]
+    assert [row.speedup for row in report.files] == [1, 1 / 2, 1 / 3]
+    assert [row.memory for row in report.files] == [10, 20, 30]
+    assert {row.runs for row in report.files} == {6}, "warm-up is not counted"
+    assert (report.conditions.rounds, report.conditions.warm_up) == (3, 1)
+
+
+def test_blocks_have_the_runs_that_fit_or_those_asked_for(fake):
+    latency.measure_latency("four", rounds=1, warm_up=0, cold_caches=True)
+    assert fake[:2] == [("four", 5, True), ("four", 5, True)]
+    fake.clear()
+    latency.measure_latency("four", rounds=1, warm_up=0)
+    assert fake[:2] == [("four", 5, False), ("four", 20 // 4, False)]
+    fake.clear()
+    latency.measure_latency("x" * 100, rounds=1, warm_up=0)
+    assert fake[1][1] == 1
+
+
+def test_progress_ends_where_it_should(fake):
+    seen = []
+    latency.measure_latency(
+        ["a", "bb"], rounds=2, runs=1, progress=lambda *event: seen.append(event)
+    )
+    assert seen[0] == ("Loading", 0, 2)
+    assert seen[-1] == ("Timing", 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"files": []}, "at least one"),
+        ({"files": ["a", "a"]}, "twice"),
+        ({"threads": 0}, "`threads` must be 1 or more, got 0"),
+        ({"batch": 1.5}, "`batch` must be 1 or more, got 1.5"),
+        ({"rounds": 0}, "`rounds`"),
+        ({"runs": 0}, "`runs`"),
+        ({"warm_up": -1}, "`warm_up`"),
+    ],
+)
+def test_impossible_arguments_are_refused(fake, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        latency.measure_latency(**{"files": ["a"], **arguments})
+    assert not fake
+
+
+def test_statistics_by_hand():
+    report = summarize_rounds(
+        CONDITIONS,
+        {"first": [[4, 6], [5], [9, 1]], "second": [[1, 3], [2], [2]]},
+        memory={"first": 7},
+        operators={
+            "second": [OperatorTime(name="ADD", milliseconds=1, share=1, runs=1)]
+        },
+    )
+    first, second = report.files
+    assert (first.milliseconds, first.minimum, first.runs) == (5, 1, 5)
+    assert (first.lower_quartile, first.upper_quartile, first.spread) == (4, 6, 2)
+    assert (second.milliseconds, second.speedup) == (2, 2.5)
+    assert (first.memory, second.memory) == (7, None)
+    assert second.operators[0].name == "ADD"
+    content = json.loads(json.dumps(report.to_dict()))
+    assert content["files"][1]["operators"][0]["share"] == 1
+    assert content["conditions"]["runtime"] == "a runtime 1.0"
+    assert "second: 2 ms" in str(report)
+
+
+@given(
+    st.lists(st.floats(0.5, 50), min_size=2, max_size=20),
+    st.floats(0.1, 10),
+)
+def test_what_disturbs_whole_rounds_leaves_the_ratio_certain(disturbances, factor):
+    rounds = {
+        "first": [[factor * slow] for slow in disturbances],
+        "second": [[slow] for slow in disturbances],
+    }
+    row = summarize_rounds(CONDITIONS, rounds).files[1]
+    for value in (row.speedup, row.speedup_low, row.speedup_high):
+        assert math.isclose(value, factor, rel_tol=1e-9)
+
+
+def test_the_interval_covers_the_true_ratio_about_as_often_as_it_says():
+    """200 experiments with a true ratio of 2; 95 % +- 4 standard errors, and the
+    bootstrap of a median is a little too careful or too bold for 25 rounds."""
+    random = np.random.default_rng(3)
+    covered = 0
+    for _ in range(200):
+        first = 2 * random.lognormal(0, 0.1, (25, 1))
+        second = random.lognormal(0, 0.1, (25, 1))
+        row = summarize_rounds(CONDITIONS, {"a": first, "b": second}).files[1]
+        covered += row.speedup_low <= 2 <= row.speedup_high
+    assert 0.88 <= covered / 200 <= 0.995
+
+
+def test_unequal_rounds_are_refused():
+    for wrong in ({"a": [[1]], "b": [[1], [2]]}, {"a": [[]]}, {}):
+        with pytest.raises(ValueError, match="rounds"):
+            summarize_rounds(CONDITIONS, wrong)
+
+
+def test_real_files_run_at_any_batch_and_are_weighed(converted):
+    files = [converted / "float.tflite", converted / "int8.tflite"]
+    report = penjing.measure_latency(files, batch=3, rounds=2, runs=2, warm_up=0)
+    assert [row.path for row in report.files] == [str(file) for file in files]
+    assert all(row.minimum > 0 and row.runs == 4 for row in report.files)
+    assert report.files[0].bytes == files[0].stat().st_size
+    assert report.conditions.runtime.startswith("LiteRT ")
+    if sys.platform == "linux":
+        assert all(0 < row.memory < 2**30 for row in report.files)
+
+
+def test_cold_caches_and_threads(converted):
+    with TimedFile(converted / "float.tflite", threads=2) as file:
+        assert len(file.run(2, cold_caches=True)) == 2
+        assert file.batch == 1
+
+
+def test_a_process_ends_with_its_block(converted):
+    with TimedFile(converted / "float.tflite") as file:
+        process = file._process
+        assert process.poll() is None
+    assert process.poll() is not None
+
+
+def test_what_is_no_litert_file_is_refused(converted, tmp_path):
+    junk = tmp_path / "junk.tflite"
+    junk.write_bytes(b"nothing of use")
+    half = tmp_path / "half.tflite"
+    half.write_bytes((converted / "float.tflite").read_bytes()[:2000])
+    cases = {
+        tmp_path / "none.tflite": "There is no file",
+        junk: "not a .tflite file",
+        half: "LiteRT cannot run",
+        converted / "model.keras": "export_litert",
+    }
+    for file, message in cases.items():
+        with pytest.raises(FileFormatError, match=message):
+            penjing.measure_latency([file])
+
+
+def test_a_crash_of_the_runtime_is_an_error_not_a_crash(converted, monkeypatch):
+    monkeypatch.setattr(timing, "_SCRIPT", ("-c", "import os; os.abort()"))
+    with pytest.raises(FileFormatError, match="LiteRT crashes on .*float.tflite"):
+        TimedFile(converted / "float.tflite")
+
+
+def test_a_fixed_batch_is_told_apart(fake, monkeypatch):
+    monkeypatch.setattr(FakeFile, "__init__", _with_batch_of_four)
+    with pytest.raises(ValueError, match="pass batch=4"):
+        latency.measure_latency(["a"])
+
+
+def _with_batch_of_four(self, path, **_):
+    self.path, self.batch, self.memory = path, 4, None
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["benchmark", *map(str, arguments)])
+
+
+def test_the_command_prints_a_table_for_each_number_of_threads(fake):
+    result = run("a.tflite", "bbb.tflite", "--threads", "1,2", "--rounds", 2)
+    assert result.exit_code == 0, result.output
+    assert "1 thread, batch 1, warm caches" in result.output
+    assert "2 threads" in result.output
+    assert "bbb.tflite" in result.output
+    assert "0.80x" in result.output
+
+
+def test_the_command_gives_json(fake):
+    result = run("a", "bb", "--json", "--cold", "--runs", 1, "--rounds", 2)
+    warm, cold = json.loads(result.stdout)
+    assert not warm["conditions"]["cold_caches"] and cold["conditions"]["cold_caches"]
+    assert [row["milliseconds"] for row in cold["files"]] == [1, 2]
+
+
+def test_the_command_refuses_threads_that_are_no_numbers(fake):
+    result = run("a.tflite", "--threads", "many")
+    assert result.exit_code == 2
+    assert not fake
