@@ -20,6 +20,7 @@ from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import inspect_file
 from penjing.measurement.latency import measure_latency
+from penjing.measurement.latency_model import LatencyModel, build_latency_model
 from penjing.measurement.latency_report import LatencyReport
 from penjing.measurement.macs import MacsReport, count_macs
 from penjing.measurement.size import measure_size
@@ -61,6 +62,7 @@ __all__ = [
     "ExportError",
     "FileFormatError",
     "Grid",
+    "LatencyModel",
     "LatencyReport",
     "LiteRTModel",
     "MacsReport",
@@ -77,6 +79,7 @@ __all__ = [
     "UnsupportedModelError",
     "WeightSpec",
     "__version__",
+    "build_latency_model",
     "cluster",
     "count_macs",
     "evaluate",

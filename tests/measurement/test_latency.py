@@ -184,7 +184,7 @@ def test_cold_caches_and_threads(converted):
 
 def test_a_process_ends_with_its_block(converted):
     with TimedFile(converted / "float.tflite") as file:
-        process = file._process
+        process = file._worker.process
         assert process.poll() is None
     assert process.poll() is not None
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,64 @@ from penjing.errors import FileFormatError, require_extra
 from penjing.export import timing_worker
 from penjing.export.finishing.sample_inputs import make_inputs
 from penjing.export.interpreter import read_litert
+from penjing.export.product_files import KernelProduct, write_product
 from penjing.model_files import as_path
 
 _MEMORY = 8 * 2**30
 _MEMORY_PER_BYTE = 16
 _SECONDS = 120
+_PRODUCT_ROUNDS = 7
+_PRODUCT_NANOSECONDS = 2_000_000  # Of one product in one round.
 _SCRIPT = ("-P", timing_worker.__file__)
+
+
+class _TimingProcess:
+    """The process that runs files, and what it is asked.
+
+    Args:
+        where: What the file is called in messages.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.process = _start()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+
+    def ask(self, **job: Any) -> dict[str, Any]:
+        """Send one order and wait for its answer."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise FileFormatError(f"The process that times {self._where} was closed.")
+        seconds = _SECONDS + job.get("runs", 0)
+        alarm = threading.Timer(seconds, self.process.kill)
+        alarm.start()
+        try:
+            stdin.write(json.dumps(job) + "\n")
+            stdin.flush()
+            line = stdout.readline()
+        except OSError:
+            line = ""
+        finally:
+            alarm.cancel()
+        if not line:
+            code = self.process.wait()
+            raise FileFormatError(
+                f"LiteRT crashes on {self._where} (exit code {code}), or takes longer "
+                f"than {seconds} seconds. The file is damaged, or too large for this "
+                "machine."
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            text = " ".join(str(answer["error"]).split()).rstrip(".")
+            raise FileFormatError(
+                f"LiteRT cannot run {self._where}: {text}. The file is damaged, or it "
+                "needs operations that this runtime does not have."
+            )
+        return answer
 
 
 class TimedFile:
@@ -55,16 +108,18 @@ class TimedFile:
         self.path = _checked_path(path)
         content = read_litert(self.path)
         require_extra("ai_edge_litert.interpreter", "litert")
-        self._process = _start()
+        self._worker = _TimingProcess(str(self.path))
         try:
             limit = _MEMORY + _MEMORY_PER_BYTE * len(content)
             file = str(self.path.resolve())
-            inputs = self._ask(file=file, threads=threads, memory=limit)["inputs"]
+            inputs = self._worker.ask(file=file, threads=threads, memory=limit)[
+                "inputs"
+            ]
             arrays = make_inputs(inputs, batch)
             self.batch = int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
             with tempfile.TemporaryDirectory() as folder:
                 np.savez(Path(folder) / "inputs.npz", *arrays)
-                self.memory: int | None = self._ask(folder=folder)["memory"]
+                self.memory: int | None = self._worker.ask(folder=folder)["memory"]
         except BaseException:
             self.close()
             raise
@@ -83,13 +138,12 @@ class TimedFile:
         Raises:
             FileFormatError: If the runtime fails.
         """
-        answer = self._ask(runs=runs, cold=cold_caches)
+        answer = self._worker.ask(runs=runs, cold=cold_caches)
         return [value / 1e6 for value in answer["nanoseconds"]]
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        self._worker.close()
 
     def __enter__(self) -> TimedFile:
         return self
@@ -97,37 +151,42 @@ class TimedFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, **job: Any) -> dict[str, Any]:
-        """Send one order and wait for its answer."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise FileFormatError(f"The process that times {self.path} was closed.")
-        seconds = _SECONDS + job.get("runs", 0)
-        alarm = threading.Timer(seconds, self._process.kill)
-        alarm.start()
-        try:
-            stdin.write(json.dumps(job) + "\n")
-            stdin.flush()
-            line = stdout.readline()
-        except OSError:
-            line = ""
-        finally:
-            alarm.cancel()
-        if not line:
-            code = self._process.wait()
-            raise FileFormatError(
-                f"LiteRT crashes on {self.path} (exit code {code}), or takes longer "
-                f"than {seconds} seconds. The file is damaged, or too large for this "
-                "machine."
+
+def time_products(
+    products: Sequence[KernelProduct], quantization: str | None, threads: int
+) -> list[float]:
+    """Time single products, in turns in one process.
+
+    Args:
+        products: The products.
+        quantization: None, "dynamic" or "int8".
+        threads: Threads that the runtime may use.
+
+    Returns:
+        Milliseconds of each: the median over rounds, with what starting the runtime
+        takes.
+
+    Raises:
+        FileFormatError: If the runtime cannot run one.
+        MissingDependencyError: If the runtime is not installed.
+    """
+    require_extra("ai_edge_litert.interpreter", "litert")
+    worker = _TimingProcess("a layer by itself")
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            files = [Path(name) / f"{n}.tflite" for n in range(len(products))]
+            for file, product in zip(files, products, strict=True):
+                file.write_bytes(write_product(product, quantization))
+            answer = worker.ask(
+                files=[str(file) for file in files],
+                threads=threads,
+                memory=_MEMORY,
+                rounds=_PRODUCT_ROUNDS,
+                nanoseconds=_PRODUCT_NANOSECONDS,
             )
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            text = " ".join(str(answer["error"]).split()).rstrip(".")
-            raise FileFormatError(
-                f"LiteRT cannot run {self.path}: {text}. The file is damaged, or it "
-                "needs operations that this runtime does not have."
-            )
-        return answer
+    finally:
+        worker.close()
+    return [value / 1e6 for value in answer["nanoseconds"]]
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:

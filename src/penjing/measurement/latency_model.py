@@ -1,0 +1,330 @@
+"""What a model would take with fewer channels: times of its layers, measured here."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.export.litert import export_litert
+from penjing.export.product_files import KernelProduct
+from penjing.export.samples import random_samples
+from penjing.export.signature import InputSignature
+from penjing.export.timing import time_products
+from penjing.measurement.kernel_products import UsedKernel, used_kernels
+from penjing.measurement.latency import ProgressListener, measure_latency
+from penjing.measurement.latency_cache import TimeCache
+from penjing.measurement.latency_report import processor_name
+from penjing.measurement.layer_calls import known_signature, trace_calls
+from penjing.measurement.mac_formulas import is_whole
+from penjing.models.compression_model import CompressionModel
+
+_FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
+_MULTIPLE = 8  # Sizes that are timed: kernels work in blocks of channels.
+_MODES = (None, "dynamic", "int8")
+_EMPTY = KernelProduct(kind="dense", inputs=8, outputs=8)
+_CALIBRATION_SAMPLES = 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KernelTimes:
+    """Times of one kernel at several sizes.
+
+    Attributes:
+        path: Path of the weight.
+        layer: Path of the layer that uses it.
+        kind: "dense", "conv" or "depthwise".
+        input_sizes: Numbers of inputs at which it was timed, rising; the last one is
+            the whole.
+        output_sizes: The same for the outputs.
+        milliseconds: For each number of inputs, for each number of outputs, the time of
+            the kernel by itself, without what starting the runtime takes.
+        values: Numbers that it gives out when it is whole.
+    """
+
+    path: str
+    layer: str
+    kind: str
+    input_sizes: tuple[int, ...]
+    output_sizes: tuple[int, ...]
+    milliseconds: tuple[tuple[float, ...], ...]
+    values: int = 1
+
+    def at(self, inputs: float, outputs: float) -> float:
+        """Time with fractions of the inputs and outputs, between the measured ones.
+
+        Args:
+            inputs: Fraction of inputs that is kept, 0 to 1.
+            outputs: Fraction of outputs that is kept.
+
+        Returns:
+            Milliseconds, interpolated linearly in both; 0.0 where nothing is kept.
+        """
+        for name, value in (("inputs", inputs), ("outputs", outputs)):
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(
+                    f"The fraction of {name} kept in {self.path!r} must be from 0 to "
+                    f"1, got {value!r}."
+                )
+        if inputs == 0 or outputs == 0:
+            return 0.0
+        if self.kind == "depthwise":  # a channel goes as a whole
+            inputs, outputs = 1.0, min(inputs, outputs)
+        table = np.array(self.milliseconds)
+        row = [
+            _interpolate(outputs * self.output_sizes[-1], self.output_sizes, values)
+            for values in table
+        ]
+        taken = _interpolate(inputs * self.input_sizes[-1], self.input_sizes, row)
+        return max(taken, 0.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LatencyModel:
+    """What a model takes, and what it would take with parts of its channels.
+
+    Attributes:
+        kernels: Times of its kernels.
+        measured: Milliseconds of the whole file.
+        overhead: Milliseconds that starting the runtime takes.
+        quantization: Kind of the file: None, "dynamic" or "int8".
+        threads: Threads of the runtime.
+        runtime: Name and version of the runtime.
+        processor: Name of the processor.
+    """
+
+    kernels: tuple[KernelTimes, ...]
+    measured: float
+    overhead: float = 0.0
+    quantization: str | None = None
+    threads: int = 1
+    runtime: str = ""
+    processor: str = ""
+
+    def milliseconds(
+        self, fractions: Mapping[str, tuple[float, float]] | None = None
+    ) -> float:
+        """Estimate the time of the file when kernels are cut.
+
+        Args:
+            fractions: Path of a weight -> fractions of its inputs and of its outputs
+                that are kept. Weights that are not named are whole; those that multiply
+                nothing are passed over.
+
+        Returns:
+            Milliseconds. Without fractions what was measured. What the file takes
+            beside its kernels shrinks with the numbers that the kernels give out.
+        """
+        kept = fractions or {}
+        whole = (1.0, 1.0)
+        now = sum(kernel.at(*whole) for kernel in self.kernels)
+        then = sum(k.at(*kept.get(k.path, whole)) for k in self.kernels)
+        rest = self.measured - now
+        if rest < 0:
+            return then * self.measured / now
+        values = sum(kernel.values for kernel in self.kernels)
+        left = sum(k.values * kept.get(k.path, whole)[1] for k in self.kernels)
+        fixed = min(self.overhead, rest)
+        return then + fixed + (rest - fixed) * (left / values if values else 1.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON has."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        mode = self.quantization or "float32"
+        lines = [f"{mode}, threads={self.threads}: {self.measured:.4g} ms measured"]
+        for kernel in self.kernels:
+            whole = kernel.at(1.0, 1.0)
+            lines.append(
+                f"  {kernel.path} {kernel.kind}: {whole:.4g} ms "
+                f"({whole / self.measured:.0%}), half the outputs "
+                f"{kernel.at(1.0, 0.5):.4g} ms"
+            )
+        return "\n".join(lines)
+
+
+def build_latency_model(
+    model: keras.Model,
+    *,
+    quantization: str | None = None,
+    threads: int = 1,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: ProgressListener | None = None,
+) -> LatencyModel:
+    """Time the kernels of a model at several sizes on this machine.
+
+    Each kernel is timed by itself, as LiteRT runs it, at up to 25 sizes; the whole file
+    is exported and timed too, so that the estimate is right where nothing is cut. Times
+    of kernels are kept in a file, so that the next model of these sizes is fast.
+
+    Args:
+        model: A built model on any backend, whose input sizes are known but for the
+            batch.
+        quantization: Kind of the file: None for float32, "dynamic" or "int8".
+        threads: Threads that the runtime may use.
+        cache_dir: Folder of kept times. Default: `$PENJING_CACHE`, else `penjing` in
+            the user's cache folder.
+        progress: Called with what is being done, the kernels done and all of them.
+
+    Returns:
+        The latency model.
+
+    Raises:
+        UnsupportedModelError: If the model is not built or leaves sizes free.
+        ExportError: If it cannot be exported.
+        MissingDependencyError: If TensorFlow's converter or the runtime is missing.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> times = build_latency_model(model, quantization="int8")  # doctest: +SKIP
+        >>> times.milliseconds({"conv2d/kernel": (1.0, 0.5)})  # doctest: +SKIP
+        0.011
+    """
+    if quantization not in _MODES:
+        raise ValueError(
+            f"`quantization` must be None, 'dynamic' or 'int8', got {quantization!r}."
+        )
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"`threads` must be 1 or more, got {threads!r}.")
+    if isinstance(model, CompressionModel):
+        model = model.model
+    signature = known_signature(model)
+    used = [
+        kernel
+        for call in trace_calls(model, signature, is_whole)
+        for kernel in used_kernels(call)
+    ]
+    timer = _Timer(quantization, threads, TimeCache(cache_dir))
+    overhead = timer.times([_EMPTY])[0]
+    kernels = []
+    for number, kernel in enumerate(used):
+        _say(progress, "Timing layers", number, len(used))
+        kernels.append(_times(kernel, timer, overhead))
+    _say(progress, "Timing the whole file", len(used), len(used))
+    return LatencyModel(
+        kernels=tuple(_merged(kernels)),
+        measured=_whole_time(model, signature, quantization, threads),
+        overhead=overhead,
+        quantization=quantization,
+        threads=threads,
+        runtime=timer.runtime,
+        processor=timer.processor,
+    )
+
+
+class _Timer:
+    """Times products, those that were not timed before."""
+
+    def __init__(self, quantization: str | None, threads: int, cache: TimeCache):
+        self.runtime = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
+        self.processor = processor_name()
+        self._mode, self._threads, self._cache = quantization, threads, cache
+
+    def times(self, products: Sequence[KernelProduct]) -> list[float]:
+        """Milliseconds of each product."""
+        known = [self._cache.get(self._describe(product)) for product in products]
+        missing = [p for p, ms in zip(products, known, strict=True) if ms is None]
+        if missing:
+            fresh = time_products(missing, self._mode, self._threads)
+            pairs = list(zip(map(self._describe, missing), fresh, strict=True))
+            self._cache.add([(what, ms) for what, ms in pairs])
+            remaining = iter(fresh)
+            known = [next(remaining) if ms is None else ms for ms in known]
+        return [float(ms) for ms in known if ms is not None]
+
+    def _describe(self, product: KernelProduct) -> dict[str, Any]:
+        return {
+            "product": dataclasses.asdict(product),
+            "quantization": self._mode,
+            "threads": self._threads,
+            "runtime": self.runtime,
+            "processor": self.processor,
+        }
+
+
+def _times(kernel: UsedKernel, timer: _Timer, overhead: float) -> KernelTimes:
+    product = kernel.product
+    inputs = _sizes(product.inputs) if product.kind != "depthwise" else (1,)
+    steps = product.groups if product.kind == "conv" else product.multiplier
+    outputs = _sizes(product.outputs, steps)
+    grid = [
+        dataclasses.replace(product, inputs=i, outputs=o)
+        for i in inputs
+        for o in outputs
+    ]
+    # Even the smallest product takes something beside what starting takes.
+    times = [kernel.repeats * max(ms - overhead, 0.05 * ms) for ms in timer.times(grid)]
+    rows = np.array(times).reshape(len(inputs), len(outputs)).tolist()
+    return KernelTimes(
+        path=kernel.path,
+        layer=kernel.layer,
+        kind=product.kind,
+        input_sizes=inputs,
+        output_sizes=outputs,
+        milliseconds=tuple(tuple(row) for row in rows),
+        values=kernel.repeats * int(np.prod(product.shapes()[2])),
+    )
+
+
+def _sizes(whole: int, multiple: int = 1) -> tuple[int, ...]:
+    """Sizes to time: fractions of the whole, in blocks that kernels and groups like."""
+    step = multiple * (_MULTIPLE if whole > 2 * _MULTIPLE * multiple else 1)
+    found = {whole}
+    for fraction in _FRACTIONS:
+        found.add(min(whole, max(1, round(fraction * whole / step)) * step))
+    return tuple(sorted(found))
+
+
+def _merged(kernels: Sequence[KernelTimes]) -> list[KernelTimes]:
+    """Kernels by path: one of a shared layer takes its time at each call."""
+    merged: dict[str, KernelTimes] = {}
+    for kernel in kernels:
+        before = merged.get(kernel.path)
+        if before is not None and before.kind == kernel.kind:
+            table = np.array(before.milliseconds) + np.array(kernel.milliseconds)
+            kernel = dataclasses.replace(
+                before,
+                milliseconds=tuple(tuple(row) for row in table.tolist()),
+                values=before.values + kernel.values,
+            )
+        merged[kernel.path] = kernel
+    return list(merged.values())
+
+
+def _interpolate(at: float, sizes: Sequence[int], values: Sequence[float]) -> float:
+    """Linear between the sizes; below the least one half of its time is kept."""
+    if at < sizes[0]:
+        return float(values[0] * (0.5 + 0.5 * at / sizes[0]))
+    return float(np.interp(at, sizes, values))
+
+
+def _whole_time(
+    model: keras.Model,
+    signature: InputSignature,
+    quantization: str | None,
+    threads: int,
+) -> float:
+    samples = None
+    if quantization == "int8":
+        samples = random_samples(signature, model, _CALIBRATION_SAMPLES)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.tflite"
+        export_litert(
+            model, file, quantization, representative_data=samples, verify=False
+        )
+        batch = signature.inputs[0].shape[0] or 1
+        report = measure_latency(file, threads=threads, batch=batch, rounds=15)
+    return report.files[0].milliseconds
+
+
+def _say(progress: ProgressListener | None, stage: str, done: int, total: int) -> None:
+    if progress is not None:
+        progress(stage, done, total)

@@ -1,0 +1,254 @@
+"""Arithmetic, products and caching of the latency model; the clock is a formula."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import layers
+
+import penjing
+from penjing.errors import UnsupportedModelError
+from penjing.export.product_files import KernelProduct, write_product
+from penjing.measurement import latency_model
+from penjing.measurement.kernel_products import used_kernels
+from penjing.measurement.latency_cache import TimeCache
+from penjing.measurement.latency_model import KernelTimes, LatencyModel
+from penjing.measurement.layer_calls import known_signature, trace_calls
+from penjing.measurement.mac_formulas import is_whole
+
+START = 0.5
+WHOLE = 40.0
+
+
+def small_model():
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(32, 3, name="c"),
+            layers.Flatten(),
+            layers.Dense(10, name="d"),
+        ]
+    )
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A runtime that takes START and a microsecond a product; lists what it timed."""
+    timed = []
+
+    def time_products(products, quantization, threads):
+        timed.extend(products)
+        return [START + product.macs / 1000 for product in products]
+
+    monkeypatch.setattr(latency_model, "time_products", time_products)
+    monkeypatch.setattr(latency_model, "_whole_time", lambda *_: WHOLE)
+    return timed
+
+
+def test_the_estimate_is_exact_for_a_runtime_that_is_linear(clock, tmp_path):
+    model = small_model()
+    times = penjing.build_latency_model(model, cache_dir=tmp_path)
+    conv, dense = (w.path for w in model.weights if w.name == "kernel")
+    empty = 64 / 1000  # the smallest product is part of what starting takes
+    c, d = 16 * 32 * 18 / 1000 - empty, 512 * 10 / 1000 - empty
+    assert [k.path for k in times.kernels] == [conv, dense]
+    assert times.milliseconds() == pytest.approx(WHOLE)
+    kernels = 16 * 16 * 18 / 1000 - empty + 256 * 10 / 1000 - empty
+    values = (512 / 2 + 10) / (512 + 10)
+    start = START + empty
+    expected = kernels + start + (WHOLE - c - d - start) * values
+    cut = {conv: (1.0, 0.5), dense: (0.5, 1.0), "another/weight": (0.1, 0.1)}
+    assert times.milliseconds(cut) == pytest.approx(expected)
+    assert "c/kernel conv" in str(times)
+    assert json.loads(json.dumps(times.to_dict()))["measured"] == WHOLE
+
+
+def test_interpolation_by_hand():
+    kernel = KernelTimes(
+        path="k",
+        layer="l",
+        kind="conv",
+        input_sizes=(2, 4),
+        output_sizes=(8, 16),
+        milliseconds=((1.0, 3.0), (2.0, 6.0)),
+    )
+    assert kernel.at(1.0, 1.0) == 6
+    assert kernel.at(0.5, 0.5) == 1
+    assert kernel.at(0.75, 1.0) == pytest.approx(4.5)
+    assert kernel.at(1.0, 0.75) == pytest.approx(4)
+    assert kernel.at(0.75, 0.75) == pytest.approx((1 + 3 + 2 + 6) / 4)
+    assert kernel.at(0.25, 0.5) == pytest.approx(0.75)
+    assert kernel.at(1.0, 0.0) == kernel.at(0.0, 1.0) == 0
+    for wrong in ((1.2, 1.0), (1.0, -0.1), (math.nan, 1.0)):
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            kernel.at(*wrong)
+
+
+@given(st.tuples(*[st.floats(0.01, 1)] * 4))
+def test_less_kept_never_takes_longer_where_times_rise(fractions):
+    kernel = KernelTimes(
+        path="k",
+        layer="l",
+        kind="dense",
+        input_sizes=(8, 16, 32),
+        output_sizes=(8, 24),
+        milliseconds=((1.0, 1.5), (1.2, 2.0), (3.0, 9.0)),
+        values=5,
+    )
+    model = LatencyModel(kernels=(kernel,), measured=10.0, overhead=0.3)
+    a, b, c, d = fractions
+    small = {"k": (min(a, b), min(c, d))}
+    large = {"k": (max(a, b), max(c, d))}
+    assert model.milliseconds(small) <= model.milliseconds(large) + 1e-9 <= 10 + 1e-8
+
+
+def test_kernels_that_take_longer_alone_than_the_file_are_scaled():
+    kernel = KernelTimes(
+        path="k",
+        layer="l",
+        kind="depthwise",
+        input_sizes=(1,),
+        output_sizes=(8, 16),
+        milliseconds=((4.0, 8.0),),
+    )
+    model = LatencyModel(kernels=(kernel,), measured=4.0)
+    assert model.milliseconds({"k": (0.5, 1.0)}) == pytest.approx(2.0)
+
+
+def test_times_are_kept_and_only_missing_ones_are_measured(clock, tmp_path):
+    folder = tmp_path / "of" / "times"
+    first = penjing.build_latency_model(small_model(), cache_dir=folder)
+    count = len(clock)
+    assert count == len(set(clock)) > 8
+    again = penjing.build_latency_model(small_model(), cache_dir=folder)
+    assert len(clock) == count
+    assert [k.milliseconds for k in again.kernels] == [
+        k.milliseconds for k in first.kernels
+    ]
+    penjing.build_latency_model(small_model(), cache_dir=folder, threads=2)
+    assert len(clock) == 2 * count
+    (file,) = folder.iterdir()
+    file.write_text("{ half")
+    penjing.build_latency_model(small_model(), cache_dir=folder)
+    assert len(clock) == 3 * count
+
+
+def test_the_folder_of_kept_times_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
+    monkeypatch.delenv("PENJING_CACHE", raising=False)
+    assert TimeCache().path.parent == tmp_path / "x" / "penjing"
+    monkeypatch.setenv("PENJING_CACHE", str(tmp_path / "p"))
+    cache = TimeCache()
+    assert cache.path.parent == tmp_path / "p"
+    other = TimeCache()
+    cache.add([({"a": 1}, 2.0)])
+    other.add([({"b": 1}, 3.0)])
+    assert TimeCache().get({"a": 1}) == 2.0, "another process's times stay"
+    cache.path.write_text(json.dumps({"key": -1, "other": "text"}))
+    assert TimeCache().get({"a": 1}) is None
+
+
+LAYERS = {
+    "conv": (layers.Conv2D(8, (3, 2), strides=2, padding="same"), (9, 8, 6)),
+    "dilated": (layers.Conv2D(8, 3, dilation_rate=2), (9, 8, 6)),
+    "grouped": (layers.Conv2D(8, 3, groups=2), (5, 5, 6)),
+    "causal": (layers.Conv1D(4, 3, padding="causal", dilation_rate=2), (10, 2)),
+    "depthwise": (layers.DepthwiseConv2D(3, depth_multiplier=2), (5, 5, 6)),
+    "separable": (layers.SeparableConv2D(5, 3, strides=2), (9, 9, 3)),
+    "transposed": (layers.Conv2DTranspose(4, 3, strides=2), (5, 6, 2)),
+    "volume": (layers.Conv3D(2, 2), (5, 5, 5, 3)),
+    "einsum": (layers.EinsumDense("abc,cde->abde", (3, 2, 6)), (3, 5)),
+    "recurrent": (layers.LSTM(6), (7, 4)),
+    "dense": (layers.Dense(7), (3, 5)),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", LAYERS)
+def test_products_make_the_multiply_accumulates_that_are_counted(name):
+    layer, shape = LAYERS[name]
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, layer(inputs))
+    calls = trace_calls(model, known_signature(model), is_whole)
+    used = [kernel for call in calls for kernel in used_kernels(call)]
+    counted = {kernel.path: kernel.product.macs * kernel.repeats for kernel in used}
+    assert counted == penjing.count_macs(model).kernels
+    if name != "recurrent":
+        values = [math.prod(kernel.product.shapes()[2]) for kernel in used]
+        expected = math.prod(model.output_shape[1:])
+        assert name in ("transposed",) or values[-1] == expected
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("quantization", [None, "dynamic", "int8"])
+def test_files_of_products_run(quantization, tmp_path):
+    common = {"size": (8, 9), "kernel": (3, 3), "strides": (2, 1), "padding": "same"}
+    products = [
+        KernelProduct(kind="dense", inputs=40, outputs=30, rows=3),
+        KernelProduct(kind="conv", inputs=16, outputs=24, **common),
+        KernelProduct(kind="conv", inputs=8, outputs=24, groups=2, **common),
+        KernelProduct(kind="depthwise", inputs=1, outputs=128, **common),
+    ]
+    for product in products:
+        file = tmp_path / "product.tflite"
+        file.write_bytes(write_product(product, quantization))
+        model = penjing.LiteRTModel(file)
+        shape, _, output = product.shapes()
+        random = np.random.default_rng(0).normal(size=shape).astype("float32")
+        result = model.predict(random)
+        assert list(result.shape) == output
+        assert np.ptp(result) > 0
+        assert (model.inputs[0].dtype == "int8") == (quantization == "int8")
+
+
+@pytest.mark.once
+def test_a_product_is_the_one_that_it_says(tmp_path):
+    """Weights are 0.01 times the integers that seed 0 gives."""
+    product = KernelProduct(kind="dense", inputs=5, outputs=3, rows=2)
+    file = tmp_path / "product.tflite"
+    file.write_bytes(write_product(product, None))
+    x = np.arange(10, dtype="float32").reshape(2, 5)
+    weights = np.random.default_rng(0).integers(-127, 128, (3, 5), "i1") * 0.01
+    expected = x @ weights.T.astype("float32")
+    result = penjing.LiteRTModel(file).predict(x)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.once
+def test_real_times_of_a_real_model(tmp_path):
+    seen = []
+    times = penjing.build_latency_model(
+        small_model(), cache_dir=tmp_path, progress=lambda *event: seen.append(event)
+    )
+    assert times.milliseconds() == pytest.approx(times.measured)
+    assert times.measured > 0 and times.overhead > 0
+    assert seen[0] == ("Timing layers", 0, 2)
+    assert seen[-1] == ("Timing the whole file", 2, 2)
+
+
+def test_shared_layers_take_their_time_at_each_call(clock, tmp_path):
+    inputs = keras.Input((64,))
+    shared = layers.Dense(64, use_bias=False)
+    model = keras.Model(inputs, shared(shared(inputs)))
+    times = penjing.build_latency_model(model, cache_dir=tmp_path)
+    (kernel,) = times.kernels
+    assert kernel.at(1, 1) == pytest.approx(2 * (64 * 64 - 64) / 1000)
+    assert kernel.values == 128
+
+
+@pytest.mark.once
+def test_bad_arguments_are_refused(clock, tmp_path):
+    model = small_model()
+    with pytest.raises(ValueError, match="'float16'"):
+        penjing.build_latency_model(model, quantization="float16")
+    with pytest.raises(ValueError, match="`threads`"):
+        penjing.build_latency_model(model, threads=0)
+    inputs = keras.Input((None, 3))
+    free = keras.Model(inputs, layers.Conv1D(2, 3)(inputs))
+    with pytest.raises(UnsupportedModelError, match="None"):
+        penjing.build_latency_model(free)
+    assert not clock
