@@ -1,0 +1,108 @@
+"""Gradients of a model's loss on data, on every backend, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.errors import DataError, UnsupportedModelError
+from penjing.models.copying import copy_model
+
+
+def loss_gradients(
+    model: keras.Model, batches: Iterable[Any], paths: Sequence[str]
+) -> Iterator[dict[str, np.ndarray]]:
+    """Gradients of the compiled loss, batch by batch, in inference mode.
+
+    A copy of the model makes a training step on each batch with an optimizer that
+    notes the gradients and changes nothing. So the backend's own training step
+    differentiates, compiled as in `fit`, and no backend is named here.
+
+    Args:
+        model: A built and compiled model; it is left alone.
+        batches: Batches of `(x, y, sample_weight)`, the last may be None.
+        paths: Paths of the float weights whose gradients are wanted.
+
+    Yields:
+        For each batch the gradient of each weight by its path, float32.
+
+    Raises:
+        UnsupportedModelError: If the model is not compiled with a loss.
+        DataError: If the batches do not fit the model or its loss.
+    """
+    if not model.compiled or model.loss is None:
+        raise UnsupportedModelError(
+            f"The model {model.name!r} is not compiled with a loss, and its gradients "
+            "are needed. Call `model.compile(loss=...)`, or choose another importance, "
+            'such as "l2".'
+        )
+    probe = _InferenceProbe(copy_model(model))
+    recorder = _GradientRecorder()
+    config = model.get_compile_config() or {}
+    weights = config.get("loss_weights")
+    probe.compile(recorder, loss=model.loss, loss_weights=weights)
+    by_path = {variable.path: variable for variable in probe.inner.variables}
+    for x, y, sample_weight in batches:
+        try:
+            loss = probe.train_on_batch(x, y, sample_weight=sample_weight)
+        except Exception as error:
+            raise DataError(
+                f"The loss of {model.name!r} cannot be computed on `data`: {error}. "
+                "Pass the data that the model was trained on."
+            ) from error
+        if not np.isfinite(loss):
+            raise DataError(
+                f"The loss of {model.name!r} is {float(loss)} on `data`. Check the "
+                "data and the weights of the model."
+            )
+        noted = recorder.gradients()
+        yield {path: noted[id(by_path[path])] for path in paths}
+
+
+class _InferenceProbe(keras.Model):
+    """Runs the model as in inference, whatever it is asked: no dropout, no updates."""
+
+    def __init__(self, inner: keras.Model) -> None:
+        super().__init__(name="loss_probe", dtype="float32", autocast=False)
+        inner.trainable = True
+        self.inner = inner
+        self.built = True
+
+    def call(self, inputs: Any, training: Any = None) -> Any:
+        """Forward pass in inference mode."""
+        return self.inner(inputs, training=False)
+
+
+class _GradientRecorder(keras.optimizers.Optimizer):
+    """Notes the gradients that it is given; variables stay as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(learning_rate=0.0, name="recorder")
+        self._noted: list[Any] = []
+
+    def build(self, variables: Any) -> None:
+        """Make room for the gradients."""
+        if self.built:
+            return
+        super().build(variables)
+        self._noted = [
+            self.add_variable_from_reference(variable, name="gradient")
+            for variable in variables
+        ]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Note a gradient."""
+        self.assign(self._noted[self._get_variable_index(variable)], gradient)
+
+    def gradients(self) -> dict[int, np.ndarray]:
+        """`id` of each variable -> its last gradient."""
+        return {
+            id(variable): ops.convert_to_numpy(ops.cast(noted.value, "float32"))
+            for variable, noted in zip(
+                self._trainable_variables, self._noted, strict=True
+            )
+        }
