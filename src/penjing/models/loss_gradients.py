@@ -83,12 +83,14 @@ class _GradientRecorder(keras.optimizers.Optimizer):
     def __init__(self) -> None:
         super().__init__(learning_rate=0.0, name="recorder")
         self._noted: list[Any] = []
+        self._keys: list[int] = []
 
     def build(self, variables: Any) -> None:
         """Make room for the gradients."""
         if self.built:
             return
         super().build(variables)
+        self._keys = [id(variable) for variable in variables]
         self._noted = [
             self.add_variable_from_reference(variable, name="gradient")
             for variable in variables
@@ -101,8 +103,6 @@ class _GradientRecorder(keras.optimizers.Optimizer):
     def gradients(self) -> dict[int, np.ndarray]:
         """`id` of each variable -> its last gradient."""
         return {
-            id(variable): ops.convert_to_numpy(ops.cast(noted.value, "float32"))
-            for variable, noted in zip(
-                self._trainable_variables, self._noted, strict=True
-            )
+            key: ops.convert_to_numpy(ops.cast(noted.value, "float32"))
+            for key, noted in zip(self._keys, self._noted, strict=True)
         }
