@@ -68,7 +68,8 @@ class _InferenceProbe(keras.Model):
 
     def __init__(self, inner: keras.Model) -> None:
         super().__init__(name="loss_probe", dtype="float32", autocast=False)
-        inner.trainable = True
+        for layer in inner._flatten_layers():
+            layer.trainable = True  # what is frozen has gradients too
         self.inner = inner
         self.built = True
 
