@@ -12,15 +12,12 @@ from typer.testing import CliRunner
 
 import penjing
 from penjing.cli.application import app
+from penjing.cli.benchmark_command import operator_table
 from penjing.errors import FileFormatError
 from penjing.export import timing
-from penjing.export.timing import TimedFile
+from penjing.export.timing import OperatorTime, TimedFile, time_operators
 from penjing.measurement import latency
-from penjing.measurement.latency_report import (
-    LatencyConditions,
-    OperatorTime,
-    summarize_rounds,
-)
+from penjing.measurement.latency_report import LatencyConditions, summarize_rounds
 
 pytestmark = pytest.mark.once
 CONDITIONS = LatencyConditions(
@@ -116,9 +113,7 @@ def test_statistics_by_hand():
         CONDITIONS,
         {"first": [[4, 6], [5], [9, 1]], "second": [[1, 3], [2], [2]]},
         memory={"first": 7},
-        operators={
-            "second": [OperatorTime(name="ADD", milliseconds=1, share=1, runs=1)]
-        },
+        operators={"second": [OperatorTime(name="ADD", shape=(2,), milliseconds=1)]},
     )
     first, second = report.files
     assert (first.milliseconds, first.minimum, first.runs) == (5, 1, 5)
@@ -127,7 +122,7 @@ def test_statistics_by_hand():
     assert (first.memory, second.memory) == (7, None)
     assert second.operators[0].name == "ADD"
     content = json.loads(json.dumps(report.to_dict()))
-    assert content["files"][1]["operators"][0]["share"] == 1
+    assert content["files"][1]["operators"][0]["milliseconds"] == 1
     assert content["conditions"]["runtime"] == "a runtime 1.0"
     assert "second: 2 ms" in str(report)
 
@@ -174,6 +169,28 @@ def test_real_files_run_at_any_batch_and_are_weighed(converted):
     assert report.conditions.runtime.startswith("LiteRT ")
     if sys.platform == "linux":
         assert all(0 < row.memory < 2**30 for row in report.files)
+
+
+@pytest.mark.parametrize("name", ["float", "dynamic", "int8", "sparse"])
+def test_every_operator_of_a_file_is_timed_by_itself(converted, name):
+    operators = time_operators(converted / f"{name}.tflite")
+    found = [item.name for item in operators]
+    assert found.count("CONV_2D") == 1 and found.count("FULLY_CONNECTED") == 2
+    assert operators[found.index("CONV_2D")].shape == (1, 6, 6, 4)
+    assert all(item.milliseconds is not None for item in operators)
+
+
+def test_what_cannot_run_alone_is_listed_without_a_time(converted, monkeypatch):
+    from penjing.export import operator_files
+
+    monkeypatch.setattr(operator_files, "_STATEFUL", ("CONV_2D",))
+    report = latency.measure_latency(
+        converted / "float.tflite", rounds=1, runs=1, profile=True
+    )
+    times = {item.name: item.milliseconds for item in report.files[0].operators}
+    assert times["CONV_2D"] is None and times["FULLY_CONNECTED"] is not None
+    tables = operator_table(report.files[0])
+    assert "unknown" in list(tables.columns[2].cells)
 
 
 def test_cold_caches_and_threads(converted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from penjing.errors import FileFormatError, require_extra
 from penjing.export import timing_worker
 from penjing.export.finishing.sample_inputs import make_inputs
 from penjing.export.interpreter import read_litert
+from penjing.export.operator_files import single_operators
 from penjing.export.product_files import KernelProduct, write_product
 from penjing.model_files import as_path
 
@@ -170,23 +172,86 @@ def time_products(
         FileFormatError: If the runtime cannot run one.
         MissingDependencyError: If the runtime is not installed.
     """
+    files = [write_product(product, quantization) for product in products]
+    times = _time_small(files, threads, "a layer by itself")
+    if None in times:
+        raise FileFormatError(
+            f"LiteRT cannot run {products[times.index(None)]} by itself with "
+            f"quantization={quantization!r}."
+        )
+    return [ms for ms in times if ms is not None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OperatorTime:
+    """What one operator of a file takes by itself.
+
+    Attributes:
+        name: Its name in the schema, as "CONV_2D".
+        shape: Shape of its first output, for a batch of 1.
+        milliseconds: Time by itself, without what starting the runtime takes; None
+            where it cannot run by itself, as a loop.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    milliseconds: float | None
+
+
+def time_operators(
+    path: str | os.PathLike[str], threads: int = 1
+) -> list[OperatorTime]:
+    """Time each operator of a `.tflite` file by itself, at a batch of 1.
+
+    Args:
+        path: The file.
+        threads: Threads that the runtime may use.
+
+    Returns:
+        The operators of the main graph, in their order.
+
+    Raises:
+        FileFormatError: If the file is missing, corrupt or crashes the runtime.
+        MissingDependencyError: If the runtime is not installed.
+    """
+    file = _checked_path(path)
+    operators = single_operators(read_litert(file), str(file))
+    empty = write_product(KernelProduct(kind="dense", inputs=8, outputs=8), None)
+    alone = [item.content for item in operators if item.content is not None]
+    start, *taken = _time_small([empty, *alone], threads, str(file))
+    times = iter(taken)
+    found = [next(times) if item.content is not None else None for item in operators]
+    return [
+        OperatorTime(
+            name=item.name,
+            shape=item.shape,
+            milliseconds=None if ms is None else max(ms - (start or 0.0), 0.0),
+        )
+        for item, ms in zip(operators, found, strict=True)
+    ]
+
+
+def _time_small(
+    contents: Sequence[bytes], threads: int, where: str
+) -> list[float | None]:
+    """Milliseconds of each file, in turns in one process; None for those that fail."""
     require_extra("ai_edge_litert.interpreter", "litert")
-    worker = _TimingProcess("a layer by itself")
+    worker = _TimingProcess(where)
     try:
         with tempfile.TemporaryDirectory() as name:
-            files = [Path(name) / f"{n}.tflite" for n in range(len(products))]
-            for file, product in zip(files, products, strict=True):
-                file.write_bytes(write_product(product, quantization))
+            files = [Path(name) / f"{n}.tflite" for n in range(len(contents))]
+            for file, content in zip(files, contents, strict=True):
+                file.write_bytes(content)
             answer = worker.ask(
                 files=[str(file) for file in files],
                 threads=threads,
-                memory=_MEMORY,
+                memory=_MEMORY + _MEMORY_PER_BYTE * sum(map(len, contents)),
                 rounds=_PRODUCT_ROUNDS,
                 nanoseconds=_PRODUCT_NANOSECONDS,
             )
     finally:
         worker.close()
-    return [value / 1e6 for value in answer["nanoseconds"]]
+    return [None if ns is None else ns / 1e6 for ns in answer["nanoseconds"]]
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:

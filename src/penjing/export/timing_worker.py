@@ -110,25 +110,33 @@ class _Worker:
 
 
 def _time_many(job: dict[str, Any]) -> dict[str, Any]:
-    """Time files of penjing's own making in turns, all in this process."""
+    """Time small files in turns, all in this process; None for those that fail."""
     from ai_edge_litert.interpreter import Interpreter
 
-    calls = []
-    for file in job["files"]:
-        interpreter = Interpreter(model_path=file, num_threads=job["threads"])
-        interpreter.allocate_tensors()
-        for detail in interpreter.get_input_details():
-            zeros = np.zeros(detail["shape"], detail["dtype"])
-            interpreter.set_tensor(detail["index"], zeros)
-        interpreter.invoke()
-        calls.append(interpreter.invoke)
-    taken = [min(_block(call, 2)) for call in calls]
-    runs = [int(np.clip(job["nanoseconds"] // max(t, 1), 1, 500)) for t in taken]
+    calls: dict[int, Any] = {}
+    for number, file in enumerate(job["files"]):
+        try:
+            interpreter = Interpreter(model_path=file, num_threads=job["threads"])
+            interpreter.allocate_tensors()
+            for detail in interpreter.get_input_details():
+                zeros = np.zeros(detail["shape"], detail["dtype"])
+                interpreter.set_tensor(detail["index"], zeros)
+            interpreter.invoke()
+        except (ValueError, RuntimeError, OverflowError, MemoryError):
+            continue
+        calls[number] = interpreter.invoke
+    runs = {}
+    for number, call in calls.items():
+        taken = max(min(_block(call, 2)), 1)
+        runs[number] = int(np.clip(job["nanoseconds"] // taken, 1, 500))
+    times: list[float | None] = [None] * len(job["files"])
     rounds = [
-        [np.median(_block(call, n)) for call, n in zip(calls, runs, strict=True)]
+        {n: float(np.median(_block(call, runs[n]))) for n, call in calls.items()}
         for _ in range(job["rounds"])
     ]
-    return {"nanoseconds": [float(value) for value in np.median(rounds, axis=0)]}
+    for number in calls:
+        times[number] = float(np.median([taken[number] for taken in rounds]))
+    return {"nanoseconds": times}
 
 
 def _block(invoke: Any, runs: int) -> list[int]:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from penjing.export.timing import TimedFile
+from penjing.export.timing import TimedFile, time_operators
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
@@ -34,6 +34,7 @@ def measure_latency(
     runs: int | None = None,
     warm_up: int = 3,
     cold_caches: bool = False,
+    profile: bool = False,
     progress: ProgressListener | None = None,
 ) -> LatencyReport:
     """Time `.tflite` files against each other, in rounds in which they take turns.
@@ -55,6 +56,9 @@ def measure_latency(
         cold_caches: Touch 64 MB of memory before each run, as a program that does other
             work between two runs. A loop finds the weights of a small file in the
             caches each time, which a real program need not.
+        profile: Also time each operator of the files by itself, at a batch of 1. The
+            runtime's Python interface offers no profile. Operators that run together
+            differ a little: they share caches, and some are fused.
         progress: Called with what is being done, the rounds done and all of them.
 
     Returns:
@@ -96,7 +100,11 @@ def measure_latency(
         warm_up=warm_up,
     )
     by_path = dict(zip(paths, measured, strict=True))
-    return summarize_rounds(conditions, by_path, memory=memory)
+    operators = {}
+    for number, path in enumerate(paths if profile else []):
+        _report(progress, "Timing operators", number, len(paths))
+        operators[path] = time_operators(path, threads)
+    return summarize_rounds(conditions, by_path, memory=memory, operators=operators)
 
 
 def _measure(

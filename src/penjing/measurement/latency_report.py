@@ -10,26 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from penjing.export.timing import OperatorTime
+
 _RESAMPLES = 2000
 _SEED = 0
 _LEVEL = 0.95
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OperatorTime:
-    """What one operator of a file took.
-
-    Attributes:
-        name: Kind of the operator, with the kernel that ran it where it is known.
-        milliseconds: Mean time of one run of it.
-        share: Its part of the sum over all operators.
-        runs: How often it was timed.
-    """
-
-    name: str
-    milliseconds: float
-    share: float
-    runs: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +35,8 @@ class FileLatency:
         speedup_high: Upper end.
         memory: Bytes by which a process grows at most while it loads the file and runs
             it once; None where nobody tells.
-        operators: Times of its operators; empty where the runtime does not tell.
+        operators: What its operators take, each timed by itself; empty where that was
+            not asked for.
     """
 
     path: str
