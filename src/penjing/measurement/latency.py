@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
-
-import numpy as np
+from collections.abc import Sequence
 
 from penjing.export.timing import TimedFile, time_operators
 from penjing.measurement.latency_report import (
@@ -17,12 +14,14 @@ from penjing.measurement.latency_report import (
     processor_name,
     summarize_rounds,
 )
-
-# What is being done, how much of it is done, and how much there is.
-ProgressListener: TypeAlias = Callable[[str, int, int], None]
-_BLOCK_MILLISECONDS = 20.0
-_MOST_RUNS = 200
-_MOST_COLD_RUNS = 5  # Touching the memory takes about as long as a whole block.
+from penjing.measurement.timing_rounds import (
+    ProgressListener,
+    check_counts,
+    checked_files,
+    fitting_runs,
+    report_progress,
+    take_turns,
+)
 
 
 def measure_latency(
@@ -76,19 +75,19 @@ def measure_latency(
         >>> report.files[1].speedup  # doctest: +SKIP
         2.6
     """
-    paths = _checked_files(files)
-    _check_counts(threads=threads, batch=batch, rounds=rounds, runs=runs)
+    paths = checked_files(files)
+    check_counts(threads=threads, batch=batch, rounds=rounds, runs=runs)
     if not isinstance(warm_up, int) or warm_up < 0:
         raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")
     with contextlib.ExitStack() as stack:
         timed = []
         for number, path in enumerate(paths):
-            _report(progress, "Loading", number, len(paths))
+            report_progress(progress, "Loading", number, len(paths))
             file = TimedFile(path, threads=threads, batch=batch)
             timed.append(stack.enter_context(file))
         _check_batches(timed, batch)
-        blocks = [runs or _fitting_runs(file, cold_caches) for file in timed]
-        measured = _measure(timed, blocks, rounds, warm_up, cold_caches, progress)
+        blocks = [runs or fitting_runs(file, cold_caches) for file in timed]
+        measured = take_turns(timed, blocks, rounds, warm_up, cold_caches, progress)
         memory = {path: file.memory for path, file in zip(paths, timed, strict=True)}
     conditions = LatencyConditions(
         runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
@@ -102,61 +101,9 @@ def measure_latency(
     by_path = dict(zip(paths, measured, strict=True))
     operators = {}
     for number, path in enumerate(paths if profile else []):
-        _report(progress, "Timing operators", number, len(paths))
+        report_progress(progress, "Timing operators", number, len(paths))
         operators[path] = time_operators(path, threads)
     return summarize_rounds(conditions, by_path, memory=memory, operators=operators)
-
-
-def _measure(
-    files: Sequence[TimedFile],
-    blocks: Sequence[int],
-    rounds: int,
-    warm_up: int,
-    cold_caches: bool,
-    progress: ProgressListener | None,
-) -> list[list[list[float]]]:
-    """For each file and round the milliseconds of each run."""
-    measured: list[list[list[float]]] = [[] for _ in files]
-    for number in range(-warm_up, rounds):
-        _report(progress, "Timing", max(number, 0), rounds)
-        for turn in range(len(files)):
-            place = (turn + number) % len(files)
-            times = files[place].run(blocks[place], cold_caches=cold_caches)
-            if number >= 0:
-                measured[place].append(times)
-    _report(progress, "Timing", rounds, rounds)
-    return measured
-
-
-def _fitting_runs(file: TimedFile, cold_caches: bool) -> int:
-    """How many runs make a block of about the time that it should take."""
-    taken = float(np.median(file.run(5, cold_caches=cold_caches)))
-    most = _MOST_COLD_RUNS if cold_caches else _MOST_RUNS
-    return int(np.clip(_BLOCK_MILLISECONDS / max(taken, 1e-3), 1, most))
-
-
-def _checked_files(
-    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-) -> list[str]:
-    if isinstance(files, str | os.PathLike):
-        files = [files]
-    paths = [os.fspath(file) for file in files]
-    if not paths:
-        raise ValueError("`files` must name at least one .tflite file, got none.")
-    if len(set(paths)) != len(paths):
-        raise ValueError(
-            f"`files` names a file twice: {paths}. Copy it under another name to "
-            "compare it to itself."
-        )
-    return paths
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if name == "runs" and value is None:
-            continue
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be 1 or more, got {value!r}.")
 
 
 def _check_batches(files: Sequence[TimedFile], batch: int) -> None:
@@ -167,10 +114,3 @@ def _check_batches(files: Sequence[TimedFile], batch: int) -> None:
                 f"Files are compared at one batch: pass batch={file.batch}, or export "
                 "the model with a free one."
             )
-
-
-def _report(
-    progress: ProgressListener | None, stage: str, done: int, total: int
-) -> None:
-    if progress is not None:
-        progress(stage, done, total)

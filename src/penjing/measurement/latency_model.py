@@ -19,11 +19,12 @@ from penjing.export.samples import random_samples
 from penjing.export.signature import InputSignature
 from penjing.export.timing import time_products
 from penjing.measurement.kernel_products import UsedKernel, used_kernels
-from penjing.measurement.latency import ProgressListener, measure_latency
+from penjing.measurement.latency import measure_latency
 from penjing.measurement.latency_cache import TimeCache
 from penjing.measurement.latency_report import processor_name
 from penjing.measurement.layer_calls import known_signature, trace_calls
 from penjing.measurement.mac_formulas import is_whole
+from penjing.measurement.timing_rounds import ProgressListener
 from penjing.models.compression_model import CompressionModel
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
