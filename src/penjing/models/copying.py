@@ -62,31 +62,48 @@ def name_weights(layer: keras.layers.Layer, paths: Sequence[str]) -> None:
             variable._path = path
 
 
-def copy_values(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+def _value_of(variable: Any) -> Any:
+    return ops.copy(variable.value)
+
+
+def copy_values(
+    source: keras.layers.Layer,
+    target: keras.layers.Layer,
+    value_of: Callable[[Any], Any] = _value_of,
+) -> None:
     """Copy weights, random states and frozen flags between two equal layers.
 
     Args:
         source: A built model or layer.
         target: One of the same architecture.
+        value_of: What of a variable is copied, where it is not all of it.
 
     Raises:
         UnsupportedModelError: If their variables differ in number or shape.
     """
     theirs, ours = source.variables, target.variables
-    shapes = [tuple(v.shape) for v in theirs], [tuple(v.shape) for v in ours]
-    if shapes[0] != shapes[1]:
-        raise UnsupportedModelError(
-            f"The copy of {source.name!r} has {len(ours)} variables where the original "
-            f"has {len(theirs)}, or other shapes. Build the model in its constructor "
-            "or `build`, or pass `copy=False` to work on the model itself."
-        )
+    if len(ours) != len(theirs):
+        raise _other_variables(source, len(ours), len(theirs))
     for mine, yours in zip(
         target._flatten_layers(), source._flatten_layers(), strict=True
     ):
         if mine._trainable != yours._trainable:
             mine.trainable = yours._trainable
     for mine, yours in zip(ours, theirs, strict=True):
-        mine.assign(ops.copy(yours.value))
+        value = value_of(yours)
+        if tuple(value.shape) != tuple(mine.shape):
+            raise _other_variables(source, len(ours), len(theirs))
+        mine.assign(value)
+
+
+def _other_variables(
+    source: keras.layers.Layer, ours: int, theirs: int
+) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"The copy of {source.name!r} has {ours} variables where the original has "
+        f"{theirs}, or other shapes. Build the model in its constructor or `build`, or "
+        "pass `copy=False` to work on the model itself."
+    )
 
 
 def is_functional(model: keras.layers.Layer) -> bool:
@@ -98,6 +115,7 @@ def clone_graph(
     model: keras.Model,
     clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer],
     dropped: Collection[int] = (),
+    call: Callable[..., Any] | None = None,
 ) -> keras.Model:
     """Clone a Sequential or Functional model, uncompiled, nested models too.
 
@@ -106,6 +124,8 @@ def clone_graph(
         clone_layer: Layer of the model -> layer of the clone.
         dropped: `id` of each layer that is left out; it has one input, which takes
             the place of its output.
+        call: Calls a cloned layer of a Functional graph, in place of calling it: takes
+            the layer and its arguments, gives its outputs.
 
     Returns:
         A model of the same graph whose inputs keep their names, which Keras' own
@@ -116,7 +136,7 @@ def clone_graph(
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if id(layer) not in clones:
             clones[id(layer)] = (
-                _clone_one_graph(layer, clone, dropped)
+                _clone_one_graph(layer, clone, dropped, call)
                 if _is_graph(layer)
                 else clone_layer(layer)
             )
@@ -126,7 +146,7 @@ def clone_graph(
     for part in nested:
         part.compiled = False  # Keras would compile the clone, and need its loss
     try:
-        return _clone_one_graph(model, clone, dropped)
+        return _clone_one_graph(model, clone, dropped, call)
     finally:
         for part in nested:
             part.compiled = True
@@ -188,6 +208,7 @@ def _clone_one_graph(
     model: keras.Model,
     clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer],
     dropped: Collection[int],
+    call: Callable[..., Any] | None,
 ) -> keras.Model:
     """Clone a graph; Keras 3.12's `recursive` stops at the second nested one."""
     if is_functional(model):
@@ -195,7 +216,7 @@ def _clone_one_graph(
             model,
             input_tensors=keras.tree.map_structure(_same_input, model.input),
             clone_function=clone_layer,
-            call_function=_calls_without(model, dropped) if dropped else None,
+            call_function=_calls_without(model, dropped) if dropped else call,
         )
     if not any(id(layer) in dropped for layer in model.layers):
         return keras.models.clone_model(model, clone_function=clone_layer)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import keras
 
 from penjing.models.copying import defined_by_keras, is_functional
+
+Value = TypeVar("Value")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +67,7 @@ def trace_flow(model: keras.Model) -> Flow | None:
         return None
     flow = Flow()
     flow.inputs = tuple(f"input_{i}" for i in range(len(graph.inputs)))
-    flow.outputs = tuple(_walk(graph, flow.inputs, "", flow))
+    flow.outputs = tuple(_walk(graph, flow))
     return flow
 
 
@@ -86,32 +88,58 @@ def as_graph(layer: Any) -> Any:
     return layer if is_functional(layer) else None
 
 
-def _walk(graph: Any, names: Sequence[str], prefix: str, flow: Flow) -> list[str]:
-    """Add the calls of a graph; give the names of its outputs."""
-    by_tensor: dict[int, str] = {}
+def follow_graph(
+    graph: Any,
+    values: Sequence[Value],
+    visit: Callable[[Any, list[Value], str], Sequence[Value]],
+    prefix: str = "",
+) -> list[Value]:
+    """Run a graph on values that stand for its tensors, nested graphs opened up.
 
-    def keep(tensors: Sequence[Any], names: Sequence[str]) -> None:
-        for tensor, name in zip(tensors, names, strict=True):
-            by_tensor[id(tensor)] = name
-            if "float" in keras.backend.standardize_dtype(tensor.dtype):
-                flow.floating.add(name)
+    Args:
+        graph: What `as_graph` gave.
+        values: One for each input of the graph, flat.
+        visit: Takes a node of Keras' graph, the values of its inputs and the path of
+            the graph that it stands in, and gives the values of its outputs.
+        prefix: Path of the graph, empty or with a slash behind.
 
-    keep(graph.inputs, names)
+    Returns:
+        One value for each output of the graph.
+    """
+    by_tensor = dict(zip(map(id, graph.inputs), values, strict=True))
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
             operation = node.operation
             if not operation or node.is_input:
                 continue
-            inputs = tuple(by_tensor[id(tensor)] for tensor in node.input_tensors)
+            inputs = [by_tensor[id(tensor)] for tensor in node.input_tensors]
             nested = as_graph(operation)
-            if nested is not None:
-                inner = f"{prefix}{operation.name}/"
-                keep(node.outputs, _walk(nested, inputs, inner, flow))
-                continue
-            name = _unused(f"{prefix}{operation.name}", flow)
-            flow.calls.append(Call(operation=operation, source=name, inputs=inputs))
-            keep(node.outputs, [name] * len(node.outputs))
+            found = (
+                visit(node, inputs, prefix)
+                if nested is None
+                else follow_graph(nested, inputs, visit, f"{prefix}{operation.name}/")
+            )
+            by_tensor.update(zip(map(id, node.outputs), found, strict=True))
     return [by_tensor[id(tensor)] for tensor in graph.outputs]
+
+
+def _walk(graph: Any, flow: Flow) -> list[str]:
+    """Add the calls of a graph; give the names of its outputs."""
+
+    def keep(tensors: Sequence[Any], names: Sequence[str]) -> None:
+        for tensor, name in zip(tensors, names, strict=True):
+            if "float" in keras.backend.standardize_dtype(tensor.dtype):
+                flow.floating.add(name)
+
+    def visit(node: Any, inputs: list[str], prefix: str) -> list[str]:
+        name = _unused(f"{prefix}{node.operation.name}", flow)
+        call = Call(operation=node.operation, source=name, inputs=tuple(inputs))
+        flow.calls.append(call)
+        keep(node.outputs, [name] * len(node.outputs))
+        return [name] * len(node.outputs)
+
+    keep(graph.inputs, flow.inputs)
+    return follow_graph(graph, flow.inputs, visit)
 
 
 def _unused(name: str, flow: Flow) -> str:

@@ -1,0 +1,316 @@
+"""Which channels of a model fall together, and which must stay."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.errors import UnsupportedModelError
+from penjing.models.channel_rules import find_channel_rule
+from penjing.models.channel_trace import ChannelStep, ChannelTrace
+from penjing.models.channel_units import Layout, Whole, connect
+from penjing.models.graph_flow import as_graph, follow_graph
+from penjing.models.stripping import is_compressed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class GroupMember:
+    """One axis of one variable that the units of a group lie on.
+
+    Args:
+        path: Keras path of the variable.
+        axis: Its axis, from 0.
+        units: Unit of the group at each position, `(shape[axis],)`, int32; -1 where
+            the position belongs to another group, or stays.
+        role: `"output"` for kernels and biases that make the channels, `"input"` for
+            kernels that sum them up, `"scale"`, `"offset"` and `"statistic"` of
+            normalizations, `"through"` for what handles each channel by itself.
+    """
+
+    path: str
+    axis: int
+    units: np.ndarray
+    role: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ChannelGroup:
+    """Units of channels that layers make together.
+
+    A unit is what falls as a whole: a channel, with all that is added to it; a head of
+    attention; a group of a grouped convolution.
+
+    Args:
+        name: Path of the first layer that makes them.
+        size: Number of units.
+        layers: Paths of all layers that make them.
+        members: Where in the weights they lie.
+        reason: Why all of them stay; `None` where they can go.
+    """
+
+    name: str
+    size: int
+    layers: tuple[str, ...]
+    members: tuple[GroupMember, ...]
+    reason: str | None
+
+
+class ChannelGraph:
+    """What `trace_channels` found.
+
+    Attributes:
+        model: The model that was traced.
+        groups: The groups of channels, in the order of the model.
+        skipped: Path of each layer that is left whole, or in part, and the reason.
+    """
+
+    def __init__(self, model: keras.Model, trace: ChannelTrace) -> None:
+        self.model = model
+        self.trace = trace
+        labels = trace.units.labels()
+        why, reasons = trace.units.reasons(labels)
+        self._group_of, self._unit_of = _divide(trace, labels, why)
+        self.groups = _describe_groups(
+            trace, self._group_of, self._unit_of, why, reasons
+        )
+        self.skipped = _find_skipped(trace, why, reasons)
+
+    def kept_ids(self, kept: dict[str, np.ndarray]) -> np.ndarray:
+        """Which ids of the trace stay.
+
+        Args:
+            kept: Group name -> `(size,)`, True where a unit stays.
+
+        Returns:
+            A boolean for each id.
+        """
+        found = np.ones(self.trace.units.count, dtype=bool)
+        for number, group in enumerate(self.groups):
+            if group.name in kept:
+                places = self._group_of == number
+                found[places] = kept[group.name][self._unit_of[places]]
+        return found
+
+
+def trace_channels(model: keras.Model) -> ChannelGraph:
+    """Find the groups of channels that fall together.
+
+    Args:
+        model: A built Sequential or Functional model, nested ones opened up.
+
+    Returns:
+        Its groups, and the layers that are left whole with the reasons.
+
+    Raises:
+        UnsupportedModelError: If the model is subclassed, not built or compressed, or
+            two of its weights share a path.
+
+    Example:
+        >>> import keras, penjing
+        >>> from penjing.models.channel_graph import trace_channels
+        >>> model = keras.Sequential([keras.Input((8,)),
+        ...     keras.layers.Dense(4, name="hidden"), keras.layers.Dense(2)])
+        >>> [group.size for group in trace_channels(model).groups if not group.reason]
+        [4]
+    """
+    graph = _check_model(model)
+    trace = ChannelTrace()
+
+    def visit(node: Any, layouts: list[Layout], prefix: str) -> Sequence[Layout]:
+        return _follow(trace, node, layouts, prefix)
+
+    inputs: list[Layout] = [Whole("it is an input of the model")] * len(graph.inputs)
+    for layout in follow_graph(graph, inputs, visit):
+        if not isinstance(layout, Whole):
+            trace.units.pin(layout.ids, "it is an output of the model")
+    return ChannelGraph(model, trace)
+
+
+def _check_model(model: keras.Model) -> Any:
+    if is_compressed(model):
+        raise UnsupportedModelError(
+            f"The model {model.name!r} is being compressed. Take its transforms off "
+            "first: penjing.strip(model)."
+        )
+    if not isinstance(model, keras.Model) or not model.built:
+        raise UnsupportedModelError(
+            "Channels can be followed in a built Keras model, got "
+            f"{getattr(model, 'name', model)!r}, which is not one yet. Call it on data "
+            "or give it an Input first."
+        )
+    graph = as_graph(model)
+    if graph is None:
+        raise UnsupportedModelError(
+            f"The model {model.name!r} of class {type(model).__name__} runs code of "
+            "its own, in which channels cannot be followed. Make it a Functional "
+            "model: keras.Model(inputs, outputs). Where a Functional or Sequential "
+            "model is part of it, remove the channels of that part."
+        )
+    paths = Counter(variable.path for variable in model.weights)
+    twice = [path for path, count in paths.items() if count > 1]
+    if twice:
+        raise UnsupportedModelError(
+            f"Two weights of the model {model.name!r} share the path {twice[0]!r}, so "
+            "neither can be named. Give their layers different names."
+        )
+    return graph
+
+
+def _follow(
+    trace: ChannelTrace, node: Any, layouts: list[Layout], prefix: str
+) -> Sequence[Layout]:
+    operation = node.operation
+    step = ChannelStep(
+        operation=operation,
+        path=_path_of(operation, prefix),
+        tensors=node.input_tensors,
+        layouts=layouts,
+        outputs=node.outputs,
+        arguments=(node.arguments.args, node.arguments.kwargs),
+        trace=trace,
+    )
+    reason = _obstacle(step)
+    rule = find_channel_rule(operation)
+    if reason is not None or rule is None:
+        for variable in getattr(operation, "variables", ()):
+            for axis in range(len(variable.shape)):
+                trace.keep_axis(variable, axis, str(reason))
+        return step.leave(str(reason))
+    found = rule(step)
+    found = found if isinstance(found, list) else [found]
+    return found
+
+
+def _path_of(operation: Any, prefix: str) -> str:
+    """The Keras path of a layer, read off its weights where it has some."""
+    for variable in getattr(operation, "weights", ()):
+        parts = variable.path.split("/")
+        if operation.name in parts[:-1]:
+            return "/".join(parts[: parts.index(operation.name) + 1])
+    return f"{prefix}{operation.name}"
+
+
+def _obstacle(step: ChannelStep) -> str | None:
+    operation = step.operation
+    if getattr(operation, "quantization_mode", None) is not None:
+        return f"{step.describe()} is quantized"
+    if getattr(operation, "lora_enabled", False):
+        return f"{step.describe()} has LoRA weights"
+    if find_channel_rule(operation) is not None:
+        return None
+    if isinstance(operation, keras.layers.Lambda):
+        return (
+            f"{step.describe()} hides what it does with channels; write it with "
+            "keras.ops in the graph, or as a layer with a channel rule"
+        )
+    if isinstance(operation, keras.Model):
+        return f"{step.describe()} runs code of its own"
+    if isinstance(operation, keras.layers.Layer):
+        return (
+            f"{step.describe()} is not in the table of channel rules; "
+            "penjing.register_channel_rule adds it"
+        )
+    return f"{step.describe()} cannot be followed"
+
+
+def _divide(
+    trace: ChannelTrace, labels: np.ndarray, why: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the group and of the unit of each id, -1 where it belongs to none.
+
+    What one layer makes is one group. Where a part of a group must stay, the group
+    is the rest.
+    """
+    ties = [
+        (labels[ids[:1]].repeat(len(ids)), labels[ids]) for _, ids in trace.producers
+    ]
+    together = connect(len(labels), ties)[labels]
+    made = np.zeros(len(labels), dtype=bool)
+    for _, ids in trace.producers:
+        made[labels[ids]] = True
+    made = made[labels]
+    some_free = np.zeros(len(labels), dtype=bool)
+    some_free[together[made & (why < 0)]] = True
+    belongs = made & ((why < 0) | ~some_free[together])
+    group_of, unit_of = np.full(len(labels), -1), np.full(len(labels), -1)
+    names, group_of[belongs] = np.unique(together[belongs], return_inverse=True)
+    units, places, ranks = np.unique(
+        labels[belongs], return_index=True, return_inverse=True
+    )
+    groups = group_of[belongs][places]
+    order = np.argsort(groups, kind="stable")
+    starts = np.searchsorted(groups[order], np.arange(len(names)))
+    within = np.empty(len(units), dtype=int)
+    within[order] = np.arange(len(units)) - starts[groups[order]]
+    unit_of[belongs] = within[ranks]
+    return group_of, unit_of
+
+
+def _describe_groups(
+    trace: ChannelTrace,
+    group_of: np.ndarray,
+    unit_of: np.ndarray,
+    why: np.ndarray,
+    reasons: list[str],
+) -> tuple[ChannelGroup, ...]:
+    count = int(group_of.max(initial=-1)) + 1
+    layers: list[list[str]] = [[] for _ in range(count)]
+    members: list[list[GroupMember]] = [[] for _ in range(count)]
+    for path, ids in trace.producers:
+        for number in _numbers(group_of[ids]):
+            if path not in layers[number]:
+                layers[number].append(path)
+    seen: dict[tuple[int, int], np.ndarray] = {}
+    for traced in trace.axes.values():
+        groups = group_of[traced.ids]
+        for number in _numbers(groups):
+            key = id(traced.ids), number
+            if key not in seen:
+                units = np.where(groups == number, unit_of[traced.ids], -1)
+                seen[key] = units.astype("int32")
+            members[number].append(
+                GroupMember(
+                    path=traced.variable.path,
+                    axis=traced.axis,
+                    units=seen[key],
+                    role=traced.role,
+                )
+            )
+    sizes = np.zeros(count, dtype=int)
+    np.maximum.at(sizes, group_of[group_of >= 0], unit_of[group_of >= 0] + 1)
+    first = np.full(count, -1)
+    first[group_of[::-1]] = why[::-1]
+    return tuple(
+        ChannelGroup(
+            name=layers[number][0],
+            size=int(sizes[number]),
+            layers=tuple(layers[number]),
+            members=tuple(members[number]),
+            reason=reasons[first[number]] if first[number] >= 0 else None,
+        )
+        for number in range(count)
+    )
+
+
+def _numbers(groups: np.ndarray) -> list[int]:
+    return [int(number) for number in np.unique(groups) if number >= 0]
+
+
+def _find_skipped(
+    trace: ChannelTrace, why: np.ndarray, reasons: list[str]
+) -> tuple[tuple[str, str], ...]:
+    skipped: dict[str, str] = {}
+    for path, ids in trace.producers:
+        stays = why[ids] >= 0
+        if stays.any():
+            reason = reasons[why[ids][stays][0]]
+            part = "" if stays.all() else f"{stays.sum()} of {len(ids)} channels: "
+            skipped.setdefault(path, part + reason)
+    for path, reason in trace.skipped.items():
+        skipped.setdefault(path, reason)
+    return tuple(skipped.items())
