@@ -99,6 +99,22 @@ def dead_units_table() -> list[str]:
     return lines
 
 
+def latency_model_table() -> list[str]:
+    modes = _results("latency_model")["modes"]
+    lines = [
+        "| file | width | fewer MACs | foretold, us | measured, us | off by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for mode, results in modes.items():
+        for width, row in results["widths"].items():
+            foretold, measured = row["foretold_us"], row["measured_us"]
+            lines.append(
+                f"| {mode} | {width} | {row['fewer_macs']:.1f}x | {foretold:,.0f} | "
+                f"{measured:,.0f} | {foretold / measured - 1:+.0%} |"
+            )
+    return lines
+
+
 def step_table() -> list[str]:
     results = _results("step_overhead")["ratios"]
     lines = [
@@ -177,6 +193,7 @@ TABLES = {
     "compression": compression_table,
     "smallest": smallest_table,
     "dead-units": dead_units_table,
+    "latency-model": latency_model_table,
     "step-overhead": step_table,
     "mask-selection": mask_table,
     "import-cost": import_table,

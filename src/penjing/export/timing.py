@@ -165,8 +165,8 @@ def time_products(
         threads: Threads that the runtime may use.
 
     Returns:
-        Milliseconds of each: the median over rounds, with what starting the runtime
-        takes.
+        Milliseconds of each: the lower quartile over rounds, with what starting the
+        runtime takes.
 
     Raises:
         FileFormatError: If the runtime cannot run one.

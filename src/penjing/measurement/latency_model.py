@@ -32,6 +32,7 @@ _MULTIPLE = 8  # Sizes that are timed: kernels work in blocks of channels.
 _MODES = (None, "dynamic", "int8")
 _EMPTY = KernelProduct(kind="dense", inputs=8, outputs=8)
 _CALIBRATION_SAMPLES = 8
+_LARGEST_REST = 0.5  # As pooling and activations take beside the kernels.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +94,7 @@ class LatencyModel:
 
     Attributes:
         kernels: Times of its kernels.
-        measured: Milliseconds of the whole file.
+        measured: Milliseconds of the whole file, the lower quartile of its runs.
         overhead: Milliseconds that starting the runtime takes.
         quantization: Kind of the file: None, "dynamic" or "int8".
         threads: Threads of the runtime.
@@ -121,15 +122,17 @@ class LatencyModel:
 
         Returns:
             Milliseconds. Without fractions what was measured. What the file takes
-            beside its kernels shrinks with the numbers that the kernels give out.
+            beside its kernels shrinks with the numbers that the kernels give out; where
+            that is more than half of what they take, or less than nothing, the kernels
+            run otherwise in the file than alone, and all is scaled in proportion.
         """
         kept = fractions or {}
         whole = (1.0, 1.0)
         now = sum(kernel.at(*whole) for kernel in self.kernels)
         then = sum(k.at(*kept.get(k.path, whole)) for k in self.kernels)
         rest = self.measured - now
-        if rest < 0:
-            return then * self.measured / now
+        if not 0 <= rest <= _LARGEST_REST * now:
+            return then * self.measured / now if now else self.measured
         values = sum(kernel.values for kernel in self.kernels)
         left = sum(k.values * kept.get(k.path, whole)[1] for k in self.kernels)
         fixed = min(self.overhead, rest)
@@ -323,7 +326,7 @@ def _whole_time(
         )
         batch = signature.inputs[0].shape[0] or 1
         report = measure_latency(file, threads=threads, batch=batch, rounds=15)
-    return report.files[0].milliseconds
+    return report.files[0].lower_quartile
 
 
 def _say(progress: ProgressListener | None, stage: str, done: int, total: int) -> None:
