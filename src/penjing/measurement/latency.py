@@ -41,7 +41,7 @@ def measure_latency(
     Each file lives in a process of its own, in which it runs a block of `runs` whenever
     it is its turn; the order turns with every round. So what disturbs the machine
     for a while disturbs all files alike, and ratios are steadier than times. Inputs are
-    random; zeros or other values do not change the time of LiteRT's kernels.
+    random: some kernels are faster on zeros.
 
     Args:
         files: The files; the first is the one that others are compared to.

@@ -123,8 +123,8 @@ class LatencyModel:
         Returns:
             Milliseconds. Without fractions what was measured. What the file takes
             beside its kernels shrinks with the numbers that the kernels give out; where
-            that is more than half of what they take, or less than nothing, the kernels
-            run otherwise in the file than alone, and all is scaled in proportion.
+            that is more than half of what they take, or less than nothing, all is
+            scaled in proportion: kernels do not run there as they do alone.
         """
         kept = fractions or {}
         whole = (1.0, 1.0)
