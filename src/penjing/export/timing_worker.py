@@ -139,7 +139,7 @@ def _time_many(job: dict[str, Any]) -> dict[str, Any]:
     return {"nanoseconds": times}
 
 
-def _random(detail: Any) -> np.ndarray:
+def _random(detail: Any) -> Any:
     """Random values: some kernels are faster on zeros. Integers may be positions."""
     generator = np.random.default_rng(0)
     shape, dtype = detail["shape"], np.dtype(detail["dtype"])
