@@ -22,6 +22,8 @@ demo: $(VENV)/tensorflow.stamp $(VENV)/penjing.stamp
 	$(BIN)/penjing demo $(ARGS)
 
 test: $(VENV)/all.stamp $(VENV)/penjing.stamp
+	@$(BIN)/penjing setup-wasm --dir $(VENV)/wasm >/dev/null 2>&1 \
+		|| echo "No LiteRT.js (it needs Node and npm): its tests are skipped."
 	$(BIN)/python tests/run_matrix.py --jobs $(JOBS) -- $(ARGS)
 
 # The oldest supported Keras, laid over the same environment.

@@ -22,6 +22,8 @@ from pathlib import Path
 BACKENDS = ("tensorflow", "jax", "torch")
 CHECKOUT = Path(__file__).resolve().parents[1]
 NO_TESTS_COLLECTED = 5
+# Where `make test` puts LiteRT.js, where it can.
+WASM = CHECKOUT / ".venv" / "wasm"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,8 @@ def environment_for(
     }
     if options.jobs > 1:
         environment |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+    if WASM.is_dir():
+        environment["PENJING_WASM_DIR"] = str(WASM)
     if options.overlay:
         environment["PYTHONPATH"] = str(Path(options.overlay).resolve())
     return environment

@@ -24,6 +24,8 @@ from penjing.measurement.latency_model import LatencyModel, build_latency_model
 from penjing.measurement.latency_report import LatencyReport
 from penjing.measurement.macs import MacsReport, count_macs
 from penjing.measurement.size import measure_size
+from penjing.measurement.wasm_latency import measure_wasm_latency
+from penjing.measurement.wasm_verification import VerifyReport, verify
 from penjing.methods.clustering import cluster
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
 from penjing.methods.quantization import quantize_aware
@@ -77,6 +79,7 @@ __all__ = [
     "ShrinkReport",
     "Unstructured",
     "UnsupportedModelError",
+    "VerifyReport",
     "WeightSpec",
     "__version__",
     "build_latency_model",
@@ -89,6 +92,7 @@ __all__ = [
     "is_compressed",
     "measure_latency",
     "measure_size",
+    "measure_wasm_latency",
     "prune",
     "prune_layer",
     "quantize_aware",
@@ -98,6 +102,7 @@ __all__ = [
     "sparsity_report",
     "strip",
     "strip_layer",
+    "verify",
 ]
 
 

@@ -19,7 +19,9 @@ from rich.table import Table
 from penjing.cli.backend_choice import Backend, import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
 from penjing.cli.console import print_result, progress_bar, quiet_libraries
+from penjing.cli.setup_wasm_command import setup_wasm
 from penjing.cli.shrink_command import shrink
+from penjing.cli.verify_command import verify
 from penjing.version import __version__
 
 _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
@@ -44,6 +46,11 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 [bold]How fast files are[/bold]
 
     $ penjing benchmark float.tflite int8.tflite
+
+[bold]The same in WebAssembly, and whether outputs are right there[/bold]
+
+    $ penjing setup-wasm
+    $ penjing verify sparse.tflite
 """
 app = typer.Typer(
     name="penjing",
@@ -289,6 +296,8 @@ def inspect(
 
 app.command()(shrink)
 app.command()(benchmark)
+app.command()(verify)
+app.command()(setup_wasm)
 
 
 def _count(value: int | None) -> str:

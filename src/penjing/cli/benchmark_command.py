@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from penjing.cli.console import progress_bar
+from penjing.cli.engine_choice import Engine, EngineOption, Runtime, RuntimeOption
 
 
 def benchmark(
@@ -22,6 +23,8 @@ def benchmark(
             help=".tflite files. The others are compared to the first.",
         ),
     ],
+    runtime: RuntimeOption = Runtime.litert,
+    engine: EngineOption = Engine.node,
     threads: Annotated[
         str,
         typer.Option(metavar="N[,N...]", help="Threads; a table for each number."),
@@ -65,25 +68,36 @@ def benchmark(
         $ penjing benchmark float.tflite pruned.tflite --threads 1,2 --cold
         $ penjing benchmark model.tflite --profile
         $ penjing benchmark model.tflite --batch 16 --json
+        $ penjing benchmark dense.tflite sparse.tflite --runtime wasm
+        $ penjing benchmark a.tflite b.tflite --runtime wasm --engine chromium
     """
     numbers = _threads(threads)
+    shared: dict[str, Any] = {"rounds": rounds, "runs": runs}
+    if runtime is Runtime.wasm:
+        _check_wasm(batch, cold, profile)
+        shared["engine"] = engine.value
     with progress_bar() as listener:
         from penjing.measurement.latency import measure_latency
+        from penjing.measurement.wasm_latency import measure_wasm_latency
 
-        reports = [
-            measure_latency(
-                files,
-                threads=number,
-                batch=batch,
-                rounds=rounds,
-                runs=runs,
-                cold_caches=cold_caches,
-                profile=profile and not cold_caches,
-                progress=_listen(listener),
-            )
-            for number in numbers
-            for cold_caches in ((False, True) if cold else (False,))
-        ]
+        shared["progress"] = _listen(listener)
+        if runtime is Runtime.wasm:
+            reports = [
+                measure_wasm_latency(files, threads=n, **shared) for n in numbers
+            ]
+        else:
+            reports = [
+                measure_latency(
+                    files,
+                    threads=number,
+                    batch=batch,
+                    cold_caches=cold_caches,
+                    profile=profile and not cold_caches,
+                    **shared,
+                )
+                for number in numbers
+                for cold_caches in ((False, True) if cold else (False,))
+            ]
     if as_json:
         typer.echo(json.dumps([report.to_dict() for report in reports], indent=2))
         return
@@ -152,6 +166,22 @@ def operator_table(row: Any) -> Table:
             "" if ms is None or not total else f"{ms / total:.0%}",
         )
     return table
+
+
+def _check_wasm(batch: int, cold: bool, profile: bool) -> None:
+    """Refuse what the runtime of browsers does not do."""
+    for option, given in (("--batch", batch > 1), ("--cold", cold)):
+        if given:
+            raise typer.BadParameter(
+                "goes with --runtime litert only: LiteRT.js runs one sample at a time, "
+                "and caches as it finds them.",
+                param_hint=option,
+            )
+    if profile:
+        raise typer.BadParameter(
+            "goes with --runtime litert only: LiteRT.js does not time its operators.",
+            param_hint="--profile",
+        )
 
 
 def _threads(text: str) -> list[int]:

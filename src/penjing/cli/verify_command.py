@@ -1,0 +1,72 @@
+"""`penjing verify`: the same outputs in the runtime that a file is for, how fast."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from penjing.cli.benchmark_command import latency_table
+from penjing.cli.console import quiet_libraries
+from penjing.cli.engine_choice import Engine, EngineOption
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")],
+    twin: Annotated[
+        Path | None,
+        typer.Option(
+            help="A dense file of the same network. Default: made from FILE, its "
+            "sparse tensors written as dense ones."
+        ),
+    ] = None,
+    engine: EngineOption = Engine.node,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads; more than 1 with chromium only.")
+    ] = 1,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Random inputs that are compared.")
+    ] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the timing.")] = 10,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON for programs to read.")
+    ] = False,
+) -> None:
+    """Prove that a .tflite file computes the same in WebAssembly, and how fast.
+
+    Runs it in LiteRT.js, the runtime of browsers, in turns with its dense twin, and
+    compares outputs with the twin's and with those in Python. Sparse files that are
+    right elsewhere can be silently wrong there: then the exit code is 1.
+
+    [bold]Examples[/bold]
+
+        $ penjing verify sparse.tflite
+        $ penjing verify sparse.tflite --twin dense.tflite --engine chromium
+    """
+    with quiet_libraries():
+        from penjing.measurement.wasm_verification import verify as run
+
+        report = run(
+            file,
+            twin=twin,
+            engine=engine.value,
+            threads=threads,
+            samples=samples,
+            rounds=rounds,
+        )
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+        return
+    console = Console()
+    console.print(latency_table(report.latency))
+    console.print(
+        f"[green]The same outputs[/green] on {report.samples} samples. Largest "
+        f"difference to {escape(report.twin)} in the same runtime: "
+        f"{report.difference:.1e}; to the file in Python: "
+        f"{report.python_difference:.1e}.",
+        highlight=False,
+    )

@@ -1,0 +1,1 @@
+"""LiteRT.js, the runtime of browsers, in Node and in a browser without a window."""
