@@ -26,6 +26,7 @@ from penjing.measurement.macs import MacsReport, count_macs
 from penjing.measurement.size import measure_size
 from penjing.measurement.wasm_latency import measure_wasm_latency
 from penjing.measurement.wasm_verification import VerifyReport, verify
+from penjing.methods.channel_pruning import prune_channels
 from penjing.methods.clustering import cluster
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
 from penjing.methods.quantization import quantize_aware
@@ -94,6 +95,7 @@ __all__ = [
     "measure_size",
     "measure_wasm_latency",
     "prune",
+    "prune_channels",
     "prune_layer",
     "quantize_aware",
     "register_layer_spec",

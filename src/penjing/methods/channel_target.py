@@ -1,0 +1,106 @@
+"""How much a cut is to take away: one number of one kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, ClassVar
+
+_KINDS = ("ratio", "macs", "parameters", "latency")
+_LATENCY = re.compile(r"\s*(\d+(?:\.\d*)?(?:e-?\d+)?)\s*ms\s*")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChannelTarget:
+    """What a cut is to reach; exactly one of the arguments is given.
+
+    Args:
+        ratio: Fraction of the channels that go, of those that can, in [0, 1).
+        macs: Multiply-accumulates that stay: a fraction in (0, 1) of the model's, or an
+            integer, which is a number of them.
+        parameters: Numbers in weights that stay, in the same way.
+        latency: Time that stays: a fraction in (0, 1) of the model's, or a text such as
+            "0.5 ms".
+
+    Raises:
+        ValueError: If none or several are given, or the one is out of range.
+
+    Example:
+        >>> ChannelTarget(macs=0.25).kind
+        'macs'
+    """
+
+    ratio: float | None = None
+    macs: float | int | None = None
+    parameters: float | int | None = None
+    latency: float | str | None = None
+
+    kinds: ClassVar[tuple[str, ...]] = _KINDS
+
+    def __post_init__(self) -> None:
+        given = [kind for kind in _KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            got = " and ".join(f"{kind}={getattr(self, kind)}" for kind in given)
+            raise ValueError(
+                "Exactly one of `ratio`, `macs`, `parameters` and `latency` says how "
+                f"much to cut, got {got or 'none'}. For example macs=0.5 keeps half of "
+                "the multiply-accumulates."
+            )
+        check = {"ratio": _check_ratio, "latency": _check_latency}
+        check.get(given[0], _check_amount)(given[0], self.value)
+
+    @property
+    def kind(self) -> str:
+        """Which of the four it is."""
+        return next(kind for kind in _KINDS if getattr(self, kind) is not None)
+
+    @property
+    def value(self) -> Any:
+        """What was given for it."""
+        return getattr(self, self.kind)
+
+    def amount(self, whole: float) -> float:
+        """What may stay, as a number of the unit that `whole` has.
+
+        Args:
+            whole: Multiply-accumulates, parameters, milliseconds or channels now.
+        """
+        if self.kind == "ratio":
+            return whole * (1.0 - self.value)
+        if isinstance(self.value, str):
+            return float(_LATENCY.fullmatch(self.value).group(1))  # type: ignore[union-attr]
+        return float(self.value) * (1.0 if isinstance(self.value, int) else whole)
+
+
+def _check_ratio(kind: str, value: Any) -> None:
+    if not _is_number(value) or not 0.0 <= value < 1.0:
+        raise ValueError(
+            f"`ratio` is the fraction of channels that go, in [0, 1), got {value!r}."
+        )
+
+
+def _check_amount(kind: str, value: Any) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and value >= 1:
+        return
+    if not isinstance(value, float) or not 0.0 < value < 1.0:
+        raise ValueError(
+            f"`{kind}` is what stays: a fraction between 0 and 1 of the model's, or a "
+            f"positive integer, which is a number of them; got {value!r}."
+        )
+
+
+def _check_latency(kind: str, value: Any) -> None:
+    if isinstance(value, str) and (found := _LATENCY.fullmatch(value)):
+        if float(found.group(1)) > 0:
+            return
+    elif isinstance(value, float) and 0.0 < value < 1.0:
+        return
+    raise ValueError(
+        "`latency` is the time that stays: a fraction between 0 and 1 of the model's, "
+        f'or milliseconds in a text such as "0.5 ms"; got {value!r}.'
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
