@@ -24,6 +24,7 @@ from penjing.measurement.latency_model import LatencyModel, build_latency_model
 from penjing.measurement.latency_report import LatencyReport
 from penjing.measurement.macs import MacsReport, count_macs
 from penjing.measurement.size import measure_size
+from penjing.measurement.sparse_report import SparsityExplanation, explain_sparsity
 from penjing.measurement.wasm_latency import measure_wasm_latency
 from penjing.measurement.wasm_verification import VerifyReport, verify
 from penjing.methods.channel_pruning import prune_channels
@@ -38,6 +39,11 @@ from penjing.models.compression_model import CompressionModel
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.models.pruning_config import PruningConfig
 from penjing.models.quantization_config import QuantizationConfig
+from penjing.models.sparse_layout import (
+    SparseLayout,
+    prepare_for_sparse_inference,
+    sparse_layout,
+)
 from penjing.models.stripping import is_compressed, strip, strip_layer
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Unstructured
@@ -78,6 +84,8 @@ __all__ = [
     "RecipeError",
     "Schedule",
     "ShrinkReport",
+    "SparseLayout",
+    "SparsityExplanation",
     "Unstructured",
     "UnsupportedModelError",
     "VerifyReport",
@@ -87,6 +95,7 @@ __all__ = [
     "cluster",
     "count_macs",
     "evaluate",
+    "explain_sparsity",
     "export_litert",
     "fold_batch_normalization",
     "inspect_file",
@@ -94,6 +103,7 @@ __all__ = [
     "measure_latency",
     "measure_size",
     "measure_wasm_latency",
+    "prepare_for_sparse_inference",
     "prune",
     "prune_channels",
     "prune_layer",
@@ -101,6 +111,7 @@ __all__ = [
     "register_layer_spec",
     "schedule_from_json",
     "shrink_litert",
+    "sparse_layout",
     "sparsity_report",
     "strip",
     "strip_layer",

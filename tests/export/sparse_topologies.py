@@ -5,8 +5,7 @@ sparse-encoded file of each was measured:
 
 - "fast": right, and sparse kernels run it;
 - "dense": right, but dense kernels run it, so zeros buy no time;
-- "wrong": the outputs are silently wrong. Never to be exported with sparse encoding;
-- "unmeasured": to be treated as wrong.
+- "wrong": the outputs are silently wrong. Never to be exported with sparse encoding.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Topology:
     """How to build a network, and what the runtime makes of it.
 
     Attributes:
-        outcome: "fast", "dense", "wrong" or "unmeasured", in WebAssembly.
+        outcome: "fast", "dense" or "wrong", in WebAssembly.
         body: From the image and the width to the features or the outputs.
         sparsity: Fraction of zeros in its 1x1 and Dense kernels.
         odd: Whether height and width of the image are odd.
@@ -343,7 +342,7 @@ TOPOLOGIES: dict[str, Topology] = {
         _interrupted(lambda w: layers.Conv2D(w, 3, padding="same", activation="relu")),
     ),
     "dilated_depthwise": Topology(
-        "wrong",
+        "dense",
         _interrupted(
             lambda _: layers.DepthwiseConv2D(3, padding="same", dilation_rate=2)
         ),
@@ -351,24 +350,21 @@ TOPOLOGIES: dict[str, Topology] = {
     "convolution_behind_pooling": Topology(
         "wrong", _classified_by_convolution, headless=True
     ),
-    # Not in the first measurements.
-    "grey_image": Topology("unmeasured", _blocks, channels=1),
-    "two_dense": Topology("unmeasured", _two_dense, headless=True),
-    "softmax": Topology("unmeasured", _softmax, headless=True),
-    "features_alone": Topology("unmeasured", _features_alone, headless=True),
-    "kept_axes": Topology("unmeasured", _kept_axes, headless=True),
-    "two_outputs": Topology("unmeasured", _two_outputs, headless=True),
-    "features_as_output": Topology("unmeasured", _features_as_output, headless=True),
-    "dense_on_features": Topology("unmeasured", _dense_on_features),
-    "global_maximum": Topology("unmeasured", _global_maximum, headless=True),
-    "normalized_late": Topology("unmeasured", _normalized_late),
-    "branches_joined": Topology("unmeasured", _branches_joined),
-    "asymmetric_inside": Topology("unmeasured", _asymmetric_inside),
-    "depthwise_stem": Topology("unmeasured", _depthwise_stem),
+    "grey_image": Topology("dense", _blocks, channels=1),
+    "two_dense": Topology("fast", _two_dense, headless=True),
+    "softmax": Topology("fast", _softmax, headless=True),
+    "features_alone": Topology("fast", _features_alone, headless=True),
+    "kept_axes": Topology("fast", _kept_axes, headless=True),
+    "two_outputs": Topology("fast", _two_outputs, headless=True),
+    "features_as_output": Topology("wrong", _features_as_output, headless=True),
+    "dense_on_features": Topology("dense", _dense_on_features),
+    "global_maximum": Topology("dense", _global_maximum, headless=True),
+    "normalized_late": Topology("wrong", _normalized_late),
+    "branches_joined": Topology("wrong", _branches_joined),
+    "asymmetric_inside": Topology("wrong", _asymmetric_inside),
+    "depthwise_stem": Topology("dense", _depthwise_stem),
     "prelu": Topology(
-        "unmeasured", _interrupted(lambda _: layers.PReLU(shared_axes=[1, 2]))
+        "wrong", _interrupted(lambda _: layers.PReLU(shared_axes=[1, 2]))
     ),
-    "padding_alone": Topology(
-        "unmeasured", _interrupted(lambda _: layers.ZeroPadding2D(2))
-    ),
+    "padding_alone": Topology("wrong", _interrupted(lambda _: layers.ZeroPadding2D(2))),
 }

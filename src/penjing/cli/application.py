@@ -21,6 +21,7 @@ from penjing.cli.benchmark_command import benchmark
 from penjing.cli.console import print_result, progress_bar, quiet_libraries
 from penjing.cli.setup_wasm_command import setup_wasm
 from penjing.cli.shrink_command import shrink
+from penjing.cli.sparsity_table import show_sparsity
 from penjing.cli.verify_command import verify
 from penjing.version import __version__
 
@@ -254,6 +255,14 @@ def inspect(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A .keras, .h5 or .tflite file.")
     ],
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="x86|arm|wasm",
+            help="Say for every layer which kernel runs it there, and what its zeros "
+            "buy: bytes, milliseconds, both or nothing.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show every tensor in a file: zeros, distinct values, bytes, gzipped bytes.
@@ -263,8 +272,12 @@ def inspect(
     [bold]Examples[/bold]
 
         $ penjing inspect model.tflite
+        $ penjing inspect model.tflite --runtime wasm
         $ penjing inspect model.keras --json
     """
+    if runtime is not None:
+        show_sparsity(file, runtime, as_json=as_json)
+        return
     with quiet_libraries():
         from penjing.measurement.inspection import inspect_file
 

@@ -29,6 +29,7 @@ from penjing.export.samples import (
     spread_evenly,
 )
 from penjing.export.signature import InputSignature, input_signature
+from penjing.export.sparse_export import SparseConfig, encode_for
 from penjing.export.trained_grids import has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
 from penjing.export.verification import verify as verify_file
@@ -47,6 +48,8 @@ def export_litert(
     observer: str = "min_max",
     imports: Sequence[str] = (),
     finish: str | None = None,
+    encoding: str | None = None,
+    runtime: str | None = None,
     verify: bool = True,
 ) -> Path:
     """Write a model as a `.tflite` file, and check that the file computes the same.
@@ -91,6 +94,14 @@ def export_litert(
             found from the model's layers.
         finish: "smallest" rewrites the file in fewer bytes by `shrink_litert`, with
             its defaults and the fewest bits for biases. None leaves it as converted.
+        encoding: "sparse" stores weights without their zeros, as the sparse kernels
+            of `runtime` read them: a smaller and faster file. Only with float32 and
+            float16 weights. Refused where no kernel would use the zeros, and where
+            outputs would be silently wrong there; `penjing.explain_sparsity` says
+            which layers decide. None: dense.
+        runtime: Where the file is to run, with `encoding`: "wasm" (browsers, LiteRT.js;
+            the batch size becomes 1) and "arm" (phones) for 1x1 convolutions, "x86" for
+            dense layers pruned in blocks, `pattern=penjing.Block(4, 1)`.
         verify: Whether to compare the file with the model. The largest difference
             accepted for each mode is in `penjing.export.verification.TOLERANCES`.
 
@@ -98,8 +109,8 @@ def export_litert(
         The path.
 
     Raises:
-        ExportError: If the conversion fails, or the file computes something else;
-            no file is left then.
+        ExportError: If the conversion fails, the file computes something else, or
+            sparse encoding would be wrong or buy no time; no file is left then.
         UnsupportedModelError: If this is no built Keras model.
         DataError: If `representative_data` is missing or does not fit.
         ValueError: If an argument is out of range.
@@ -114,6 +125,7 @@ def export_litert(
         output_type=output_type,
         observer=observer,
     )
+    sparse = SparseConfig(encoding=encoding, runtime=runtime, quantization=quantization)
     if finish not in (None, "smallest"):
         raise ValueError(f"`finish` must be None or 'smallest', got {finish!r}.")
     target = _checked_path(path)
@@ -140,6 +152,9 @@ def export_litert(
         temporary.write_bytes(content)
         if finish:
             shrink_litert(temporary, bias_bits="auto", representative_data=samples)
+        if sparse.runtime:
+            content = temporary.read_bytes()
+            temporary.write_bytes(encode_for(content, sparse.runtime, model.name))
         if verify:
             _verify(temporary, model, signature, samples, config)
     return target

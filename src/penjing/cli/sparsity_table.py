@@ -1,0 +1,56 @@
+"""`penjing inspect --runtime`: what the zeros in a file buy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from penjing.cli.console import quiet_libraries
+
+_STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
+
+
+def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
+    """Print what zeros buy on a runtime, layer by layer.
+
+    Args:
+        file: A .tflite, .keras or .h5 file.
+        runtime: "x86", "arm" or "wasm".
+        as_json: Whether to print JSON.
+    """
+    with quiet_libraries():
+        from penjing.measurement.sparse_report import explain_sparsity
+
+        explanation = explain_sparsity(file, runtime)
+    if as_json:
+        typer.echo(json.dumps(explanation.to_dict(), indent=2))
+        return
+    console = Console()
+    console.print(_table(explanation, file.name))
+    for problem in explanation.problems:
+        console.print(f"[yellow]change:[/yellow] {escape(problem)}")
+    console.print(escape(explanation.summary), style=_STYLES[explanation.outcome])
+
+
+def _table(explanation: Any, name: str) -> Table:
+    table = Table(title=f"{escape(name)} on {explanation.runtime}")
+    table.add_column("layer", style="bold", overflow="fold")
+    table.add_column("zeros", justify="right", no_wrap=True)
+    for title in ("kernel", "zeros buy"):
+        table.add_column(title, overflow="fold")
+    table.add_column("why", style="dim", overflow="fold")
+    for row in explanation.layers:
+        table.add_row(
+            escape(row.layer),
+            f"{row.sparsity:.1%}",
+            escape(row.kernel),
+            row.buys,
+            escape(row.reason),
+        )
+    return table

@@ -1,0 +1,234 @@
+"""What zeros buy on a runtime, layer by layer: bytes, milliseconds, both or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.errors import FileFormatError
+from penjing.export.explicit_padding import make_padding_explicit
+from penjing.export.finishing.constants import is_plain, values_of
+from penjing.export.finishing.flat_buffer_writer import MAX_FILE_BYTES
+from penjing.export.finishing.loading import load_records
+from penjing.export.finishing.records import Record
+from penjing.export.litert import export_litert
+from penjing.export.sparse_export import check_runtime
+from penjing.export.sparse_kernels import GraphKernels
+from penjing.model_files import as_path, check_file, load_keras_model
+
+_SUFFIXES = (".tflite", ".keras", ".h5")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerSparsity:
+    """One operator with weights.
+
+    Attributes:
+        layer: Path of the Keras layer, or what the file calls the weights.
+        operator: Name of the operator in a `.tflite` file.
+        sparsity: Fraction of zeros in its weights.
+        kernel: What runs it.
+        buys: What its zeros buy there: "bytes and milliseconds", "bytes", "compressed
+            bytes" (after gzip or the like), or "nothing".
+        reason: Which condition fails and what to change, "" where none does.
+    """
+
+    layer: str
+    operator: str
+    sparsity: float
+    kernel: str
+    buys: str
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparsityExplanation:
+    """What `explain_sparsity` found.
+
+    Attributes:
+        name: The file or model.
+        runtime: "x86", "arm" or "wasm".
+        outcome: "fast", where sparse kernels run; "dense", where outputs are right and
+            zeros save no time; "wrong", where sparse encoding makes the outputs wrong.
+        is_encoded: Whether the file leaves zeros out, or for a model, whether
+            `export_litert(..., encoding="sparse")` would.
+        layers: A row for each operator with weights, in the order of the file.
+        problems: What keeps the network from sparse kernels, and what to change.
+    """
+
+    name: str
+    runtime: str
+    outcome: str
+    is_encoded: bool
+    layers: tuple[LayerSparsity, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The outcome in a sentence."""
+        fast = sum(row.buys == "bytes and milliseconds" for row in self.layers)
+        if self.outcome == "wrong" and self.is_encoded:
+            return (
+                f"On {self.runtime} this file gives WRONG outputs, silently. Export it "
+                "again, dense."
+            )
+        if self.outcome == "wrong":
+            return (
+                f"On {self.runtime} sparse encoding would make the outputs wrong, "
+                "silently: penjing does not write such a file. Dense it is right."
+            )
+        if fast:
+            return f"On {self.runtime} zeros of {fast} layers save time."
+        return f"On {self.runtime} zeros save no time here."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON has."""
+        content = dataclasses.asdict(self)
+        content["layers"] = list(content["layers"])
+        content["problems"] = list(content["problems"])
+        return content
+
+    def __str__(self) -> str:
+        lines = [f"{self.name} on {self.runtime}"]
+        for row in self.layers:
+            lines.append(
+                f"  {row.layer} ({row.operator}, {row.sparsity:.1%} zeros): "
+                f"{row.kernel}; zeros buy {row.buys}"
+                + (f"; {row.reason}" if row.reason else "")
+            )
+        return "\n".join([*lines, *self.problems, self.summary])
+
+
+def explain_sparsity(
+    model_or_file: keras.Model | str | os.PathLike[str], runtime: str
+) -> SparsityExplanation:
+    """Say for every layer which kernel runs it and what its zeros buy there.
+
+    The rules stand in one table, `penjing.models.sparse_rules.SPARSE_RULES`. Whether a
+    convolution runs on sparse weights is decided by the whole network, so its file is
+    looked at: that of a model is made first, as `export_litert` makes it.
+
+    Args:
+        model_or_file: A built Keras model on any backend, or the path of a `.tflite`,
+            `.keras` or `.h5` file. Of a `.tflite` file it says what is in there.
+        runtime: "x86" (servers, laptops), "arm" (phones) or "wasm" (browsers).
+
+    Returns:
+        The rows, and what to change.
+
+    Raises:
+        FileFormatError: If the file is missing, corrupt or of another type.
+        UnsupportedModelError: If the model is not built.
+        ValueError: If the runtime is none of these.
+
+    Example:
+        >>> print(explain_sparsity("model.tflite", "wasm"))  # doctest: +SKIP
+    """
+    check_runtime(runtime)
+    if isinstance(model_or_file, keras.Model):
+        return _explain_model(model_or_file, runtime)
+    suffix = as_path(model_or_file).suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise FileFormatError(
+            f"Cannot explain {model_or_file}: unknown suffix {suffix!r}. Allowed: "
+            f"{', '.join(_SUFFIXES)}."
+        )
+    path = check_file(model_or_file, MAX_FILE_BYTES)
+    if suffix != ".tflite":
+        return _explain_model(load_keras_model(path), runtime)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
+    return _explained(load_records(content, str(path)), str(path), runtime)
+
+
+def _explain_model(model: keras.Model, runtime: str) -> SparsityExplanation:
+    with tempfile.TemporaryDirectory() as folder:
+        path = export_litert(model, Path(folder) / "model.tflite", verify=False)
+        content = load_records(path.read_bytes(), model.name)
+    if runtime != "x86":
+        make_padding_explicit(content)
+    names = _LayerNames(model)
+    return _explained(content, model.name, runtime, names)
+
+
+def _explained(
+    model: Record, name: str, runtime: str, names: _LayerNames | None = None
+) -> SparsityExplanation:
+    rows: list[LayerSparsity] = []
+    problems: list[str] = []
+    outcomes = set()
+    graphs = [
+        GraphKernels(model, graph, runtime, is_planned=names is not None)
+        for graph in model["subgraphs"]
+    ]
+    for graph in graphs:
+        outcomes.add(graph.outcome)
+        problems += graph.problems()
+        for use in graph.uses():
+            label = use.label
+            if names is not None:
+                label = names.find(model, use.weights) or label
+            rows.append(
+                LayerSparsity(
+                    layer=label,
+                    operator=use.operator,
+                    sparsity=use.sparsity,
+                    kernel=use.kernel,
+                    buys=use.buys,
+                    reason=use.reason,
+                )
+            )
+    outcome = next((o for o in ("wrong", "fast") if o in outcomes), "dense")
+    return SparsityExplanation(
+        name=name,
+        runtime=runtime,
+        outcome=outcome,
+        is_encoded=any(graph.is_encoded for graph in graphs),
+        layers=tuple(rows),
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+class _LayerNames:
+    """Layers by where the zeros of their kernels stand, which the converter keeps."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._paths: dict[Any, list[str]] = {}
+        for variable in model.weights:
+            for values in _as_stored(ops.convert_to_numpy(variable.value)):
+                path = variable.path.rpartition("/")[0]
+                self._paths.setdefault(_signature(values), []).append(path)
+
+    def find(self, model: Record, tensor: Record) -> str | None:
+        """The path of the layer whose kernel a tensor holds."""
+        if not is_plain(model, tensor):
+            return None
+        paths = self._paths.get(_signature(values_of(model, tensor)), [])
+        return (paths.pop(0) if len(paths) > 1 else paths[0]) if paths else None
+
+
+def _as_stored(values: np.ndarray) -> Sequence[np.ndarray]:
+    """A Keras kernel in the shapes that a file may store it in."""
+    if values.ndim == 2:
+        return [values.T]
+    if values.ndim != 4:
+        return []
+    height, width, inputs, outputs = values.shape
+    stored = [values.transpose(3, 0, 1, 2)]
+    if outputs == 1 or inputs == 1:
+        stored.append(values.reshape(1, height, width, inputs * outputs))
+    return stored
+
+
+def _signature(values: np.ndarray) -> Any:
+    return values.shape, np.packbits(values != 0).tobytes()
