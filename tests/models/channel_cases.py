@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from penjing.models.channel_graph import ChannelGraph, trace_channels
@@ -51,8 +52,22 @@ def samples(model: keras.Model, seed: int = 0, size: int = 2) -> list[np.ndarray
     return found
 
 
+def start_with_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no first weights, which JAX compiles for every shape; `disturb` follows."""
+
+    def zeros(self, shape, dtype=None):
+        return np.zeros(shape, dtype or "float32")
+
+    for name in ("VarianceScaling", "RandomUniform", "Orthogonal"):
+        monkeypatch.setattr(getattr(keras.initializers, name), "__call__", zeros)
+
+
 def outputs(model: keras.Model, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    values = model(inputs[0] if len(inputs) == 1 else inputs, training=False)
+    given = inputs[0] if len(inputs) == 1 else inputs
+    if keras.backend.backend() == "jax":  # compiled once, not for each operation
+        values = model.predict_on_batch(given)
+    else:
+        values = model(given, training=False)
     return [ops.convert_to_numpy(value) for value in keras.tree.flatten(values)]
 
 

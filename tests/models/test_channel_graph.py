@@ -25,7 +25,7 @@ def test_residual_and_concatenation_by_hand():
     found = {(member.path, member.axis): member for member in stem.members}
     assert found["branch/kernel", 2].role == "input"
     assert found["branch/kernel", 3].role == "output"
-    assert found["batch_normalization/gamma", 0].role == "scale"
+    assert found["norm/gamma", 0].role == "scale"
     flat = found["hidden/kernel", 0].units.reshape(4, 4, 12)
     np.testing.assert_array_equal(flat[2, 3], [*range(8), -1, -1, -1, -1])
     assert graph.skipped == (("head", "it is an output of the model"),)

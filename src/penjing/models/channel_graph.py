@@ -13,7 +13,7 @@ import numpy as np
 from penjing.errors import UnsupportedModelError
 from penjing.models.channel_rules import find_channel_rule
 from penjing.models.channel_trace import ChannelStep, ChannelTrace
-from penjing.models.channel_units import Layout, Whole, connect
+from penjing.models.channel_units import Channels, Layout, Whole, connect
 from penjing.models.graph_flow import as_graph, follow_graph
 from penjing.models.stripping import is_compressed
 
@@ -120,14 +120,11 @@ def trace_channels(model: keras.Model) -> ChannelGraph:
     """
     graph = _check_model(model)
     trace = ChannelTrace()
-
-    def visit(node: Any, layouts: list[Layout], prefix: str) -> Sequence[Layout]:
-        return _follow(trace, node, layouts, prefix)
-
     inputs: list[Layout] = [Whole("it is an input of the model")] * len(graph.inputs)
-    for layout in follow_graph(graph, inputs, visit):
+    for layout in _follow_graph(trace, graph, inputs, ""):
         if not isinstance(layout, Whole):
             trace.units.pin(layout.ids, "it is an output of the model")
+    trace.keep_uneven()
     return ChannelGraph(model, trace)
 
 
@@ -161,6 +158,27 @@ def _check_model(model: keras.Model) -> Any:
     return graph
 
 
+def _follow_graph(
+    trace: ChannelTrace, graph: Any, layouts: Sequence[Layout], prefix: str
+) -> list[Layout]:
+    def visit(node: Any, layouts: list[Layout], prefix: str) -> Sequence[Layout]:
+        return _follow(trace, node, layouts, prefix)
+
+    def enter(graph: Any, layouts: Sequence[Layout]) -> None:
+        """The inputs of a nested graph have the shapes of what it is called on."""
+        for tensor, layout in zip(graph.inputs, layouts, strict=True):
+            operation = tensor._keras_history.operation
+            if isinstance(layout, Channels):
+                shape = list(tensor.shape)
+                shape[layout.axis] = layout.ids
+                trace.edit(operation, "batch_shape", tuple(shape))
+            trace.end_call(operation)
+
+    if prefix:
+        enter(graph, layouts)
+    return follow_graph(graph, layouts, visit, enter, prefix)
+
+
 def _follow(
     trace: ChannelTrace, node: Any, layouts: list[Layout], prefix: str
 ) -> Sequence[Layout]:
@@ -174,16 +192,56 @@ def _follow(
         arguments=(node.arguments.args, node.arguments.kwargs),
         trace=trace,
     )
-    reason = _obstacle(step)
-    rule = find_channel_rule(operation)
-    if reason is not None or rule is None:
+    if type(operation) is keras.layers.TimeDistributed:
+        return _follow_in_time(step)
+    return _run_rule(step)
+
+
+def _run_rule(step: ChannelStep) -> Sequence[Layout]:
+    operation, trace = step.operation, step.trace
+    rule, reason = find_channel_rule(operation), _obstacle(step)
+    if rule is None or reason is not None:
         for variable in getattr(operation, "variables", ()):
             for axis in range(len(variable.shape)):
                 trace.keep_axis(variable, axis, str(reason))
         return step.leave(str(reason))
     found = rule(step)
-    found = found if isinstance(found, list) else [found]
-    return found
+    trace.end_call(operation)
+    return found if isinstance(found, list) else [found]
+
+
+def _follow_in_time(step: ChannelStep) -> Sequence[Layout]:
+    """`TimeDistributed`: its layer or model sees tensors without the axis of time."""
+    layer, layout = step.operation.layer, step.layout
+    if not isinstance(layout, Whole) and layout.axis == 1:
+        return step.leave(f"{step.describe()} runs over its channels")
+    graph = as_graph(layer)
+    if graph is not None:
+        layouts = [_moved(layout, -1)]
+        found: Sequence[Layout] = _follow_graph(
+            step.trace, graph, layouts, f"{step.path}/"
+        )
+    else:
+        inner = dataclasses.replace(
+            step,
+            operation=layer,
+            tensors=[_without_time(tensor) for tensor in step.tensors[:1]],
+            layouts=[_moved(layout, -1)],
+            outputs=[_without_time(tensor) for tensor in step.outputs],
+        )
+        found = _run_rule(inner)
+    return [_moved(part, 1) for part in found]
+
+
+def _without_time(tensor: Any) -> Any:
+    shape = (tensor.shape[0], *tensor.shape[2:])
+    return keras.KerasTensor(shape, dtype=tensor.dtype)
+
+
+def _moved(layout: Layout, by: int) -> Layout:
+    if isinstance(layout, Whole):
+        return layout
+    return Channels(layout.axis + by, layout.ids)
 
 
 def _path_of(operation: Any, prefix: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from penjing.models.channel_graph import ChannelGraph, ChannelGroup
 from penjing.models.channel_trace import TracedAxis
 from penjing.models.copying import (
     build_as,
+    check_own_methods,
     clone_graph,
     copy_model,
     copy_values,
@@ -22,6 +23,7 @@ from penjing.models.copying import (
     name_weights,
     weight_paths,
 )
+from penjing.models.graph_flow import as_graph
 
 # Config keys of layers within layers, and the attributes that hold these.
 _INNER = (
@@ -68,8 +70,16 @@ def remove_channels(
         3
     """
     keeps = _kept_ids(model, graph, kept)
-    twin = _clone_smaller(model, graph, keeps)
-    build_as(model, twin)
+    try:
+        twin = _clone_smaller(model, graph, keeps)
+        build_as(model, twin)
+        check_own_methods(model, twin)
+    except Exception as error:
+        raise UnsupportedModelError(
+            f"The model {model.name!r} cannot be made again with fewer channels: "
+            f"{error}. Give the classes of its own layers a `get_config`, and a "
+            "`call` that takes any number of channels."
+        ) from error
     copy_values(model, twin, _sliced(graph, keeps))
     name_weights(twin, weight_paths(model))
     return twin
@@ -194,16 +204,11 @@ def _sliced(graph: ChannelGraph, keeps: np.ndarray) -> Any:
 def _clone_smaller(
     model: keras.Model, graph: ChannelGraph, keeps: np.ndarray
 ) -> keras.Model:
-    configs, arguments = graph.trace.config_edits, graph.trace.argument_edits
+    arguments = graph.trace.argument_edits
     calls: dict[int, tuple[Any, dict[int, Any]]] = {}
 
     def clone(layer: Any) -> Any:
-        config = _changed_config(layer, configs, keeps)
-        twin = (
-            make_layer_again(layer)
-            if config is None
-            else type(layer).from_config(config)
-        )
+        twin = _smaller_layer(layer, graph, keeps, clone_smaller)
         if id(layer) in arguments:
             calls[id(twin)] = twin, arguments[id(layer)]
         return twin
@@ -216,29 +221,65 @@ def _clone_smaller(
         ]
         return layer(*changed, **kwargs)
 
-    return clone_graph(model, clone, call=call)
+    def shape_of(tensor: Any) -> Any:
+        edits = graph.trace.config_edits.get(id(tensor._keras_history.operation), {})
+        return _counted(edits.get("batch_shape", tensor.shape), keeps)
+
+    def clone_smaller(part: keras.Model) -> keras.Model:
+        return clone_graph(part, clone, call=call, shape_of=shape_of)
+
+    return clone_smaller(model)
+
+
+def _smaller_layer(
+    layer: Any,
+    graph: ChannelGraph,
+    keeps: np.ndarray,
+    clone_smaller: Callable[[keras.Model], keras.Model],
+) -> Any:
+    if type(layer) is keras.layers.TimeDistributed and as_graph(layer.layer):
+        inner = clone_smaller(layer.layer)
+        return keras.layers.TimeDistributed(**{**layer.get_config(), "layer": inner})
+    config = _changed_config(layer, graph, keeps)
+    return make_layer_again(layer) if config is None else layer.from_config(config)
 
 
 def _changed_config(
-    layer: Any, edits: dict[int, dict[str, Any]], keeps: np.ndarray
+    layer: Any, graph: ChannelGraph, keeps: np.ndarray
 ) -> dict[str, Any] | None:
     """The config of the smaller layer; `None` where nothing changes."""
     changes = {
         key: _counted(value, keeps)
-        for key, value in edits.get(id(layer), {}).items()
+        for key, value in graph.trace.config_edits.get(id(layer), {}).items()
         if _loses_channels(value, keeps)
     }
     inner = [(key, getattr(layer, name, None)) for key, name in _INNER]
     inner = [(key, part) for key, part in inner if isinstance(part, keras.layers.Layer)]
-    if not changes and not inner:
+    sliced = any(
+        not keeps[traced.ids].all()
+        for variable in getattr(layer, "weights", ())
+        for traced in _axes_of(graph, variable)
+    )
+    if not changes and not inner and not sliced:
         return None
     config = {**layer.get_config(), **changes}
+    for key in config if sliced else ():
+        if key.endswith("initializer") and _has_fixed_shape(config[key]):
+            config[key] = "zeros"  # the weights are written in afterwards
     for key, part in inner:
         if key in config:
-            found = _changed_config(part, edits, keeps) or part.get_config()
+            found = _changed_config(part, graph, keeps) or part.get_config()
             # Its build config would build it for the channels that it had.
             config[key] = {**config[key], "config": found, "build_config": None}
     return config
+
+
+def _has_fixed_shape(initializer: Any) -> bool:
+    """Whether the config of an initializer holds an array."""
+    if not isinstance(initializer, dict):
+        return False
+    values = initializer.get("config", {}).values()
+    return any(isinstance(value, dict | list | tuple) for value in values)
 
 
 def _loses_channels(value: Any, keeps: np.ndarray) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -53,43 +52,13 @@ from penjing.models.channel_rules_shape import (
     trace_split,
     trace_squeeze,
     trace_stack,
+    trace_swapped_axes,
     trace_transpose,
 )
 from penjing.models.channel_trace import ChannelStep
-from penjing.models.channel_units import Channels, Layout, Whole
+from penjing.models.channel_units import Layout
 
 ChannelRule: TypeAlias = Callable[[ChannelStep], Layout | list[Layout]]
-
-
-def _trace_time_distributed(step: ChannelStep) -> Layout | list[Layout]:
-    """`TimeDistributed`: its layer's rule, on tensors without the axis of time."""
-    layer, layout = step.operation.layer, step.layout
-    rule = find_channel_rule(layer)
-    if rule is None:
-        return step.leave(f"channels in the {type(layer).__name__} are not followed")
-    if isinstance(layout, Channels) and layout.axis == 1:
-        return step.leave(f"{step.describe()} runs over its channels")
-    inner = dataclasses.replace(
-        step,
-        operation=layer,
-        tensors=[_without_time(tensor) for tensor in step.tensors[:1]],
-        layouts=[_moved(layout, -1)],
-        outputs=[_without_time(tensor) for tensor in step.outputs],
-    )
-    found = rule(inner)
-    found = found if isinstance(found, list) else [found]
-    return [_moved(part, 1) for part in found]
-
-
-def _without_time(tensor: Any) -> Any:
-    shape = (tensor.shape[0], *tensor.shape[2:])
-    return keras.KerasTensor(shape, dtype=tensor.dtype)
-
-
-def _moved(layout: Layout, by: int) -> Layout:
-    if isinstance(layout, Whole):
-        return layout
-    return Channels(layout.axis + by, layout.ids)
 
 
 def _rules(**names: tuple[ChannelRule, str]) -> dict[str, ChannelRule]:
@@ -110,7 +79,6 @@ _LAYERS = _rules(
     recurrent=(trace_recurrent, "RNN SimpleRNN LSTM GRU"),
     bidirectional=(trace_bidirectional, "Bidirectional"),
     convolutional=(trace_convolutional_recurrent, "ConvLSTM1D ConvLSTM2D ConvLSTM3D"),
-    distributed=(_trace_time_distributed, "TimeDistributed"),
     heads=(trace_multi_head_attention, "MultiHeadAttention"),
     queries=(
         trace_grouped_query_attention,
@@ -180,6 +148,7 @@ _OPERATIONS = _rules(
     item=(trace_item, "GetItem"),
     reshape=(trace_reshape, "Reshape"),
     transpose=(trace_transpose, "Transpose"),
+    swapped=(trace_swapped_axes, "Swapaxes"),
     expand=(trace_expand_dims, "ExpandDims"),
     squeeze=(trace_squeeze, "Squeeze"),
     pad=(trace_pad, "Pad"),

@@ -28,7 +28,10 @@ def trace_reshape(step: ChannelStep) -> Layout | list[Layout]:
         return step.leave(f"sizes that {step.describe()} takes are unknown")
     place = [1] * len(shape)
     place[layout.axis - 1] = shape[layout.axis - 1]
-    ids = np.broadcast_to(layout.ids.reshape(place), shape).reshape(target)
+    ids = np.broadcast_to(layout.ids.reshape(place), shape)
+    if getattr(step.operation, "data_format", None) == "channels_first":
+        ids = np.moveaxis(ids, 0, -1)  # as Flatten does
+    ids = ids.reshape(target)
     axis = _axis_of(ids)
     if axis is None:
         axis = _preferred_axis(target)
@@ -100,6 +103,17 @@ def _moved(step: ChannelStep, order: Sequence[int]) -> Layout:
     if isinstance(layout, Whole):
         return layout
     return Channels(list(order).index(layout.axis), layout.ids)
+
+
+def trace_swapped_axes(step: ChannelStep) -> Layout | list[Layout]:
+    """`keras.ops.swapaxes`: the axis moves."""
+    first = step.operation.axis1 % step.rank
+    second = step.operation.axis2 % step.rank
+    order = list(range(step.rank))
+    order[first], order[second] = second, first
+    if order[0] != 0:
+        return step.leave(f"{step.describe()} moves the batch axis")
+    return _moved(step, order)
 
 
 def trace_repeat_vector(step: ChannelStep) -> Layout:

@@ -39,6 +39,7 @@ class ChannelTrace:
         config_edits: Operation -> config key -> what it becomes. An array of ids
             stands for the number of them that are kept, within tuples too.
         argument_edits: The same for positional arguments of calls.
+        skipped: Path of a layer that leaves channels whole -> why.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,8 @@ class ChannelTrace:
         self.skipped: dict[str, str] = {}
         self._whole: dict[tuple[int, int], str] = {}
         self._made: dict[tuple[int, str], np.ndarray] = {}
+        self._touched: set[int] = set()
+        self._calls: dict[int, set[bool]] = {}
 
     def add_axis(self, variable: Any, axis: int, ids: np.ndarray, role: str) -> None:
         """Note that channels lie on an axis; a shared variable ties its readers."""
@@ -81,10 +84,25 @@ class ChannelTrace:
 
     def edit(self, operation: Any, key: str, value: Any) -> None:
         """Note how a config changes; several calls must change it alike."""
+        self._touched.add(id(operation))
         edits = self.config_edits.setdefault(id(operation), {})
         if key in edits:
             self._tie_values(edits[key], value)
         edits[key] = value
+
+    def end_call(self, operation: Any) -> None:
+        """Remember whether a call changes the config of its operation."""
+        changed = id(operation) in self._touched
+        self._calls.setdefault(id(operation), set()).add(changed)
+        self._touched.clear()
+
+    def keep_uneven(self) -> None:
+        """Pin what one call changes in the config of a layer, and another does not."""
+        for operation, changes in self._calls.items():
+            if len(changes) > 1:
+                for value in self.config_edits[operation].values():
+                    for ids in _flat_ids(value):
+                        self.units.pin(ids, "another call of a shared layer is whole")
 
     def _tie_values(self, one: Any, other: Any) -> None:
         for first, second in zip(_flat_ids(one), _flat_ids(other), strict=False):

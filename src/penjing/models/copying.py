@@ -116,6 +116,7 @@ def clone_graph(
     clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer],
     dropped: Collection[int] = (),
     call: Callable[..., Any] | None = None,
+    shape_of: Callable[[Any], Any] | None = None,
 ) -> keras.Model:
     """Clone a Sequential or Functional model, uncompiled, nested models too.
 
@@ -126,6 +127,8 @@ def clone_graph(
             the place of its output.
         call: Calls a cloned layer of a Functional graph, in place of calling it: takes
             the layer and its arguments, gives its outputs.
+        shape_of: Symbolic input of a graph -> its shape in the clone, where it is not
+            the same.
 
     Returns:
         A model of the same graph whose inputs keep their names, which Keras' own
@@ -136,7 +139,7 @@ def clone_graph(
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if id(layer) not in clones:
             clones[id(layer)] = (
-                _clone_one_graph(layer, clone, dropped, call)
+                _clone_one_graph(layer, clone, dropped, call, shape_of)
                 if _is_graph(layer)
                 else clone_layer(layer)
             )
@@ -146,7 +149,7 @@ def clone_graph(
     for part in nested:
         part.compiled = False  # Keras would compile the clone, and need its loss
     try:
-        return _clone_one_graph(model, clone, dropped, call)
+        return _clone_one_graph(model, clone, dropped, call, shape_of)
     finally:
         for part in nested:
             part.compiled = True
@@ -166,6 +169,17 @@ def make_layer_again(layer: Any) -> Any:
     """
     if isinstance(layer, keras.Model):
         _check_config(layer)
+    if type(layer) is keras.layers.Lambda:
+        # Its config is code, which Keras does not run. Here it is the user's own.
+        return keras.layers.Lambda(
+            layer.function,
+            output_shape=layer._output_shape,
+            mask=layer.mask,
+            arguments=layer.arguments,
+            name=layer.name,
+            dtype=layer.dtype_policy,
+            trainable=layer.trainable,
+        )
     return type(layer).from_config(layer.get_config())
 
 
@@ -190,10 +204,10 @@ def _is_compiled(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.Model) and layer.compiled
 
 
-def _same_input(tensor: Any) -> Any:
+def _same_input(tensor: Any, shape_of: Callable[[Any], Any] | None) -> Any:
     layer = tensor._keras_history.operation
     return keras.Input(
-        batch_shape=tensor.shape,
+        batch_shape=tensor.shape if shape_of is None else shape_of(tensor),
         dtype=tensor.dtype,
         name=layer.name,
         optional=getattr(layer, "optional", False),
@@ -209,19 +223,25 @@ def _clone_one_graph(
     clone_layer: Callable[[keras.layers.Layer], keras.layers.Layer],
     dropped: Collection[int],
     call: Callable[..., Any] | None,
+    shape_of: Callable[[Any], Any] | None,
 ) -> keras.Model:
     """Clone a graph; Keras 3.12's `recursive` stops at the second nested one."""
+
+    def same_input(tensor: Any) -> Any:
+        return _same_input(tensor, shape_of)
+
     if is_functional(model):
         return keras.models.clone_model(
             model,
-            input_tensors=keras.tree.map_structure(_same_input, model.input),
+            input_tensors=keras.tree.map_structure(same_input, model.input),
             clone_function=clone_layer,
             call_function=_calls_without(model, dropped) if dropped else call,
         )
-    if not any(id(layer) in dropped for layer in model.layers):
+    whole = not any(id(layer) in dropped for layer in model.layers)
+    if whole and (shape_of is None or not model.built):
         return keras.models.clone_model(model, clone_function=clone_layer)
     kept = [clone_layer(part) for part in model.layers if id(part) not in dropped]
-    first = [_same_input(tensor) for tensor in model.inputs]
+    first = [same_input(tensor) for tensor in model.inputs]
     return keras.Sequential([*first, *kept], name=model.name, trainable=model.trainable)
 
 
@@ -240,13 +260,26 @@ def _make_again(model: keras.Model) -> keras.Model:
     else:
         twin = clone_graph(model, make_layer_again)
     build_as(model, twin)
+    check_own_methods(model, twin)
+    return twin
+
+
+def check_own_methods(model: keras.Model, twin: keras.Model) -> None:
+    """Refuse a twin that lost methods which a user wrote.
+
+    Args:
+        model: The model.
+        twin: What Keras made of its config or graph.
+
+    Raises:
+        ValueError: If a layer became one of another class.
+    """
     for old, new in zip(model._flatten_layers(), twin._flatten_layers(), strict=False):
         if type(new) is not type(old) and _has_own_behaviour(old):
             raise ValueError(
                 f"Keras makes a {type(new).__name__} of the "
                 f"{type(old).__name__} {old.name!r}, without its own methods"
             )
-    return twin
 
 
 def _check_config(model: keras.Model) -> None:

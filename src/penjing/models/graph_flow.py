@@ -92,6 +92,7 @@ def follow_graph(
     graph: Any,
     values: Sequence[Value],
     visit: Callable[[Any, list[Value], str], Sequence[Value]],
+    enter: Callable[[Any, Sequence[Value]], None] | None = None,
     prefix: str = "",
 ) -> list[Value]:
     """Run a graph on values that stand for its tensors, nested graphs opened up.
@@ -101,6 +102,8 @@ def follow_graph(
         values: One for each input of the graph, flat.
         visit: Takes a node of Keras' graph, the values of its inputs and the path of
             the graph that it stands in, and gives the values of its outputs.
+        enter: Takes each nested graph with the values of its inputs, once for every
+            call of it.
         prefix: Path of the graph, empty or with a slash behind.
 
     Returns:
@@ -114,11 +117,13 @@ def follow_graph(
                 continue
             inputs = [by_tensor[id(tensor)] for tensor in node.input_tensors]
             nested = as_graph(operation)
-            found = (
-                visit(node, inputs, prefix)
-                if nested is None
-                else follow_graph(nested, inputs, visit, f"{prefix}{operation.name}/")
-            )
+            if nested is None:
+                found = visit(node, inputs, prefix)
+            else:
+                if enter is not None:
+                    enter(nested, inputs)
+                inner = f"{prefix}{operation.name}/"
+                found = follow_graph(nested, inputs, visit, enter, inner)
             by_tensor.update(zip(map(id, node.outputs), found, strict=True))
     return [by_tensor[id(tensor)] for tensor in graph.outputs]
 
