@@ -10,6 +10,7 @@ from tests.export.sparse_topologies import build_topology, image_samples
 
 import penjing
 from penjing.errors import CompressionWarning, UnsupportedModelError
+from penjing.models.sparse_layers import place_layers
 
 once = pytest.mark.once
 CORNER = ((0, 1), (0, 1))
@@ -185,6 +186,19 @@ def test_what_does_not_fit_is_named(name):
         model.predict(samples, verbose=0),
         atol=1e-5,
     )
+
+
+@once
+def test_a_shared_layer_is_told_apart_and_left_alone():
+    image = keras.Input((16, 16, 3))
+    x = strided(image, layers.Conv2D, 1, 3, filters=4)
+    shared = layers.DepthwiseConv2D(3, strides=2, padding="same", name="shared")
+    x = layers.Conv2D(4, 1)(shared(shared(x)))
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
+    first, second = [p for p in place_layers(model) if p.layer is shared]
+    assert second.producers == [first] and first.readers == [second]
+    layout = penjing.sparse_layout(model)
+    assert not layout.changes and "more than once" in layout.obstacles["shared"]
 
 
 @once

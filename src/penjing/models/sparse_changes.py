@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ _NO_POOLING = (
     "no global average pooling follows, where sparse kernels end; put "
     "GlobalAveragePooling2D before the classifier"
 )
+_SHARED = "it is used more than once, and would have to change for each use"
 _LARGE = 5  # the depthwise kernel that a 3x3 one fits into
 
 
@@ -69,6 +71,7 @@ def plan_changes(
         stems = [placed for placed in layers if is_stem(placed)]
         return [LayerChange(placed=placed, obstacle=_NO_POOLING) for placed in stems]
     inside = {id(placed) for placed in between_stem_and_pooling(layers)}
+    uses = Counter(id(placed.layer) for placed in layers)
     rows = []
     for placed in layers:
         row = None
@@ -76,6 +79,8 @@ def plan_changes(
             row = _classifier(placed)
         elif id(placed) in inside:
             row = _planned(placed, turned=turned, equivalent=equivalent)
+        if row is not None and row.make is not None and uses[id(placed.layer)] > 1:
+            row = LayerChange(placed=placed, obstacle=_SHARED)
         if row is not None and (row.text or row.obstacle):
             rows.append(row)
             if placed.padding is not None and row.make is not None:

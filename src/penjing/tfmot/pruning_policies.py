@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import keras
 
 from penjing.errors import UnsupportedModelError
-from penjing.tfmot.layer_graph import (
-    LayerCall,
-    LayerGraph,
-    is_functional,
-    read_layer_graph,
+from penjing.models.sparse_layers import (
+    Placed,
+    convolution_failure,
+    is_convolution,
+    is_pooling,
+    is_stem,
+    layer_failure,
+    place_layers,
 )
-
-_ACTIVATIONS = frozenset({"relu", "relu6", "leaky_relu", "elu", "sigmoid"})
-_OPERATIONS = frozenset(
-    {"Add", "Elu", "Identity", "LeakyRelu", "Multiply", "Relu", "Relu6", "Subtract"}
-)
-_ANY_SETTINGS = (
-    keras.layers.Add,
-    keras.layers.Multiply,
-    keras.layers.Subtract,
-    keras.layers.Identity,
-    keras.layers.ZeroPadding2D,
-    keras.layers.ReLU,
-    keras.layers.LeakyReLU,
-    keras.layers.ELU,
-    keras.layers.Dropout,
-)
+from penjing.tfmot.layer_graph import is_functional
 
 
 class PruningPolicy(abc.ABC):
@@ -75,7 +62,8 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
 
     Such a model begins with a 3x3 convolution of stride 2 on 3 channels, explicitly
     padded by 1, ends in global average pooling, and has in between only operations
-    for which XNNPACK has kernels in the channels-first layout.
+    for which XNNPACK has kernels in the channels-first layout. The rules are those of
+    `penjing.explain_sparsity`; `penjing.prepare_for_sparse_inference` makes models fit.
 
     Reference:
         Elsen et al., 2019, https://arxiv.org/abs/1911.09723
@@ -103,117 +91,77 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
                 f"The model {model.name!r} is not built, so its graph is not known. "
                 "Give it an input shape, for example with keras.Input as first layer."
             )
-        graph = read_layer_graph(model)
-        for call in self._sparse_part(graph):
-            if not _is_supported(call):
+        for placed in _sparse_part(place_layers(model)):
+            failure = _failure(placed)
+            if failure is not None:
                 raise UnsupportedModelError(
                     f"{type(self).__name__} does not support the layer "
-                    f"{getattr(call.layer, 'name', '')!r} of type "
-                    f"{type(call.layer).__name__} with these settings, between the "
-                    "first convolution and the global pooling. Replace it, or prune "
-                    "without a policy."
+                    f"{placed.name!r} of type {type(placed.layer).__name__} with these "
+                    "settings, between the first convolution and the global pooling: "
+                    f"{failure}. Replace it, try penjing.prepare_for_sparse_inference, "
+                    "or prune without a policy."
                 )
 
-    def _sparse_part(self, graph: LayerGraph) -> Iterable[LayerCall]:
-        starts = _search(graph.inputs, _is_start, lambda call: call.consumers)
-        if starts is None:
-            raise UnsupportedModelError(
-                "Not every input of the model leads to a 3x3 Conv2D with strides 2, "
-                'padding "valid" and 3 input channels behind a ZeroPadding2D(1), '
-                "where sparse inference of XNNPACK begins. Begin the model with these "
-                "two layers, or prune without a policy."
-            )
-        ends = _search(graph.outputs, _is_end, lambda call: call.producers)
-        if ends is None:
-            raise UnsupportedModelError(
-                "Not every output of the model comes from a GlobalAveragePooling2D, "
-                "where sparse inference of XNNPACK ends. Add one before the "
-                "classifier, or prune without a policy."
-            )
-        between: dict[LayerCall, None] = {}
-        pending = [consumer for start in starts for consumer in start.consumers]
-        while pending:
-            call = pending.pop()
-            if call not in between and call not in ends:
-                between[call] = None
-                pending.extend(call.consumers)
-        return between
+
+def _sparse_part(layers: list[Placed]) -> Iterable[Placed]:
+    begins = [p for p in layers if len(p.producers) < len(set(p.call.inputs))]
+    starts = _search(begins, _is_start, lambda placed: placed.readers)
+    if not starts:
+        raise UnsupportedModelError(
+            "Not every input of the model leads to a 3x3 Conv2D with strides 2, "
+            'padding "valid" and 3 input channels behind a ZeroPadding2D(1), '
+            "where sparse inference of XNNPACK begins. Begin the model with these "
+            "two layers, try penjing.prepare_for_sparse_inference, or prune without a "
+            "policy."
+        )
+    outputs = [placed for placed in layers if placed.is_output]
+    ends = _search(outputs, is_pooling, lambda placed: placed.producers)
+    if not ends:
+        raise UnsupportedModelError(
+            "Not every output of the model comes from a GlobalAveragePooling2D, "
+            "where sparse inference of XNNPACK ends. Add one before the "
+            "classifier, or prune without a policy."
+        )
+    between: dict[int, Placed] = {}
+    pending = [reader for start in starts for reader in start.readers]
+    while pending:
+        placed = pending.pop()
+        if id(placed) not in between and placed not in ends:
+            between[id(placed)] = placed
+            pending.extend(placed.readers)
+    return between.values()
 
 
 def _search(
-    sources: Iterable[LayerCall],
-    found: Callable[[LayerCall], bool],
-    neighbours: Callable[[LayerCall], Iterable[LayerCall]],
-) -> set[LayerCall] | None:
-    """First calls with a property on every way from `sources`; `None` at a dead end."""
-    pending, seen, hits = list(sources), set(sources), set()
+    sources: Iterable[Placed],
+    found: Callable[[Placed], bool],
+    neighbours: Callable[[Placed], Iterable[Placed]],
+) -> list[Placed] | None:
+    """The first layers with a property on every way; `None` at a dead end."""
+    pending = list(sources)
+    seen = set(map(id, pending))
+    hits = []
     while pending:
-        call = pending.pop()
-        if found(call):
-            hits.add(call)
+        placed = pending.pop()
+        if found(placed):
+            hits.append(placed)
             continue
-        following = list(neighbours(call))
+        following = list(neighbours(placed))
         if not following:
             return None
-        fresh = [near for near in following if near not in seen]
-        seen.update(fresh)
+        fresh = [near for near in following if id(near) not in seen]
+        seen.update(map(id, fresh))
         pending.extend(fresh)
     return hits
 
 
-def _is_start(call: LayerCall) -> bool:
-    layer = call.layer
-    return (
-        isinstance(layer, keras.layers.Conv2D)
-        and tuple(layer.kernel.shape[:3]) == (3, 3, 3)
-        and layer.strides == (2, 2)
-        and layer.padding == "valid"
-        and _padding_before(call) == 1
-    )
+def _is_start(placed: Placed) -> bool:
+    return is_stem(placed) and convolution_failure(placed) is None
 
 
-def _is_end(call: LayerCall) -> bool:
-    return isinstance(call.layer, keras.layers.GlobalAveragePooling2D)
-
-
-def _padding_before(call: LayerCall) -> int | None:
-    """Even padding that the only producer adds on all sides, or `None`."""
-    layer = call.producers[0].layer if len(call.producers) == 1 else None
-    if not isinstance(layer, keras.layers.ZeroPadding2D):
-        return None
-    sides = {side for pair in layer.padding for side in pair}
-    return int(sides.pop()) if len(sides) == 1 else None
-
-
-def _is_supported(call: LayerCall) -> bool:
-    layer: Any = call.layer
-    if isinstance(layer, _ANY_SETTINGS):
-        return True
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        return _is_supported_depthwise(call)
-    if isinstance(layer, keras.layers.Conv2D):
-        ones = (layer.kernel_size, layer.strides, layer.dilation_rate)
-        return layer.groups == 1 and set(ones) == {(1, 1)}
-    if isinstance(layer, keras.layers.GlobalAveragePooling2D):
-        return bool(layer.keepdims)
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return layer.axis in (-1, 3)
-    if isinstance(layer, keras.layers.UpSampling2D):
-        return bool(layer.interpolation == "bilinear")
-    if isinstance(layer, keras.layers.Activation):
-        return getattr(layer.activation, "__name__", "") in _ACTIVATIONS
-    if isinstance(layer, keras.layers.Layer):
-        return False
-    return type(layer).__name__ in _OPERATIONS
-
-
-def _is_supported_depthwise(call: LayerCall) -> bool:
-    layer = call.layer
-    if layer.depth_multiplier != 1 or layer.dilation_rate != (1, 1):
-        return False
-    if layer.kernel_size not in ((3, 3), (5, 5)):
-        return False
-    if layer.padding == "same":
-        return bool(layer.strides == (1, 1))
-    even = layer.kernel_size[0] // 2
-    return layer.strides in ((1, 1), (2, 2)) and _padding_before(call) == even
+def _failure(placed: Placed) -> str | None:
+    if is_convolution(placed.layer):
+        return convolution_failure(placed)
+    if is_pooling(placed):
+        return "only dense layers may follow global pooling"
+    return layer_failure(placed)
