@@ -30,8 +30,7 @@ def train(data):
 
     import penjing
     from penjing.architectures import build_architecture
-    from penjing.pipeline.recipe_files import load_recipe
-    from penjing.pipeline.training import run_recipe
+    from penjing.pipeline import load_recipe, run_recipe
 
     keras.utils.set_random_seed(_SEED)
     baseline = build_architecture(_ARCHITECTURE, seed=_SEED)

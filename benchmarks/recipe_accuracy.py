@@ -78,7 +78,7 @@ def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) 
 
 def compressed(baseline, recipe, seed: int, data):
     import penjing
-    from penjing.pipeline.training import run_recipe
+    from penjing.pipeline import run_recipe
 
     training = (data.x_train, data.y_train)
     return penjing.strip(run_recipe(baseline, training, recipe, seed=seed))

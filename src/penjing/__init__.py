@@ -29,9 +29,11 @@ from penjing.measurement.wasm_latency import measure_wasm_latency
 from penjing.measurement.wasm_verification import VerifyReport, verify
 from penjing.methods.channel_pruning import prune_channels
 from penjing.methods.clustering import cluster
+from penjing.methods.group_lasso import GroupLasso
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
 from penjing.methods.quantization import quantize_aware
 from penjing.models.activation_config import ActivationConfig
+from penjing.models.batch_statistics import reestimate_batch_normalization
 from penjing.models.batchnorm_folding import fold_batch_normalization
 from penjing.models.clustering_config import ClusteringConfig
 from penjing.models.compressed_layer import CompressedLayer
@@ -71,6 +73,7 @@ __all__ = [
     "ExportError",
     "FileFormatError",
     "Grid",
+    "GroupLasso",
     "LatencyModel",
     "LatencyReport",
     "LiteRTModel",
@@ -108,6 +111,7 @@ __all__ = [
     "prune_channels",
     "prune_layer",
     "quantize_aware",
+    "reestimate_batch_normalization",
     "register_layer_spec",
     "schedule_from_json",
     "shrink_litert",

@@ -1,5 +1,6 @@
 """Recipes: ordered methods, trained, stripped, exported and measured."""
 
+from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.compression import compress
 from penjing.pipeline.progress import Listener, Progress
 from penjing.pipeline.recipe import (
@@ -18,9 +19,10 @@ from penjing.pipeline.recipe_files import (
     recipe_from_dict,
     recipe_to_toml,
 )
-from penjing.pipeline.training import run_recipe
+from penjing.pipeline.recipe_run import run_recipe
 
 __all__ = [
+    "ChannelPruneRecipe",
     "ClusterRecipe",
     "ExportRecipe",
     "Listener",

@@ -14,6 +14,7 @@ from penjing.methods.quantization import default_granularity, quantize_aware
 from penjing.models.selection import select_weights
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
+from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.recipe import (
     ClusterRecipe,
     PatternRecipe,
@@ -139,6 +140,9 @@ METHODS: dict[Any, Callable[[keras.Model, Any, int], keras.Model]] = {
     ClusterRecipe: apply_cluster,
     QuantizeAwareRecipe: apply_quantize_aware,
 }
+# All methods that recipes know. Cutting channels makes a new model in several stages of
+# its own, before the transforms: `channel_stages.py`.
+RECIPES: tuple[Any, ...] = (ChannelPruneRecipe, *METHODS)
 
 
 def build_schedule(recipe: ScheduleRecipe, training_steps: int) -> Schedule:

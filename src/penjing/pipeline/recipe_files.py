@@ -120,9 +120,9 @@ def recipe_to_toml(recipe: Recipe) -> str:
 
 
 def _method_from_table(row: Any, where: str) -> Any:
-    from penjing.pipeline.method_table import METHODS
+    from penjing.pipeline.method_table import RECIPES
 
-    classes = {config.name: config for config in METHODS}
+    classes = {config.name: config for config in RECIPES}
     if not isinstance(row, dict) or "method" not in row:
         raise RecipeError(
             f"{where} needs the key `method`. Allowed: {_listed(classes)}."

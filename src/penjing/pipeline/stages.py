@@ -16,13 +16,14 @@ from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import measure_size
 from penjing.methods.pruning import sparsity_report
 from penjing.model_files import load_keras_model
-from penjing.models.stripping import strip
+from penjing.models.stripping import is_compressed, strip
 from penjing.pipeline.model_writing import write_h5, write_keras
 from penjing.pipeline.progress import Listener, Progress
 from penjing.pipeline.recipe import Recipe
+from penjing.pipeline.recipe_run import run_recipe
 from penjing.pipeline.run_data import summarize
 from penjing.pipeline.run_state import RunState
-from penjing.pipeline.training import compile_arguments, evaluation_metrics, run_recipe
+from penjing.pipeline.training import compile_arguments, evaluation_metrics
 from penjing.report.documents import (
     FileRow,
     Report,
@@ -132,11 +133,12 @@ class Stages:
             progress=self.progress,
         )
         rows = sparsity_report(compressed).rows
-        stripped = strip(compressed)
+        # Plain where channels were cut and nothing else.
+        stripped = strip(compressed) if is_compressed(compressed) else compressed
         arguments = compile_arguments(self.model, self.recipe.training, steps=1)
         # Loss and metrics stay with the file; SGD has no slots that would be stored.
         stripped.compile(**{**arguments, "optimizer": "sgd"})
-        if compressed.activations is not None:
+        if getattr(compressed, "activations", None) is not None:
             # The ranges of its activations are in no plain model.
             compressed.compile(**{**arguments, "optimizer": "sgd"})
             write_keras(compressed, self._unstripped)

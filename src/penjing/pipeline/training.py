@@ -5,78 +5,21 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-import os
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
-from penjing.models.batchnorm_folding import fold_batch_normalization
-from penjing.models.graph_flow import trace_flow
-from penjing.pipeline.method_table import METHODS
-from penjing.pipeline.progress import Listener, Progress, ignore_progress
-from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe, TrainingRecipe
-from penjing.pipeline.recipe_files import as_recipe
+from penjing.pipeline.progress import Listener, Progress
+from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.training_data import Segment, TrainingData
 
 STEPS_BETWEEN_SAVES = 1000
 _STEPS_BETWEEN_MESSAGES = 10
-
-
-def run_recipe(
-    model: keras.Model,
-    data: Any,
-    recipe: str | os.PathLike[str] | Recipe = "default",
-    *,
-    seed: int = 0,
-    state: RunState | None = None,
-    progress: Listener = ignore_progress,
-) -> keras.Model:
-    """Apply a recipe's methods to a model and train it through them.
-
-    Args:
-        model: A built Keras model; it is left alone.
-        data: Training data: `(x, y)` or a loader.
-        recipe: A recipe, its packaged name, or a TOML file.
-        seed: Seed of the shuffling and of every global generator.
-        state: Where the progress is kept, so that a killed run goes on.
-        progress: Is told what is being done.
-
-    Returns:
-        The trained model with its transforms on; `penjing.strip` takes them off.
-
-    Raises:
-        RecipeError: If the recipe is wrong, or there is no loss.
-        CompressionError: If the training diverges.
-    """
-    recipe = as_recipe(recipe)
-    source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=seed)
-    epochs = recipe.training.epochs_of(source.steps_per_epoch)
-    steps = epochs * source.steps_per_epoch
-    arguments = compile_arguments(model, recipe.training, steps)
-    set_global_seeds(seed)
-    model = _folded(model, recipe)
-    for method in recipe.methods:
-        model = METHODS[type(method)](model, method, steps)
-    model.compile(**arguments)
-    train(model, source, epochs, state=state, progress=progress)
-    return model
-
-
-def _folded(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """The model without batch normalization where activations are rounded later.
-
-    What is clustered cannot be folded any more.
-    """
-    rounds = any(
-        isinstance(method, QuantizeAwareRecipe) and method.activations
-        for method in recipe.methods
-    )
-    graph = rounds and trace_flow(model) is not None
-    return fold_batch_normalization(model) if graph else model
 
 
 def compile_arguments(
@@ -238,6 +181,7 @@ def train(
     *,
     state: RunState | None = None,
     stage: str = "Training",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: Listener,
 ) -> list[dict[str, float]]:
     """Train a compiled model, from where an earlier run stopped.
@@ -252,6 +196,7 @@ def train(
         epochs: Passes over it.
         state: Where the progress is kept; None keeps nothing.
         stage: What is being done, for messages.
+        callbacks: Further callbacks, which keep nothing from one epoch to the next.
         progress: Is told about every few batches.
 
     Returns:
@@ -277,7 +222,7 @@ def train(
     for index in range(position, len(segments)):
         reporter = _BatchReporter(stage, segments[index], data.steps_per_epoch, epochs)
         reporter.listener = progress
-        logs = _fit_segment(model, data, segments[index], reporter)
+        logs = _fit_segment(model, data, segments[index], [*callbacks, reporter])
         del history[segments[index].epoch :]
         history.append(logs)
         if state:
@@ -286,7 +231,7 @@ def train(
 
 
 def _fit_segment(
-    model: keras.Model, data: TrainingData, segment: Segment, callback: Any
+    model: keras.Model, data: TrainingData, segment: Segment, callbacks: list[Any]
 ) -> dict[str, float]:
     seed = data.segment_seed(segment)
     set_global_seeds(seed)
@@ -299,7 +244,7 @@ def _fit_segment(
             data.batches(segment),
             shuffle=False,
             verbose=0,
-            callbacks=[_SeedCallback(seed), callback],
+            callbacks=[_SeedCallback(seed), *callbacks],
         )
     logs = {name: float(values[-1]) for name, values in history.history.items()}
     if not math.isfinite(logs["loss"]):

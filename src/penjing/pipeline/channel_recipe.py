@@ -1,0 +1,135 @@
+"""The recipe of channel pruning: cuts, and the training around them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar, Literal
+
+from penjing.errors import RecipeError
+from penjing.methods.channel_target import ChannelTarget
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChannelPruneRecipe:
+    """Cuts by `penjing.prune_channels`, each followed by a recovery.
+
+    It is the first method of its recipe: the others act on the smaller model, in the
+    training of `TrainingRecipe` that comes last. Several cuts share the target evenly,
+    by the same factor each. Recoveries train with the recipe's optimizer and batches,
+    each from the peak of the learning rate down, on the plain model.
+
+    Args:
+        ratio: Fraction of the channels that go; see `penjing.prune_channels`. Exactly
+            one of the first four is given.
+        macs: Multiply-accumulates that stay, a fraction or a number.
+        parameters: Parameters that stay, a fraction or a number.
+        latency: Time that stays, a fraction or milliseconds such as "0.5 ms".
+        importance: Which channels stay.
+        scope: `"global"` or `"layer"`.
+        round_to: Channels that stay are a multiple of it.
+        min_channels: Channels that stay in each group at least.
+        include: Patterns of layers to cut; None cuts all that can be.
+        exclude: Patterns of layers to leave whole.
+        steps: Number of cuts.
+        epochs_before: Epochs before the first cut.
+        recovery_epochs: Epochs after each cut, the last one too.
+        group_lasso: Strength of `penjing.GroupLasso` before the last cut.
+        learning_rate: Peak of the rate in these epochs; None takes the recipe's.
+        distillation: Weight in [0, 1) of the original model's outputs in the loss of
+            the recoveries; 0 trains on the labels alone.
+        temperature: Softens the logits that are distilled.
+        batch_norm_batches: Batches on which batch normalization is estimated anew after
+            each cut, where the model has any; 0 leaves it as it is.
+    """
+
+    name: ClassVar[str] = "prune_channels"
+
+    ratio: float | None = None
+    macs: float | int | None = None
+    parameters: float | int | None = None
+    latency: float | str | None = None
+    importance: Literal[
+        "l2", "batch_norm", "taylor", "lamp", "activation_variance", "random"
+    ] = "taylor"
+    scope: Literal["layer", "global"] = "global"
+    round_to: int = 8
+    min_channels: int = 1
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    steps: int = 1
+    epochs_before: int = 0
+    recovery_epochs: int = 0
+    group_lasso: float = 0.0
+    learning_rate: float | None = None
+    distillation: float = 0.0
+    temperature: float = 3.0
+    batch_norm_batches: int = 50
+
+    def __post_init__(self) -> None:
+        try:
+            target = self.target
+        except ValueError as error:
+            raise RecipeError(str(error)) from error
+        least = {"round_to": 1, "min_channels": 1, "steps": 1, "epochs_before": 0}
+        least |= {"recovery_epochs": 0, "batch_norm_batches": 0}
+        for key, lowest in least.items():
+            if getattr(self, key) < lowest:
+                raise RecipeError(
+                    f"`{key}` must be at least {lowest}, got {getattr(self, key)}."
+                )
+        if self.steps > 1 and isinstance(target.value, (int, str)):
+            raise RecipeError(
+                f"`steps` = {self.steps} needs a target in fractions, which are shared "
+                f"among the cuts; got {target.kind} = {target.value!r}."
+            )
+        self._check_training()
+
+    def _check_training(self) -> None:
+        trained = self.epochs_before + self.recovery_epochs * (self.steps - 1)
+        if not 0.0 <= self.group_lasso < math.inf:
+            raise RecipeError(
+                f"`group_lasso` must be at least 0, got {self.group_lasso}."
+            )
+        if self.group_lasso and not trained:
+            raise RecipeError(
+                "`group_lasso` acts in training before the last cut: set "
+                "`epochs_before`, or `recovery_epochs` and several `steps`."
+            )
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise RecipeError(
+                f"`learning_rate` must be a positive number, got {self.learning_rate}."
+            )
+        if not 0.0 <= self.distillation < 1.0 or not self.temperature > 0.0:
+            raise RecipeError(
+                "`distillation` must be in [0, 1) and `temperature` above 0, got "
+                f"{self.distillation} and {self.temperature}."
+            )
+        if self.distillation and not self.recovery_epochs:
+            raise RecipeError(
+                "`distillation` acts in the recovery: set `recovery_epochs`."
+            )
+
+    @property
+    def target(self) -> ChannelTarget:
+        """What all cuts together are to reach."""
+        return ChannelTarget(
+            ratio=self.ratio,
+            macs=self.macs,
+            parameters=self.parameters,
+            latency=self.latency,
+        )
+
+    def target_of_a_step(self) -> dict[str, float | int | str]:
+        """What one cut is to reach, as `prune_channels` takes it.
+
+        Example:
+            >>> ChannelPruneRecipe(macs=0.25, steps=2).target_of_a_step()
+            {'macs': 0.5}
+        """
+        kind, value = self.target.kind, self.target.value
+        if self.steps == 1:
+            return {kind: value}
+        kept = 1.0 - value if kind == "ratio" else value
+        part = kept ** (1.0 / self.steps)
+        return {kind: 1.0 - part if kind == "ratio" else part}

@@ -1,0 +1,167 @@
+"""The part of a recipe that makes a smaller model: cuts and recoveries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from penjing.methods.channel_pruning import prune_channels
+from penjing.methods.group_lasso import GroupLasso
+from penjing.model_files import load_keras_model
+from penjing.models.batch_statistics import (
+    find_batch_normalizations,
+    reestimate_batch_normalization,
+)
+from penjing.models.copying import copy_model
+from penjing.pipeline.channel_recipe import ChannelPruneRecipe
+from penjing.pipeline.distillation import distilled_by
+from penjing.pipeline.model_writing import write_keras
+from penjing.pipeline.progress import Listener, Progress
+from penjing.pipeline.recipe import Recipe
+from penjing.pipeline.run_state import RunState
+from penjing.pipeline.training import compile_arguments, train
+from penjing.pipeline.training_data import TrainingData
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ChannelStages:
+    """Cuts and recoveries, one after the other; finished ones are not run again.
+
+    Args:
+        original: The user's model; it says the loss and the metrics, and teaches.
+        recipe: The recipe; its first method cuts channels.
+        data: The training data.
+        state: What is finished; None keeps nothing.
+        progress: Is told what is being done.
+    """
+
+    original: keras.Model
+    recipe: Recipe
+    data: TrainingData
+    state: RunState | None
+    progress: Listener
+
+    @property
+    def channels(self) -> ChannelPruneRecipe:
+        """The part of the recipe that cuts channels."""
+        return self.recipe.methods[0]  # type: ignore[no-any-return]
+
+    def run(self) -> keras.Model:
+        """Cut the channels of the model.
+
+        Returns:
+            A smaller, plain model, not compiled.
+        """
+        model, steps = self.original, self.channels.steps
+        before = self.channels.epochs_before
+        if before:
+            model = self._trained(model, "Training before the cut", before, lasso=True)
+        for step in range(1, steps + 1):
+            which = f" {step} of {steps}" if steps > 1 else ""
+            name = f"Cutting channels{which}"
+            model = self._kept(name, self._cut(model))
+            if self.channels.recovery_epochs:
+                name = f"Recovering{which}"
+                epochs, lasso = self.channels.recovery_epochs, step < steps
+                model = self._trained(model, name, epochs, lasso=lasso)
+        return model
+
+    def _kept(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
+        """Run a stage whose result is a model, or load what it gave before."""
+        self.progress(Progress(stage=name))
+        if self.state is None:
+            return make()
+        path = Path(self.state.folder, f"{name.lower().replace(' ', '-')}.keras")
+
+        def write() -> None:
+            model = make()
+            # Its loss may be of a class that cannot be saved.
+            model.compiled = False
+            write_keras(model, path)
+
+        self.state.run_stage(name, [path], write)
+        return load_keras_model(path, compile=False)
+
+    def _cut(self, model: keras.Model) -> Callable[[], keras.Model]:
+        def cut() -> keras.Model:
+            whole = copy_model(model)
+            whole.compile(**self._compile_arguments(1))
+            smaller = prune_channels(
+                whole,
+                **self.channels.target_of_a_step(),  # type: ignore[arg-type]
+                importance=self.channels.importance,
+                scope=self.channels.scope,
+                round_to=self.channels.round_to,
+                min_channels=self.channels.min_channels,
+                include=self.channels.include,
+                exclude=self.channels.exclude,
+                data=self.data.source,
+            )
+            batches = self.channels.batch_norm_batches
+            if not batches or not find_batch_normalizations(smaller):
+                return smaller
+            return reestimate_batch_normalization(
+                smaller, self.data.source, batches=batches
+            )
+
+        return cut
+
+    def _trained(
+        self, model: keras.Model, name: str, epochs: int, *, lasso: bool
+    ) -> keras.Model:
+        def recover() -> keras.Model:
+            student = copy_model(model)
+            arguments = self._compile_arguments(epochs * self.data.steps_per_epoch)
+            weight = self.channels.distillation
+            learner = student
+            if weight:
+                arguments = {key: arguments[key] for key in ("optimizer", "loss")}
+                learner = distilled_by(
+                    self.original,
+                    student,
+                    arguments["loss"],
+                    weight=weight,
+                    temperature=self.channels.temperature,
+                )
+            learner.compile(**arguments)
+            callbacks = (
+                [self._lasso(student)] if lasso and self.channels.group_lasso else []
+            )
+            self._train(learner, epochs, name, callbacks)
+            return student
+
+        return self._kept(name, recover)
+
+    def _lasso(self, model: keras.Model) -> GroupLasso:
+        return GroupLasso(
+            self.channels.group_lasso,
+            include=self.channels.include,
+            exclude=self.channels.exclude,
+            model=model,
+        )
+
+    def _train(
+        self, model: keras.Model, epochs: int, name: str, callbacks: list[Any]
+    ) -> None:
+        if self.state is not None:
+            self.state.history = []
+        train(
+            model,
+            self.data,
+            epochs,
+            state=self.state,
+            stage=name,
+            callbacks=callbacks,
+            progress=self.progress,
+        )
+        if self.state is not None:
+            self.state.forget_variables()
+
+    def _compile_arguments(self, steps: int) -> dict[str, Any]:
+        rate = self.channels.learning_rate or self.recipe.training.learning_rate
+        training = dataclasses.replace(self.recipe.training, learning_rate=rate)
+        return compile_arguments(self.original, training, steps)

@@ -1,0 +1,109 @@
+"""A recipe, run: smaller models and transforms first, then the training."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+
+from penjing.errors import RecipeError
+from penjing.models.batchnorm_folding import fold_batch_normalization
+from penjing.models.copying import copy_model
+from penjing.models.graph_flow import trace_flow
+from penjing.pipeline.channel_recipe import ChannelPruneRecipe
+from penjing.pipeline.channel_stages import ChannelStages
+from penjing.pipeline.method_table import METHODS
+from penjing.pipeline.progress import Listener, ignore_progress
+from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe
+from penjing.pipeline.recipe_files import as_recipe
+from penjing.pipeline.run_state import RunState
+from penjing.pipeline.seeding import set_global_seeds
+from penjing.pipeline.training import compile_arguments, train
+from penjing.pipeline.training_data import TrainingData
+
+
+def run_recipe(
+    model: keras.Model,
+    data: Any,
+    recipe: str | os.PathLike[str] | Recipe = "default",
+    *,
+    seed: int = 0,
+    state: RunState | None = None,
+    progress: Listener = ignore_progress,
+) -> keras.Model:
+    """Apply a recipe's methods to a model and train it through them.
+
+    Args:
+        model: A built Keras model; it is left alone.
+        data: Training data: `(x, y)` or a loader.
+        recipe: A recipe, its packaged name, or a TOML file.
+        seed: Seed of the shuffling and of every global generator.
+        state: Where the progress is kept, so that a killed run goes on.
+        progress: Is told what is being done.
+
+    Returns:
+        The trained model with its transforms on; `penjing.strip` takes them off. Plain
+        where the recipe cuts channels and does nothing else.
+
+    Raises:
+        RecipeError: If the recipe is wrong, or there is no loss.
+        CompressionError: If the training diverges.
+    """
+    recipe = as_recipe(recipe)
+    source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=seed)
+    cuts_channels, methods = split_channels(recipe)
+    original = model
+    set_global_seeds(seed)
+    if cuts_channels:
+        stages = ChannelStages(
+            original=model, recipe=recipe, data=source, state=state, progress=progress
+        )
+        model = stages.run()
+    epochs = recipe.training.epochs_of(source.steps_per_epoch)
+    steps = epochs * source.steps_per_epoch
+    arguments = compile_arguments(original, recipe.training, steps)
+    set_global_seeds(seed)
+    model = _folded(model, recipe)
+    for method in methods:
+        model = METHODS[type(method)](model, method, steps)
+    if model is original:
+        model = copy_model(model)
+    model.compile(**arguments)
+    if state is not None:
+        state.history = []
+    train(model, source, epochs, state=state, progress=progress)
+    return model
+
+
+def _folded(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """The model without batch normalization where activations are rounded later.
+
+    What is clustered cannot be folded any more.
+    """
+    rounds = any(
+        isinstance(method, QuantizeAwareRecipe) and method.activations
+        for method in recipe.methods
+    )
+    graph = rounds and trace_flow(model) is not None
+    return fold_batch_normalization(model) if graph else model
+
+
+def split_channels(recipe: Recipe) -> tuple[bool, tuple[Any, ...]]:
+    """Whether a recipe cuts channels, and its other methods.
+
+    Raises:
+        RecipeError: If channels are cut behind another method, or twice.
+    """
+    places = [
+        index
+        for index, method in enumerate(recipe.methods)
+        if isinstance(method, ChannelPruneRecipe)
+    ]
+    if places and places != [0]:
+        raise RecipeError(
+            "`prune_channels` makes a new model, on which the other methods act: it "
+            f"must be the first method and there once, got places {places}. Several "
+            "cuts are `steps`."
+        )
+    return bool(places), recipe.methods[len(places) :]
