@@ -24,6 +24,7 @@ from penjing.methods.channel_search import (
     units_in_steps,
 )
 from penjing.methods.channel_target import ChannelTarget
+from penjing.models.channel_constants import fold_constant_channels
 from penjing.models.channel_graph import ChannelGroup, trace_channels
 from penjing.models.channel_removal import remove_channels
 from penjing.models.config_checks import check_choice, check_integer
@@ -56,6 +57,8 @@ def prune_channels(
     What falls together falls together: a channel with all that is added to it, whole
     heads of attention, whole groups of grouped convolutions. Layers whose channels
     cannot be followed stay whole; `penjing.channel_report` names them with the reason.
+    What removed units add to their readers is lost, but for units that give the same
+    value for every input, as after group lasso: that goes into the readers' biases.
     The smaller model has the surviving weights and trains on, saves and exports as any
     other. Compile it and train it: accuracy comes back.
 
@@ -124,7 +127,10 @@ def prune_channels(
     ]
     costs = CutCosts(model, graph)
     kept = _find_cut(model, target, CutSearch(candidates, scope), costs)
-    return remove_channels(model, graph, kept)
+    folded = fold_constant_channels(model, graph, kept)
+    if folded is not model:
+        graph = trace_channels(folded)
+    return remove_channels(folded, graph, kept)
 
 
 def _width(group: ChannelGroup) -> int:
