@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "docs/benchmarks.md")
+DOCUMENTS = ("README.md", "docs/benchmarks.md", "docs/sparse-inference.md")
 _BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TITLES = {
     "article": "article CNN (20,410)",
@@ -174,6 +174,22 @@ def shrink_table() -> list[str]:
     return lines
 
 
+def sparse_dense_table() -> list[str]:
+    lines = [
+        "| zeros | bytes, dense | bytes, sparse | faster, warm | faster, cold caches |",
+        "|---|---|---|---|---|",
+    ]
+    for row in _results("sparse_dense")["rows"]:
+        times = " | ".join(
+            f"{row[state]['speedup']:.1f}x" for state in ("warm", "cold")
+        )
+        lines.append(
+            f"| {row['sparsity']:.0%} | {row['bytes_dense']:,} "
+            f"| {row['bytes_sparse']:,} | {times} |"
+        )
+    return lines
+
+
 def raw_table() -> list[str]:
     lines = [
         "| file | bytes | smaller | accuracy | load, ms | image, us | memory, MiB |",
@@ -199,6 +215,7 @@ TABLES = {
     "import-cost": import_table,
     "shrink-models": shrink_table,
     "raw-size": raw_table,
+    "sparse-dense": sparse_dense_table,
 }
 
 

@@ -142,6 +142,20 @@ def test_the_file_is_smaller_and_computes_the_same(quantization, tmp_path):
 
 
 @once
+@pytest.mark.parametrize(
+    ("name", "is_sparse"), [("max_pooling", False), ("mobilenet", True)]
+)
+def test_shrinking_leaves_dense_what_sparse_would_be_wrong(
+    name, is_sparse, dense_file, tmp_path
+):
+    path = tmp_path / "file.tflite"
+    path.write_bytes(dense_file(name))
+    penjing.shrink_litert(path, encoding="sparse")
+    found = penjing.inspect_file(path).tensors
+    assert any(tensor.is_sparse for tensor in found) == is_sparse
+
+
+@once
 def test_odd_sizes_get_their_padding_back(dense_file, tmp_path):
     content = dense_file("odd_size")
     model = load_records(content, "odd")

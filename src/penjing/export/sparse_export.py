@@ -15,7 +15,7 @@ from penjing.export.finishing.constants import FLOAT32, is_plain, values_of
 from penjing.export.finishing.flat_buffer_writer import write_records
 from penjing.export.finishing.loading import load_records
 from penjing.export.finishing.records import Record
-from penjing.export.sparse_graph import Layout, find_layout
+from penjing.export.sparse_graph import Layout, graph_layout
 from penjing.export.sparse_nodes import NOT_FLOAT, Node, read_nodes
 from penjing.export.sparse_weights import (
     SparseWeight,
@@ -138,9 +138,8 @@ def layout_of(
     Returns:
         The operators, and the layout that XNNPACK chooses where weights are sparse.
     """
-    nodes = read_nodes(model, graph)
-    outside = frozenset(int(n) for n in (*graph["inputs"], *graph["outputs"]))
-    return nodes, find_layout(nodes, outside, if_zeros=if_zeros)
+    layout = graph_layout(model, graph, if_zeros=if_zeros)
+    return read_nodes(model, graph), layout
 
 
 def layout_problems(nodes: Sequence[Node], layout: Layout) -> list[str]:

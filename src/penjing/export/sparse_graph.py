@@ -17,7 +17,9 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from penjing.export.sparse_nodes import Node
+from penjing.export.finishing.loading import load_records
+from penjing.export.finishing.records import Record
+from penjing.export.sparse_nodes import Node, read_nodes
 from penjing.models.sparse_rules import BINARY_OPERATORS, UNARY_OPERATORS
 
 MIN_ZEROS = (2, 3)
@@ -87,6 +89,31 @@ def find_layout(
             if node.name == "CONV_2D" and node.is_inside and node.output in values
         ),
     )
+
+
+def may_be_wrong(content: bytes) -> bool:
+    """Whether sparse constants would make a file wrong where XNNPACK looks for them.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+    """
+    model = load_records(content, "the file")
+    return any(graph_layout(model, graph).misread for graph in model["subgraphs"])
+
+
+def graph_layout(model: Record, graph: Record, *, if_zeros: bool = False) -> Layout:
+    """Follow XNNPACK's steps on a graph of a file.
+
+    Args:
+        model: The table of a model.
+        graph: One of its graphs.
+        if_zeros: See `find_layout`.
+
+    Returns:
+        The layout that it chooses where weights are sparse.
+    """
+    outside = frozenset(int(n) for n in (*graph["inputs"], *graph["outputs"]))
+    return find_layout(read_nodes(model, graph), outside, if_zeros=if_zeros)
 
 
 class _Search:

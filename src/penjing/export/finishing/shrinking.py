@@ -24,6 +24,7 @@ from penjing.export.finishing.report import ShrinkReport
 from penjing.export.finishing.stepwise import Step, Stepwise, gzip_bytes
 from penjing.export.finishing.trials import Trial
 from penjing.export.finishing.unit_order import reorder_units
+from penjing.export.sparse_graph import may_be_wrong
 from penjing.files import write_bytes
 from penjing.model_files import check_file
 
@@ -81,7 +82,9 @@ def shrink_litert(
             sparse encoding, where the file itself gets smaller; gzipped it may get
             larger. Where the fastest kernels do not take such constants, others work
             in their place: they may take longer, and round integers differently (up to
-            `KERNEL_TOLERANCE`). None: dense.
+            `KERNEL_TOLERANCE`). Float networks that sparse constants would make
+            silently wrong on phones and in browsers stay dense, see
+            `penjing.explain_sparsity`. None: dense.
         tolerance: Largest difference of any output that rounding may make, over the
             output's largest magnitude.
         representative_data: Real inputs to compare on as well: an array, or a list of
@@ -189,8 +192,8 @@ def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
         for by in ("type", "size", "falling size")
     ]
     shrinking.take_best(Step("tensor order"), orders)
-    if config.encoding == "sparse":  # last: the speed may differ after it
-        _encode_sparse(shrinking)
+    if config.encoding == "sparse" and not may_be_wrong(shrinking.content):
+        _encode_sparse(shrinking)  # last: the speed may differ after it
 
 
 def _round(shrinking: Stepwise, bits: int | str, tolerance: float) -> None:
