@@ -28,6 +28,7 @@ from penjing.measurement.sparse_report import SparsityExplanation, explain_spars
 from penjing.measurement.wasm_latency import measure_wasm_latency
 from penjing.measurement.wasm_verification import VerifyReport, verify
 from penjing.methods.channel_pruning import prune_channels
+from penjing.methods.channel_report import ChannelReport, channel_report
 from penjing.methods.clustering import cluster
 from penjing.methods.group_lasso import GroupLasso
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
@@ -62,6 +63,7 @@ from penjing.version import __version__
 __all__ = [
     "ActivationConfig",
     "Block",
+    "ChannelReport",
     "ClusteringConfig",
     "CompressedLayer",
     "CompressionError",
@@ -95,6 +97,7 @@ __all__ = [
     "WeightSpec",
     "__version__",
     "build_latency_model",
+    "channel_report",
     "cluster",
     "count_macs",
     "evaluate",

@@ -29,6 +29,7 @@ from penjing.models.channel_graph import ChannelGroup, trace_channels
 from penjing.models.channel_removal import remove_channels
 from penjing.models.config_checks import check_choice, check_integer
 from penjing.models.selection import Filter
+from penjing.numerics.channel_importance import Scores
 
 _WORDS = {
     "macs": "multiply-accumulates",
@@ -118,11 +119,7 @@ def prune_channels(
     groups = choose_groups(graph, include, exclude)
     scores = score_channels(model, groups, importance, data)
     candidates = [
-        Candidates(
-            name=group.name,
-            scores=scores[group.name],
-            **units_in_steps(group.size, _width(group), round_to, min_channels),
-        )
+        _candidates(group, scores[group.name], round_to, min_channels)
         for group in groups
     ]
     costs = CutCosts(model, graph)
@@ -131,6 +128,26 @@ def prune_channels(
     if folded is not model:
         graph = trace_channels(folded)
     return remove_channels(folded, graph, kept)
+
+
+def _candidates(
+    group: ChannelGroup, scores: Scores, round_to: int, min_channels: int
+) -> Candidates:
+    """The units of a group; every layer that makes some keeps its best one."""
+    scores = scores.copy()
+    reserved: set[int] = set()
+    for member in group.members:
+        units = np.unique(member.units[member.units >= 0])
+        if len(units) and reserved.isdisjoint(units.tolist()):
+            reserved.add(int(units[np.argmax(scores[units])]))
+    scores[sorted(reserved)] = np.inf
+    return Candidates(
+        name=group.name,
+        scores=scores,
+        **units_in_steps(
+            group.size, _width(group), round_to, max(min_channels, len(reserved))
+        ),
+    )
 
 
 def _width(group: ChannelGroup) -> int:

@@ -1,0 +1,67 @@
+"""Channels before and after, and the reasons of what stays whole."""
+
+from __future__ import annotations
+
+import json
+
+import keras
+import pytest
+from keras import layers
+
+import penjing
+from penjing.errors import UnsupportedModelError
+
+pytestmark = pytest.mark.once
+
+
+def build():
+    inputs = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(16, 3, name="first")(inputs)
+    side = layers.Conv2D(8, 1, name="hidden_from")(x)
+    side = layers.Lambda(lambda x: x * 2.0, name="lambda")(side)
+    x = layers.Conv2D(24, 3, name="second")(x)
+    x = layers.concatenate([layers.GlobalAveragePooling2D()(t) for t in (x, side)])
+    return keras.Model(inputs, layers.Dense(4, name="head")(x), name="net")
+
+
+def test_every_layer_is_there_with_its_channels_or_the_reason():
+    model = build()
+    smaller = penjing.prune_channels(model, ratio=0.5, scope="layer")
+    report = penjing.channel_report(model, smaller)
+    rows = {path: row for row in report.rows for path in row.layers}
+    assert (rows["first"].before, rows["first"].after) == (16, 8)
+    assert (rows["second"].before, rows["second"].after) == (24, 16)
+    assert "lambda" in rows["hidden_from"].reason
+    assert rows["head"].reason
+    assert report.macs == tuple(penjing.count_macs(m).macs for m in (model, smaller))
+    assert report.parameters == (model.count_params(), smaller.count_params())
+    assert json.loads(json.dumps(report.to_dict()))["rows"][0]["before"] == 16
+    assert "hidden_from" in str(report) and "multiply-accumulates: " in str(report)
+
+
+def test_one_model_alone_says_what_could_go():
+    report = penjing.channel_report(build())
+    assert all(row.before == row.after for row in report.rows)
+    free = {path for row in report.rows if not row.reason for path in row.layers}
+    assert free == {"first", "second"}
+
+
+def test_models_that_are_no_pair_are_refused():
+    model = build()
+    smaller = penjing.prune_channels(model, ratio=0.5)
+    with pytest.raises(UnsupportedModelError, match="was not made from 'net'"):
+        penjing.channel_report(smaller, model)
+
+
+def test_every_maker_of_a_group_keeps_a_channel():
+    """The units of a residual sum come from two layers side by side."""
+    inputs = keras.Input((6,))
+    left, right = (layers.Dense(4, name=n)(inputs) for n in ("left", "right"))
+    whole = layers.Dense(8, name="whole")(inputs)
+    x = layers.add([whole, layers.concatenate([left, right])])
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    group = penjing.trace_channels(model).groups[0]
+    scores = {group.name: [9, 8, 7, 6, 1, 2, 3, 4]}
+    smaller = penjing.prune_channels(model, ratio=0.5, round_to=1, importance=scores)
+    units = [smaller.get_layer(name).units for name in ("left", "right")]
+    assert units == [3, 1]
