@@ -17,13 +17,10 @@ def trace_multi_head_attention(step: ChannelStep) -> list[Layout]:
     reason = _obstacle(step)
     if reason is not None:
         return _leave(step, reason)
-    heads = step.produce(layer.num_heads, "heads")
+    heads = step.produce(layer.num_heads)
     step.edit("num_heads", heads)
     _trace_projections(step, heads, heads)
-    kernel = layer._output_dense.kernel
-    size = int(kernel.shape[-1])
-    made = step.produce(size)
-    _trace_output(step, heads, made)
+    made = _trace_output(step, heads)
     step.edit("output_shape", (made,))
     return _outputs(step, heads, made)
 
@@ -34,13 +31,12 @@ def trace_grouped_query_attention(step: ChannelStep) -> list[Layout]:
     reason = _obstacle(step)
     if reason is not None:
         return _leave(step, reason)
-    heads = step.produce(layer.num_key_value_heads, "heads")
+    heads = step.produce(layer.num_key_value_heads)
     queries = np.repeat(heads, layer.num_query_heads // layer.num_key_value_heads)
     step.edit("num_key_value_heads", heads)
     step.edit("num_query_heads", queries)
     _trace_projections(step, queries, heads)
-    made = step.produce(int(layer._output_dense.kernel.shape[-1]))
-    _trace_output(step, queries, made)
+    made = _trace_output(step, queries)
     query = _layout_of(step, "query")
     if isinstance(query, Channels):
         step.tie(query.ids, made)
@@ -68,11 +64,14 @@ def _trace_projections(
         step.carry(dense.bias, 0, heads, "output")
 
 
-def _trace_output(step: ChannelStep, heads: np.ndarray, made: np.ndarray) -> None:
+def _trace_output(step: ChannelStep, heads: np.ndarray) -> np.ndarray:
+    """The projection of the heads; the channels that it makes."""
     dense = step.operation._output_dense
+    made = step.produce(int(dense.kernel.shape[-1]), dense.name)
     step.carry(dense.kernel, 0, heads, "input")
     step.carry(dense.kernel, 2, made, "output")
     step.carry(dense.bias, 0, made, "output")
+    return made
 
 
 def _outputs(step: ChannelStep, heads: np.ndarray, made: np.ndarray) -> list[Layout]:

@@ -39,17 +39,16 @@ def trace_bidirectional(step: ChannelStep) -> Layout | list[Layout]:
             return step.leave(reason)
     if sum("float" in str(tensor.dtype) for tensor in step.tensors) > 1:
         return step.leave(f"{step.describe()} takes its first states from outside")
-    slots = ("forward", "backward")
-    made = [
-        _trace_cell(step, part, slot) for part, slot in zip(parts, slots, strict=True)
-    ]
+    if parts[0].cell.units != parts[1].cell.units:
+        return step.leave(f"{step.describe()} has other units in each direction")
+    made = [_trace_cell(step, part, part.name) for part in parts]
+    step.tie(*made)  # Keras takes twice the forward units for the size of both
     axes = [len(shape) - 1 for shape in step.output_shapes]
     if layer.merge_mode is None:
         each = [made[0], made[1]]
     elif layer.merge_mode == "concat":
         each = [np.concatenate(made)]
     else:
-        step.tie(*made)
         each = [made[0]]
     states = (len(axes) - len(each)) // 2
     each += [made[0]] * states + [made[1]] * states

@@ -211,9 +211,10 @@ class ChannelStep:
 
         Args:
             size: How many.
-            slot: Tells several outputs of one operation apart.
+            slot: What is added to the path where one operation makes several kinds.
         """
-        return self.trace.make(self.operation, slot, size, self.path)
+        path = f"{self.path}/{slot}" if slot else self.path
+        return self.trace.make(self.operation, slot, size, path)
 
     def edit(self, key: str, value: Any, operation: Any = None) -> None:
         """Note what a key of the config becomes.
