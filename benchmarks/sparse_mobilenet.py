@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from environment import write_results
-from trained_models import BATCH_SIZE, behind_enlarging, kept, train_baseline
+from trained_models import BATCH_SIZE, behind_enlarging, enlarged, kept, train_baseline
 
 SPARSITY = 0.9
 BASELINE_EPOCHS = 8
@@ -47,21 +47,6 @@ def sparse(baseline, seed: int, epochs: int, data):
         data.x_train, data.y_train, batch_size=BATCH_SIZE, epochs=epochs, verbose=2
     )
     return penjing.strip(model).get_layer("mobilenet")
-
-
-def enlarged(images, model):
-    """The images as the model takes them."""
-    import keras
-    import numpy as np
-
-    _, height, width, channels = model.input_shape
-    parts = [
-        keras.ops.convert_to_numpy(
-            keras.ops.image.resize(part[..., np.newaxis], (height, width))
-        )
-        for part in np.array_split(images, 20)
-    ]
-    return np.repeat(np.concatenate(parts), channels, axis=-1)
 
 
 def measure(models: dict, data, engine: str, rounds: int) -> dict:

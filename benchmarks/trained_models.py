@@ -76,6 +76,21 @@ def behind_enlarging(model):
     return keras.Model(image, model(x))
 
 
+def enlarged(images, model):
+    """The images as the model takes them."""
+    import keras
+    import numpy as np
+
+    _, height, width, channels = model.input_shape
+    parts = [
+        keras.ops.convert_to_numpy(
+            keras.ops.image.resize(part[..., np.newaxis], (height, width))
+        )
+        for part in np.array_split(images, 20)
+    ]
+    return np.repeat(np.concatenate(parts), channels, axis=-1)
+
+
 def _optimizer(architecture: str, steps: int):
     import keras
 
