@@ -319,6 +319,9 @@ TOPOLOGIES: dict[str, Topology] = {
     "hard_swish": Topology("fast", _activated(layers.Activation("hard_swish"))),
     "swish": Topology("fast", _activated(layers.Activation("swish"))),
     "leaky_relu": Topology("fast", _activated(layers.LeakyReLU(0.1))),
+    "elu_and_tanh": Topology(
+        "fast", _activated(lambda x: layers.Activation("tanh")(layers.ELU()(x)))
+    ),
     "bilinear_upsampling": Topology("fast", _upsampled),
     "stem_same": Topology(
         "dense",

@@ -29,7 +29,7 @@ from penjing.export.samples import (
     spread_evenly,
 )
 from penjing.export.signature import InputSignature, input_signature
-from penjing.export.sparse_export import SparseConfig, encode_for
+from penjing.export.sparse_export import SparseConfig
 from penjing.export.trained_grids import has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
 from penjing.export.verification import verify as verify_file
@@ -99,9 +99,10 @@ def export_litert(
             float16 weights. Refused where no kernel would use the zeros, and where
             outputs would be silently wrong there; `penjing.explain_sparsity` says
             which layers decide. None: dense.
-        runtime: Where the file is to run, with `encoding`: "wasm" (browsers, LiteRT.js;
-            the batch size becomes 1) and "arm" (phones) for 1x1 convolutions, "x86" for
-            dense layers pruned in blocks, `pattern=penjing.Block(4, 1)`.
+        runtime: Where the file is to run. Sparse kernels are those of "wasm" (browsers)
+            and "arm" (phones) for 1x1 convolutions, and of "x86" for dense layers
+            pruned in blocks, `pattern=penjing.Block(4, 1)`. "wasm" also fixes the batch
+            size to 1, with and without `encoding`: LiteRT.js runs no others.
         verify: Whether to compare the file with the model. The largest difference
             accepted for each mode is in `penjing.export.verification.TOLERANCES`.
 
@@ -153,8 +154,8 @@ def export_litert(
         if finish:
             shrink_litert(temporary, bias_bits="auto", representative_data=samples)
         if sparse.runtime:
-            content = temporary.read_bytes()
-            temporary.write_bytes(encode_for(content, sparse.runtime, model.name))
+            content = sparse.finished(temporary.read_bytes(), model.name)
+            temporary.write_bytes(content)
         if verify:
             _verify(temporary, model, signature, samples, config)
     return target

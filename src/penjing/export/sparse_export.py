@@ -42,7 +42,7 @@ class SparseConfig:
 
     Attributes:
         encoding: None for dense weights, or "sparse".
-        runtime: One of `RUNTIMES`; None without an encoding.
+        runtime: One of `RUNTIMES`; may be None without an encoding.
         quantization: That of the file.
     """
 
@@ -55,15 +55,29 @@ class SparseConfig:
             raise ValueError(
                 f"`encoding` must be None or 'sparse', got {self.encoding!r}."
             )
-        if self.encoding is None:
-            if self.runtime is not None:
-                raise ValueError(
-                    f"runtime={self.runtime!r} goes with encoding='sparse': dense "
-                    "files run everywhere. Leave it out."
-                )
-            return
-        check_runtime(self.runtime)
-        self._check_quantization()
+        if self.encoding is not None or self.runtime is not None:
+            check_runtime(self.runtime)
+        if self.encoding is not None:
+            self._check_quantization()
+
+    def finished(self, content: bytes, where: str) -> bytes:
+        """A converted file as the runtime wants it.
+
+        Args:
+            content: The bytes of the file.
+            where: What the model is called in messages.
+
+        Returns:
+            The bytes of the new file.
+
+        Raises:
+            ExportError: If sparse encoding would be wrong or buy no time there.
+        """
+        if self.encoding and self.runtime:
+            return encode_for(content, self.runtime, where)
+        if self.runtime == "wasm":
+            return fix_sizes(content, "the converted file")[0]
+        return content
 
     def _check_quantization(self) -> None:
         mode = self.quantization
