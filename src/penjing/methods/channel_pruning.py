@@ -5,37 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 
-from penjing.errors import CompressionError
-from penjing.measurement.macs import count_macs
+from penjing.measurement.latency_model import build_latency_model
 from penjing.methods.channel_choice import choose_groups
 from penjing.methods.channel_costs import CutCosts
+from penjing.methods.channel_cuts import as_candidates, cut_within, find_cut
+from penjing.methods.channel_latency import Listener, cut_to_time, per_millisecond
 from penjing.methods.channel_scores import (
     ChannelImportance,
     check_importance,
     score_channels,
 )
-from penjing.methods.channel_search import (
-    Candidates,
-    Cost,
-    CutSearch,
-    KeptUnits,
-    units_in_steps,
-)
+from penjing.methods.channel_search import CutSearch, KeptUnits
 from penjing.methods.channel_target import ChannelTarget
 from penjing.models.channel_constants import fold_constant_channels
-from penjing.models.channel_graph import ChannelGroup, trace_channels
+from penjing.models.channel_graph import ChannelGraph, trace_channels
 from penjing.models.channel_removal import remove_channels
 from penjing.models.config_checks import check_choice, check_integer
 from penjing.models.selection import Filter
-from penjing.numerics.channel_importance import Scores
-
-_WORDS = {
-    "macs": "multiply-accumulates",
-    "parameters": "parameters",
-    "latency": "milliseconds",
-}
 
 
 def prune_channels(
@@ -52,6 +39,8 @@ def prune_channels(
     include: Filter = None,
     exclude: Filter = None,
     data: Any = None,
+    quantization: str | None = None,
+    progress: Listener | None = None,
 ) -> keras.Model:
     """Remove whole channels: a new, plain, smaller Keras model.
 
@@ -88,6 +77,12 @@ def prune_channels(
             (`"conv*"`). Default: all that can be.
         exclude: What to leave whole, in the same form; wins over `include`.
         data: `(x, y)` or a loader, for importances that look at data.
+        quantization: Kind of file whose time counts, for `latency`: None for float32,
+            "dynamic" or "int8". Kernels are timed one by one on this machine, units go
+            that are worth least for each millisecond, and the finished file is
+            measured; where it is too slow, the search is repeated.
+        progress: Called with a text, what is done and what there is to do, for
+            `latency`; the last text says the measured times.
 
     Returns:
         A new uncompiled model.
@@ -119,87 +114,32 @@ def prune_channels(
     groups = choose_groups(graph, include, exclude)
     scores = score_channels(model, groups, importance, data)
     candidates = [
-        _candidates(group, scores[group.name], round_to, min_channels)
+        as_candidates(group, scores[group.name], round_to, min_channels)
         for group in groups
     ]
     costs = CutCosts(model, graph)
-    kept = _find_cut(model, target, CutSearch(candidates, scope), costs)
+    if target.kind != "latency":
+        search = CutSearch(candidates, scope)
+        return _without(model, graph, find_cut(model, target, search, costs))
+    times = build_latency_model(model, quantization=quantization, progress=progress)
+    search = CutSearch(per_millisecond(candidates, costs, times), scope)
+
+    def cost(kept: KeptUnits) -> float:
+        return times.milliseconds(costs.input_and_output(kept))
+
+    return cut_to_time(
+        model,
+        target,
+        times,
+        lambda limit: cut_within(search, cost, limit, target, times.measured),
+        lambda kept: _without(model, graph, kept),
+        progress,
+    )
+
+
+def _without(model: keras.Model, graph: ChannelGraph, kept: KeptUnits) -> keras.Model:
+    """The smaller model; what constant units added stays in biases."""
     folded = fold_constant_channels(model, graph, kept)
     if folded is not model:
         graph = trace_channels(folded)
     return remove_channels(folded, graph, kept)
-
-
-def _candidates(
-    group: ChannelGroup, scores: Scores, round_to: int, min_channels: int
-) -> Candidates:
-    """The units of a group; every layer that makes some keeps its best one."""
-    scores = scores.copy()
-    reserved: set[int] = set()
-    for member in group.members:
-        units = np.unique(member.units[member.units >= 0])
-        if len(units) and reserved.isdisjoint(units.tolist()):
-            reserved.add(int(units[np.argmax(scores[units])]))
-    scores[sorted(reserved)] = np.inf
-    return Candidates(
-        name=group.name,
-        scores=scores,
-        **units_in_steps(
-            group.size, _width(group), round_to, max(min_channels, len(reserved))
-        ),
-    )
-
-
-def _width(group: ChannelGroup) -> int:
-    """Channels of one unit."""
-    found = [
-        int(np.bincount(member.units[member.units >= 0]).max())
-        for member in group.members
-        if member.role == "output"
-    ]
-    return min(found, default=1)
-
-
-def _find_cut(
-    model: keras.Model, target: ChannelTarget, search: CutSearch, costs: CutCosts
-) -> KeptUnits:
-    if target.kind == "ratio":
-        dropped = round(float(target.value) * search.units)
-        if dropped > search.most:
-            raise _out_of_reach(target, 1.0, 1.0 - search.most / search.units)
-        return search.kept(search.counts(dropped))
-    cost, whole = _cost_of(target.kind, model, costs)
-    found = search.within(cost, target.amount(whole))
-    if found is None:
-        raise _out_of_reach(
-            target, whole, cost(search.kept(search.counts(search.most)))
-        )
-    return found
-
-
-def _cost_of(kind: str, model: keras.Model, costs: CutCosts) -> tuple[Cost, float]:
-    """What a cut costs, and what the whole model does."""
-    if kind == "parameters":
-        return costs.parameters, costs.parameters({})
-    report = count_macs(model)
-    kernels = report.kernels
-    fixed = report.macs - sum(kernels.values())
-    return lambda kept: fixed + costs.weighted(kernels, kept), float(report.macs)
-
-
-def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> CompressionError:
-    limits = (
-        "Lower `round_to` or `min_channels`, or let more layers be cut; "
-        "penjing.channel_report(model) says why layers stay whole."
-    )
-    if target.kind == "ratio":
-        return CompressionError(
-            f"ratio={target.value} would empty layers: at most {1 - best:.3f} of the "
-            "channels can go, for each group keeps at least one multiple of "
-            f"`round_to`. {limits}"
-        )
-    return CompressionError(
-        f"{target.kind}={target.value} cannot be met: the best that can be reached is "
-        f"{best:,.6g} {_WORDS[target.kind]}, {best / whole:.3f} of the model's "
-        f"{whole:,.6g}. {limits}"
-    )

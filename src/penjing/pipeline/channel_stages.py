@@ -100,6 +100,8 @@ class ChannelStages:
                 include=self.channels.include,
                 exclude=self.channels.exclude,
                 data=self.data.source,
+                quantization=self._timed_file(),
+                progress=self._say,
             )
             batches = self.channels.batch_norm_batches
             if not batches or not find_batch_normalizations(smaller):
@@ -109,6 +111,14 @@ class ChannelStages:
             )
 
         return cut
+
+    def _timed_file(self) -> str | None:
+        """The first kind of file to write, of those whose kernels can be timed."""
+        kinds = self.recipe.export.quantizations
+        return next((kind for kind in kinds if kind in ("dynamic", "int8")), None)
+
+    def _say(self, text: str, done: int, total: int) -> None:
+        self.progress(Progress(stage=text, done=done, total=total))
 
     def _trained(
         self, model: keras.Model, name: str, epochs: int, *, lasso: bool
