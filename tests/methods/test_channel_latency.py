@@ -116,6 +116,7 @@ def test_a_real_file_gets_faster(tmp_path, monkeypatch):
     monkeypatch.setenv("PENJING_CACHE", str(tmp_path))
     inputs = keras.Input((32, 32, 8))
     x = layers.Conv2D(64, 3, name="a")(inputs)
+    x = layers.Conv2D(64, 3, name="b")(x)
     model = keras.Model(inputs, layers.Dense(4)(layers.GlobalMaxPooling2D()(x)))
     texts = []
     with warnings.catch_warnings():
@@ -123,6 +124,6 @@ def test_a_real_file_gets_faster(tmp_path, monkeypatch):
         smaller = penjing.prune_channels(
             model, latency=0.5, progress=lambda text, *_: texts.append(text)
         )
-    assert smaller.get_layer("a").filters < 64
+    assert smaller.get_layer("a").filters < 64 or smaller.get_layer("b").filters < 64
     after, before = (float(texts[-1].split()[i]) for i in (0, -2))
     assert after < 0.8 * before
