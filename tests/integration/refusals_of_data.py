@@ -449,8 +449,8 @@ def of_recipe(name: str, says: str, content: Any) -> Refusal:
 RECIPES = [
     of_recipe(
         "unknown name",
-        'No recipe "defualt": .. packaged recipes are article, default.* Did you mean '
-        "`default`",
+        'No recipe "defualt": .. packaged recipes are article, channels, default.* '
+        "Did you mean `default`",
         lambda bench: "defualt",
     ),
     of_recipe(

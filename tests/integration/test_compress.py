@@ -66,6 +66,40 @@ def make_data():
 
 
 @pytest.mark.once
+def test_the_channels_recipe_leaves_a_smaller_network_in_every_file(tmp_path):
+    layers = [
+        keras.Input((8, 8, 1)),
+        keras.layers.Conv2D(24, 3, name="conv"),
+        keras.layers.BatchNormalization(name="norm"),
+        keras.layers.ReLU(name="relu"),
+        keras.layers.Flatten(name="flatten"),
+        keras.layers.Dense(32, activation="relu", name="hidden"),
+        keras.layers.Dense(3, name="logits"),
+    ]
+    model = keras.Sequential(layers, name="net")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    x = np.random.default_rng(0).normal(size=(96, 8, 8, 1)).astype("float32")
+    arrays = x, (x[:, 0, 0, 0] > 0).astype("int32")
+    recipe = load_recipe("channels")
+    training = dataclasses.replace(recipe.training, epochs=1, minimum_steps=0)
+    cuts = dataclasses.replace(recipe.methods[0], steps=1, recovery_epochs=1)
+    recipe = dataclasses.replace(
+        recipe, training=training, methods=(cuts, *recipe.methods[1:])
+    )
+    data = UserData(train=arrays, test=arrays, source="file b.npz")
+    report = compress(model, data, recipe, out=tmp_path)
+    assert report.channels.macs[1] <= 0.2 * report.channels.macs[0]
+    sizes = {row.group.rpartition("/")[2]: row.after for row in report.channels.rows}
+    assert sizes["conv"] < 24 and sizes["logits"] == 3
+    for name in ("model.tflite", "model.dynamic.tflite", "model.float32.tflite"):
+        shapes = [t.shape for t in inspect_file(tmp_path / name).tensors]
+        assert (sizes["hidden"], 36 * sizes["conv"]) in shapes, name
+    assert read_json(tmp_path / "report.json") == report
+    assert "Channels of every group" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.once
 def test_the_smallest_recipe_leaves_few_levels_and_a_smaller_file(tmp_path):
     recipe = load_recipe("smallest")
     training = dataclasses.replace(recipe.training, epochs=3, minimum_steps=0)

@@ -40,7 +40,7 @@ quantizations = ["int8", "dynamic"]
 
 
 def test_packaged_recipes_load():
-    assert packaged_recipes() == ["article", "default", "smallest"]
+    assert packaged_recipes() == ["article", "channels", "default", "smallest"]
     for name in packaged_recipes():
         assert load_recipe(name).name == name
 
@@ -203,7 +203,8 @@ def test_a_mistake_is_named_with_its_place_and_the_nearest_key(tmp_path, text, m
 
 def test_an_unknown_recipe_names_the_nearest_packaged_one():
     with pytest.raises(
-        RecipeError, match=r"article, default, smallest\. Did you mean `default`"
+        RecipeError,
+        match=r"article, channels, default, smallest\. Did you mean `default`",
     ):
         load_recipe("defualt")
 

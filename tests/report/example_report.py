@@ -1,5 +1,6 @@
 """A report with every kind of row, to render and to check."""
 
+from penjing.methods.channel_report import ChannelReport, ChannelRow
 from penjing.report.documents import (
     DataSummary,
     Environment,
@@ -72,5 +73,19 @@ def make_report(**changes):
         ),
         "history": ({"loss": 1.0}, {"loss": 0.25}, {"loss": 0.5}),
         "seconds": {"Training": 3.5},
+        "channels": ChannelReport(
+            rows=(
+                ChannelRow(group="conv", layers=("conv", "skip"), before=48, after=16),
+                ChannelRow(
+                    group="head",
+                    layers=("head",),
+                    before=10,
+                    after=10,
+                    reason="it is an output & such",
+                ),
+            ),
+            macs=(4_000_000, 800_000),
+            parameters=(20410, 5000),
+        ),
     }
     return Report(**{**values, **changes})

@@ -25,6 +25,7 @@ def test_json_gives_the_report_back(tmp_path):
     assert table["schema_version"] == 1
     assert table["ratio"] == 13.0
     assert table["sparsity"] == 0.75
+    assert table["channels"]["rows"][0]["after"] == 16
 
 
 def test_the_ratio_is_of_the_zipped_files():

@@ -65,6 +65,8 @@ def test_the_page_says_the_numbers():
         "dynamic, int8",
         "A & B <processor>",
         "file data.npz",
+        "stays whole: it is an output & such",
+        "4,000,000 multiply-accumulates before, 800,000 after",
     ):
         assert part in text, part
 
@@ -84,6 +86,7 @@ def test_the_curve_spans_its_box():
     "changes",
     [
         {"scores": ()},
+        {"channels": None},
         {"history": ()},
         {"history": ({"loss": 0.5},) * 2},
         {"weights": ()},

@@ -29,6 +29,11 @@ def test_the_tables_say_sizes_accuracies_and_the_ratio():
     assert "accuracy: 0.9012 before, 0.8987 in the file" in text
     assert line_with(text, "dense/bias", "a bias & such")
     assert line_with(text, "dense/kernel", "10x20", "75.0%")
+    assert line_with(text, "conv", "48", "16")
+    assert line_with(text, "head", "10", "it is an output & such")
+    assert (
+        "5.0 times fewer multiply-accumulates: 4,000,000 before, 800,000 after" in text
+    )
 
 
 def test_no_scores_leave_a_ratio():

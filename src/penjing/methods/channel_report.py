@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -54,6 +55,25 @@ class ChannelReport:
             "parameters": list(self.parameters),
         }
 
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> ChannelReport:
+        """Build a report from what `to_dict` gave, read from JSON or not.
+
+        Raises:
+            KeyError: If a part is missing.
+            TypeError: If a part is of another kind.
+        """
+        rows = [
+            ChannelRow(**{**row, "layers": tuple(row["layers"])})
+            for row in table["rows"]
+        ]
+        macs = table["macs"]
+        return cls(
+            rows=tuple(rows),
+            macs=None if macs is None else (int(macs[0]), int(macs[1])),
+            parameters=(int(table["parameters"][0]), int(table["parameters"][1])),
+        )
+
     def __str__(self) -> str:
         """A table with one line for each group."""
         width = max([len(row.group) for row in self.rows] + [5])
@@ -98,7 +118,8 @@ def channel_report(
     sizes = _sizes_by_layer(second)
     rows = []
     for group in first.groups:
-        after = {sizes[path] for path in group.layers if path in sizes}
+        names = [_within(path, model) for path in group.layers]
+        after = {sizes[name] for name in names if name in sizes}
         if len(after) != 1 or max(after) > group.size:
             raise UnsupportedModelError(
                 f"{second.model.name!r} was not made from {model.name!r}: the channels "
@@ -122,7 +143,16 @@ def channel_report(
 
 
 def _sizes_by_layer(graph: ChannelGraph) -> dict[str, int]:
-    return {path: group.size for group in graph.groups for path in group.layers}
+    return {
+        _within(path, graph.model): group.size
+        for group in graph.groups
+        for path in group.layers
+    }
+
+
+def _within(path: str, model: keras.Model) -> str:
+    """A path without the model's own name, which Keras drops when it loads a file."""
+    return path.removeprefix(f"{model.name}/")
 
 
 def _skipped_rows(graph: ChannelGraph) -> list[ChannelRow]:

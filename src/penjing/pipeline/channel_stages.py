@@ -16,7 +16,7 @@ from penjing.models.batch_statistics import (
     find_batch_normalizations,
     reestimate_batch_normalization,
 )
-from penjing.models.copying import copy_model
+from penjing.models.copying import copy_model, name_weights, weight_paths
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.distillation import distilled_by
 from penjing.pipeline.model_writing import write_keras
@@ -77,14 +77,17 @@ class ChannelStages:
             return make()
         path = Path(self.state.folder, f"{name.lower().replace(' ', '-')}.keras")
 
-        def write() -> None:
+        def write() -> list[str]:
             model = make()
             # Its loss may be of a class that cannot be saved.
             model.compiled = False
             write_keras(model, path)
+            return weight_paths(model)
 
-        self.state.run_stage(name, [path], write)
-        return load_keras_model(path, compile=False)
+        paths = self.state.run_stage(name, [path], write)
+        model = load_keras_model(path, compile=False)
+        name_weights(model, paths)
+        return model
 
     def _cut(self, model: keras.Model) -> Callable[[], keras.Model]:
         def cut() -> keras.Model:

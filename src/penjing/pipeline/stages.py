@@ -14,13 +14,14 @@ from penjing.data_sources import UserData
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import measure_size
+from penjing.methods.channel_report import ChannelReport, channel_report
 from penjing.methods.pruning import sparsity_report
 from penjing.model_files import load_keras_model
 from penjing.models.stripping import is_compressed, strip
 from penjing.pipeline.model_writing import write_h5, write_keras
 from penjing.pipeline.progress import Listener, Progress
 from penjing.pipeline.recipe import Recipe
-from penjing.pipeline.recipe_run import run_recipe
+from penjing.pipeline.recipe_run import run_recipe, split_channels
 from penjing.pipeline.run_data import summarize
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training import compile_arguments, evaluation_metrics
@@ -112,6 +113,7 @@ class Stages:
             history=tuple(trained["history"]),
             seconds=self.state.seconds(),
             reference=baseline,
+            channels=_channels_of(trained),
         )
         write_json(report, self.folder / "report.json")
         write_html(report, self.folder / "report.html")
@@ -157,7 +159,14 @@ class Stages:
                 for row in rows
             ],
             "history": self.state.history,
+            "channels": self._channels(stripped),
         }
+
+    def _channels(self, smaller: keras.Model) -> dict[str, Any] | None:
+        """Channels before and after, where the recipe removes some."""
+        if not split_channels(self.recipe)[0]:
+            return None
+        return channel_report(self.model, smaller).to_dict()
 
     def _exported_files(self) -> dict[str, str]:
         """Export all `.tflite` files; file name -> what it is."""
@@ -263,3 +272,8 @@ class Stages:
 
         sizes = self._stage(f"Measuring {name}", [], measure)
         return FileRow(name=name, kind=kind, **sizes)
+
+
+def _channels_of(trained: dict[str, Any]) -> ChannelReport | None:
+    channels = trained.get("channels")
+    return None if channels is None else ChannelReport.from_dict(channels)

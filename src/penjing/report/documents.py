@@ -13,6 +13,7 @@ from typing import Any
 
 from penjing.errors import FileFormatError
 from penjing.files import write_text
+from penjing.methods.channel_report import ChannelReport
 from penjing.version import __version__
 
 SCHEMA_VERSION = 1
@@ -147,6 +148,7 @@ class Report:
         seconds: Time by stage.
         reference: Name of the file that ratios are measured against.
         result: Name of the compressed file.
+        channels: Channels before and after, where some were removed.
 
     Example:
         >>> report.ratio  # doctest: +SKIP
@@ -167,6 +169,7 @@ class Report:
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     reference: str = "baseline.h5"
     result: str = "model.tflite"
+    channels: ChannelReport | None = None
 
     @property
     def ratio(self) -> float:
@@ -202,6 +205,7 @@ class Report:
             "ratio": round(self.ratio, 4),
             "sparsity": round(self.sparsity, 6),
             **dataclasses.asdict(self),
+            "channels": None if self.channels is None else self.channels.to_dict(),
         }
 
     @classmethod
@@ -235,6 +239,8 @@ class Report:
                 for row in values["weights"]
             )
             values["history"] = tuple(values["history"])
+            if values.get("channels") is not None:
+                values["channels"] = ChannelReport.from_dict(values["channels"])
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise FileFormatError(

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from penjing.methods.channel_report import ChannelReport
 from penjing.report.documents import Report, ScoreRow
 
 _SIZES = ("raw", "gzip", "zstd", "xz")
@@ -21,6 +22,8 @@ def print_report(report: Report, console: Console, *, weights: bool = True) -> N
         console: Where to print.
         weights: Whether to print the table of weights.
     """
+    if report.channels is not None:
+        console.print(channel_table(report.channels), "")
     if weights:
         console.print(weight_table(report), "")
     console.print(size_table(report), "")
@@ -67,6 +70,19 @@ def score_table(report: Report) -> Table:
     return table
 
 
+def channel_table(channels: ChannelReport) -> Table:
+    """Build the table of channels: how many each group had and has."""
+    table = Table(title="Channels of every group", title_justify="left")
+    table.add_column("group", style="bold", overflow="fold")
+    for name in ("before", "after"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("stays whole because", style="dim", overflow="fold")
+    for row in channels.rows:
+        counts = (f"{row.before:,}", f"{row.after:,}")
+        table.add_row(escape(row.group), *counts, escape(row.reason))
+    return table
+
+
 def weight_table(report: Report) -> Table:
     """Build the table of weights: zeros, or why there are none."""
     table = Table(title="Zeros in every weight", title_justify="left")
@@ -90,13 +106,19 @@ def weight_table(report: Report) -> Table:
 
 
 def summary(report: Report) -> Text:
-    """Say the total ratio and what it cost, in one or two lines."""
+    """Say the total ratio and what it cost, in a few lines."""
     first, last = report.file(report.reference), report.file(report.result)
     text = Text.assemble(
         (f"{report.ratio:.1f} times smaller", "bold green"),
         f": {first.name} zipped {first.zip:,} bytes, "
         f"{last.name} zipped {last.zip:,} bytes.",
     )
+    if report.channels is not None and report.channels.macs is not None:
+        whole, left = report.channels.macs
+        text.append(
+            f"\n{whole / max(left, 1):.1f} times fewer multiply-accumulates: "
+            f"{whole:,} before, {left:,} after."
+        )
     score = report.score(report.result)
     if report.metric is not None and score is not None:
         name = report.metric
