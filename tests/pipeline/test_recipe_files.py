@@ -40,7 +40,13 @@ quantizations = ["int8", "dynamic"]
 
 
 def test_packaged_recipes_load():
-    assert packaged_recipes() == ["article", "channels", "default", "smallest"]
+    assert packaged_recipes() == [
+        "article",
+        "channels",
+        "channels-smallest",
+        "default",
+        "smallest",
+    ]
     for name in packaged_recipes():
         assert load_recipe(name).name == name
 
@@ -204,7 +210,7 @@ def test_a_mistake_is_named_with_its_place_and_the_nearest_key(tmp_path, text, m
 def test_an_unknown_recipe_names_the_nearest_packaged_one():
     with pytest.raises(
         RecipeError,
-        match=r"article, channels, default, smallest\. Did you mean `default`",
+        match=r"article, channels, channels-smallest, default, smallest\. Did you mean `default`",
     ):
         load_recipe("defualt")
 
