@@ -6,7 +6,6 @@ still choose.
 
 from __future__ import annotations
 
-import enum
 import json
 from pathlib import Path
 from typing import Annotated
@@ -16,10 +15,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from penjing.cli.backend_choice import Backend, import_modules, select_backend
+from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
 from penjing.cli.console import print_result, progress_bar, quiet_libraries
+from penjing.cli.demo_command import demo
 from penjing.cli.setup_wasm_command import setup_wasm
+from penjing.cli.shared_options import (
+    BackendOption,
+    ImportOption,
+    JsonOption,
+    RestartOption,
+    SeedOption,
+)
 from penjing.cli.shrink_command import shrink
 from penjing.cli.sparsity_table import show_sparsity
 from penjing.cli.verify_command import verify
@@ -52,6 +59,7 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 
     $ penjing setup-wasm
     $ penjing verify sparse.tflite
+    $ penjing demo --browser
 """
 app = typer.Typer(
     name="penjing",
@@ -62,55 +70,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class DatasetName(enum.StrEnum):
-    """The named data sets."""
-
-    small = "fashion-mnist-small"
-    full = "fashion-mnist"
-
-
-class Architecture(enum.StrEnum):
-    """The models that the demo can train."""
-
-    article = "article"
-    lenet_300_100 = "lenet-300-100"
-    lenet_5 = "lenet-5"
-    cnn = "cnn"
-    resnet_20 = "resnet-20"
-    mobilenet = "mobilenet"
-
-
-BackendOption = Annotated[
-    Backend | None,
-    typer.Option(
-        help="Keras backend. Without it: KERAS_BACKEND, else Keras' own choice.",
-        rich_help_panel="Run",
-    ),
-]
-SeedOption = Annotated[
-    int, typer.Option(min=0, help="Seed of everything random.", rich_help_panel="Run")
-]
-RestartOption = Annotated[
-    bool,
-    typer.Option(
-        "--restart",
-        help="Begin anew, whatever an earlier run in this folder has finished.",
-        rich_help_panel="Run",
-    ),
-]
-ImportOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--import",
-        metavar="MODULE",
-        help="Import a module that registers classes of the model. Repeatable.",
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON for programs to read.")
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -134,65 +93,7 @@ def _options(
     pass
 
 
-@app.command()
-def demo(
-    dataset: Annotated[
-        DatasetName,
-        typer.Option(help="Bundled part or whole of Fashion-MNIST."),
-    ] = DatasetName.small,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with the four files of the whole data set."),
-    ] = None,
-    model: Annotated[
-        Architecture, typer.Option(help="The baseline to train.")
-    ] = Architecture.article,
-    recipe: Annotated[
-        str,
-        typer.Option(metavar="NAME|FILE", help="Packaged recipe, or a TOML file."),
-    ] = "default",
-    out: Annotated[Path, typer.Option(help="Folder for models and reports.")] = Path(
-        "penjing-demo"
-    ),
-    baseline_epochs: Annotated[
-        int, typer.Option(min=1, help="Epochs of the baseline.")
-    ] = 8,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Epochs of the compression. Default: the recipe's."),
-    ] = None,
-    backend: BackendOption = None,
-    seed: SeedOption = 0,
-    restart: RestartOption = False,
-) -> None:
-    """Run the whole job on real images: train, prune, strip, export, measure.
-
-    Trains a baseline, prunes it with a recipe, exports float and quantized .tflite
-    files, runs them, and prints the size and the accuracy of every one.
-
-    [bold]Examples[/bold]
-
-        $ penjing demo
-        $ penjing demo --model lenet-300-100 --recipe article
-        $ penjing demo --backend jax --dataset fashion-mnist
-    """
-    with progress_bar() as progress:
-        select_backend(backend)
-        from penjing.demo import run_demo
-
-        report = run_demo(
-            dataset=dataset.value,
-            data_dir=data_dir,
-            model=model.value,
-            recipe=recipe,
-            seed=seed,
-            out=out,
-            baseline_epochs=baseline_epochs,
-            epochs=epochs,
-            restart=restart,
-            progress=progress,
-        )
-    print_result(report, out)
+app.command()(demo)
 
 
 @app.command()

@@ -147,14 +147,12 @@ def random_inputs(specs: Sequence[TensorSpec], seed: int) -> list[Array]:
         One array for each input.
     """
     generator = np.random.default_rng(seed)
-    arrays = []
-    for spec in specs:
-        dtype = np.dtype(spec.dtype)
-        if dtype.kind == "f":
-            values = generator.normal(size=spec.shape)
-        elif dtype == np.uint8:
-            values = generator.integers(0, 256, spec.shape)
-        else:
-            values = generator.integers(0, _ID_BOUND, spec.shape)
-        arrays.append(np.asarray(values, dtype))
-    return arrays
+    return [_random(spec, generator) for spec in specs]
+
+
+def _random(spec: TensorSpec, generator: np.random.Generator) -> Array:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return generator.normal(size=spec.shape).astype(dtype)
+    top = 256 if dtype == np.uint8 else _ID_BOUND
+    return generator.integers(0, top, spec.shape).astype(dtype)

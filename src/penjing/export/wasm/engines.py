@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from penjing.errors import MissingDependencyError
 from penjing.export.wasm.npm_packages import RUNTIME, find_node
@@ -107,7 +107,7 @@ class EngineProcess:
                 f"{address}worker.html",
             ]
         log = tempfile.TemporaryFile()  # noqa: SIM115, closed with the stack
-        self._log: IO[Any] = self._stack.enter_context(log)
+        self._log: IO[bytes] = self._stack.enter_context(log)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

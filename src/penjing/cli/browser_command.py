@@ -1,0 +1,119 @@
+"""`penjing demo --browser`: the page, its files built, served and opened."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from penjing.cli.backend_choice import Backend, select_backend
+from penjing.cli.console import progress_bar
+
+BrowserOption = Annotated[
+    bool,
+    typer.Option(
+        "--browser",
+        help="Build, serve and open a page that runs a network in WebAssembly, dense "
+        "and sparse, side by side. Needs penjing setup-wasm.",
+        rich_help_panel="Browser",
+    ),
+]
+PortOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port of the page on 127.0.0.1; 0 takes a free one.",
+        rich_help_panel="Browser",
+    ),
+]
+NoOpenOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-open",
+        help="Print the page's address and do not open it.",
+        rich_help_panel="Browser",
+    ),
+]
+
+
+def refuse_with_browser(**given: bool) -> None:
+    """Refuse options that have no meaning with --browser.
+
+    Args:
+        **given: Name of an option -> whether it was given.
+    """
+    for name, is_given in given.items():
+        if is_given:
+            raise typer.BadParameter(
+                "does not go with --browser, which has its own network and recipe.",
+                param_hint=f"--{name}",
+            )
+
+
+def show_in_browser(
+    *,
+    out: Path,
+    dataset: str,
+    data_dir: Path | None,
+    epochs: int | None,
+    baseline_epochs: int | None,
+    backend: Backend | None,
+    seed: int,
+    restart: bool,
+    port: int,
+    opened: bool,
+) -> None:
+    """Build the two files where they are missing, serve the page until Ctrl-C.
+
+    Args:
+        out: Folder for everything.
+        dataset: Name of the data set.
+        data_dir: Folder of the full data set.
+        epochs: Epochs of pruning; None: the default.
+        baseline_epochs: Epochs before it; None: the default.
+        backend: Keras backend, or None.
+        seed: Seed of everything random.
+        restart: Begin anew.
+        port: Port of the page; 0 takes a free one.
+        opened: Whether to open the page in the user's browser.
+    """
+    with progress_bar() as progress:
+        select_backend(backend)
+        from penjing.browser_demo.demo_files import (
+            BASELINE_EPOCHS,
+            EPOCHS,
+            build_browser_files,
+        )
+        from penjing.browser_demo.page_server import serve_page
+        from penjing.export.wasm.npm_packages import find_packages
+
+        find_packages()  # before minutes of training
+        made = build_browser_files(
+            out=out,
+            dataset=dataset,
+            data_dir=data_dir,
+            seed=seed,
+            baseline_epochs=baseline_epochs or BASELINE_EPOCHS,
+            epochs=epochs or EPOCHS,
+            restart=restart,
+            progress=progress,
+        )
+        server = serve_page(made.folder, port)
+    console = Console()
+    with server, contextlib.suppress(KeyboardInterrupt):
+        for name, value in made.accuracy.items():
+            console.print(f"{name}: {value:.1%} of the test images", highlight=False)
+        if made.proof is not None:
+            console.print(escape(str(made.proof)), highlight=False, soft_wrap=True)
+        console.print(f"\n[bold]{server.address}[/bold]  (Ctrl-C ends it)")
+        if opened:
+            webbrowser.open(server.address)
+        while True:  # until Ctrl-C
+            time.sleep(3600)

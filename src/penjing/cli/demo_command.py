@@ -1,0 +1,128 @@
+"""`penjing demo`: the whole job on real images, in the terminal or in a browser."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from penjing.cli.backend_choice import select_backend
+from penjing.cli.browser_command import (
+    BrowserOption,
+    NoOpenOption,
+    PortOption,
+    refuse_with_browser,
+    show_in_browser,
+)
+from penjing.cli.console import print_result, progress_bar
+from penjing.cli.shared_options import BackendOption, RestartOption, SeedOption
+
+
+class DatasetName(enum.StrEnum):
+    """The named data sets."""
+
+    small = "fashion-mnist-small"
+    full = "fashion-mnist"
+
+
+class Architecture(enum.StrEnum):
+    """The models that the demo can train."""
+
+    article = "article"
+    lenet_300_100 = "lenet-300-100"
+    lenet_5 = "lenet-5"
+    cnn = "cnn"
+    resnet_20 = "resnet-20"
+    mobilenet = "mobilenet"
+
+
+def demo(
+    dataset: Annotated[
+        DatasetName,
+        typer.Option(help="Bundled part or whole of Fashion-MNIST."),
+    ] = DatasetName.small,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the four files of the whole data set."),
+    ] = None,
+    model: Annotated[
+        Architecture, typer.Option(help="The baseline to train.")
+    ] = Architecture.article,
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="Packaged recipe, or a TOML file."),
+    ] = "default",
+    out: Annotated[Path, typer.Option(help="Folder for models and reports.")] = Path(
+        "penjing-demo"
+    ),
+    baseline_epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Epochs of the baseline. Default: 8, with --browser 3."
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs of the compression. Default: the recipe's, with --browser 4.",
+        ),
+    ] = None,
+    backend: BackendOption = None,
+    seed: SeedOption = 0,
+    restart: RestartOption = False,
+    browser: BrowserOption = False,
+    port: PortOption = 0,
+    no_open: NoOpenOption = False,
+) -> None:
+    """Run the whole job on real images: train, prune, strip, export, measure.
+
+    Trains a baseline, prunes it with a recipe, exports float and quantized .tflite
+    files, runs them, and prints the size and the accuracy of every one.
+
+    With --browser: a page on which a network runs in WebAssembly twice, with its zeros
+    and without the work that they would be. It has its own network and recipe.
+
+    [bold]Examples[/bold]
+
+        $ penjing demo
+        $ penjing demo --model lenet-300-100 --recipe article
+        $ penjing demo --backend jax --dataset fashion-mnist
+        $ penjing demo --browser
+    """
+    if browser:
+        refuse_with_browser(
+            model=model is not Architecture.article, recipe=recipe != "default"
+        )
+        show_in_browser(
+            out=out / "browser",
+            dataset=dataset.value,
+            data_dir=data_dir,
+            epochs=epochs,
+            baseline_epochs=baseline_epochs,
+            backend=backend,
+            seed=seed,
+            restart=restart,
+            port=port,
+            opened=not no_open,
+        )
+        return
+    with progress_bar() as progress:
+        select_backend(backend)
+        from penjing.demo import BASELINE_EPOCHS, run_demo
+
+        report = run_demo(
+            dataset=dataset.value,
+            data_dir=data_dir,
+            model=model.value,
+            recipe=recipe,
+            seed=seed,
+            out=out,
+            baseline_epochs=baseline_epochs or BASELINE_EPOCHS,
+            epochs=epochs,
+            restart=restart,
+            progress=progress,
+        )
+    print_result(report, out)

@@ -1,0 +1,39 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from penjing.cli.backend_choice import Backend
+
+BackendOption = Annotated[
+    Backend | None,
+    typer.Option(
+        help="Keras backend. Without it: KERAS_BACKEND, else Keras' own choice.",
+        rich_help_panel="Run",
+    ),
+]
+SeedOption = Annotated[
+    int, typer.Option(min=0, help="Seed of everything random.", rich_help_panel="Run")
+]
+RestartOption = Annotated[
+    bool,
+    typer.Option(
+        "--restart",
+        help="Begin anew, whatever an earlier run in this folder has finished.",
+        rich_help_panel="Run",
+    ),
+]
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="Import a module that registers classes of the model. Repeatable.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON for programs to read.")
+]
