@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from tests.integration import (
+    refusals_of_channels,
     refusals_of_clustering,
     refusals_of_data,
     refusals_of_files,
@@ -31,6 +32,7 @@ import penjing
 from penjing import CompressionWarning, cli
 
 REFUSALS = [
+    *refusals_of_channels.REFUSALS,
     *refusals_of_clustering.REFUSALS,
     *refusals_of_pruning.REFUSALS,
     *refusals_of_quantization.REFUSALS,

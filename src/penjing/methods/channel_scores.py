@@ -223,6 +223,7 @@ def _spread(data: Any, *, labels: bool) -> tuple[Any, Any]:
     if len(data) not in (2, 3):
         raise DataError(f"`data` must be (x, y) or a loader, got {len(data)} parts.")
     x, y = to_arrays(data[0], "x"), to_arrays(data[1], "y")
+    to_batches(x, y, BATCH)  # refuses what is empty or of different lengths
     count = len(leaves(x)[0])
     chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_SAMPLES)).astype(int))
     return tuple(  # type: ignore[return-value]
