@@ -36,6 +36,9 @@ from penjing.methods.quantization import quantize_aware
 from penjing.models.activation_config import ActivationConfig
 from penjing.models.batch_statistics import reestimate_batch_normalization
 from penjing.models.batchnorm_folding import fold_batch_normalization
+from penjing.models.channel_graph import ChannelGraph, ChannelGroup, trace_channels
+from penjing.models.channel_removal import remove_channels, silence_channels
+from penjing.models.channel_rules import register_channel_rule
 from penjing.models.clustering_config import ClusteringConfig
 from penjing.models.compressed_layer import CompressedLayer
 from penjing.models.compression_model import CompressionModel
@@ -63,6 +66,8 @@ from penjing.version import __version__
 __all__ = [
     "ActivationConfig",
     "Block",
+    "ChannelGraph",
+    "ChannelGroup",
     "ChannelReport",
     "ClusteringConfig",
     "CompressedLayer",
@@ -115,13 +120,17 @@ __all__ = [
     "prune_layer",
     "quantize_aware",
     "reestimate_batch_normalization",
+    "register_channel_rule",
     "register_layer_spec",
+    "remove_channels",
     "schedule_from_json",
     "shrink_litert",
+    "silence_channels",
     "sparse_layout",
     "sparsity_report",
     "strip",
     "strip_layer",
+    "trace_channels",
     "verify",
 ]
 
