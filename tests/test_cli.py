@@ -261,3 +261,25 @@ def absolute_environment():
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     absolute = os.pathsep.join(os.path.abspath(path) for path in paths if path)
     return {**os.environ, "PYTHONPATH": absolute}
+
+
+def test_sensitivity_prints_a_table_and_leaves_json_and_a_page(tmp_path, capsys):
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(16), keras.layers.Dense(2)]
+    )
+    model.save(tmp_path / "model.keras")
+    x = np.eye(4, dtype="float32").repeat(4, axis=0)
+    y = np.arange(16) % 2
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    arguments = ["sensitivity", str(tmp_path / "model.keras"), "--ratios", "0.5"]
+    arguments += ["--data", str(tmp_path / "data.npz"), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    assert "50% gone" in capsys.readouterr().out
+    assert (tmp_path / "out" / "sensitivity.html").read_text().count("<polyline") == 1
+    assert cli.main([*arguments, "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table == json.loads((tmp_path / "out" / "sensitivity.json").read_text())
+    assert (
+        cli.main([*arguments[:-2], "--out", str(tmp_path / "o"), "--ratios", "x"]) == 2
+    )
+    assert "--ratios" in capsys.readouterr().err

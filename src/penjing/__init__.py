@@ -33,6 +33,8 @@ from penjing.methods.clustering import cluster
 from penjing.methods.group_lasso import GroupLasso
 from penjing.methods.pruning import prune, prune_layer, sparsity_report
 from penjing.methods.quantization import quantize_aware
+from penjing.methods.sensitivity import sensitivity
+from penjing.methods.sensitivity_table import SensitivityTable
 from penjing.models.activation_config import ActivationConfig
 from penjing.models.batch_statistics import reestimate_batch_normalization
 from penjing.models.batchnorm_folding import fold_batch_normalization
@@ -93,6 +95,7 @@ __all__ = [
     "QuantizationConfig",
     "RecipeError",
     "Schedule",
+    "SensitivityTable",
     "ShrinkReport",
     "SparseLayout",
     "SparsityExplanation",
@@ -124,6 +127,7 @@ __all__ = [
     "register_layer_spec",
     "remove_channels",
     "schedule_from_json",
+    "sensitivity",
     "shrink_litert",
     "silence_channels",
     "sparse_layout",

@@ -19,6 +19,7 @@ from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
 from penjing.cli.console import print_result, progress_bar, quiet_libraries
 from penjing.cli.demo_command import demo
+from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.setup_wasm_command import setup_wasm
 from penjing.cli.shared_options import (
     BackendOption,
@@ -50,6 +51,10 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 [bold]Any .tflite file in fewer bytes[/bold]
 
     $ penjing shrink model.tflite
+
+[bold]What each layer of a model can lose[/bold]
+
+    $ penjing sensitivity model.keras --data data.npz --out out
 
 [bold]How fast files are[/bold]
 
@@ -210,6 +215,7 @@ def inspect(
 
 app.command()(shrink)
 app.command()(benchmark)
+app.command()(sensitivity)
 app.command()(verify)
 app.command()(setup_wasm)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
@@ -16,6 +19,7 @@ from penjing.methods.channel_search import (
     units_in_steps,
 )
 from penjing.methods.channel_target import ChannelTarget
+from penjing.methods.sensitivity_table import SensitivityTable
 from penjing.models.channel_graph import ChannelGroup
 from penjing.numerics.channel_importance import Scores
 
@@ -27,7 +31,7 @@ _WORDS = {
 
 
 def as_candidates(
-    group: ChannelGroup, scores: Scores, round_to: int, min_channels: int
+    group: ChannelGroup, scores: Scores, round_to: int, min_channels: int, least: int
 ) -> Candidates:
     """The units of a group, and how many may stay.
 
@@ -38,6 +42,7 @@ def as_candidates(
         scores: What its units are worth.
         round_to: Channels that stay are a multiple of it.
         min_channels: Channels that stay at least.
+        least: Units that stay at least.
     """
     scores = scores.copy()
     reserved: set[int] = set()
@@ -46,13 +51,42 @@ def as_candidates(
         if len(units) and reserved.isdisjoint(units.tolist()):
             reserved.add(int(units[np.argmax(scores[units])]))
     scores[sorted(reserved)] = np.inf
-    return Candidates(
-        name=group.name,
-        scores=scores,
-        **units_in_steps(
-            group.size, _width(group), round_to, max(min_channels, len(reserved))
-        ),
-    )
+    steps = units_in_steps(group.size, _width(group), round_to, min_channels)
+    floor = max(steps["floor"], len(reserved), least)
+    return Candidates(name=group.name, scores=scores, step=steps["step"], floor=floor)
+
+
+def least_units(
+    groups: Sequence[ChannelGroup], table: SensitivityTable | None, tolerance: float
+) -> list[int]:
+    """Units of each group that a sensitivity table lets stay at least.
+
+    Args:
+        groups: The groups that are cut.
+        table: What was measured; None leaves them free.
+        tolerance: What a single group's cut may have cost.
+
+    Raises:
+        ValueError: If the table is of weights, or lacks a group.
+    """
+    if table is None:
+        return [1] * len(groups)
+    if not isinstance(table, SensitivityTable) or table.method != "channels":
+        got = getattr(table, "method", type(table).__name__)
+        raise ValueError(
+            "`sensitivity` must be what penjing.sensitivity(model, data, "
+            f"method='channels') gave, got method={got!r}."
+        )
+    missing = [group.name for group in groups if group.name not in table.names]
+    if missing:
+        raise ValueError(
+            f"`sensitivity` has no measurement of {missing[0]!r}; it has "
+            f"{', '.join(table.names)}. Measure it too, or exclude it."
+        )
+    return [
+        math.ceil(group.size * (1.0 - table.largest_ratio(group.name, tolerance)))
+        for group in groups
+    ]
 
 
 def _width(group: ChannelGroup) -> int:

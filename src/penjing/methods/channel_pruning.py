@@ -9,7 +9,12 @@ import keras
 from penjing.measurement.latency_model import build_latency_model
 from penjing.methods.channel_choice import choose_groups
 from penjing.methods.channel_costs import CutCosts
-from penjing.methods.channel_cuts import as_candidates, cut_within, find_cut
+from penjing.methods.channel_cuts import (
+    as_candidates,
+    cut_within,
+    find_cut,
+    least_units,
+)
 from penjing.methods.channel_latency import Listener, cut_to_time, per_millisecond
 from penjing.methods.channel_scores import (
     ChannelImportance,
@@ -18,6 +23,7 @@ from penjing.methods.channel_scores import (
 )
 from penjing.methods.channel_search import CutSearch, KeptUnits
 from penjing.methods.channel_target import ChannelTarget
+from penjing.methods.sensitivity_table import SensitivityTable
 from penjing.models.channel_constants import fold_constant_channels
 from penjing.models.channel_graph import ChannelGraph, trace_channels
 from penjing.models.channel_removal import remove_channels
@@ -39,6 +45,8 @@ def prune_channels(
     include: Filter = None,
     exclude: Filter = None,
     data: Any = None,
+    sensitivity: SensitivityTable | None = None,
+    tolerance: float = 0.02,
     quantization: str | None = None,
     progress: Listener | None = None,
 ) -> keras.Model:
@@ -77,6 +85,10 @@ def prune_channels(
             (`"conv*"`). Default: all that can be.
         exclude: What to leave whole, in the same form; wins over `include`.
         data: `(x, y)` or a loader, for importances that look at data.
+        sensitivity: What `penjing.sensitivity` measured on the model's channels: no
+            group loses a larger fraction than it stood.
+        tolerance: What a single group's cut may have cost in that table, in its first
+            metric.
         quantization: Kind of file whose time counts, for `latency`: None for float32,
             "dynamic" or "int8". Kernels are timed one by one on this machine, units go
             that are worth least for each millisecond, and the finished file is
@@ -113,9 +125,10 @@ def prune_channels(
     graph = trace_channels(model)
     groups = choose_groups(graph, include, exclude)
     scores = score_channels(model, groups, importance, data)
+    floors = least_units(groups, sensitivity, tolerance)
     candidates = [
-        as_candidates(group, scores[group.name], round_to, min_channels)
-        for group in groups
+        as_candidates(group, scores[group.name], round_to, min_channels, floor)
+        for group, floor in zip(groups, floors, strict=True)
     ]
     costs = CutCosts(model, graph)
     if target.kind != "latency":

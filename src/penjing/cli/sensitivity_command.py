@@ -1,0 +1,122 @@
+"""`penjing sensitivity`: what each layer of a model can lose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from penjing.cli.backend_choice import import_modules, select_backend
+from penjing.cli.console import progress_bar
+from penjing.cli.shared_options import BackendOption, ImportOption, JsonOption
+
+
+def sensitivity(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="As for `penjing compress`. Its validation part is measured, or its "
+            "test part where there is none.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for sensitivity.json and sensitivity.html.")
+    ],
+    method: Annotated[
+        str, typer.Option(metavar="channels|weights", help="What is cut.")
+    ] = "channels",
+    ratios: Annotated[
+        str, typer.Option(metavar="R[,R...]", help="Fractions that go.")
+    ] = "0.25,0.5,0.75,0.9",
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Name of a Keras metric. Repeatable.")
+    ] = None,
+    imports: ImportOption = None,
+    backend: BackendOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model with each layer cut alone, at several ratios; nothing is trained.
+
+    Killed in the middle, the same command goes on where it stopped.
+
+    [bold]Examples[/bold]
+
+        $ penjing sensitivity model.keras --data data.npz --out out
+        $ penjing sensitivity model.keras --data data.npz --method weights --out out
+    """
+    with progress_bar() as listener:
+        select_backend(backend)
+        import_modules(imports or [])
+        from penjing.data_sources import load_data
+        from penjing.methods.sensitivity import sensitivity as measure
+        from penjing.model_files import load_keras_model
+        from penjing.pipeline.compression import make_folder
+        from penjing.pipeline.run_data import image_size
+        from penjing.report.sensitivity_page import write_sensitivity
+
+        loaded = load_keras_model(model)
+        size = image_size(getattr(loaded, "input_shape", None))
+        parts = load_data(data, image_size=size)
+        folder = make_folder(out)
+        table = measure(
+            loaded,
+            parts.test if parts.validation is None else parts.validation,
+            method=method,
+            ratios=_ratios(ratios),
+            metrics=metric,
+            path=folder / "sensitivity.json",
+            progress=_listen(listener),
+        )
+        write_sensitivity(table, folder / "sensitivity.html")
+    if as_json:
+        typer.echo(json.dumps(table.to_dict(), indent=2))
+        return
+    console = Console()
+    console.print(sensitivity_table(table))
+    console.print(f"sensitivity.json and sensitivity.html are in {escape(str(out))}/")
+
+
+def sensitivity_table(table: Any) -> Table:
+    """Build the table of a `SensitivityTable`: one row for each layer."""
+    ratios = sorted({row.ratio for row in table.rows})
+    whole = table.baseline[table.metric]
+    shown = Table(
+        title=f"{escape(table.metric)} with one layer cut; {whole:.4f} whole",
+        title_justify="left",
+    )
+    shown.add_column("layer", style="bold", overflow="fold")
+    for ratio in ratios:
+        shown.add_column(f"{ratio:.0%} gone", justify="right", no_wrap=True)
+    for name in table.names:
+        own = {r.ratio: r.scores[table.metric] for r in table.rows if r.name == name}
+        cells = [f"{own[ratio]:.4f}" if ratio in own else "" for ratio in ratios]
+        shown.add_row(escape(name), *cells)
+    return shown
+
+
+def _ratios(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"takes fractions with commas between them, as in 0.25,0.5; got {text!r}.",
+            param_hint="--ratios",
+        ) from error
+
+
+def _listen(listener: Any) -> Any:
+    from penjing.pipeline.progress import Progress
+
+    def listen(text: str, done: int, total: int) -> None:
+        listener(Progress(stage="Measuring", detail=text, done=done, total=total))
+
+    return listen

@@ -1,0 +1,293 @@
+"""How much each layer can lose before the model notices, without training."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.errors import DataError
+from penjing.measurement.accuracy import evaluate
+from penjing.methods.channel_choice import choose_groups
+from penjing.methods.channel_scores import ChannelImportance, score_channels
+from penjing.methods.sensitivity_table import SensitivityRow, SensitivityTable
+from penjing.models.channel_graph import trace_channels
+from penjing.models.config_checks import check_choice
+from penjing.models.copying import copy_model
+from penjing.models.selection import Filter, select_weights
+
+Listener = Callable[[str, int, int], None]
+_RATIOS = (0.25, 0.5, 0.75, 0.9)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Trial:
+    """Values to write into a twin before it is measured.
+
+    Args:
+        name: The group or weight.
+        ratio: The fraction asked for.
+        removed: What goes.
+        size: What there is.
+        values: Path of a weight -> its changed value.
+    """
+
+    name: str
+    ratio: float
+    removed: int
+    size: int
+    values: Callable[[], dict[str, np.ndarray]]
+
+
+def sensitivity(
+    model: keras.Model,
+    data: Any,
+    *,
+    method: str = "channels",
+    ratios: Sequence[float] = _RATIOS,
+    importance: ChannelImportance = "l2",
+    metrics: Any = None,
+    include: Filter = None,
+    exclude: Filter = None,
+    path: str | os.PathLike[str] | None = None,
+    progress: Listener | None = None,
+) -> SensitivityTable:
+    """Measure the model with each layer cut alone, at several ratios.
+
+    Nothing is trained. Layers that lose much accuracy early should be cut little:
+    `prune_channels(..., sensitivity=table, tolerance=0.02)` keeps to that.
+
+    Args:
+        model: A built Keras model; Sequential or Functional for `"channels"`. It is
+            left alone.
+        data: `(x, y)` or a loader to measure on; validation data, not the test data.
+        method: `"channels"`: units of a group of channels are silenced, those of the
+            lowest importance first; `"weights"`: weights of the lowest magnitude of one
+            layer become zero.
+        ratios: Fractions that go, between 0 and 1.
+        importance: As in `prune_channels`, for `"channels"`.
+        metrics: As in `penjing.evaluate`. The first that is not the loss counts.
+        include: What is measured: layers, or patterns matched against paths and names.
+        exclude: What is left out.
+        path: File in which the table grows while it is measured: a run that was killed
+            goes on there. One of another model, data or setting is written anew.
+        progress: Called with a text, the measurements done and all of them.
+
+    Returns:
+        The table.
+
+    Raises:
+        UnsupportedModelError: If nothing can be cut, or the model is not built.
+        DataError: If the data does not fit.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import keras, numpy as np, penjing
+        >>> model = keras.Sequential([keras.Input((4,)),
+        ...     keras.layers.Dense(8, name="hidden"), keras.layers.Dense(2)])
+        >>> x, y = np.eye(4), np.array([0, 1, 0, 1])
+        >>> table = penjing.sensitivity(model, (x, y), ratios=(0.5,))
+        >>> [row.removed for row in table.rows]
+        [4]
+    """
+    check_choice("method", method, ("channels", "weights"))
+    ratios = _checked_ratios(ratios)
+    x, y = _split(data)
+    twin = copy_model(model)
+    make = _channel_trials if method == "channels" else _weight_trials
+    trials, skipped = make(model, ratios, importance, include, exclude, data)
+    digest = _digest(model, method, ratios, importance, metrics, x, y)
+    table = _kept_table(path, digest)
+    score = _scorer(twin, x, y, metrics, model)
+    if table is None:
+        table = SensitivityTable(
+            model=model.name,
+            method=method,
+            baseline=score({}),
+            skipped=skipped,
+            digest=digest,
+        )
+    done = {(row.name, row.ratio) for row in table.rows}
+    for number, trial in enumerate(trials):
+        if progress is not None:
+            progress(f"Measuring {trial.name}", number, len(trials))
+        if (trial.name, trial.ratio) in done:
+            continue
+        row = SensitivityRow(
+            name=trial.name,
+            ratio=trial.ratio,
+            removed=trial.removed,
+            size=trial.size,
+            scores=score(trial.values()),
+        )
+        table = dataclasses.replace(table, rows=(*table.rows, row))
+        if path is not None:
+            table.to_json(path)
+    wanted = {(trial.name, trial.ratio): i for i, trial in enumerate(trials)}
+    rows = [row for row in table.rows if (row.name, row.ratio) in wanted]
+    rows.sort(key=lambda row: wanted[row.name, row.ratio])
+    return dataclasses.replace(table, rows=tuple(rows))
+
+
+def _checked_ratios(ratios: Sequence[float]) -> tuple[float, ...]:
+    found = tuple(float(ratio) for ratio in ratios)
+    if not found or any(not 0.0 < ratio < 1.0 for ratio in found):
+        raise ValueError(f"`ratios` must be fractions between 0 and 1, got {ratios!r}.")
+    return tuple(sorted(set(found)))
+
+
+def _split(data: Any) -> tuple[Any, Any]:
+    if not isinstance(data, (tuple, list)):
+        return data, None
+    if len(data) != 2:
+        raise DataError(f"`data` must be (x, y) or a loader, got {len(data)} parts.")
+    return data[0], data[1]
+
+
+def _channel_trials(
+    model: keras.Model,
+    ratios: Sequence[float],
+    importance: ChannelImportance,
+    include: Filter,
+    exclude: Filter,
+    data: Any,
+) -> tuple[list[_Trial], dict[str, str]]:
+    """Units silenced wherever they are read."""
+    graph = trace_channels(model)
+    groups = choose_groups(graph, include, exclude)
+    scores = score_channels(model, groups, importance, data)
+    values = {v.path: v for v in model.weights}
+    trials = []
+    for group in groups:
+        order = np.argsort(scores[group.name], kind="stable")
+        for ratio in ratios:
+            gone = np.zeros(group.size + 1, bool)
+            gone[order[: min(round(ratio * group.size), group.size - 1)]] = True
+
+            def silence(group: Any = group, gone: Any = gone) -> dict[str, np.ndarray]:
+                changed: dict[str, np.ndarray] = {}
+                for member in group.members:
+                    if member.role == "input":
+                        value = changed.get(member.path)
+                        if value is None:
+                            value = _array(values[member.path]).copy()
+                        np.moveaxis(value, member.axis, 0)[gone[member.units]] = 0
+                        changed[member.path] = value
+                return changed
+
+            trials.append(
+                _Trial(
+                    name=group.name,
+                    ratio=ratio,
+                    removed=int(gone.sum()),
+                    size=group.size,
+                    values=silence,
+                )
+            )
+    return trials, dict(graph.skipped)
+
+
+def _weight_trials(
+    model: keras.Model,
+    ratios: Sequence[float],
+    importance: ChannelImportance,
+    include: Filter,
+    exclude: Filter,
+    data: Any,
+) -> tuple[list[_Trial], dict[str, str]]:
+    """Weights of the lowest magnitude set to zero."""
+    selection = select_weights(model, include, exclude)
+    trials = []
+    for weight in selection.chosen:
+        for ratio in ratios:
+            count = round(ratio * weight.size)
+
+            def clear(
+                weight: Any = weight, count: int = count
+            ) -> dict[str, np.ndarray]:
+                value = _array(weight.variable).copy()
+                lowest = np.argsort(np.abs(value), axis=None, kind="stable")[:count]
+                value.reshape(-1)[lowest] = 0
+                return {weight.path: value}
+
+            trials.append(
+                _Trial(
+                    name=weight.path,
+                    ratio=ratio,
+                    removed=count,
+                    size=weight.size,
+                    values=clear,
+                )
+            )
+    return trials, dict(selection.skipped)
+
+
+def _scorer(
+    twin: keras.Model, x: Any, y: Any, metrics: Any, model: keras.Model
+) -> Callable[[dict[str, np.ndarray]], dict[str, float]]:
+    """What measures one twin again and again: it is compiled by the backend once."""
+    variables = {variable.path: variable for variable in twin.weights}
+    if metrics is None and model.compiled:
+        config = model.get_compile_config() or {}
+        metrics = config.get("metrics") or config.get("weighted_metrics")
+        if metrics is not None:
+            metrics = keras.saving.deserialize_keras_object(metrics)
+
+    def score(values: dict[str, np.ndarray]) -> dict[str, float]:
+        before = {path: _array(variables[path]).copy() for path in values}
+        for path, value in values.items():
+            variables[path].assign(value)
+        try:
+            found = evaluate(twin, x, y, metrics=metrics)
+        finally:
+            for path, value in before.items():
+                variables[path].assign(value)
+        return {name: float(value) for name, value in found.items()}
+
+    return score
+
+
+def _kept_table(
+    path: str | os.PathLike[str] | None, digest: str
+) -> SensitivityTable | None:
+    """The table of an earlier run of the same measurement, where there is one."""
+    if path is None or not Path(path).exists():
+        return None
+    table = SensitivityTable.from_json(path)
+    return table if table.digest == digest else None
+
+
+def _digest(model: keras.Model, *parts: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for variable in model.weights:
+        digest.update(variable.path.encode())
+        digest.update(np.ascontiguousarray(_array(variable)).tobytes())
+    for part in _flat(parts):
+        digest.update(
+            np.ascontiguousarray(part).tobytes()
+            if isinstance(part, np.ndarray)
+            else _stable(part).encode()
+        )
+    return digest.hexdigest()
+
+
+def _flat(parts: Any) -> Iterator[Any]:
+    for part in keras.tree.flatten(parts):
+        yield ops.convert_to_numpy(part) if hasattr(part, "shape") else part
+
+
+def _stable(part: Any) -> str:
+    """A text that is the same in the next process: no addresses."""
+    plain = isinstance(part, (str, int, float, bool, type(None)))
+    return repr(part) if plain else type(part).__qualname__
+
+
+def _array(variable: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(ops.cast(variable.value, "float32")))

@@ -1,0 +1,159 @@
+"""What a sensitivity run measured: a table that survives JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from penjing.errors import FileFormatError
+from penjing.files import write_text
+
+SCHEMA = "penjing.sensitivity/1"
+_LOWER_IS_BETTER = ("loss", "error", "entropy", "divergence", "mse", "mae", "ce")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SensitivityRow:
+    """What the model scores with one layer or group cut.
+
+    Attributes:
+        name: The group of channels, or the path of the weight.
+        ratio: The fraction that was asked to go.
+        removed: Units or weights that went.
+        size: Units or weights that there are.
+        scores: Value by metric.
+    """
+
+    name: str
+    ratio: float
+    removed: int
+    size: int
+    scores: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SensitivityTable:
+    """How much each layer can lose; printed, it is a table.
+
+    Attributes:
+        model: Name of the model.
+        method: `"channels"` or `"weights"`.
+        baseline: What the whole model scores, by metric.
+        rows: One for each layer or group and ratio.
+        skipped: What was not measured -> the reason.
+        digest: Stands for the model, the data and the settings.
+    """
+
+    model: str
+    method: str
+    baseline: dict[str, float]
+    rows: tuple[SensitivityRow, ...] = ()
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def metric(self) -> str:
+        """The metric to speak of first: not the loss, where there is another one."""
+        names = list(self.baseline)
+        return next((name for name in names if name != "loss"), names[0])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers or groups, in the order of the model."""
+        return tuple(dict.fromkeys(row.name for row in self.rows))
+
+    def loss_of(self, row: SensitivityRow) -> float:
+        """By how much the first metric is worse than that of the whole model.
+
+        Args:
+            row: A row of this table.
+        """
+        worse = self.baseline[self.metric] - row.scores[self.metric]
+        low = self.metric.lower()
+        parts = low.replace("_", " ").split()
+        falls = any(word in low for word in _LOWER_IS_BETTER[:4]) or any(
+            word in parts for word in _LOWER_IS_BETTER[4:]
+        )
+        return -worse if falls else worse
+
+    def largest_ratio(self, name: str, tolerance: float) -> float:
+        """The largest ratio up to which nothing costs more than `tolerance`.
+
+        Args:
+            name: A layer or group.
+            tolerance: What the first metric may lose, such as 0.01.
+
+        Returns:
+            One of the measured ratios; 0.0 where each of them costs more.
+
+        Raises:
+            KeyError: If it was not measured.
+        """
+        own = sorted((r for r in self.rows if r.name == name), key=lambda r: r.ratio)
+        if not own:
+            raise KeyError(name)
+        found = 0.0
+        for row in own:
+            if self.loss_of(row) > tolerance:
+                break
+            found = row.ratio
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON has."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write the table as JSON.
+
+        Args:
+            path: File to write.
+
+        Returns:
+            The path.
+        """
+        return write_text(path, json.dumps(self.to_dict(), indent=1) + "\n")
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> SensitivityTable:
+        """Read a table that `to_json` wrote.
+
+        Args:
+            path: File to read.
+
+        Raises:
+            FileFormatError: If the file is no such table.
+        """
+        try:
+            table = json.loads(Path(path).read_text("utf-8"))
+            if table.pop("schema") != SCHEMA:
+                raise ValueError("it has another schema")
+            rows = tuple(SensitivityRow(**row) for row in table.pop("rows"))
+            return cls(rows=rows, **table)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FileFormatError(
+                f"Cannot read the sensitivity table {os.fspath(path)}: {error}. Delete "
+                "it, or choose another path."
+            ) from error
+
+    def __str__(self) -> str:
+        """A table with one line for each layer: the first metric by ratio."""
+        ratios = sorted({row.ratio for row in self.rows})
+        width = max([len(name) for name in self.names] + [5])
+        head = "".join(f"{f'{ratio:.0%}':>9}" for ratio in ratios)
+        lines = [
+            f"{self.metric} of {self.model}: {self.baseline[self.metric]:.4f} whole",
+            f"{'':<{width}}{head}",
+        ]
+        for name in self.names:
+            own = {
+                row.ratio: row.scores[self.metric]
+                for row in self.rows
+                if row.name == name
+            }
+            cells = (f"{own[r]:>9.4f}" if r in own else " " * 9 for r in ratios)
+            lines.append(f"{name:<{width}}{''.join(cells)}")
+        return "\n".join(lines)

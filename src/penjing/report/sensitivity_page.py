@@ -1,0 +1,92 @@
+"""A sensitivity table as one self-contained HTML page with a plot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from penjing.files import write_text
+from penjing.methods.sensitivity_table import SensitivityTable
+from penjing.version import __version__
+
+_WIDTH, _HEIGHT = 720.0, 300.0
+_LEFT, _BOTTOM = 56.0, 28.0
+
+
+def render_sensitivity(table: SensitivityTable) -> str:
+    """Render a table as one page that needs no network.
+
+    Args:
+        table: What `penjing.sensitivity` measured. All of its text is escaped.
+
+    Returns:
+        The page.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("penjing.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("sensitivity.html")
+    return str(template.render(_context(table)))
+
+
+def write_sensitivity(table: SensitivityTable, path: str | os.PathLike[str]) -> Path:
+    """Write a table as one self-contained page.
+
+    Args:
+        table: The table.
+        path: File to write.
+
+    Returns:
+        The path.
+    """
+    return write_text(path, render_sensitivity(table))
+
+
+def _context(table: SensitivityTable) -> dict[str, Any]:
+    whole = table.baseline[table.metric]
+    scores = [whole, *(row.scores[table.metric] for row in table.rows)]
+    low, high = min(scores), max(scores)
+    span = (high - low) or 1.0
+
+    def place(ratio: float, score: float) -> tuple[float, float]:
+        x = _LEFT + ratio * (_WIDTH - _LEFT - 8)
+        return x, 8 + (high - score) / span * (_HEIGHT - _BOTTOM - 16)
+
+    ratios = sorted({row.ratio for row in table.rows})
+    lines = []
+    for number, name in enumerate(table.names):
+        own = {r.ratio: r for r in table.rows if r.name == name}
+        path = [(0.0, whole), *((r, own[r].scores[table.metric]) for r in sorted(own))]
+        points = [place(*point) for point in path]
+        lines.append(
+            {
+                "name": name,
+                "hue": round(number * 137.508) % 360,  # far from those before
+                "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points),
+                "dots": points,
+                "cells": [
+                    own[r].scores[table.metric] if r in own else None for r in ratios
+                ],
+                "losses": [table.loss_of(own[r]) if r in own else 0.0 for r in ratios],
+            }
+        )
+    worst = max([loss for line in lines for loss in line["losses"]] + [1e-9])
+    levels = [high - span * step / 4 for step in range(5)]
+    return {
+        "table": table,
+        "whole": whole,
+        "version": __version__,
+        "size": (_WIDTH, _HEIGHT),
+        "left": _LEFT,
+        "lines": lines,
+        "worst": worst,
+        "ratios": [(ratio, place(ratio, low)[0]) for ratio in ratios],
+        "levels": [(level, place(0.0, level)[1]) for level in levels],
+    }

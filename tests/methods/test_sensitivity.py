@@ -1,0 +1,200 @@
+"""Accuracy after cuts of single layers, resumed, in JSON, and as a budget."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from tests.models.training_cases import to_array
+
+import penjing
+from penjing.errors import DataError, FileFormatError, UnsupportedModelError
+from penjing.methods import sensitivity as module
+from penjing.methods.sensitivity_table import SensitivityRow, SensitivityTable
+
+
+def build():
+    """`first` carries the answer in two units; `second` could be anything."""
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(8, name="first"),
+            layers.Dense(8, name="second"),
+            layers.Dense(2, name="head"),
+        ],
+        name="net",
+    )
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(rng.normal(size=variable.shape).astype("float32"))
+    return model
+
+
+def data():
+    x = np.random.default_rng(1).normal(size=(60, 4)).astype("float32")
+    return x, np.argmax(to_array(build()(x)), axis=-1)
+
+
+def by_hand(model, ratio, x, y):
+    """Accuracy with the weakest units of `second` silent in `head`."""
+    first, second, head = model.layers
+    norms = np.square(to_array(second.kernel)).sum(axis=0)
+    norms = norms + np.square(to_array(head.kernel)).sum(axis=1)
+    gone = np.argsort(norms)[: round(ratio * 8)]
+    kernel = to_array(head.kernel).copy()
+    kernel[gone] = 0
+    hidden = x @ to_array(first.kernel) + to_array(first.bias)
+    hidden = hidden @ to_array(second.kernel) + to_array(second.bias)
+    return np.mean(np.argmax(hidden @ kernel + to_array(head.bias), axis=-1) == y)
+
+
+def test_scores_are_those_of_the_model_with_silent_units():
+    model, (x, y) = build(), data()
+    before = [to_array(v) for v in model.variables]
+    seen = []
+    table = penjing.sensitivity(
+        model,
+        (x, y),
+        ratios=(0.75, 0.25),
+        progress=lambda text, done, total: seen.append((done, total)),
+    )
+    assert table.baseline == {"accuracy": 1.0}
+    assert [(r.ratio, r.removed, r.size) for r in table.rows][:2] == [
+        (0.25, 2, 8),
+        (0.75, 6, 8),
+    ]
+    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4)]
+    for row in table.rows:
+        if row.name.endswith("second"):
+            expected = by_hand(model, row.ratio, x, y)
+            assert row.scores["accuracy"] == pytest.approx(expected, abs=1e-6)
+    assert any(row.scores["accuracy"] < 1 for row in table.rows)
+    assert any("head" in path for path in table.skipped)
+    for old, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, to_array(variable))
+
+
+@pytest.mark.once
+def test_weights_of_one_layer_at_a_time():
+    model, (x, y) = build(), data()
+    table = penjing.sensitivity(
+        model, (x, y), method="weights", ratios=(0.5,), include="second"
+    )
+    (row,) = table.rows
+    assert (row.name, row.removed, row.size) == ("net/second/kernel", 32, 64)
+    kernel = to_array(model.get_layer("second").kernel).copy()
+    kernel[np.abs(kernel) < np.median(np.abs(kernel))] = 0
+    model.get_layer("second").kernel.assign(kernel)
+    expected = penjing.evaluate(model, x, y)
+    assert row.scores["accuracy"] == pytest.approx(expected["accuracy"])
+
+
+@pytest.mark.once
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    path = tmp_path / "table.json"
+    counted = []
+    real = module.evaluate
+
+    def evaluate(*args, **kwargs):
+        counted.append(1)
+        if len(counted) == 4:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    arguments = {"ratios": (0.25, 0.75), "path": path}
+    with pytest.raises(KeyboardInterrupt):
+        penjing.sensitivity(build(), data(), **arguments)
+    assert len(SensitivityTable.from_json(path).rows) == 2
+    table = penjing.sensitivity(build(), data(), **arguments)
+    assert len(counted) == 4 + 2  # two rows and the baseline were there
+    assert SensitivityTable.from_json(path) == table
+    other = build()
+    other.get_layer("head").bias.assign([5.0, 0.0])
+    penjing.sensitivity(other, data(), **arguments)
+    assert len(counted) == 4 + 2 + 5, "another model is measured anew"
+
+
+def row(name, ratio, accuracy):
+    scores = {"loss": 9.0, "accuracy": accuracy}
+    return SensitivityRow(name=name, ratio=ratio, removed=1, size=8, scores=scores)
+
+
+TABLE = SensitivityTable(
+    model="net",
+    method="channels",
+    baseline={"loss": 0.1, "accuracy": 0.9},
+    rows=(
+        row("a", 0.25, 0.9),
+        row("a", 0.5, 0.88),
+        row("a", 0.75, 0.89),
+        row("b", 0.25, 0.5),
+    ),
+)
+
+
+@pytest.mark.once
+def test_the_largest_ratio_is_the_last_before_the_first_that_costs_too_much():
+    assert TABLE.metric == "accuracy"
+    assert TABLE.largest_ratio("a", 0.05) == 0.75
+    assert TABLE.largest_ratio("a", 0.015) == 0.25
+    assert TABLE.largest_ratio("b", 0.05) == 0.0
+    losses = SensitivityTable(
+        model="net",
+        method="channels",
+        baseline={"loss": 0.1},
+        rows=(
+            SensitivityRow(
+                name="a", ratio=0.5, removed=1, size=2, scores={"loss": 0.3}
+            ),
+        ),
+    )
+    assert losses.largest_ratio("a", 0.1) == 0.0
+    assert losses.largest_ratio("a", 0.25) == 0.5
+    with pytest.raises(KeyError):
+        TABLE.largest_ratio("c", 0.1)
+
+
+@pytest.mark.once
+def test_the_table_survives_json_and_prints(tmp_path):
+    path = TABLE.to_json(tmp_path / "table.json")
+    assert SensitivityTable.from_json(path) == TABLE
+    lines = str(TABLE).splitlines()
+    assert lines[0] == "accuracy of net: 0.9000 whole"
+    assert lines[2].split() == ["a", "0.9000", "0.8800", "0.8900"]
+    path.write_text("{}")
+    with pytest.raises(FileFormatError, match="Cannot read the sensitivity table"):
+        SensitivityTable.from_json(path)
+
+
+@pytest.mark.once
+def test_a_cut_keeps_to_what_was_measured():
+    model = build()
+    first, second = (g.name for g in penjing.trace_channels(model).groups[:2])
+    rows = [row(first, 0.25, 0.9), row(first, 0.5, 0.2)]
+    rows += [row(second, 0.25, 0.9), row(second, 0.5, 0.9), row(second, 0.75, 0.9)]
+    table = SensitivityTable(
+        model="net", method="channels", baseline={"accuracy": 0.9}, rows=tuple(rows)
+    )
+    arguments = {"round_to": 1, "sensitivity": table, "tolerance": 0.01}
+    smaller = penjing.prune_channels(model, ratio=0.5, **arguments)
+    assert (smaller.layers[0].units, smaller.layers[1].units) == (6, 2)
+    with pytest.raises(penjing.CompressionError, match="at most 0.500 of the channels"):
+        penjing.prune_channels(model, ratio=0.7, **arguments)
+
+
+@pytest.mark.once
+def test_bad_input_is_refused():
+    model, arrays = build(), data()
+    with pytest.raises(ValueError, match="`ratios` must be fractions"):
+        penjing.sensitivity(model, arrays, ratios=(1.0,))
+    with pytest.raises(ValueError, match="`method` .* 'weights'"):
+        penjing.sensitivity(model, arrays, method="weight")
+    with pytest.raises(DataError, match="got 3 parts"):
+        penjing.sensitivity(model, (*arrays, None))
+    with pytest.raises(UnsupportedModelError, match="'head', whose channels"):
+        penjing.sensitivity(model, arrays, include="head")
+    with pytest.raises(ValueError, match="`sensitivity` must be .* method='weights'"):
+        table = penjing.sensitivity(model, arrays, method="weights", ratios=(0.5,))
+        penjing.prune_channels(model, ratio=0.1, sensitivity=table)
