@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,11 +19,14 @@ from penjing.pipeline import (
     Recipe,
     ScheduleRecipe,
     TrainingRecipe,
+    load_recipe,
     recipe_from_dict,
     run_recipe,
 )
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.seeding import set_global_seeds
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def build():
@@ -188,3 +192,12 @@ def test_channels_behind_another_method_are_refused():
     plan = Recipe(name="late", methods=(prune, CUTS))
     with pytest.raises(RecipeError, match="must be the first method"):
         run_recipe(build(), data(), plan)
+
+
+@pytest.mark.once
+def test_the_recipe_in_the_documentation_is_one(tmp_path):
+    text = (CHECKOUT / "docs" / "channels.md").read_text("utf-8")
+    path = tmp_path / "mine.toml"
+    path.write_text(text.split("```toml\n")[1].split("```")[0])
+    methods = load_recipe(path).methods
+    assert methods[0] == ChannelPruneRecipe(macs=0.2, steps=2, recovery_epochs=3)

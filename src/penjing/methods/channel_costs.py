@@ -57,10 +57,8 @@ class CutCosts:
 
     def parameters(self, kept: Kept) -> float:
         """Numbers in all weights after the cut."""
-        return sum(
-            math.prod(shape) * math.prod(self.fractions(path, kept).values())
-            for path, shape in self.shapes.items()
-        )
+        sizes = {path: math.prod(shape) for path, shape in self.shapes.items()}
+        return self.weighted(sizes, kept)
 
     def weighted(self, amounts: Mapping[str, int], kept: Kept) -> float:
         """Sum of amounts by weight, such as multiply-accumulates, after the cut.

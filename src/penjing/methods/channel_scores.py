@@ -226,6 +226,4 @@ def _spread(data: Any, *, labels: bool) -> tuple[Any, Any]:
     to_batches(x, y, BATCH)  # refuses what is empty or of different lengths
     count = len(leaves(x)[0])
     chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_SAMPLES)).astype(int))
-    return tuple(  # type: ignore[return-value]
-        keras.tree.map_structure(lambda a: a[chosen], part) for part in (x, y)
-    )
+    return tuple(keras.tree.map_structure(lambda a: a[chosen], part) for part in (x, y))

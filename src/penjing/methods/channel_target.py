@@ -66,7 +66,7 @@ class ChannelTarget:
             whole: Multiply-accumulates, parameters, milliseconds or channels now.
         """
         if self.kind == "ratio":
-            return whole * (1.0 - self.value)
+            return whole * (1.0 - float(self.value))
         if isinstance(self.value, str):
             return float(_LATENCY.fullmatch(self.value).group(1))  # type: ignore[union-attr]
         return float(self.value) * (1.0 if isinstance(self.value, int) else whole)

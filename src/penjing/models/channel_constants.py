@@ -166,7 +166,7 @@ def _random_inputs(model: keras.Model) -> Any:
         shape = [_SAMPLES, *(size or _FREE_SIZE for size in tensor.shape[1:])]
         numbers = rng.normal(size=shape)
         if "float" not in keras.backend.standardize_dtype(tensor.dtype):
-            numbers = numbers > 0
+            numbers = np.where(numbers > 0, 1.0, 0.0)
         return ops.cast(ops.convert_to_tensor(numbers), tensor.dtype)
 
     return keras.tree.map_structure(make, model.input)

@@ -201,7 +201,7 @@ def relative_to_mean(scores: npt.NDArray[Any]) -> Scores:
         Fang et al., 2023, https://arxiv.org/abs/2301.12900
     """
     scores = np.asarray(scores, np.float64)
-    return scores / max(float(scores.mean()), _TINY)  # type: ignore[no-any-return]
+    return scores / max(float(scores.mean()), _TINY)
 
 
 def _summed(parts: Sequence[Scores], size: int) -> Scores:

@@ -60,7 +60,7 @@ def _context(table: SensitivityTable) -> dict[str, Any]:
         return x, 8 + (high - score) / span * (_HEIGHT - _BOTTOM - 16)
 
     ratios = sorted({row.ratio for row in table.rows})
-    lines = []
+    lines: list[dict[str, Any]] = []
     for number, name in enumerate(table.names):
         own = {r.ratio: r for r in table.rows if r.name == name}
         path = [(0.0, whole), *((r, own[r].scores[table.metric]) for r in sorted(own))]
