@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from tests.models.channel_cases import (
 
 import penjing
 from penjing import remove_channels, silence_channels, trace_channels
+from penjing.model_files import load_keras_model
+
+DATA = Path(__file__).parents[1] / "data/mlperf_tiny"
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +153,18 @@ def test_a_smaller_model_computes_what_the_silenced_one_does(case):
     assert names[0] == names[1]
 
 
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("name", ["image_classification", "keyword_spotting"])
+def test_trained_models_of_mlperf_tiny(name, ratio):
+    model = load_keras_model(DATA / f"{name}.h5")
+    last = model.layers[-1]
+    assert last.activation is keras.activations.softmax
+    last.activation = keras.activations.linear  # probabilities would hide differences
+    small, graph = cut(model, ratio, disturbed=False)
+    assert len(graph.skipped) == 1
+    assert small.count_params() < (1.2 - ratio) * model.count_params()
+
+
 def test_one_channel_is_removed_by_hand():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3), layers.Dense(1)])
     first = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
@@ -227,9 +244,9 @@ def test_everything_else_of_the_layers_stays():
         kernel_regularizer=keras.regularizers.L2(0.1),
         activity_regularizer=keras.regularizers.L1(0.2),
         kernel_constraint=keras.constraints.MaxNorm(3),
-        dtype=keras.DTypePolicy("mixed_bfloat16"),
     )
     x = layers.BatchNormalization(name="norm")(hidden(inputs))
+    x = layers.Dense(6, dtype="mixed_bfloat16", name="mixed")(x)
     model = keras.Model(inputs, layers.Dense(2, name="head")(x), name="mine")
     model.get_layer("norm").trainable = False
     model.compile("sgd", "mse")
@@ -239,7 +256,7 @@ def test_everything_else_of_the_layers_stays():
     assert isinstance(twin.kernel_regularizer, keras.regularizers.L2)
     assert isinstance(twin.activity_regularizer, keras.regularizers.L1)
     assert isinstance(twin.kernel_constraint, keras.constraints.MaxNorm)
-    assert twin.dtype_policy.name == "mixed_bfloat16"
+    assert small.get_layer("mixed").dtype_policy.name == "mixed_bfloat16"
     assert not small.get_layer("norm").trainable
     assert len(small.trainable_weights) == len(model.trainable_weights)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -145,8 +146,8 @@ def _kept_ids(
     return keeps
 
 
-def _check_mask(group: ChannelGroup, mask: Any) -> np.ndarray:
-    mask = np.asarray(mask)
+def _check_mask(group: ChannelGroup, given: Any) -> np.ndarray:
+    mask: np.ndarray = np.asarray(given)
     if mask.dtype != bool or mask.shape != (group.size,):
         raise ValueError(
             f"`kept` of the group {group.name!r} must be booleans of shape "
@@ -253,8 +254,11 @@ def _changed_config(
         for key, value in graph.trace.config_edits.get(id(layer), {}).items()
         if _loses_channels(value, keeps)
     }
-    inner = [(key, getattr(layer, name, None)) for key, name in _INNER]
-    inner = [(key, part) for key, part in inner if isinstance(part, keras.layers.Layer)]
+    inner: list[tuple[str, Any]] = [
+        (key, getattr(layer, name))
+        for key, name in _INNER
+        if isinstance(getattr(layer, name, None), keras.layers.Layer)
+    ]
     sliced = any(
         not keeps[traced.ids].all()
         for variable in getattr(layer, "weights", ())
@@ -276,10 +280,9 @@ def _changed_config(
 
 def _has_fixed_shape(initializer: Any) -> bool:
     """Whether the config of an initializer holds an array."""
-    if not isinstance(initializer, dict):
+    if not isinstance(initializer, dict) or initializer["class_name"] != "Constant":
         return False
-    values = initializer.get("config", {}).values()
-    return any(isinstance(value, dict | list | tuple) for value in values)
+    return not isinstance(initializer["config"]["value"], numbers.Number)
 
 
 def _loses_channels(value: Any, keeps: np.ndarray) -> bool:

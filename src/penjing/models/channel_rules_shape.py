@@ -190,11 +190,11 @@ def trace_concatenate(step: ChannelStep) -> Layout | list[Layout]:
         )
     if found[0].axis != axis:
         return trace_equal_parts(step, step.layouts, found[0].axis)
-    sizes = [shape[axis] for shape in step.shapes]
-    if any(size is None for size in sizes):
+    sizes = [shape[axis] or 0 for shape in step.shapes]
+    if 0 in sizes:
         return step.leave(f"sizes that {step.describe()} takes are unknown")
     parts = [
-        part.ids if isinstance(part, Channels) else step.constant(size, part.reason)  # type: ignore[arg-type]
+        part.ids if isinstance(part, Channels) else step.constant(size, part.reason)
         for part, size in zip(step.layouts, sizes, strict=True)
     ]
     return Channels(axis, np.concatenate(parts))
