@@ -205,6 +205,24 @@ def raw_table() -> list[str]:
     return lines
 
 
+def wasm_speed_table() -> list[str]:
+    lines = [
+        "| zeros | dense, ms | int8, ms | sparse, ms | faster than dense "
+        "| than int8 | outputs differ by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in _results("wasm_speed")["results"]:
+        times = " | ".join(
+            f"{row['files'][name]['milliseconds']:.1f}"
+            for name in ("dense", "int8", "sparse")
+        )
+        lines.append(
+            f"| {row['sparsity']:.0%} | {times} | {row['faster_than_dense']:.1f}x "
+            f"| {row['faster_than_int8']:.1f}x | {row['largest_difference']:.0e} |"
+        )
+    return lines
+
+
 TABLES = {
     "compression": compression_table,
     "smallest": smallest_table,
@@ -216,6 +234,7 @@ TABLES = {
     "shrink-models": shrink_table,
     "raw-size": raw_table,
     "sparse-dense": sparse_dense_table,
+    "wasm-speed": wasm_speed_table,
 }
 
 

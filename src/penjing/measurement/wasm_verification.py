@@ -177,8 +177,7 @@ def _checked_content(path: Path) -> bytes:
     if was_free:
         raise FileFormatError(
             f"{path} leaves its batch or other sizes free, and LiteRT.js runs no such "
-            "file. Export it with encoding='sparse', runtime='wasm', or from a model "
-            "whose sizes are fixed, as with keras.Input(shape, batch_size=1)."
+            "file. Export it with runtime='wasm', which gives it a batch of 1."
         )
     return content
 
