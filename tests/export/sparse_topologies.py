@@ -27,6 +27,10 @@ Tensor = Any
 _CONV_2D = 3  # of the schema's `BuiltinOperator`
 
 
+_WHOLE = "whole"
+"""Name of a dense layer that gets no zeros."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Topology:
     """How to build a network, and what the runtime makes of it.
@@ -125,7 +129,8 @@ def _fill(model: keras.Model, sparsity: float, seed: int) -> None:
 
 def _takes_zeros(layer: Any, shape: tuple[int, ...]) -> bool:
     pointwise = isinstance(layer, layers.Conv2D) and shape[:2] == (1, 1)
-    return pointwise or isinstance(layer, layers.Dense)
+    dense = isinstance(layer, layers.Dense) and layer.name != _WHOLE
+    return pointwise or dense
 
 
 # Parts
@@ -312,6 +317,11 @@ def _depthwise_stem(x: Tensor, width: int) -> Tensor:
     return _block(_block(x, 2 * width), 4 * width, 2)
 
 
+def _whole_head(x: Tensor, width: int) -> Tensor:
+    features = layers.GlobalAveragePooling2D()(_blocks(x, width))
+    return layers.Dense(60, name=_WHOLE)(features)
+
+
 TOPOLOGIES: dict[str, Topology] = {
     "mobilenet": Topology("fast", _blocks),
     "residual": Topology("fast", _residual),
@@ -334,6 +344,7 @@ TOPOLOGIES: dict[str, Topology] = {
     "no_global_pooling": Topology("dense", _flattened, headless=True),
     "asymmetric_padding": Topology("dense", _asymmetric),
     "few_zeros": Topology("dense", _blocks, sparsity=0.6),
+    "whole_head": Topology("fast", _whole_head, sparsity=0.75, headless=True),
     "odd_size": Topology("dense", _blocks, odd=True),
     "stride_2_same": Topology("wrong", _stride_2_same),
     "max_pooling": Topology("wrong", _interrupted(lambda _: layers.MaxPooling2D(2))),

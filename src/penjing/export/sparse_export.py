@@ -261,13 +261,11 @@ def _chosen_convolutions(model: Record, runtime: str, where: str) -> list[Sparse
 
 def _too_few(nodes: Sequence[Node], ideal: Layout) -> str:
     counted = [nodes[n] for n in ideal.sparse]
-    counted += [node for node in nodes if node.name == "FULLY_CONNECTED"]
     weights = sum(node.weights_count for node in counted)
     zeros = sum(node.zeros for node in counted)
     return (
-        f"{zeros / max(weights, 1):.0%} of the weights of its 1x1 convolutions and "
-        "dense layers are zero, and XNNPACK asks for more than two of three: prune "
-        "further."
+        f"{zeros / max(weights, 1):.0%} of the weights of its 1x1 convolutions are "
+        "zero, and XNNPACK asks for more than two of three: prune further."
     )
 
 

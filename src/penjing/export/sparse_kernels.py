@@ -183,8 +183,8 @@ class GraphKernels:
             return dense, "the network does not fit, see the problems"
         if number not in self._layout.sparse:
             return dense, (
-                "XNNPACK asks for more than 2/3 zeros in all 1x1 convolutions and "
-                "dense layers together: prune further"
+                "XNNPACK asks for more than 2/3 zeros in all 1x1 convolutions "
+                "together: prune further"
             )
         return (sparse_kernel, "") if asks else (dense, _ENCODE)
 

@@ -104,7 +104,7 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
         conditions=(
             "float32 or float16 weights, behind DENSIFY",
             "kernel 1x1, stride 1, no padding, no groups",
-            "more than 2/3 zeros in all 1x1 convolutions and dense layers together",
+            "more than 2/3 zeros in all 1x1 convolutions together",
             "any pattern of zeros: blocks of output channels get slower kernels",
             "every operator from the stem to the global average pooling runs with "
             "the channels first; else outputs are silently wrong",
