@@ -95,6 +95,7 @@ def test_only_the_rest_of_a_group_can_go():
         (layers.Softmax(name="x"), "'x' .* mixes its channels"),
         (layers.Activation("softmax"), "the activation 'softmax' mixes"),
         (lambda x: ops.sum(x, axis=-1, keepdims=True), "Sum reads all its channels"),
+        (lambda x: ops.average(x, axis=-1), "Average cannot be followed"),
         (lambda x: ops.cumsum(x, axis=-1), "the operation Cumsum cannot be followed"),
         (lambda x: ops.matmul(x, ops.swapaxes(x, 1, 2)), "Matmul cannot be followed"),
         (lambda x: x * np.arange(6.0), "constant array over its channels"),

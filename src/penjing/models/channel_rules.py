@@ -130,14 +130,14 @@ _LAYERS = _rules(
 _OPERATIONS = _rules(
     elementwise=(
         trace_elementwise,
-        "Abs Absolute Add Average Cast Celu Ceil Clip Copy Cos Divide DivideNoNan "
-        "Elu Equal Erf Exp Expm1 Floor Gelu Greater GreaterEqual HardShrink "
-        "HardSigmoid HardSilu HardTanh Identity LeakyRelu Less LessEqual Log Log1p "
+        "Abs Absolute Add Cast Celu Ceil Clip Copy Cos Divide DivideNoNan Elu "
+        "Equal Erf Exp Expm1 Floor Gelu Greater GreaterEqual HardShrink "
+        "HardSigmoid HardSilu HardTanh LeakyRelu Less LessEqual Log Log1p "
         "LogSigmoid LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Multiply "
-        "Negative NotEqual Power Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid Sign "
-        "Silu Sin SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt Square "
-        "Squareplus StopGradient Subtract Tan Tanh TanhShrink Threshold TrueDivide "
-        "Where",
+        "Negative NotEqual Power Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid "
+        "Sign Silu Sin SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt "
+        "Square Squareplus StopGradient Subtract Tan Tanh TanhShrink Threshold "
+        "TrueDivide Where",
     ),
     reduction=(trace_reduction, "Amax Amin Max Mean Min Prod Std Sum Var"),
     along=(trace_along, "Softmax LogSoftmax"),
