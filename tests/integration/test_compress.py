@@ -83,9 +83,12 @@ def test_the_channels_recipe_leaves_a_smaller_network_in_every_file(tmp_path):
     arrays = x, (x[:, 0, 0, 0] > 0).astype("int32")
     recipe = load_recipe("channels")
     training = dataclasses.replace(recipe.training, epochs=1, minimum_steps=0)
-    cuts = dataclasses.replace(recipe.methods[0], steps=1, recovery_epochs=1)
+    cuts = dataclasses.replace(recipe.methods[0], macs=0.2, steps=1, recovery_epochs=1)
     recipe = dataclasses.replace(
-        recipe, training=training, methods=(cuts, *recipe.methods[1:])
+        recipe,
+        training=training,
+        methods=(cuts,),
+        export=dataclasses.replace(recipe.export, finish=None),
     )
     data = UserData(train=arrays, test=arrays, source="file b.npz")
     report = compress(model, data, recipe, out=tmp_path)

@@ -38,6 +38,10 @@ def dense():
     return model
 
 
+def sequence():
+    return keras.Sequential(dense().layers, name="net")
+
+
 def convolutions(padding="valid", between=None):
     inputs = keras.Input((8, 8, 2))
     x = layers.Conv2D(UNITS, 3, name="made")(inputs)
@@ -86,7 +90,7 @@ def cut(model, fold=True):
 
 def samples(model):
     rng = np.random.default_rng(5)
-    return rng.normal(size=(4, *model.input.shape[1:])).astype("float32")
+    return rng.normal(size=(4, *model.inputs[0].shape[1:])).astype("float32")
 
 
 def difference(model, smaller):
@@ -94,7 +98,7 @@ def difference(model, smaller):
     return float(np.abs(to_array(model(x)) - to_array(smaller(x))).max())
 
 
-EXACT = [dense, convolutions, flattened, residual]
+EXACT = [dense, sequence, convolutions, flattened, residual]
 
 
 @pytest.mark.parametrize(

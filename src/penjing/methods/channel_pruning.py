@@ -108,11 +108,10 @@ def prune_channels(
 
     Example:
         >>> import keras, penjing
-        >>> model = keras.Sequential([keras.Input((28, 28, 1)),
-        ...     keras.layers.Conv2D(32, 3), keras.layers.Flatten(),
-        ...     keras.layers.Dense(10)])
+        >>> model = keras.Sequential([keras.Input((8,)),
+        ...     keras.layers.Dense(32, name="hidden"), keras.layers.Dense(2)])
         >>> smaller = penjing.prune_channels(model, ratio=0.5)
-        >>> smaller.layers[0].filters
+        >>> smaller.layers[0].units
         16
     """
     target = ChannelTarget(

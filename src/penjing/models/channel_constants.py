@@ -17,6 +17,7 @@ from keras import ops
 
 from penjing.models.channel_graph import ChannelGraph, ChannelGroup
 from penjing.models.copying import copy_model
+from penjing.models.graph_flow import as_graph
 
 _READERS = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 _SAMPLES = 2
@@ -169,4 +170,4 @@ def _random_inputs(model: keras.Model) -> Any:
             numbers = np.where(numbers > 0, 1.0, 0.0)
         return ops.cast(ops.convert_to_tensor(numbers), tensor.dtype)
 
-    return keras.tree.map_structure(make, model.input)
+    return keras.tree.map_structure(make, as_graph(model).input)
