@@ -449,7 +449,7 @@ def of_recipe(name: str, says: str, content: Any) -> Refusal:
 RECIPES = [
     of_recipe(
         "unknown name",
-        'No recipe "defualt": .. packaged recipes are article, channels, default.* '
+        'No recipe "defualt": .. packaged recipes are article, .. '
         "Did you mean `default`",
         lambda bench: "defualt",
     ),

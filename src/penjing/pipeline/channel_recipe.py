@@ -51,7 +51,7 @@ class ChannelPruneRecipe:
     latency: float | str | None = None
     importance: Literal[
         "l2", "batch_norm", "taylor", "lamp", "activation_variance", "random"
-    ] = "taylor"
+    ] = "l2"
     scope: Literal["layer", "global"] = "global"
     round_to: int = 8
     min_channels: int = 1
