@@ -141,7 +141,7 @@ def test_what_wasm_cannot_do_is_refused_by_the_command(pair, option, capsys):
 def test_files_that_the_runtime_cannot_take_are_refused(pair, tmp_path):
     free = tmp_path / "free.tflite"
     penjing.export_litert(build_topology("mobilenet"), free)
-    with pytest.raises(FileFormatError, match="leaves its batch.*runtime=.wasm., which"):
+    with pytest.raises(FileFormatError, match="leaves its batch.*runtime=.wasm"):
         penjing.verify(free)
     with pytest.raises(FileFormatError, match="is a Keras model"):
         penjing.verify(tmp_path / "model.keras")
