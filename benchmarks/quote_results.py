@@ -22,6 +22,8 @@ _TITLES = {
     "lenet-300-100": "LeNet-300-100 (266,610)",
     "cnn": "CNN (421,642)",
     "lenet-5": "LeNet-5 Caffe (431,080)",
+    "resnet-20": "ResNet-20 (273,754)",
+    "mobilenet": "MobileNet (279,498)",
 }
 # Zipped float .h5 over zipped pruned and quantized .tflite, and that file's accuracy:
 # tfmot 0.8.1 with tf-keras on TensorFlow 2.21, the founding article's settings.
@@ -205,6 +207,47 @@ def raw_table() -> list[str]:
     return lines
 
 
+def channels_table() -> list[str]:
+    """The networks that lost channels, against their own float and int8 files."""
+    titles = {
+        "channels_int8": "`channels`, int8",
+        "channels-smallest_smallest": "`channels-smallest`",
+        "half_float32": "half of the MACs, float32",
+        "half_int8": "half of the MACs, int8",
+    }
+    lines = [
+        "| model | seeds | float accuracy | file | accuracy | file itself | gzipped "
+        "| faster than float32 | than int8 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for model, row in _results("channels")["summary"].items():
+        for key, title in titles.items():
+            if key not in row:
+                continue
+            small = row[key]
+            lines.append(
+                f"| {_TITLES[model]} | {row['seeds']} | {row['baseline_accuracy']:.2%} "
+                f"| {title} | {small['accuracy']:.2%} "
+                f"| {small['raw_ratio']:.1f}x smaller "
+                f"| {small['gzip_ratio']:.0f}x smaller "
+                f"| {small['faster_than_float32']:.1f}x "
+                f"| {small['faster_than_int8']:.1f}x |"
+            )
+    return lines
+
+
+def sparse_mobilenet_table() -> list[str]:
+    result = _results("sparse_mobilenet")
+    sparse = result["times"]["files"][1]
+    lines = ["| file | accuracy | bytes | faster |", "|---|---|---|---|"]
+    for name, faster in (("dense", 1.0), ("sparse", sparse["speedup"])):
+        lines.append(
+            f"| {name} | {result['accuracy'][name]:.2%} "
+            f"| {result['raw'][name]:,} | {faster:.1f}x |"
+        )
+    return lines
+
+
 def wasm_speed_table() -> list[str]:
     lines = [
         "| zeros | dense, ms | int8, ms | sparse, ms | faster than dense "
@@ -224,6 +267,8 @@ def wasm_speed_table() -> list[str]:
 
 
 TABLES = {
+    "channels": channels_table,
+    "sparse-mobilenet": sparse_mobilenet_table,
     "compression": compression_table,
     "smallest": smallest_table,
     "dead-units": dead_units_table,
