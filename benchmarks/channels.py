@@ -115,8 +115,8 @@ def measure(baseline, models: dict, data) -> dict:
             outcome["channels"][key] = [tuple(w.shape) for w in plain.weights]
             export(model, f"{key}_int8", "int8", "smallest")
             export(plain, f"{key}_float32", None)
-            if recipe.export.finish:
-                mode = recipe.export.quantizations[0]
+            mode = recipe.export.quantizations[0]
+            if recipe.export.finish and mode != "int8":
                 export(plain, f"{key}_smallest", mode, recipe.export.finish)
         times = penjing.measure_latency(list(files.values()), rounds=60)
         h5 = penjing.measure_size(folder / "baseline.h5")
