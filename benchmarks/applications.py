@@ -206,7 +206,8 @@ def measure_file(small, samples: np.ndarray) -> dict:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.tflite"
-        penjing.export_litert(small, path)
+        # Its own samples: on others the disturbed network may give all but constants.
+        penjing.export_litert(small, path, representative_data=samples)
         found = penjing.LiteRTModel(path).predict(samples)
         return {
             "tflite_bytes": path.stat().st_size,
