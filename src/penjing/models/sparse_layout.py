@@ -197,7 +197,7 @@ class _Rebuilding:
         images = inputs
         if self._is_turned:
             images = [
-                ops.flip(tensor, axis=(1, 2)) if len(tensor.shape) == 4 else tensor
+                _turned(tensor) if len(tensor.shape) == 4 else tensor
                 for tensor in inputs
             ]
         outputs = self._run(graph, images)
@@ -274,3 +274,8 @@ class _Rebuilding:
             mine.assign(value)
         if new._trainable != old._trainable:
             new.trainable = old._trainable
+
+
+def _turned(images: Any) -> Any:
+    """Images turned by 180 degrees; Keras 3.12 flips one axis at a time."""
+    return ops.flip(ops.flip(images, axis=1), axis=2)
