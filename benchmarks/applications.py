@@ -283,10 +283,25 @@ def run_worker(name: str, options: argparse.Namespace) -> dict:
     return json.loads(lines[-1])
 
 
+def read_results() -> dict:
+    path = RESULTS / f"{_NAME}.json"
+    return json.loads(path.read_text()) if path.exists() else {"backends": {}}
+
+
+def read_rows(backend: str) -> dict:
+    return read_results()["backends"].get(backend, {})
+
+
+def write_row(backend: str, name: str, row: dict) -> None:
+    """Add a row to what the file holds by now: other backends may run beside."""
+    backends = read_results()["backends"]
+    backends.setdefault(backend, {})[name] = row
+    settings = {"classes": _CLASSES, "seed": _SEED, "tolerance": _TOLERANCE}
+    write_results(_NAME, {**settings, "backends": backends})
+
+
 def is_good(result: dict) -> bool:
-    return "failed" not in result and all(
-        row["exact"] for row in result["ratios"].values()
-    )
+    return "ratios" in result and all(row["exact"] for row in result["ratios"].values())
 
 
 def main() -> None:
@@ -305,16 +320,13 @@ def main() -> None:
         *(_TRAINED if options.wheel else ()),
         *list_architectures(),
     ]
-    path = RESULTS / f"{_NAME}.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    rows = results.setdefault("backends", {}).setdefault(options.backend, {})
     for name in names:
-        if not options.again and is_good(rows.get(name, {"failed": "not run yet"})):
+        if not options.again and is_good(read_rows(options.backend).get(name, {})):
             continue
-        rows[name] = run_worker(name, options)
-        print(name, json.dumps(rows[name]), flush=True)
-        settings = {"classes": _CLASSES, "seed": _SEED, "tolerance": _TOLERANCE}
-        write_results(_NAME, {**settings, "backends": results["backends"]})
+        row = run_worker(name, options)
+        print(name, json.dumps(row), flush=True)
+        write_row(options.backend, name, row)
+    rows = read_rows(options.backend)
     bad = [name for name, row in rows.items() if not is_good(row)]
     print(f"{len(rows) - len(bad)} of {len(rows)} exact; not: {bad}")
 
