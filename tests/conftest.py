@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import random
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -27,6 +28,8 @@ hypothesis.settings.load_profile("penjing")
 
 
 def pytest_configure() -> None:
+    # Ignored where the tests were started in the background, as by programs they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     source = CHECKOUT / "src"
     if not Path(str(penjing.__file__)).resolve().is_relative_to(source):
         return

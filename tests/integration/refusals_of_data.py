@@ -461,7 +461,7 @@ RECIPES = [
     of_recipe(
         "a number",
         "A recipe must be given as a Recipe, a name or a path, got an object of type "
-        "int. Packaged recipes: article, default",
+        "int. Packaged recipes: article, channels",
         lambda bench: 3,
     ),
     of_recipe(
