@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST_KERAS := 3.12.0
 # Backends tested at a time, and further arguments for pytest.
-JOBS ?= 1
+JOBS ?= 2
 ARGS ?=
 
 # -qq keeps warnings of pip's own configuration out; its errors still show.
