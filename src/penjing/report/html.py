@@ -8,6 +8,7 @@ from typing import Any
 
 from penjing.files import write_text
 from penjing.report.documents import Report
+from penjing.report.page_templates import render_page
 from penjing.version import __version__
 
 _SIZES = ("raw", "zip", "gzip", "zstd", "brotli", "xz")
@@ -22,18 +23,7 @@ def render_html(report: Report) -> str:
     Returns:
         The page.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("penjing.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["bytes"] = _readable_bytes
-    template = environment.get_template("report.html")
-    return str(template.render(_context(report)))
+    return render_page("report.html", _context(report), {"bytes": _readable_bytes})
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> Path:

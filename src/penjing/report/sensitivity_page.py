@@ -8,6 +8,7 @@ from typing import Any
 
 from penjing.files import write_text
 from penjing.methods.sensitivity_table import SensitivityTable
+from penjing.report.page_templates import render_page
 from penjing.version import __version__
 
 _WIDTH, _HEIGHT = 720.0, 300.0
@@ -23,17 +24,7 @@ def render_sensitivity(table: SensitivityTable) -> str:
     Returns:
         The page.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("penjing.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("sensitivity.html")
-    return str(template.render(_context(table)))
+    return render_page("sensitivity.html", _context(table))
 
 
 def write_sensitivity(table: SensitivityTable, path: str | os.PathLike[str]) -> Path:
