@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -44,9 +45,8 @@ class LayerCall:
         layer: The layer that was called, or whose code called the product; None for a
             product in a Functional model's graph or in the code of the model.
         product: Name of the product in `PRODUCTS`, None for the call of a layer.
-        operands: What it was called on: a shape for each tensor or weight, other
-            values as they are.
-        keywords: The same for arguments given by name.
+        operands: What it was called on, in the order of its parameters, however it was
+            given: a shape for each tensor or weight, other values as they are.
         weights: For each operand the path of the weight that it is, else None.
         output: Shape of the first of what it gave out.
     """
@@ -54,7 +54,6 @@ class LayerCall:
     layer: Any
     product: str | None = None
     operands: tuple[Any, ...]
-    keywords: dict[str, Any]
     weights: tuple[str | None, ...] = ()
     output: Shape
 
@@ -78,6 +77,8 @@ def known_signature(
     signature = input_signature(model)
     given: list[Any] = [None] * len(signature.inputs)
     if input_shape is not None:
+        if not isinstance(input_shape, Sequence):
+            input_shape = (input_shape,)
         many = any(isinstance(item, Sequence) for item in input_shape)
         given = list(input_shape) if many else [input_shape]
         wanted = len(signature.inputs)
@@ -199,7 +200,7 @@ class _Recorder:
             finally:
                 self._running.pop()
                 self._muted -= whole
-            self._record(operation, None, args, kwargs, outputs)
+            self._record(operation, None, _in_order(original, args, kwargs), outputs)
             return outputs
 
         return call
@@ -210,15 +211,16 @@ class _Recorder:
             outputs = original(*args, **kwargs)
             layer = self._running[-1] if self._running else None
             owner = getattr(original, "__self__", None)
+            operands = _in_order(original, args, kwargs)
             if name == "einsum" and owner is not None:
-                args = (owner.subscripts, *args)
-            self._record(layer, name, args, kwargs, outputs)
+                operands = (owner.subscripts, *operands)
+            self._record(layer, name, operands, outputs)
             return outputs
 
         return call
 
     def _record(
-        self, layer: Any, product: str | None, args: Any, kwargs: Any, outputs: Any
+        self, layer: Any, product: str | None, operands: Any, outputs: Any
     ) -> None:
         shapes = [_shape(leaf) for leaf in keras.tree.flatten(outputs)]
         if self._muted or not shapes or not isinstance(shapes[0], tuple):
@@ -226,16 +228,19 @@ class _Recorder:
         call = LayerCall(
             layer=layer,
             product=product,
-            operands=tuple(keras.tree.map_structure(_shape, list(args))),
-            keywords={
-                k: keras.tree.map_structure(_shape, v) for k, v in kwargs.items()
-            },
+            operands=tuple(keras.tree.map_structure(_shape, list(operands))),
             weights=tuple(
-                arg.path if isinstance(arg, keras.Variable) else None for arg in args
+                item.path if isinstance(item, keras.Variable) else None
+                for item in operands
             ),
             output=shapes[0],
         )
         self.calls.append(call)
+
+
+def _in_order(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, ...]:
+    """Arguments in the order of the parameters, those given by name too."""
+    return inspect.signature(function).bind(*args, **kwargs).args
 
 
 def _operations(model: keras.Model) -> Iterator[Any]:

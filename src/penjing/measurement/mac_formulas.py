@@ -91,14 +91,34 @@ def _cell(cell: Any, times: int) -> Counts:
     return {w.path: times * math.prod(w.shape) for w in matrices}
 
 
+def _one_step(layer: Any, call: LayerCall) -> Counts:
+    return _cell(layer, call.operands[0][0])
+
+
 def _recurrent_convolution(layer: Any, call: LayerCall) -> Counts:
     batch, steps = call.operands[0][:2]
     outputs = batch * layer.cell.filters * (steps if layer.return_sequences else 1)
     return _cell(layer.cell, batch * steps * (math.prod(call.output) // outputs))
 
 
+def _spectrogram(layer: Any, call: LayerCall) -> Counts:
+    kernels = layer.weights  # of the real part, of the imaginary one, or both
+    bands = kernels[0].shape[-1] * (2 if layer.mode == "stft" else 1)
+    frames = math.prod(call.output) // bands
+    return {kernel.path: frames * math.prod(kernel.shape) for kernel in kernels}
+
+
+def _reversible_embedding(layer: Any, call: LayerCall) -> Counts:
+    """Looking up multiplies nothing; the way back is a dense layer."""
+    reverse = call.operands[1:] and call.operands[1]
+    if not reverse:
+        return {}
+    table = layer._embeddings if layer.tie_weights else layer.reverse_embeddings
+    return {table.path: math.prod(call.output) * call.operands[0][-1]}
+
+
 def _multi_head_attention(layer: Any, call: LayerCall) -> Counts:
-    query, value = _arguments(call, "query", "value")
+    query, value = call.operands[:2]
     key_dim, value_dim = layer._key_dim, layer._value_dim or layer._key_dim
     axes = layer._attention_axes
     attended = math.prod(value[axis] for axis in axes)
@@ -107,20 +127,20 @@ def _multi_head_attention(layer: Any, call: LayerCall) -> Counts:
 
 
 def _grouped_query_attention(layer: Any, call: LayerCall) -> Counts:
-    query, value = _arguments(call, "query", "value")
+    query, value = call.operands[:2]
     rows = math.prod(query[:-1])
     return {None: rows * value[1] * layer.num_query_heads * 2 * layer.head_dim}
 
 
 def _attention(layer: Any, call: LayerCall) -> Counts:
-    query, value = _arguments(call, "inputs")[0][:2]
+    query, value = call.operands[0][:2]
     pairs = math.prod(query[:-1]) * value[1]
     scores = query[-1] if getattr(layer, "score_mode", "dot") == "dot" else 0
     return {None: pairs * (scores + value[-1])}
 
 
 def _additive_attention(layer: Any, call: LayerCall) -> Counts:
-    query, value = _arguments(call, "inputs")[0][:2]
+    query, value = call.operands[0][:2]
     pairs = math.prod(query[:-1]) * value[1]
     counts: Counts = {None: pairs * value[-1]}
     if layer.scale is not None:
@@ -129,18 +149,10 @@ def _additive_attention(layer: Any, call: LayerCall) -> Counts:
 
 
 def _dot(layer: Any, call: LayerCall) -> Counts:
-    first, second = _arguments(call, "inputs")[0]
+    first, second = call.operands[0]
     axes = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
     sizes = math.prod(first[1:]) * math.prod(second[1:])
     return {None: first[0] * sizes // first[axes]}
-
-
-def _arguments(call: LayerCall, *names: str) -> list[Any]:
-    """Operands of a call by position, or by name where they were given so."""
-    return [
-        call.operands[n] if n < len(call.operands) else call.keywords[name]
-        for n, name in enumerate(names)
-    ]
 
 
 _LAYERS: Mapping[str, Callable[[Any, LayerCall], Counts]] = {
@@ -157,16 +169,25 @@ _LAYERS: Mapping[str, Callable[[Any, LayerCall], Counts]] = {
     "SeparableConv1D": _separable,
     "SeparableConv2D": _separable,
     "RNN": _recurrent,
+    "SimpleRNNCell": _one_step,
+    "GRUCell": _one_step,
+    "LSTMCell": _one_step,
     "ConvLSTM1D": _recurrent_convolution,
     "ConvLSTM2D": _recurrent_convolution,
     "ConvLSTM3D": _recurrent_convolution,
+    "STFTSpectrogram": _spectrogram,
+    "ReversibleEmbedding": _reversible_embedding,
     "MultiHeadAttention": _multi_head_attention,
     "GroupQueryAttention": _grouped_query_attention,
     "Attention": _attention,
     "AdditiveAttention": _additive_attention,
     "Dot": _dot,
 }
-_FORMULAS = {getattr(keras.layers, name): formula for name, formula in _LAYERS.items()}
+_FORMULAS = {
+    getattr(keras.layers, name): formula
+    for name, formula in _LAYERS.items()
+    if hasattr(keras.layers, name)  # ReversibleEmbedding came with Keras 3.13.
+}
 # Their projections are layers of their own.
 _WITH_PARTS = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
@@ -190,12 +211,14 @@ def _separable_product(call: LayerCall) -> Counts:
 
 def _contraction(call: LayerCall) -> int:
     """Two tensors without batch axes: what is summed over follows from the sizes."""
-    first, second = (math.prod(shape) for shape in call.operands[:2])
-    return math.isqrt(first * second * math.prod(call.output))
+    shapes = [shape for shape in call.operands[:2] if isinstance(shape, tuple)]
+    if len(shapes) < 2:  # a number: nothing is summed
+        return 0
+    return math.isqrt(math.prod(map(math.prod, shapes)) * math.prod(call.output))
 
 
 def _attention_product(call: LayerCall) -> int:
-    query, key, value = _arguments(call, "query", "key", "value")
+    query, key, value = call.operands[:3]
     batch, rows, heads, size = query
     return int(batch * rows * key[1] * heads * (size + value[-1]))
 
@@ -225,7 +248,8 @@ def einsum_macs(equation: str, operands: tuple[tuple[int, ...], ...]) -> int:
         operands: Shapes.
 
     Returns:
-        The number, with one pass over all letters for each operand after the first.
+        The number, with one pass over all letters for each operand after the first: 0
+        for a single operand, which is multiplied with nothing.
     """
     sizes: dict[str, int] = {}
     terms = equation.replace(" ", "").partition("->")[0].split(",")
@@ -235,4 +259,4 @@ def einsum_macs(equation: str, operands: tuple[tuple[int, ...], ...]) -> int:
         middle = [f".{free - n}" for n in range(free)] if dots else []
         for letter, size in zip([*before, *middle, *after], shape, strict=True):
             sizes[letter] = max(sizes.get(letter, 1), size)
-    return math.prod(sizes.values()) * max(len(operands) - 1, 1)
+    return math.prod(sizes.values()) * (len(operands) - 1)
