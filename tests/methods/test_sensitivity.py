@@ -116,6 +116,121 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert len(counted) == 4 + 2 + 5, "another model is measured anew"
 
 
+class Loader(keras.utils.PyDataset):
+    """Two batches of the data in one order or the other; `y` may be wrong."""
+
+    def __init__(self, order=(0, 1), wrong=0):
+        super().__init__()
+        self.order, self.wrong = order, wrong
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        x, y = data()
+        part = slice(self.order[index], None, 2)
+        return x[part], (y[part] + self.wrong) % 2
+
+
+def with_activation(name):
+    model = build()
+    model.get_layer("first").activation = keras.activations.get(name)
+    return model
+
+
+def top(k):
+    return {"metrics": keras.metrics.SparseTopKCategoricalAccuracy(k, name="top")}
+
+
+def rising(group, weights):
+    return np.arange(1.0, 1.0 + group.size)
+
+
+def falling(group, weights):
+    return rising(group, weights)[::-1]
+
+
+OTHERS = {
+    "the order of a loader": (
+        (build(), Loader(), {}),
+        (build(), Loader((1, 0)), {}),
+        0,
+    ),
+    "the labels of a loader": (
+        (build(), Loader(), {}),
+        (build(), Loader(wrong=1), {}),
+        1,
+    ),
+    "an activation": (
+        (build(), data(), {}),
+        (with_activation("tanh"), data(), {}),
+        1,
+    ),
+    "the settings of a metric": (
+        (build(), data(), top(1)),
+        (build(), data(), top(2)),
+        1,
+    ),
+    "the importance": (
+        (build(), data(), {"importance": rising}),
+        (build(), data(), {"importance": falling}),
+        1,
+    ),
+    "the layers": (
+        (build(), data(), {"include": "first"}),
+        (build(), data(), {"include": "second"}),
+        1,
+    ),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_kept_table_is_used_where_nothing_else_was_asked(what, tmp_path, monkeypatch):
+    *runs, is_other = OTHERS[what]
+    counted = []
+    real = module.evaluate
+    monkeypatch.setattr(
+        module, "evaluate", lambda *a, **k: counted.append(1) or real(*a, **k)
+    )
+    for model, given, options in runs:
+        before = len(counted)
+        arguments = {"ratios": (0.75,), "path": tmp_path / "table.json", **options}
+        table = penjing.sensitivity(model, given, **arguments)
+        assert SensitivityTable.from_json(tmp_path / "table.json") == table
+    assert (len(counted) > before) == is_other
+
+
+def own_error(labels, predictions):
+    return keras.ops.mean(keras.ops.abs(labels - predictions), axis=-1)
+
+
+@pytest.mark.once
+def test_models_are_scored_by_what_they_were_compiled_with():
+    x, _ = data()
+    y = np.ones((60, 2), "float32")
+    for compiled in ({"loss": "mse"}, {"metrics": [own_error], "loss": "mse"}):
+        model = build()
+        model.compile(**compiled)
+        table = penjing.sensitivity(model, (x, y), ratios=(0.5,))
+        expected = penjing.evaluate(model, x, y)
+        assert table.baseline == pytest.approx(expected)
+        assert set(expected) == ({"own_error"} if "metrics" in compiled else {"loss"})
+
+
+@pytest.mark.once
+def test_a_path_that_cannot_be_written_is_refused_before_layers_are_cut(tmp_path):
+    seen = []
+    with pytest.raises(penjing.CompressionError, match="does not exist"):
+        penjing.sensitivity(
+            build(),
+            data(),
+            path=tmp_path / "none" / "table.json",
+            progress=lambda *event: seen.append(event),
+        )
+    assert not seen
+
+
 def row(name, ratio, accuracy):
     scores = {"loss": 9.0, "accuracy": accuracy}
     return SensitivityRow(name=name, ratio=ratio, removed=1, size=8, scores=scores)
@@ -157,6 +272,26 @@ def test_the_largest_ratio_is_the_last_before_the_first_that_costs_too_much():
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("metric", ["loss", "mean_absolute_percentage_error", "hinge"])
+def test_metrics_that_fall_as_a_model_gets_better(metric):
+    made = {
+        score: SensitivityTable(
+            model="net",
+            method="channels",
+            baseline={metric: 0.5},
+            rows=(
+                SensitivityRow(
+                    name="a", ratio=0.5, removed=1, size=2, scores={metric: score}
+                ),
+            ),
+        )
+        for score in (0.4, 0.9, float("nan"))
+    }
+    found = [table.largest_ratio("a", 0.1) for table in made.values()]
+    assert found == [0.5, 0.0, 0.0], "nobody knows what NaN costs"
+
+
+@pytest.mark.once
 def test_the_table_survives_json_and_prints(tmp_path):
     path = TABLE.to_json(tmp_path / "table.json")
     assert SensitivityTable.from_json(path) == TABLE
@@ -187,8 +322,16 @@ def test_a_cut_keeps_to_what_was_measured():
 @pytest.mark.once
 def test_bad_input_is_refused():
     model, arrays = build(), data()
-    with pytest.raises(ValueError, match="`ratios` must be fractions"):
+    with pytest.raises(ValueError, match="`ratios` must be a list of fractions"):
         penjing.sensitivity(model, arrays, ratios=(1.0,))
+    for wrong in (0.5, "0.5", (), (None,)):
+        with pytest.raises(ValueError, match="`ratios` must be a list of fractions"):
+            penjing.sensitivity(model, arrays, ratios=wrong)
+    for method in ("channels", "weights"):
+        with pytest.raises(UnsupportedModelError, match=r"keras\.Model, got str"):
+            penjing.sensitivity("model.keras", arrays, method=method)
+    with pytest.raises(DataError, match="gives its batches only once"):
+        penjing.sensitivity(model, iter([arrays]))
     with pytest.raises(ValueError, match="`method` .* 'weights'"):
         penjing.sensitivity(model, arrays, method="weight")
     with pytest.raises(DataError, match="got 3 parts"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.errors import DataError
+from penjing.errors import DataError, UnsupportedModelError
 from penjing.measurement.accuracy import evaluate
 from penjing.methods.channel_choice import choose_groups
 from penjing.methods.channel_scores import ChannelImportance, score_channels
+from penjing.methods.sensitivity_digest import measurement_digest
 from penjing.methods.sensitivity_table import SensitivityRow, SensitivityTable
 from penjing.models.channel_graph import trace_channels
 from penjing.models.config_checks import check_choice
@@ -34,9 +34,10 @@ class _Trial:
     Args:
         name: The group or weight.
         ratio: The fraction asked for.
-        removed: What goes.
-        size: What there is.
+        removed: How much goes.
+        size: How much there is.
         values: Path of a weight -> its changed value.
+        gone: Which units go; empty where that follows from the weights.
     """
 
     name: str
@@ -44,6 +45,7 @@ class _Trial:
     removed: int
     size: int
     values: Callable[[], dict[str, np.ndarray]]
+    gone: str = ""
 
 
 def sensitivity(
@@ -97,15 +99,21 @@ def sensitivity(
         >>> [row.removed for row in table.rows]
         [4]
     """
+    if not isinstance(model, keras.Model):
+        raise UnsupportedModelError(
+            f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
+            "model with keras.models.load_model first."
+        )
     check_choice("method", method, ("channels", "weights"))
     ratios = _checked_ratios(ratios)
     x, y = _split(data)
-    twin = copy_model(model)
     make = _channel_trials if method == "channels" else _weight_trials
     trials, skipped = make(model, ratios, importance, include, exclude, data)
-    digest = _digest(model, method, ratios, importance, metrics, x, y)
+    scored_by = _compiled_with(model) if metrics is None else {"metrics": metrics}
+    cuts = [(trial.name, trial.ratio, trial.gone) for trial in trials]
+    digest = measurement_digest(model, (method, cuts, scored_by), x, y)
     table = _kept_table(path, digest)
-    score = _scorer(twin, x, y, metrics, model)
+    score = _scorer(model, x, y, metrics, scored_by)
     if table is None:
         table = SensitivityTable(
             model=model.name,
@@ -114,11 +122,11 @@ def sensitivity(
             skipped=skipped,
             digest=digest,
         )
-    done = {(row.name, row.ratio) for row in table.rows}
+        _keep(table, path)
     for number, trial in enumerate(trials):
         if progress is not None:
             progress(f"Measuring {trial.name}", number, len(trials))
-        if (trial.name, trial.ratio) in done:
+        if number < len(table.rows):  # measured by an earlier run
             continue
         row = SensitivityRow(
             name=trial.name,
@@ -128,22 +136,30 @@ def sensitivity(
             scores=score(trial.values()),
         )
         table = dataclasses.replace(table, rows=(*table.rows, row))
-        if path is not None:
-            table.to_json(path)
-    wanted = {(trial.name, trial.ratio): i for i, trial in enumerate(trials)}
-    rows = [row for row in table.rows if (row.name, row.ratio) in wanted]
-    rows.sort(key=lambda row: wanted[row.name, row.ratio])
-    return dataclasses.replace(table, rows=tuple(rows))
+        _keep(table, path)
+    return table
 
 
 def _checked_ratios(ratios: Sequence[float]) -> tuple[float, ...]:
-    found = tuple(float(ratio) for ratio in ratios)
+    try:
+        found = sorted({float(ratio) for ratio in ratios})
+    except (TypeError, ValueError):
+        found = []
     if not found or any(not 0.0 < ratio < 1.0 for ratio in found):
-        raise ValueError(f"`ratios` must be fractions between 0 and 1, got {ratios!r}.")
-    return tuple(sorted(set(found)))
+        raise ValueError(
+            "`ratios` must be a list of fractions between 0 and 1, such as "
+            f"(0.25, 0.5), got {ratios!r}."
+        )
+    return tuple(found)
 
 
 def _split(data: Any) -> tuple[Any, Any]:
+    if isinstance(data, Iterator):
+        raise DataError(
+            f"`data` is a {type(data).__name__}, which gives its batches only once: "
+            "each measurement needs them. Give arrays, or a loader that can be gone "
+            "through again, such as a tf.data.Dataset."
+        )
     if not isinstance(data, (tuple, list)):
         return data, None
     if len(data) != 2:
@@ -189,6 +205,7 @@ def _channel_trials(
                     removed=int(gone.sum()),
                     size=group.size,
                     values=silence,
+                    gone=np.packbits(gone).tobytes().hex(),
                 )
             )
     return trials, dict(graph.skipped)
@@ -229,16 +246,23 @@ def _weight_trials(
     return trials, dict(selection.skipped)
 
 
+def _compiled_with(model: keras.Model) -> dict[str, Any]:
+    """What says how a model is scored, of what it was compiled with."""
+    if not model.compiled:
+        return {}
+    config = model._compile_config.config
+    names = ("metrics", "weighted_metrics", "loss", "loss_weights")
+    return {name: config[name] for name in names if config.get(name) is not None}
+
+
 def _scorer(
-    twin: keras.Model, x: Any, y: Any, metrics: Any, model: keras.Model
+    model: keras.Model, x: Any, y: Any, metrics: Any, compiled_with: dict[str, Any]
 ) -> Callable[[dict[str, np.ndarray]], dict[str, float]]:
     """What measures one twin again and again: it is compiled by the backend once."""
+    twin = copy_model(model)
+    if metrics is None and compiled_with:
+        twin.compile(optimizer=None, **compiled_with)
     variables = {variable.path: variable for variable in twin.weights}
-    if metrics is None and model.compiled:
-        config = model.get_compile_config() or {}
-        metrics = config.get("metrics") or config.get("weighted_metrics")
-        if metrics is not None:
-            metrics = keras.saving.deserialize_keras_object(metrics)
 
     def score(values: dict[str, np.ndarray]) -> dict[str, float]:
         before = {path: _array(variables[path]).copy() for path in values}
@@ -254,6 +278,11 @@ def _scorer(
     return score
 
 
+def _keep(table: SensitivityTable, path: str | os.PathLike[str] | None) -> None:
+    if path is not None:
+        table.to_json(path)
+
+
 def _kept_table(
     path: str | os.PathLike[str] | None, digest: str
 ) -> SensitivityTable | None:
@@ -262,31 +291,6 @@ def _kept_table(
         return None
     table = SensitivityTable.from_json(path)
     return table if table.digest == digest else None
-
-
-def _digest(model: keras.Model, *parts: Any) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for variable in model.weights:
-        digest.update(variable.path.encode())
-        digest.update(np.ascontiguousarray(_array(variable)).tobytes())
-    for part in _flat(parts):
-        digest.update(
-            np.ascontiguousarray(part).tobytes()
-            if isinstance(part, np.ndarray)
-            else _stable(part).encode()
-        )
-    return digest.hexdigest()
-
-
-def _flat(parts: Any) -> Iterator[Any]:
-    for part in keras.tree.flatten(parts):
-        yield ops.convert_to_numpy(part) if hasattr(part, "shape") else part
-
-
-def _stable(part: Any) -> str:
-    """A text that is the same in the next process: no addresses."""
-    plain = isinstance(part, (str, int, float, bool, type(None)))
-    return repr(part) if plain else type(part).__qualname__
 
 
 def _array(variable: Any) -> np.ndarray:

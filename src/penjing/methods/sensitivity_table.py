@@ -12,7 +12,9 @@ from penjing.errors import FileFormatError
 from penjing.files import write_text
 
 SCHEMA = "penjing.sensitivity/1"
-_LOWER_IS_BETTER = ("loss", "error", "entropy", "divergence", "mse", "mae", "ce")
+# Parts of the names of metrics, and short names, that fall as a model gets better.
+_LOWER_PARTS = ("loss", "error", "entropy", "divergence", "hinge", "poisson", "logcosh")
+_LOWER_NAMES = ("mse", "mae", "mape", "msle", "rmse", "ce", "perplexity")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,8 @@ class SensitivityTable:
         worse = self.baseline[self.metric] - row.scores[self.metric]
         low = self.metric.lower()
         parts = low.replace("_", " ").split()
-        falls = any(word in low for word in _LOWER_IS_BETTER[:4]) or any(
-            word in parts for word in _LOWER_IS_BETTER[4:]
+        falls = any(part in low for part in _LOWER_PARTS) or any(
+            name in parts for name in _LOWER_NAMES
         )
         return -worse if falls else worse
 
@@ -97,7 +99,7 @@ class SensitivityTable:
             raise KeyError(name)
         found = 0.0
         for row in own:
-            if self.loss_of(row) > tolerance:
+            if not self.loss_of(row) <= tolerance:  # or nobody can tell: NaN
                 break
             found = row.ratio
         return found
@@ -135,8 +137,8 @@ class SensitivityTable:
             return cls(rows=rows, **table)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise FileFormatError(
-                f"Cannot read the sensitivity table {os.fspath(path)}: {error}. Delete "
-                "it, or choose another path."
+                f"Cannot read the sensitivity table {os.fspath(path)}: {error}. "
+                "Choose another path, or delete the file."
             ) from error
 
     def __str__(self) -> str:
