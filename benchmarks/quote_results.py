@@ -243,12 +243,15 @@ def channels_table() -> list[str]:
 
 def sparse_mobilenet_table() -> list[str]:
     result = _results("sparse_mobilenet")
-    sparse = result["times"]["files"][1]
-    lines = ["| file | accuracy | bytes | faster |", "|---|---|---|---|"]
-    for name, faster in (("dense", 1.0), ("sparse", sparse["speedup"])):
+    lines = [
+        "| file | accuracy | bytes | gzipped | milliseconds | faster |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in result["files"].items():
         lines.append(
             f"| {name} | {result['accuracy'][name]:.2%} "
-            f"| {result['raw'][name]:,} | {faster:.1f}x |"
+            f"| {result['raw'][name]:,} | {result['gzip'][name]:,} "
+            f"| {row['milliseconds']:.2f} | {row['speedup'][0]:.1f}x |"
         )
     return lines
 

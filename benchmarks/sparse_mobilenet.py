@@ -11,6 +11,7 @@ sparse file takes turns with its dense twin. Run:
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -65,7 +66,7 @@ def measure(models: dict, data, engine: str, rounds: int) -> dict:
             name: penjing.evaluate(path, images, data.y_test)["accuracy"]
             for name, path in paths.items()
         }
-        sizes = {name: penjing.measure_size(path).raw for name, path in paths.items()}
+        sizes = {name: penjing.measure_size(path) for name, path in paths.items()}
         check = penjing.verify(
             paths["sparse"],
             runtime="wasm",
@@ -73,19 +74,27 @@ def measure(models: dict, data, engine: str, rounds: int) -> dict:
             inputs=images[:32],
             engine=engine,
         )
-        times = penjing.measure_latency(
-            [paths["dense"], paths["sparse"]],
-            runtime="wasm",
-            engine=engine,
-            rounds=rounds,
+        times = penjing.measure_wasm_latency(
+            [paths["dense"], paths["sparse"]], engine=engine, rounds=rounds
         )
     return {
         "parameters": models["dense"].count_params(),
         "sparsity": penjing.sparsity_report(models["sparse"]).sparsity,
         "accuracy": accuracies,
-        "raw": sizes,
-        "verification": check.to_dict(),
-        "times": times.to_dict(),
+        "raw": {name: size.raw for name, size in sizes.items()},
+        "gzip": {name: size.gzip for name, size in sizes.items()},
+        "largest_difference": check.difference,
+        "largest_difference_to_python": check.python_difference,
+        "faster_than_twin": check.ratio,
+        "conditions": dataclasses.asdict(times.conditions),
+        "files": {
+            name: {
+                "milliseconds": row.milliseconds,
+                "quartiles": [row.lower_quartile, row.upper_quartile],
+                "speedup": [row.speedup, row.speedup_low, row.speedup_high],
+            }
+            for name, row in zip(("dense", "sparse"), times.files, strict=True)
+        },
     }
 
 
