@@ -62,3 +62,16 @@ def test_everything_is_escaped_and_written(tmp_path):
 @pytest.mark.parametrize("changes", [{"rows": ()}, {"skipped": {}}])
 def test_missing_parts_leave_a_whole_page(changes):
     assert "</html>" in render_sensitivity(table(**changes))
+
+
+def test_a_score_that_is_no_number_is_in_the_table_and_not_in_the_plot():
+    rows = [
+        SensitivityRow(name="a", ratio=ratio, removed=1, size=4, scores={"loss": score})
+        for ratio, score in ((0.25, float("nan")), (0.5, 2.0), (0.75, float("inf")))
+    ]
+    page = render_sensitivity(table(baseline={"loss": 1.0}, rows=tuple(rows)))
+    parsed = Tags()
+    parsed.feed(page)
+    assert parsed.points == ["56.0,264.0 384.0,8.0"]
+    assert page.count("nan") == page.count("inf<") == 1
+    assert page.count("/ 0.60)") == 3

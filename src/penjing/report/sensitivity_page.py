@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def write_sensitivity(table: SensitivityTable, path: str | os.PathLike[str]) -> 
 def _context(table: SensitivityTable) -> dict[str, Any]:
     whole = table.baseline[table.metric]
     scores = [whole, *(row.scores[table.metric] for row in table.rows)]
-    low, high = min(scores), max(scores)
+    finite = [score for score in scores if math.isfinite(score)] or [0.0]
+    low, high = min(finite), max(finite)
     span = (high - low) or 1.0
 
     def place(ratio: float, score: float) -> tuple[float, float]:
@@ -55,7 +57,7 @@ def _context(table: SensitivityTable) -> dict[str, Any]:
     for number, name in enumerate(table.names):
         own = {r.ratio: r for r in table.rows if r.name == name}
         path = [(0.0, whole), *((r, own[r].scores[table.metric]) for r in sorted(own))]
-        points = [place(*point) for point in path]
+        points = [place(*point) for point in path if math.isfinite(point[1])]
         lines.append(
             {
                 "name": name,
@@ -68,7 +70,10 @@ def _context(table: SensitivityTable) -> dict[str, Any]:
                 "losses": [table.loss_of(own[r]) if r in own else 0.0 for r in ratios],
             }
         )
-    worst = max([loss for line in lines for loss in line["losses"]] + [1e-9])
+    losses = [loss for line in lines for loss in line["losses"]]
+    worst = max([loss for loss in losses if math.isfinite(loss)] + [1e-9])
+    for line in lines:  # what nobody can draw is as bad as the worst
+        line["losses"] = [v if math.isfinite(v) else worst for v in line["losses"]]
     levels = [high - span * step / 4 for step in range(5)]
     return {
         "table": table,
