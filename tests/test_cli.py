@@ -58,24 +58,63 @@ def test_version():
     assert run("--version").output.strip() == f"penjing {penjing.__version__}"
 
 
-def test_the_command_itself_does_not_import_keras(tmp_path):
-    """`penjing/__init__.py` aside: it is replaced by an empty one."""
-    package = tmp_path / "penjing"
-    package.mkdir()
-    source = os.path.dirname(penjing.__file__)
-    for name in set(os.listdir(source)) - {"__init__.py", "__pycache__"}:
-        (package / name).symlink_to(os.path.join(source, name))
-    (package / "__init__.py").write_text("")
+def run_python(*arguments, **variables):
+    environment = absolute_environment() | {"TF_CPP_MIN_LOG_LEVEL": "3"} | variables
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_the_command_loads_keras_when_it_needs_it():
+    """So help is there at once, and a message where a backend is missing."""
     code = (
-        "import sys; from penjing.cli import main; code = main(['--help']);"
+        "import sys; sys.argv = ['/bin/penjing', '--help'];"
+        "from penjing.cli import main; code = main();"
         "assert 'keras' not in sys.modules and 'numpy' not in sys.modules;"
+        "import penjing; assert penjing.OneShot(0.5).final_sparsity == 0.5;"
+        "assert not hasattr(penjing, 'nothing');"
         "sys.exit(code)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, env=environment, capture_output=True, check=False)
-    assert result.returncode == 0, result.stderr.decode()
-    assert b"Usage" in result.stdout
+    result = run_python("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout
+    result = run_python("-X", "importtime", "-m", "penjing", "--version")
+    assert result.stdout.strip() == f"penjing {penjing.__version__}"
+    assert "keras" not in result.stderr
+    result = run_python("-c", "import penjing, sys; assert 'keras' in sys.modules")
+    assert result.returncode == 0, result.stderr
+
+
+def test_models_with_classes_of_penjing_load_in_the_command(tmp_path):
+    model = penjing.prune(save_model(tmp_path / "m.keras"), penjing.OneShot(0.5))
+    model.save(tmp_path / "pruned.keras")
+    arguments = ("-m", "penjing", "evaluate", str(tmp_path / "pruned.keras"), "--data")
+    data = save_data(tmp_path / "data.npz")
+    result = run_python(*arguments, str(data), "--json")
+    assert set(json.loads(result.stdout)) == {"accuracy"}, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["compress", "m.keras", "--data", "d", "--out", "o"], "stopped; --restart"),
+        (["benchmark", "a.tflite"], "Interrupted.\n"),
+    ],
+)
+def test_interrupted_commands_say_whether_they_go_on(
+    monkeypatch, capsys, arguments, expected
+):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupt)
+    assert cli.main(arguments) == 130
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -224,6 +263,13 @@ def test_libraries_are_quiet_and_notices_are_not(capfd):
         os.write(2, b"noise")
         console.print_notice("for [people]", "yellow")
     assert capfd.readouterr().err == "for [people]\n"
+
+
+def test_the_log_of_tensorflow_is_shown_to_those_who_ask_for_it(capfd, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    with console.quiet_libraries():
+        os.write(2, b"a log")
+    assert capfd.readouterr().err == "a log"
 
 
 def test_the_log_is_shown_after_an_unexpected_error(capfd):

@@ -1,142 +1,24 @@
 """Make trained Keras 3 models small and fast, and prove what it cost."""
 
 import importlib
-from typing import Any
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from penjing.errors import (
-    CompressionError,
-    CompressionWarning,
-    DataError,
-    ExportError,
-    FileFormatError,
-    MissingDependencyError,
-    RecipeError,
-    UnsupportedModelError,
-)
-from penjing.export.finishing.report import ShrinkReport
-from penjing.export.finishing.shrinking import shrink_litert
-from penjing.export.interpreter import LiteRTModel
-from penjing.export.litert import export_litert
-from penjing.measurement.accuracy import evaluate
-from penjing.measurement.inspection import inspect_file
-from penjing.measurement.latency import measure_latency
-from penjing.measurement.latency_model import LatencyModel, build_latency_model
-from penjing.measurement.latency_report import LatencyReport
-from penjing.measurement.macs import MacsReport, count_macs
-from penjing.measurement.size import measure_size
-from penjing.measurement.sparse_report import SparsityExplanation, explain_sparsity
-from penjing.measurement.wasm_latency import measure_wasm_latency
-from penjing.measurement.wasm_verification import VerifyReport, verify
-from penjing.methods.channel_pruning import prune_channels
-from penjing.methods.channel_report import ChannelReport, channel_report
-from penjing.methods.clustering import cluster
-from penjing.methods.group_lasso import GroupLasso
-from penjing.methods.pruning import prune, prune_layer, sparsity_report
-from penjing.methods.quantization import quantize_aware
-from penjing.methods.sensitivity import sensitivity
-from penjing.methods.sensitivity_table import SensitivityTable
-from penjing.models.activation_config import ActivationConfig
-from penjing.models.batch_statistics import reestimate_batch_normalization
-from penjing.models.batchnorm_folding import fold_batch_normalization
-from penjing.models.channel_graph import ChannelGraph, ChannelGroup, trace_channels
-from penjing.models.channel_removal import remove_channels, silence_channels
-from penjing.models.channel_rules import register_channel_rule
-from penjing.models.clustering_config import ClusteringConfig
-from penjing.models.compressed_layer import CompressedLayer
-from penjing.models.compression_model import CompressionModel
-from penjing.models.layer_specs import WeightSpec, register_layer_spec
-from penjing.models.pruning_config import PruningConfig
-from penjing.models.quantization_config import QuantizationConfig
-from penjing.models.sparse_layout import (
-    SparseLayout,
-    prepare_for_sparse_inference,
-    sparse_layout,
-)
-from penjing.models.stripping import is_compressed, strip, strip_layer
-from penjing.numerics.grids import Grid
-from penjing.numerics.patterns import NM, Block, Unstructured
-from penjing.schedules import (
-    ConstantSparsity,
-    CosineDecay,
-    OneShot,
-    PolynomialDecay,
-    Schedule,
-    schedule_from_json,
-)
-from penjing.version import __version__
 
-__all__ = [
-    "ActivationConfig",
-    "Block",
-    "ChannelGraph",
-    "ChannelGroup",
-    "ChannelReport",
-    "ClusteringConfig",
-    "CompressedLayer",
-    "CompressionError",
-    "CompressionModel",
-    "CompressionWarning",
-    "ConstantSparsity",
-    "CosineDecay",
-    "DataError",
-    "ExportError",
-    "FileFormatError",
-    "Grid",
-    "GroupLasso",
-    "LatencyModel",
-    "LatencyReport",
-    "LiteRTModel",
-    "MacsReport",
-    "MissingDependencyError",
-    "NM",
-    "OneShot",
-    "PolynomialDecay",
-    "PruningConfig",
-    "QuantizationConfig",
-    "RecipeError",
-    "Schedule",
-    "SensitivityTable",
-    "ShrinkReport",
-    "SparseLayout",
-    "SparsityExplanation",
-    "Unstructured",
-    "UnsupportedModelError",
-    "VerifyReport",
-    "WeightSpec",
-    "__version__",
-    "build_latency_model",
-    "channel_report",
-    "cluster",
-    "count_macs",
-    "evaluate",
-    "explain_sparsity",
-    "export_litert",
-    "fold_batch_normalization",
-    "inspect_file",
-    "is_compressed",
-    "measure_latency",
-    "measure_size",
-    "measure_wasm_latency",
-    "prepare_for_sparse_inference",
-    "prune",
-    "prune_channels",
-    "prune_layer",
-    "quantize_aware",
-    "reestimate_batch_normalization",
-    "register_channel_rule",
-    "register_layer_spec",
-    "remove_channels",
-    "schedule_from_json",
-    "sensitivity",
-    "shrink_litert",
-    "silence_channels",
-    "sparse_layout",
-    "sparsity_report",
-    "strip",
-    "strip_layer",
-    "trace_channels",
-    "verify",
-]
+def _is_command() -> bool:
+    """Whether this process is `penjing` or `python -m penjing`."""
+    program = sys.argv[0] if sys.argv else ""
+    if program == "-m":  # until Python has found the module
+        return "penjing" in sys.orig_argv
+    return Path(program).stem == "penjing"
+
+
+# The command says by itself when Keras is loaded, with which backend, and what of its
+# log is shown. Programs get everything at once: so models load that hold our classes.
+if TYPE_CHECKING or not _is_command():
+    from penjing.public_names import *  # noqa: F403
+    from penjing.public_names import __all__ as __all__
 
 
 def __getattr__(name: str) -> Any:
@@ -149,4 +31,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("penjing.tfmot")
     if name == "compress":
         return importlib.import_module("penjing.pipeline").compress
+    public = importlib.import_module("penjing.public_names")
+    if name == "__all__" or name in public.__all__:  # in a module of the command's user
+        return getattr(public, name)
     raise AttributeError(f"module 'penjing' has no attribute {name!r}")

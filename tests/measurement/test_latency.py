@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import penjing
 from penjing.cli.application import app
 from penjing.cli.benchmark_command import operator_table
-from penjing.errors import FileFormatError
+from penjing.errors import DataError, FileFormatError
 from penjing.export import timing
 from penjing.export.timing import OperatorTime, TimedFile, time_operators
 from penjing.measurement import latency
@@ -124,7 +124,9 @@ def test_statistics_by_hand():
     content = json.loads(json.dumps(report.to_dict()))
     assert content["files"][1]["operators"][0]["milliseconds"] == 1
     assert content["conditions"]["runtime"] == "a runtime 1.0"
-    assert "second: 2 ms" in str(report)
+    lines = str(report).splitlines()
+    assert lines[0] == "a runtime 1.0, 1 thread, batch 1, warm caches, 3 rounds"
+    assert "second: 2 ms" in lines[2]
 
 
 @given(
@@ -193,6 +195,11 @@ def test_what_cannot_run_alone_is_listed_without_a_time(converted, monkeypatch):
     assert "unknown" in list(tables.columns[2].cells)
 
 
+def test_a_batch_beyond_memory_is_refused(converted):
+    with pytest.raises(DataError, match="does not fit into memory"):
+        penjing.measure_latency(converted / "float.tflite", batch=10**12)
+
+
 def test_cold_caches_and_threads(converted):
     with TimedFile(converted / "float.tflite", threads=2) as file:
         assert len(file.run(2, cold_caches=True)) == 2
@@ -256,6 +263,13 @@ def test_the_command_gives_json(fake):
     warm, cold = json.loads(result.stdout)
     assert not warm["conditions"]["cold_caches"] and cold["conditions"]["cold_caches"]
     assert [row["milliseconds"] for row in cold["files"]] == [1, 2]
+
+
+def test_one_round_says_nothing_about_confidence(fake):
+    result = run("a", "bb", "--rounds", 1)
+    assert " 1 round " in result.output
+    assert "0.50-0.50" not in result.output
+    assert "0.50x" in result.output
 
 
 def test_the_command_refuses_threads_that_are_no_numbers(fake):

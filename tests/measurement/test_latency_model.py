@@ -154,6 +154,13 @@ def test_the_folder_of_kept_times_follows_the_environment(monkeypatch, tmp_path)
     assert TimeCache().get({"a": 1}) is None
 
 
+def test_a_folder_that_cannot_be_written_costs_time_alone(clock, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "times" / TimeCache(tmp_path).path.name).mkdir(parents=True)
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "times"):
+        assert penjing.build_latency_model(small_model(), cache_dir=folder).kernels
+
+
 LAYERS = {
     "conv": (layers.Conv2D(8, (3, 2), strides=2, padding="same"), (9, 8, 6)),
     "dilated": (layers.Conv2D(8, 3, dilation_rate=2), (9, 8, 6)),
@@ -253,4 +260,6 @@ def test_bad_arguments_are_refused(clock, tmp_path):
     free = keras.Model(inputs, layers.Conv1D(2, 3)(inputs))
     with pytest.raises(UnsupportedModelError, match="None"):
         penjing.build_latency_model(free)
+    with pytest.raises(UnsupportedModelError, match="got str"):
+        penjing.build_latency_model("model.keras")
     assert not clock

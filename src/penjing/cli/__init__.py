@@ -14,6 +14,12 @@ from penjing.cli.console import print_notice
 from penjing.errors import CompressionError
 
 _INTERRUPTED = 130
+_GO_ON = " The same command goes on where this one stopped"
+_AFTER_INTERRUPTION = {
+    "compress": f"{_GO_ON}; --restart begins anew.",
+    "demo": f"{_GO_ON}; --restart begins anew.",
+    "sensitivity": f"{_GO_ON}.",
+}
 # Typer carries its own Click; this is its base of all errors in a command line.
 _COMMAND_LINE_ERROR: Any = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
@@ -34,11 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = _run(command, arguments)
     except (KeyboardInterrupt, typer.Abort):
-        print_notice(
-            "Interrupted. The same command goes on where this one stopped; "
-            "--restart begins anew.",
-            "yellow",
-        )
+        goes_on = _AFTER_INTERRUPTION.get(next(iter(arguments), ""), "")
+        print_notice(f"Interrupted.{goes_on}", "yellow")
         return _INTERRUPTED
     except _COMMAND_LINE_ERROR as error:
         error.show()

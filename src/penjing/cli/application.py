@@ -186,6 +186,7 @@ def inspect(
         show_sparsity(file, runtime, as_json=as_json)
         return
     with quiet_libraries():
+        select_backend(None)
         from penjing.measurement.inspection import inspect_file
 
         inspection = inspect_file(file)

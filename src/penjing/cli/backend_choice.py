@@ -33,7 +33,9 @@ class OtherBackendLoadedError(Exception):
 
 
 def select_backend(backend: Backend | None) -> None:
-    """Import Keras with the backend that was asked for.
+    """Import Keras with the backend that was asked for, and all of penjing.
+
+    So models load that hold classes of penjing.
 
     Args:
         backend: The backend, or None for Keras' own choice.
@@ -55,6 +57,7 @@ def select_backend(backend: Backend | None) -> None:
         ) from error
     if backend is not None and keras.backend.backend() != backend.value:
         raise OtherBackendLoadedError(backend)
+    importlib.import_module("penjing.public_names")
 
 
 def start_again(backend: Backend, arguments: Sequence[str]) -> NoReturn:

@@ -36,16 +36,17 @@ def quiet_libraries() -> Iterator[Console]:
     """Keep what libraries log off the screen, and give a console that reaches it.
 
     C++ code writes to the file descriptor, so that is what is turned away, to a file
-    whose end is shown where the block ends with an error that is not penjing's.
+    whose end is shown where the block ends with an error that is not penjing's. Nothing
+    is turned away where TF_CPP_MIN_LOG_LEVEL asks for TensorFlow's log, with 0 or 1.
 
     Yields:
         A console on the real error stream.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    wanted = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1")
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = _show_warning
-        if not _stderr_is_a_file():
+        if wanted or not _stderr_is_a_file():
             yield Console(stderr=True)
             return
         log = stack.enter_context(tempfile.TemporaryFile())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,13 @@ from rich.table import Table
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import progress_bar
 from penjing.cli.shared_options import BackendOption, ImportOption, JsonOption
+
+
+class Method(enum.StrEnum):
+    """What is cut of a layer."""
+
+    channels = "channels"
+    weights = "weights"
 
 
 def sensitivity(
@@ -31,9 +39,7 @@ def sensitivity(
     out: Annotated[
         Path, typer.Option(help="Folder for sensitivity.json and sensitivity.html.")
     ],
-    method: Annotated[
-        str, typer.Option(metavar="channels|weights", help="What is cut.")
-    ] = "channels",
+    method: Annotated[Method, typer.Option(help="What is cut.")] = Method.channels,
     ratios: Annotated[
         str, typer.Option(metavar="R[,R...]", help="Fractions that go.")
     ] = "0.25,0.5,0.75,0.9",
@@ -53,6 +59,7 @@ def sensitivity(
         $ penjing sensitivity model.keras --data data.npz --out out
         $ penjing sensitivity model.keras --data data.npz --method weights --out out
     """
+    fractions = _ratios(ratios)
     with progress_bar() as listener:
         select_backend(backend)
         import_modules(imports or [])
@@ -70,8 +77,8 @@ def sensitivity(
         table = measure(
             loaded,
             parts.test if parts.validation is None else parts.validation,
-            method=method,
-            ratios=_ratios(ratios),
+            method=method.value,
+            ratios=fractions,
             metrics=metric,
             path=folder / "sensitivity.json",
             progress=_listen(listener),

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import quiet_libraries
+from penjing.cli.shared_options import JsonOption
 
 
 def shrink(
@@ -54,9 +56,7 @@ def shrink(
             help="Never run the file; take only steps that change no number.",
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON for programs to read.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a .tflite file, anyone's, in fewer bytes: the same outputs.
 
@@ -71,6 +71,7 @@ def shrink(
         $ penjing shrink model.tflite --sparse --drop-signature --json
     """
     with quiet_libraries():
+        select_backend(None)
         from penjing.export.finishing.shrinking import shrink_litert
 
         report = shrink_litert(

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import quiet_libraries
 
 _STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
@@ -25,6 +26,7 @@ def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
         as_json: Whether to print JSON.
     """
     with quiet_libraries():
+        select_backend(None)
         from penjing.measurement.sparse_report import explain_sparsity
 
         explanation = explain_sparsity(file, runtime)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from penjing.errors import FileFormatError, require_extra
+from penjing.errors import DataError, FileFormatError, require_extra
 from penjing.export import timing_worker
 from penjing.export.finishing.sample_inputs import make_inputs
 from penjing.export.interpreter import read_litert
@@ -89,7 +89,7 @@ class TimedFile:
     Args:
         path: The file.
         threads: Threads that the runtime may use.
-        batch: Samples of an input whose batch is free.
+        batch: Samples of an input whose batch is free. Other free sizes are 32.
 
     Attributes:
         path: The file.
@@ -100,7 +100,7 @@ class TimedFile:
 
     Raises:
         FileFormatError: If the file is missing, corrupt, or does not run.
-        DataError: If an input takes texts or the like.
+        DataError: If an input takes texts or the like, or a batch is too large.
         MissingDependencyError: If the runtime is not installed.
     """
 
@@ -117,7 +117,7 @@ class TimedFile:
             inputs = self._worker.ask(file=file, threads=threads, memory=limit)[
                 "inputs"
             ]
-            arrays = make_inputs(inputs, batch)
+            arrays = self._make_inputs(inputs, batch)
             self.batch = int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
             with tempfile.TemporaryDirectory() as folder:
                 np.savez(Path(folder) / "inputs.npz", *arrays)
@@ -125,6 +125,15 @@ class TimedFile:
         except BaseException:
             self.close()
             raise
+
+    def _make_inputs(self, inputs: Any, batch: int) -> list[Any]:
+        try:
+            return make_inputs(inputs, batch)
+        except MemoryError as error:
+            raise DataError(
+                f"A batch of {batch} samples for {self.path} does not fit into memory. "
+                "Choose a smaller one."
+            ) from error
 
     def run(self, runs: int, *, cold_caches: bool = False) -> list[float]:
         """Run a block and time each run in it.

@@ -46,7 +46,8 @@ def measure_latency(
     Args:
         files: The files; the first is the one that others are compared to.
         threads: Threads that the runtime may use.
-        batch: Samples in one run. Files with a fixed batch must have it.
+        batch: Samples in one run. Files with a fixed batch must have it. Other sizes
+            that a file leaves free are 32.
         rounds: Rounds that are measured, 1 or more; the confidence interval comes from
             how they differ.
         runs: Runs in one round. None: as many as fit into about 20 milliseconds, at
@@ -55,7 +56,8 @@ def measure_latency(
         cold_caches: Touch 64 MB of memory before each run, as a program that does other
             work between two runs. A loop finds the weights of a small file in the
             caches each time, which a real program need not.
-        profile: Also time each operator of the files by itself, at a batch of 1. The
+        profile: Also time each operator of the files by itself, at the shapes stored
+            in them: a batch of 1, and 1 for other sizes that are free. The
             runtime's Python interface offers no profile. Operators that run together
             differ a little: they share caches, and some are fused.
         progress: Called with what is being done, the rounds done and all of them.
@@ -66,7 +68,8 @@ def measure_latency(
 
     Raises:
         FileFormatError: If a file is missing, corrupt, no `.tflite` file, or crashes.
-        DataError: If a file takes inputs that cannot be made, such as texts.
+        DataError: If a file takes inputs that cannot be made, such as texts or a batch
+            that does not fit into memory.
         MissingDependencyError: If the runtime is not installed.
         ValueError: If an argument is out of range, or a file is given twice.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from penjing.errors import CompressionError
 from penjing.files import write_text
 
 _NAME = "layer-times-2.json"  # The number changes with what is measured, or how.
@@ -37,9 +38,8 @@ class TimeCache:
         A folder that cannot be written costs the next run its time, not this one.
         """
         self._times = {**self._read(), **{_key(what): ms for what, ms in times}}
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, CompressionError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        if os.access(self.path.parent, os.W_OK):
             write_text(self.path, json.dumps(self._times))
 
     def _read(self) -> dict[str, float]:

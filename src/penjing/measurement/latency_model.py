@@ -22,7 +22,11 @@ from penjing.measurement.kernel_products import UsedKernel, used_kernels
 from penjing.measurement.latency import measure_latency
 from penjing.measurement.latency_cache import TimeCache
 from penjing.measurement.latency_report import processor_name
-from penjing.measurement.layer_calls import known_signature, trace_calls
+from penjing.measurement.layer_calls import (
+    check_is_model,
+    known_signature,
+    trace_calls,
+)
 from penjing.measurement.mac_formulas import is_whole
 from penjing.measurement.timing_rounds import ProgressListener
 from penjing.models.compression_model import CompressionModel
@@ -198,6 +202,7 @@ def build_latency_model(
         )
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"`threads` must be 1 or more, got {threads!r}.")
+    check_is_model(model)
     if isinstance(model, CompressionModel):
         model = model.model
     signature = known_signature(model)

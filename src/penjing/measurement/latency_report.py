@@ -80,6 +80,12 @@ class LatencyConditions:
     rounds: int
     warm_up: int
 
+    def __str__(self) -> str:
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        caches = "cold caches" if self.cold_caches else "warm caches"
+        rounds = "1 round" if self.rounds == 1 else f"{self.rounds} rounds"
+        return f"{self.runtime}, {threads}, batch {self.batch}, {caches}, {rounds}"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LatencyReport:
@@ -102,10 +108,7 @@ class LatencyReport:
         return content
 
     def __str__(self) -> str:
-        said = self.conditions
-        caches = "cold caches" if said.cold_caches else "warm caches"
-        threads = "1 thread" if said.threads == 1 else f"{said.threads} threads"
-        lines = [f"{said.runtime}, {threads}, batch {said.batch}, {caches}"]
+        lines = [str(self.conditions)]
         for row in self.files:
             lines.append(
                 f"  {row.path}: {row.milliseconds:.4g} ms (quartiles "

@@ -58,6 +58,19 @@ class LayerCall:
     output: Shape
 
 
+def check_is_model(model: Any) -> None:
+    """Refuse what is no Keras model, such as the path of one.
+
+    Raises:
+        UnsupportedModelError: If it is none.
+    """
+    if not isinstance(model, keras.Model):
+        raise UnsupportedModelError(
+            f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
+            "model with keras.models.load_model first."
+        )
+
+
 def known_signature(
     model: keras.Model, input_shape: Sequence[Any] | None = None
 ) -> InputSignature:

@@ -9,8 +9,12 @@ from typing import Any
 
 import keras
 
-from penjing.errors import UnsupportedModelError
-from penjing.measurement.layer_calls import LayerCall, known_signature, trace_calls
+from penjing.measurement.layer_calls import (
+    LayerCall,
+    check_is_model,
+    known_signature,
+    trace_calls,
+)
 from penjing.measurement.mac_formulas import count_call, find_formula, is_whole
 from penjing.models.compression_model import CompressionModel
 
@@ -132,11 +136,7 @@ def count_macs(
         >>> count_macs(model).macs == 26 * 26 * 12 * 9
         True
     """
-    if not isinstance(model, keras.Model):
-        raise UnsupportedModelError(
-            f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
-            "model with keras.models.load_model first."
-        )
+    check_is_model(model)
     if isinstance(model, CompressionModel):
         model = model.model
     signature = known_signature(model, input_shape)

@@ -12,8 +12,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.errors import DataError, UnsupportedModelError
+from penjing.errors import DataError
 from penjing.measurement.accuracy import evaluate
+from penjing.measurement.layer_calls import check_is_model
 from penjing.methods.channel_choice import choose_groups
 from penjing.methods.channel_scores import ChannelImportance, score_channels
 from penjing.methods.sensitivity_digest import measurement_digest
@@ -80,7 +81,8 @@ def sensitivity(
         exclude: What is left out.
         path: File in which the table grows while it is measured: a run that was killed
             goes on there. One of another model, data or setting is written anew.
-        progress: Called with a text, the measurements done and all of them.
+        progress: Called with the group or weight that is measured, the measurements
+            done and all of them.
 
     Returns:
         The table.
@@ -99,11 +101,7 @@ def sensitivity(
         >>> [row.removed for row in table.rows]
         [4]
     """
-    if not isinstance(model, keras.Model):
-        raise UnsupportedModelError(
-            f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
-            "model with keras.models.load_model first."
-        )
+    check_is_model(model)
     check_choice("method", method, ("channels", "weights"))
     ratios = _checked_ratios(ratios)
     x, y = _split(data)
@@ -125,7 +123,7 @@ def sensitivity(
         _keep(table, path)
     for number, trial in enumerate(trials):
         if progress is not None:
-            progress(f"Measuring {trial.name}", number, len(trials))
+            progress(trial.name, number, len(trials))
         if number < len(table.rows):  # measured by an earlier run
             continue
         row = SensitivityRow(
