@@ -1,6 +1,7 @@
 """The server on this machine: what it gives, and what it refuses."""
 
 import http.client
+import socket
 
 import pytest
 
@@ -56,7 +57,11 @@ def test_files_come_with_their_type_and_the_headers_of_threads(server):
 
 
 @pytest.mark.parametrize(
-    "path", ["/../secret.txt", "/%2e%2e/secret.txt", "/missing", "/", "//etc/passwd"]
+    "path",
+    [
+        *("/../secret.txt", "/%2e%2e/secret.txt", "/missing", "/", "//etc/passwd"),
+        "/" + 5000 * "a",
+    ],
 )
 def test_nothing_outside_the_folder_is_given(server, path):
     status, content, _ = ask(server, "GET", path)
@@ -78,6 +83,16 @@ def test_bodies_are_read_and_bounded(server):
     for length in (str(MAX_BODY + 1), "-1", "many"):
         headers = {"Content-Length": length}
         assert ask(server, "POST", "/", b"abc", headers)[0] == 413
+
+
+def test_half_a_body_is_no_request(server):
+    """What sends it may have been killed."""
+    address = server.address.removeprefix("http://").strip("/").split(":")
+    with socket.create_connection(address, timeout=10) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        client.sendall(b"Content-Length: 9\r\n\r\nabc")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1000) == b""
 
 
 def test_it_only_listens_to_this_machine(server):

@@ -105,6 +105,15 @@ def test_packages_of_other_versions_are_replaced(programs, tmp_path, monkeypatch
     assert find_packages()
 
 
+def test_damaged_packages_are_fetched_anew(programs, tmp_path):
+    setup_wasm()
+    damaged = tmp_path / "wasm/node_modules/@litertjs/core/wasm/litert_wasm_internal.js"
+    damaged.write_text("co")
+    assert setup_wasm().fetched
+    assert damaged.read_text() == "code\n"
+    assert not setup_wasm().fetched
+
+
 @pytest.mark.parametrize(
     ("npm", "message"),
     [
@@ -147,6 +156,12 @@ def test_a_missing_or_old_node_is_said(programs, node, message):
     for function in (find_node, setup_wasm):
         with pytest.raises(MissingDependencyError, match=message):
             function()
+
+
+def test_a_node_for_another_machine_is_said(programs):
+    (programs.folder / "node").write_bytes(b"\0")
+    with pytest.raises(MissingDependencyError, match="says that it is no Node"):
+        find_node()
 
 
 def test_a_missing_npm_is_said(programs):

@@ -1,7 +1,9 @@
 """LiteRT.js in Node and in a browser, next to LiteRT in Python."""
 
 import os
+import shutil
 import signal
+import sys
 
 import keras
 import numpy as np
@@ -16,7 +18,8 @@ from penjing.errors import (
     MissingDependencyError,
 )
 from penjing.export.dense_twin import fix_sizes
-from penjing.export.wasm import engines
+from penjing.export.wasm import engines, wasm_session
+from penjing.export.wasm.npm_packages import FOLDER_VARIABLE, find_packages
 from penjing.export.wasm.wasm_session import WasmSession
 
 pytestmark = pytest.mark.once
@@ -123,6 +126,41 @@ def test_the_end_of_the_process_is_noticed(file):
         os.kill(running._process._process.pid, signal.SIGKILL)
         with pytest.raises(CompressionError, match="ended with exit code -9"):
             model.run()
+
+
+@needs_browser
+def test_a_browser_ends_with_what_it_works_for():
+    """Python may be killed, and then nobody else would end it."""
+    with WasmSession("chromium") as running:
+        running._token = "another"  # no order comes any more
+        running._process._process.wait(timeout=60)
+
+
+@needs_node
+def test_damaged_packages_are_said(tmp_path, monkeypatch):
+    folder = tmp_path / "packages"
+    shutil.copytree(find_packages(), folder)
+    for code in (folder / "node_modules/@litertjs/core/wasm").glob("*.wasm"):
+        code.write_bytes(code.read_bytes()[:1000])
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    with pytest.raises(CompressionError, match="does not start: .*WebAssembly") as said:
+        WasmSession()
+    assert "penjing setup-wasm fetches them anew" in str(said.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are for sh")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("\0", "Cannot start .*browser"), ("#!/bin/sh\nexit 3", "exit code 3")],
+)
+def test_a_browser_that_does_not_start_is_said(tmp_path, monkeypatch, text, message):
+    program = tmp_path / "browser"
+    program.write_text(text)
+    program.chmod(0o755)
+    monkeypatch.setenv(engines.BROWSER_VARIABLE, str(program))
+    monkeypatch.setattr(wasm_session, "find_packages", lambda: tmp_path)
+    with pytest.raises(CompressionError, match=message):
+        WasmSession("chromium")
 
 
 @pytest.mark.parametrize(

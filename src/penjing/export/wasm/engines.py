@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from penjing.errors import MissingDependencyError
+from penjing.errors import CompressionError, MissingDependencyError
 from penjing.export.wasm.npm_packages import RUNTIME, find_node
 
 ENGINES = ("node", "chromium")
@@ -52,7 +53,9 @@ _FLAGS = (
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
 )
-_LOG_TAIL = 1500
+_LOG_TAIL = 20_000
+_LAST_LINES = 8
+_NOISE = re.compile(r"^(INFO|WARNING|VERBOSE):|:ERROR:dbus/")
 
 
 def find_browser() -> str:
@@ -85,6 +88,7 @@ class EngineProcess:
 
     Raises:
         MissingDependencyError: If the engine is not installed.
+        CompressionError: If it cannot be started.
     """
 
     def __init__(self, engine: str, address: str, packages: Path) -> None:
@@ -108,13 +112,19 @@ class EngineProcess:
             ]
         log = tempfile.TemporaryFile()  # noqa: SIM115, closed with the stack
         self._log: IO[bytes] = self._stack.enter_context(log)
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._log,
-            start_new_session=sys.platform != "win32",
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._log,
+                start_new_session=sys.platform != "win32",
+            )
+        except OSError as error:
+            self._stack.close()
+            raise CompressionError(
+                f"Cannot start {command[0]}: {error.strerror or error}."
+            ) from error
 
     @property
     def exit_code(self) -> int | None:
@@ -122,9 +132,12 @@ class EngineProcess:
         return self._process.poll()
 
     def last_words(self) -> str:
-        """The end of what the process logged."""
+        """The end of what the process logged, without what it logs on good days."""
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _LOG_TAIL))
-        return self._log.read().decode("utf-8", "replace").strip()
+        lines = self._log.read().decode("utf-8", "replace").splitlines()
+        return "\n".join(
+            [line for line in lines if not _NOISE.search(line)][-_LAST_LINES:]
+        )
 
     def close(self) -> None:
         """End the process, and those that it started."""

@@ -121,11 +121,15 @@ def file_response(folder: Path, name: str) -> Response:
         The file, or `NOT_FOUND`.
     """
     root = folder.resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
+    try:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root) or not path.is_file():
+            return NOT_FOUND
+        content = path.read_bytes()
+    except (OSError, ValueError):  # a name that is too long, a file that is locked
         return NOT_FOUND
     kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
-    return Response(200, path.read_bytes(), kind)
+    return Response(200, content, kind)
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -155,7 +159,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(Response(413))
             self.close_connection = True
             return
-        self._answer(self.rfile.read(length))
+        body = self.rfile.read(length)
+        if len(body) < length:  # it went away in the middle
+            self.close_connection = True
+            return
+        self._answer(body)
 
     def _answer(self, body: bytes) -> None:
         host = self.headers.get("Host", "").partition(":")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ RUNTIME = Path(__file__).parent / "runtime"
 
 FOLDER_VARIABLE = "PENJING_WASM_DIR"
 _FILES = ("package.json", "package-lock.json")
+_DIGEST = "digest.txt"
 _CORE = Path("node_modules", "@litertjs", "core")
 _NEEDED = (
     _CORE / "dist" / "index.js",
@@ -61,7 +63,8 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
 
     npm fetches exactly the versions that penjing was tested with and compares them with
     the digests that penjing brings; no script of a package is run. The folder takes its
-    name when all is there; packages that are there already are left as they are.
+    name when all is there; packages that are there already, undamaged, are left as they
+    are.
 
     Args:
         folder: Where to. None: where the variable `PENJING_WASM_DIR` says, else the
@@ -80,7 +83,7 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
         {'@litertjs/core': '2.5.3', '@litertjs/wasm-utils': '2.5.3'}
     """
     target = packages_folder() if folder is None else Path(os.path.abspath(folder))
-    if _is_complete(target):
+    if _is_complete(target) and _is_undamaged(target):
         return _described(target, fetched=False)
     if target.exists() and not _is_ours(target):
         raise CompressionError(
@@ -99,6 +102,7 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
                 "npm ended without an error, but files of the packages are missing. "
                 "Try again; `npm cache verify` mends npm's own cache."
             )
+        (temporary / _DIGEST).write_text(_digest(temporary))
         if target.exists():
             shutil.rmtree(target)
         os.replace(temporary, target)
@@ -154,9 +158,12 @@ def find_node() -> str:
         raise MissingDependencyError(
             f"This needs Node {_OLDEST_NODE} or newer, which was not found. {_GET_NODE}"
         )
-    said = subprocess.run(
-        [node, "--version"], capture_output=True, text=True, check=False, timeout=60
-    ).stdout.strip()
+    try:
+        said = subprocess.run(
+            [node, "--version"], capture_output=True, text=True, check=False, timeout=60
+        ).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
     major = said.removeprefix("v").partition(".")[0]
     if not major.isdecimal() or int(major) < _OLDEST_NODE:
         raise MissingDependencyError(
@@ -210,7 +217,11 @@ def _run_npm(npm: str, folder: Path) -> None:
             "again."
         ) from error
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        lines = [
+            line
+            for line in done.stderr.splitlines()
+            if "error" in line.lower() and "    at " not in line
+        ]
         said = "\n".join(lines[:8]) or done.stderr[-500:]
         raise CompressionError(
             f"npm could not fetch LiteRT.js (exit code {done.returncode}):\n{said}\n"
@@ -230,6 +241,23 @@ def _is_complete(folder: Path) -> bool:
         == version
         for name, version in pinned_versions().items()
     )
+
+
+def _is_undamaged(folder: Path) -> bool:
+    """Whether all files are those that npm once wrote."""
+    try:
+        return (folder / _DIGEST).read_text() == _digest(folder)
+    except (OSError, ValueError):
+        return False
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted((folder / "node_modules").rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.name} {path.stat().st_size} ".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _is_ours(folder: Path) -> bool:

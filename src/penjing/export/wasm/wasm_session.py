@@ -64,12 +64,21 @@ class WasmSession:
             self._server.close()
             raise
         try:
-            started, _ = self.ask({"do": "start", "threads": threads})
+            self.runtime = self._start(threads)
         except BaseException:
             self.close()
             raise
-        version = pinned_versions()["core"]
-        self.runtime = f"LiteRT.js {version} in {started['engine']}"
+
+    def _start(self, threads: int) -> str:
+        """Let the worker load LiteRT.js; gives what runs it."""
+        try:
+            started, _ = self.ask({"do": "start", "threads": threads})
+        except (CompressionError, WasmError) as error:
+            raise CompressionError(
+                f"LiteRT.js does not start: {str(error).rstrip('.')}.\nWhere files in "
+                f"{self._packages} are damaged, penjing setup-wasm fetches them anew."
+            ) from error
+        return f"LiteRT.js {pinned_versions()['core']} in {started['engine']}"
 
     def load(self, content: bytes, where: str) -> WasmModel:
         """Load a `.tflite` file.
@@ -149,7 +158,7 @@ class WasmSession:
 
     def _respond(self, request: Request) -> Response:
         token, _, path = request.path.partition("/")
-        if not secrets.compare_digest(token, self._token):
+        if not secrets.compare_digest(token.encode(), self._token.encode()):
             return NOT_FOUND
         if request.method == "POST":
             self._answers.put(request.body)

@@ -29,4 +29,3 @@ async function load() {
 }
 
 await serve(base, litert, load, `Node ${process.versions.node}`);
-process.exit(0);

@@ -4,7 +4,7 @@
 const ARRAYS = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 
 /**
- * Asks for orders and answers them until the server says that it is enough.
+ * Asks for orders and answers them. Throws where the server is gone.
  *
  * @param base Address of the server, ending in a slash.
  * @param litert The module `@litertjs/core`.
@@ -17,7 +17,6 @@ export async function serve(base, litert, load, engine) {
     const response = await fetch(`${base}order`);
     if (response.status === 204) continue; // nothing yet
     const order = await response.json();
-    if (order.do === "stop") return;
     let answer;
     try {
       answer = await worker[order.do](order);
