@@ -78,8 +78,35 @@ def test_a_silently_wrong_file_is_caught(tmp_path, name):
 def test_a_twin_of_another_network_is_no_proof(pair, tmp_path):
     other = tmp_path / "other.tflite"
     penjing.export_litert(build_topology("mobilenet", size=96, width=32, seed=1), other)
-    with pytest.raises(ExportError, match="differ from those of its dense twin"):
+    with pytest.raises(ExportError, match=r"Is the twin of the same network\?"):
         penjing.verify(pair[2], twin=other, rounds=1)
+    penjing.export_litert(build_topology("two_outputs", size=96, width=32), other)
+    with pytest.raises(ValueError, match="`twin` must be a file of the same network"):
+        penjing.verify(pair[2], twin=other, rounds=1)
+
+
+@needs_node
+def test_a_network_that_is_turned_is_right(tmp_path):
+    """What `prepare_for_sparse_inference` makes of strides of 2 with "same"."""
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(image)
+    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same")(x)
+    x = keras.layers.Conv2D(32, 1, activation="relu", name="zeros")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(10)(x))
+    kernel, bias = model.get_layer("zeros").get_weights()
+    kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.9)] = 0
+    model.get_layer("zeros").set_weights([kernel, bias])
+    assert penjing.sparse_layout(model).is_turned
+    sparse = tmp_path / "sparse.tflite"
+    prepared = penjing.prepare_for_sparse_inference(model)
+    penjing.export_litert(prepared, sparse, encoding="sparse", runtime="wasm")
+    x = image_samples(model)
+    report = penjing.verify(sparse, inputs=x, rounds=1)
+    assert report.difference < 1e-5
+    assert report.python_difference < 1e-5
+    outputs = penjing.LiteRTModel(sparse).predict(x)
+    np.testing.assert_allclose(outputs, model.predict(x, verbose=0), atol=1e-5)
 
 
 @needs_node
@@ -105,8 +132,17 @@ def test_inputs_come_in_any_order_by_name(tmp_path):
     x = {"b": np.ones((5, 2), "float32"), "a": np.ones((5, 3), "float32")}
     assert penjing.verify(path, inputs=x, samples=9, rounds=1).samples == 4
     assert penjing.verify(path, inputs=[x["a"], x["b"]], rounds=1).samples == 4
-    for wrong in ([x["b"], x["a"]], [x["a"]], {"a": x["a"]}, {**x, "c": x["a"]}):
-        with pytest.raises(DataError, match=r"shapes for .*\{'a': \(3,\), 'b': \(2,\)"):
+    nan = {**x, "a": np.full((5, 3), np.nan)}
+    for wrong, message in (
+        ([x["b"], x["a"]], r"Input `a` .* \(samples, 3\), got .* \(5, 2\)"),
+        ([x["a"]], r"has 2 inputs \['a', 'b'\], got 1 arrays"),
+        ([], "got 0 arrays"),
+        ({"a": x["a"]}, r"inputs \['a', 'b'\], got a dict with the keys \['a'\]"),
+        ({**x, "c": x["a"]}, r"got a dict with the keys \['b', 'a', 'c'\]"),
+        ({**x, "a": [[1, 2, 3], [4]]}, "An input is not an array"),
+        (nan, "`inputs` hold NaN or infinity"),
+    ):
+        with pytest.raises(DataError, match=message):
             penjing.verify(path, inputs=wrong)
 
 
@@ -155,6 +191,8 @@ def test_files_that_the_runtime_cannot_take_are_refused(pair, tmp_path):
         ({"runtime": "x86"}, "`runtime` must be 'wasm', got 'x86'"),
         ({"samples": 0}, "`samples` must be 1 or more, got 0"),
         ({"engine": "firefox"}, "`engine` must be one of"),
+        ({"tolerance": float("nan")}, "`tolerance` must be 0 or more, got nan"),
+        ({"tolerance": "small"}, "`tolerance` must be 0 or more, got 'small'"),
     ],
 )
 def test_impossible_arguments_are_refused(pair, arguments, message):

@@ -175,7 +175,7 @@ class LiteRTModel:
         """
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"`batch_size` must be 1 or more, got {batch_size!r}.")
-        arrays = self._match(x)
+        arrays = self.match(x)
         samples = len(arrays[0])
         parts = [
             self._run_batch([array[start:stop] for array in arrays], size)
@@ -184,18 +184,12 @@ class LiteRTModel:
         results = [self._join(column, samples) for column in zip(*parts, strict=True)]
         return results[0] if len(results) == 1 else results
 
-    def _signature_names(self) -> dict[int, str]:
-        signatures = self._interpreter._get_full_signature_list()
-        if not signatures:
-            return {}
-        signature = signatures.get("serving_default", next(iter(signatures.values())))
-        return {
-            index: name
-            for side in ("inputs", "outputs")
-            for name, index in signature[side].items()
-        }
+    def match(self, x: Any) -> list[np.ndarray]:
+        """Give data as one array for each input; `x` is as in `predict`.
 
-    def _match(self, x: Any) -> list[np.ndarray]:
+        Raises:
+            DataError: If the data does not fit the inputs.
+        """
         arrays = [_to_array(value) for value in self._ordered(x)]
         for spec, array in zip(self.inputs, arrays, strict=True):
             _check_shape(spec, array, self.path)
@@ -207,6 +201,17 @@ class LiteRTModel:
                 f"{lengths}."
             )
         return arrays
+
+    def _signature_names(self) -> dict[int, str]:
+        signatures = self._interpreter._get_full_signature_list()
+        if not signatures:
+            return {}
+        signature = signatures.get("serving_default", next(iter(signatures.values())))
+        return {
+            index: name
+            for side in ("inputs", "outputs")
+            for name, index in signature[side].items()
+        }
 
     def _ordered(self, x: Any) -> list[Any]:
         names = [spec.name for spec in self.inputs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,10 +62,15 @@ def choose_samples(reference: LiteRTModel, inputs: Any, count: int) -> list[Arra
     if inputs is None:
         seeds = range(-(-count // batch))
         columns = zip(*(random_inputs(reference.inputs, s) for s in seeds), strict=True)
-        return [np.concatenate(column) for column in columns]
-    ordered = _ordered(reference, inputs)
+        stored = [np.concatenate(column) for column in columns]
+        pairs = zip(reference.inputs, stored, strict=True)
+        return [spec.decode(array) for spec, array in pairs]
+    ordered = reference.match(inputs)
     count = max(min(count, len(ordered[0])) // batch, 1) * batch
-    return [np.resize(array, (count, *array.shape[1:])) for array in ordered]
+    arrays = [np.resize(array, (count, *array.shape[1:])) for array in ordered]
+    if not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
+        raise DataError("`inputs` hold NaN or infinity. Give numbers to compare on.")
+    return arrays
 
 
 def compare_outputs(
@@ -123,27 +128,6 @@ def _places(specs: Sequence[TensorSpec], others: Sequence[TensorSpec]) -> list[i
 
 def _batch(specs: Sequence[TensorSpec]) -> int:
     return max(spec.shape[0] if spec.shape else 1 for spec in specs)
-
-
-def _ordered(reference: LiteRTModel, inputs: Any) -> list[Array]:
-    """The user's inputs in the order of the file's."""
-    names = [spec.name for spec in reference.inputs]
-    if isinstance(inputs, Mapping):
-        values = [inputs[name] for name in names if name in inputs]
-        values = values if len(values) == len(inputs) else []
-    else:
-        is_list = isinstance(inputs, list | tuple) and hasattr(inputs[0], "shape")
-        values = list(inputs) if is_list else [inputs]
-    arrays = [np.asarray(value) for value in values]
-    wanted = [spec.shape[1:] for spec in reference.inputs]
-    lengths = {len(array) if array.ndim else 0 for array in arrays}
-    if [a.shape[1:] for a in arrays] != wanted or len(lengths) != 1 or 0 in lengths:
-        shown = dict(zip(names, wanted, strict=True))
-        raise DataError(
-            f"`inputs` must hold samples of these shapes for {reference.path}: {shown},"
-            f" got arrays of the shapes {[array.shape for array in arrays]}."
-        )
-    return arrays
 
 
 def _difference(mine: Array, other: Array) -> tuple[float, float]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from penjing.errors import ExportError, FileFormatError
 from penjing.export.dense_twin import dense_twin, has_sparse_tensors
@@ -38,6 +41,18 @@ INTEGER_TOLERANCE = 0.05
 _WARM_UP = 5
 _INTEGERS = (3, 7, INT8, 17)  # uint8, int16, int8 and int4 of the schema's `TensorType`
 _TWIN_NAME = "(the same file, dense)"
+_CAUSES = (
+    (
+        "its dense twin in the same runtime",
+        "Sparse kernels run some networks wrongly and say nothing: use "
+        "penjing.prepare_for_sparse_inference, or ship a dense file.",
+    ),
+    (
+        "the same file in Python",
+        "A dense file is wrong there in the same way. Export it anew with "
+        "runtime='wasm', and compare on real `inputs`.",
+    ),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,16 +152,21 @@ def verify(
     if runtime != "wasm":
         raise ValueError(f"`runtime` must be 'wasm', got {runtime!r}.")
     check_counts(samples=samples, rounds=rounds, threads=threads)
+    if not isinstance(tolerance, numbers.Real) or not tolerance >= 0:
+        raise ValueError(f"`tolerance` must be 0 or more, got {tolerance!r}.")
     path = as_path(file)
     content = _checked_content(path)
     twin_name, twin_content = _twin(path, content, twin)
     reference = LiteRTModel(path)
     arrays = choose_samples(reference, inputs, samples)
     with WasmSession(engine, threads=threads) as session:
-        files = {twin_name: twin_content, str(path): content}
-        models = {name: session.load(data, name) for name, data in files.items()}
+        model = session.load(content, str(path))
+        models = {twin_name: session.load(twin_content, twin_name), str(path): model}
+        _check_signatures(models)
         distances = compare_outputs(list(models.values()), reference, arrays)
-        _check(str(path), distances, (tolerance, _python_tolerance(content, path)))
+        _check(
+            str(path), twin, distances, (tolerance, _python_tolerance(content, path))
+        )
         conditions = LatencyConditions(
             runtime=session.runtime,
             processor=processor_name(),
@@ -157,8 +177,10 @@ def verify(
             warm_up=_WARM_UP,
         )
         latency = _times(models, conditions)
+    sizes = (len(twin_content), len(content))
     rows = (
-        dataclasses.replace(row, bytes=len(files[row.path])) for row in latency.files
+        dataclasses.replace(row, bytes=size)
+        for row, size in zip(latency.files, sizes, strict=True)
     )
     return VerifyReport(
         file=str(path),
@@ -208,20 +230,52 @@ def _python_tolerance(content: bytes, path: Path) -> float:
     return INTEGER_TOLERANCE if integers else PYTHON_TOLERANCE
 
 
+def _check_signatures(models: Mapping[str, WasmModel]) -> None:
+    """Refuse a twin that takes or gives other arrays than the file."""
+    found = {
+        name: tuple(
+            sorted((spec.shape, spec.dtype) for spec in side)
+            for side in (model.inputs, model.outputs)
+        )
+        for name, model in models.items()
+    }
+    (twin, of_twin), (file, of_file) = found.items()
+    if of_twin != of_file:
+        raise ValueError(
+            f"`twin` must be a file of the same network, but {twin} has the inputs and "
+            f"outputs {of_twin}, and {file} {of_file}. Leave it out: a dense twin is "
+            "then made from the file."
+        )
+
+
 def _check(
-    file: str, distances: tuple[Distance, Distance], tolerances: tuple[float, float]
+    file: str,
+    twin: str | os.PathLike[str] | None,
+    distances: tuple[Distance, Distance],
+    tolerances: tuple[float, float],
 ) -> None:
-    others = ("its dense twin in the same runtime", "the same file in Python")
-    for distance, tolerance, other in zip(distances, tolerances, others, strict=True):
-        if not distance.relative <= tolerance:
-            raise ExportError(
-                f"{file} is wrong in LiteRT.js: its outputs differ from those of "
-                f"{other} by {distance.absolute:.3g}, which is "
-                f"{distance.relative:.3g} of their largest magnitude; {tolerance:g} is "
-                "allowed. Do not ship it. Sparse kernels run some networks wrongly and "
-                "say nothing: use penjing.prepare_for_sparse_inference, or ship a "
-                "dense file."
-            )
+    """Refuse outputs that differ from the twin's or from those in Python."""
+    pairs = zip(distances, tolerances, strict=True)
+    is_right = [distance.relative <= limit for distance, limit in pairs]
+    if all(is_right):
+        return
+    place = is_right.index(False)
+    distance, limit = distances[place], tolerances[place]
+    found = f"by {distance.absolute:.3g}, which is {distance.relative:.3g} of their "
+    found += f"largest magnitude; {limit:g} is allowed"
+    if np.isinf(distance.absolute):
+        found = "or hold NaN or infinity"
+    if is_right[1] and twin is not None:
+        raise ExportError(
+            f"{file} gives in LiteRT.js what it gives in Python, but not what "
+            f"{os.fspath(twin)} gives there: outputs differ {found}. Is the twin of "
+            "the same network? Without `twin` it is made from the file."
+        )
+    other, cause = _CAUSES[place]
+    raise ExportError(
+        f"{file} is wrong in LiteRT.js: its outputs differ from those of {other} "
+        f"{found}. Do not ship it. {cause}"
+    )
 
 
 def _times(
