@@ -6,7 +6,7 @@ import contextlib
 import time
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.markup import escape
 
 from penjing.cli.backend_choice import Backend, select_backend
 from penjing.cli.console import progress_bar
+
+if TYPE_CHECKING:
+    from penjing.browser_demo.demo_files import BrowserFiles
 
 BrowserOption = Annotated[
     bool,
@@ -84,36 +87,41 @@ def show_in_browser(
         port: Port of the page; 0 takes a free one.
         opened: Whether to open the page in the user's browser.
     """
-    with progress_bar() as progress:
-        select_backend(backend)
-        from penjing.browser_demo.demo_files import (
-            BASELINE_EPOCHS,
-            EPOCHS,
-            build_browser_files,
-        )
-        from penjing.browser_demo.page_server import serve_page
-        from penjing.export.wasm.npm_packages import find_packages
+    with contextlib.ExitStack() as stack:
+        with progress_bar() as progress:
+            select_backend(backend)
+            from penjing.browser_demo.demo_files import (
+                BASELINE_EPOCHS,
+                EPOCHS,
+                build_browser_files,
+            )
+            from penjing.browser_demo.page_server import serve_page
 
-        find_packages()  # before minutes of training
-        made = build_browser_files(
-            out=out,
-            dataset=dataset,
-            data_dir=data_dir,
-            seed=seed,
-            baseline_epochs=baseline_epochs or BASELINE_EPOCHS,
-            epochs=epochs or EPOCHS,
-            restart=restart,
-            progress=progress,
-        )
-        server = serve_page(made.folder, port)
+            # Before minutes of training: packages may be missing, and the port taken.
+            server = stack.enter_context(serve_page(out, port))
+            made = build_browser_files(
+                out=out,
+                dataset=dataset,
+                data_dir=data_dir,
+                seed=seed,
+                baseline_epochs=baseline_epochs or BASELINE_EPOCHS,
+                epochs=epochs or EPOCHS,
+                restart=restart,
+                progress=progress,
+            )
+        with contextlib.suppress(KeyboardInterrupt):
+            _show(made, server.address, opened)
+
+
+def _show(made: BrowserFiles, address: str, opened: bool) -> None:
+    """Print what was made and where it is served, until Ctrl-C."""
     console = Console()
-    with server, contextlib.suppress(KeyboardInterrupt):
-        for name, value in made.accuracy.items():
-            console.print(f"{name}: {value:.1%} of the test images", highlight=False)
-        if made.proof is not None:
-            console.print(escape(str(made.proof)), highlight=False, soft_wrap=True)
-        console.print(f"\n[bold]{server.address}[/bold]  (Ctrl-C ends it)")
-        if opened:
-            webbrowser.open(server.address)
-        while True:  # until Ctrl-C
-            time.sleep(3600)
+    for name, value in made.accuracy.items():
+        console.print(f"{name}: {value:.1%} of the test images", highlight=False)
+    if made.proof is not None:
+        console.print(escape(str(made.proof)), highlight=False, soft_wrap=True)
+    console.print(f"\n[bold]{address}[/bold]  (Ctrl-C ends it)")
+    if opened:
+        webbrowser.open(address)
+    while True:
+        time.sleep(3600)

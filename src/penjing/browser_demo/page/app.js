@@ -11,11 +11,7 @@ const BLOCK_MILLISECONDS = 6;
 const at = (id) => document.getElementById(id);
 const state = { files: {}, demo: null, input: null, measurement: 0 };
 
-start().catch((error) => {
-  at("status").textContent = `It does not run: ${error.message ?? error}`;
-  at("status").classList.add("failed");
-  console.error(error);
-});
+start().catch(fail);
 
 async function start() {
   const threads = offerThreads();
@@ -34,7 +30,7 @@ async function start() {
   }
   offerPictures(pixels);
   acceptOwnPictures();
-  at("measure").addEventListener("click", measure);
+  at("measure").addEventListener("click", () => measure().catch(fail));
   at("measure").disabled = false;
   at("gallery").firstElementChild.click();
 }
@@ -52,14 +48,22 @@ function log(line) {
 
 function say(text) {
   at("status").textContent = text;
+  at("status").classList.remove("failed");
+}
+
+function fail(error) {
+  say(`It does not run: ${error.message ?? error}`);
+  at("status").classList.add("failed");
+  console.error(error);
 }
 
 /** Threads need an isolated page; a change of their number loads it anew. */
 function offerThreads() {
   const most = globalThis.crossOriginIsolated ? (navigator.hardwareConcurrency ?? 1) : 1;
-  const asked = Number(new URLSearchParams(location.search).get("threads")) || 1;
-  const chosen = Math.min(Math.max(asked, 1), most);
-  for (const count of [1, 2, 4, 8].filter((number) => number <= most)) {
+  const counts = [1, 2, 4, 8].filter((number) => number <= most);
+  const asked = Number(new URLSearchParams(location.search).get("threads"));
+  const chosen = counts.findLast((count) => count <= asked) ?? 1;
+  for (const count of counts) {
     const option = new Option(String(count), String(count), false, count === chosen);
     at("threads").add(option);
   }
@@ -131,6 +135,7 @@ function acceptOwnPictures() {
       const side = state.demo.pictures.side;
       choose(null, await pictureFrom(file, side), `Your picture: ${file.name}`);
     } catch {
+      state.measurement++; // ends one that runs, which would say something else
       say(`${file.name} is no picture that this browser can read.`);
     }
   };
@@ -173,7 +178,7 @@ function choose(button, picture, name) {
   const [, height, width, channels] = state.demo.input_shape;
   const values = enlarged(picture, side, height, width, channels);
   state.input = new Tensor(values, state.demo.input_shape);
-  measure();
+  measure().catch(fail);
 }
 
 /** Runs both files once, shows what they say, and then times them in turns. */
@@ -246,11 +251,10 @@ function showOutputs(outputs) {
   }
   const differences = outputs.dense.map((value, n) => Math.abs(value - outputs.sparse[n]));
   const largest = Math.max(...differences);
+  const labels = NAMES.map((name) => state.demo.classes[best[name]] ?? "no number");
   const same = best.dense === best.sparse;
-  at("agreement").textContent = same
-    ? `the same: ${state.demo.classes[best.dense]}`
-    : `differ: ${NAMES.map((name) => state.demo.classes[best[name]]).join(", ")}`;
-  at("difference").textContent = largest ? largest.toExponential(0) : "0";
+  at("agreement").textContent = same ? `the same: ${labels[0]}` : `differ: ${labels.join(", ")}`;
+  at("difference").textContent = largest === 0 ? "0" : largest.toExponential(0);
 }
 
 function showTimes(times, rounds) {
