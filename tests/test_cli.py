@@ -325,7 +325,8 @@ def test_sensitivity_prints_a_table_and_leaves_json_and_a_page(tmp_path, capsys)
     assert cli.main([*arguments, "--json"]) == 0
     table = json.loads(capsys.readouterr().out)
     assert table == json.loads((tmp_path / "out" / "sensitivity.json").read_text())
-    assert (
-        cli.main([*arguments[:-2], "--out", str(tmp_path / "o"), "--ratios", "x"]) == 2
-    )
-    assert "--ratios" in capsys.readouterr().err
+    for wrong in ("x", "0.5,1.5"):
+        given = [*arguments[:-2], "--out", str(tmp_path / "o"), "--ratios", wrong]
+        assert cli.main(given) == 2
+        assert "--ratios" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()

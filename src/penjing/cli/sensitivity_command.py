@@ -112,12 +112,16 @@ def sensitivity_table(table: Any) -> Table:
 
 def _ratios(text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < ratio < 1 for ratio in found):
         raise typer.BadParameter(
-            f"takes fractions with commas between them, as in 0.25,0.5; got {text!r}.",
+            "takes fractions between 0 and 1 with commas between them, as in 0.25,0.5; "
+            f"got {text!r}.",
             param_hint="--ratios",
-        ) from error
+        )
+    return found
 
 
 def _listen(listener: Any) -> Any:
