@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -32,3 +33,12 @@ def test_only_the_end_of_a_long_log_is_kept():
         os.write(2, b"x" * 10_000 + b"end")
     assert caught().endswith("end")
     assert len(caught()) == 2000
+
+
+def test_logger_first_used_inside_goes_on_to_standard_error(capsys):
+    with captured_output() as caught:
+        handler = logging.StreamHandler()
+        handler.emit(logging.makeLogRecord({"msg": "inside"}))
+    handler.emit(logging.makeLogRecord({"msg": "outside"}))
+    assert caught() == "inside"
+    assert capsys.readouterr().err == "outside\n"

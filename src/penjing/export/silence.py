@@ -34,8 +34,8 @@ def captured_output() -> Iterator[Callable[[], str]]:
         _flush()
         for descriptor in (1, 2):
             stack.enter_context(_redirected(descriptor, log.fileno()))
-        stream = io.TextIOWrapper(log, "utf-8", "replace", write_through=True)
-        stack.callback(stream.detach)
+        stream = _CaughtStream(log, "utf-8", "replace", write_through=True)
+        stack.callback(stream.release)
         stack.enter_context(contextlib.redirect_stdout(stream))
         stack.enter_context(contextlib.redirect_stderr(stream))
         tail = ""
@@ -49,6 +49,23 @@ def captured_output() -> Iterator[Callable[[], str]]:
             _flush()
             log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
             tail = log.read().decode("utf-8", "replace").strip()
+
+
+class _CaughtStream(io.TextIOWrapper):
+    """Loggers that are first used inside the block keep it, and write to it later."""
+
+    _released = False
+
+    def release(self) -> None:
+        self.detach()
+        self._released = True
+
+    def write(self, text: str, /) -> int:
+        return sys.stderr.write(text) if self._released else super().write(text)
+
+    def flush(self) -> None:
+        if not self._released:
+            super().flush()
 
 
 @contextlib.contextmanager
