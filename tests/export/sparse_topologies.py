@@ -380,5 +380,7 @@ TOPOLOGIES: dict[str, Topology] = {
     "prelu": Topology(
         "wrong", _interrupted(lambda _: layers.PReLU(shared_axes=[1, 2]))
     ),
+    "squared": Topology("fast", _interrupted(lambda _: lambda x: x * x)),
+    "added_to_itself": Topology("dense", _interrupted(lambda _: lambda x: x + x)),
     "padding_alone": Topology("wrong", _interrupted(lambda _: layers.ZeroPadding2D(2))),
 }

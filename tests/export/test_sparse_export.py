@@ -18,6 +18,7 @@ from tests.export.sparse_topologies import (
 import penjing
 from penjing.errors import ExportError
 from penjing.export.explicit_padding import make_padding_explicit
+from penjing.export.finishing.constants import data_of
 from penjing.export.finishing.flat_buffer_writer import write_records
 from penjing.export.finishing.loading import load_records
 from penjing.export.operator_names import operator_name
@@ -282,8 +283,8 @@ def test_blocks_hold_every_value_once(values):
             restored[row, start : start + 4] = kept[4 * n : 4 * n + 4]
     np.testing.assert_array_equal(restored, values)
     assert block["dense_size"] == 4
-    stored = len(kept) / values.size if values.size else 0
-    assert block_sparsity(values) == pytest.approx(1 - stored)
+    stored = len(kept) / values.size if values.any() else 0
+    assert len(kept) and block_sparsity(values) == pytest.approx(1 - stored)
 
 
 @once
@@ -294,6 +295,32 @@ def test_a_block_is_four_inputs_of_one_output():
     assert block_sparsity(np.ascontiguousarray(weights.T)) == 0.0
     kept, _ = encode_blocks(weights)
     np.testing.assert_array_equal(kept, [0, 3, 0, 0])
+
+
+@once
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_weights_without_any_value_stay_a_constant(in_blocks, tmp_path):
+    model = dense_model([np.zeros((16, 8), "f4")])
+    dense = penjing.export_litert(model, tmp_path / "dense.tflite", verify=False)
+    content = load_records(dense.read_bytes(), "dense")
+    (operator,) = content["subgraphs"][0]["operators"]
+    number = int(operator["inputs"][1])
+    weight = SparseWeight(graph=0, tensor=number, in_blocks=in_blocks)
+    sparse = store_sparse(dense.read_bytes(), [weight])
+    content = load_records(sparse, "sparse")
+    tensor = content["subgraphs"][0]["tensors"][number]
+    assert tensor["sparsity"] and len(data_of(content, tensor))
+    (actual,) = predict(sparse, np.ones((3, 16), "float32"), tmp_path)
+    np.testing.assert_allclose(actual, np.full((3, 8), 0.1), rtol=1e-6)
+
+
+@once
+def test_a_file_for_browsers_needs_every_size(tmp_path):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    with pytest.raises(ExportError, match=r"shape \(-1, -1, -1, 3\).*every size"):
+        penjing.export_litert(model, tmp_path / "a.tflite", runtime="wasm")
+    assert not list(tmp_path.iterdir())
 
 
 @once

@@ -13,6 +13,14 @@ from typer.testing import CliRunner
 import penjing
 from penjing.cli.application import app
 from penjing.errors import FileFormatError
+from penjing.export.finishing.constants import (
+    FLOAT16,
+    all_tensors,
+    data_of,
+    set_values,
+)
+from penjing.export.finishing.flat_buffer_writer import write_records
+from penjing.export.finishing.loading import load_records
 from penjing.models.sparse_rules import RUNTIMES, SOURCES, SPARSE_RULES, rule_for
 
 pytestmark = pytest.mark.once
@@ -76,7 +84,7 @@ def test_a_model_that_does_not_fit_says_why(name, outcome, problem):
 
 def test_a_file_says_what_is_in_it(files):
     dense = penjing.explain_sparsity(files / "mobilenet.tflite", "wasm")
-    assert not dense.is_encoded
+    assert not dense.is_encoded and dense.outcome == "dense"
     assert any('export it with encoding="sparse"' in r.reason for r in dense.layers)
     assert all(row.buys != BOTH for row in dense.layers)
     sparse = penjing.explain_sparsity(files / "mobilenet_sparse.tflite", "wasm")
@@ -93,7 +101,7 @@ def test_a_wrong_file_is_called_wrong(files):
     assert explanation.outcome == "wrong"
     assert "WRONG outputs" in explanation.summary
     dense = penjing.explain_sparsity(files / "max_pooling.tflite", "wasm")
-    assert "Dense it is right" in dense.summary
+    assert dense.outcome == "wrong" and "Dense it is right" in dense.summary
 
 
 def test_convolutions_save_no_time_on_x86(files):
@@ -119,6 +127,39 @@ def test_blocks_along_the_inputs_pay_and_others_are_told():
     )
 
 
+def test_blocks_of_other_weights_than_float32_are_called_wrong(tmp_path):
+    model = pruned_dense(penjing.Block(4, 1))
+    path = tmp_path / "blocks.tflite"
+    penjing.export_litert(model, path, encoding="sparse", runtime="x86")
+    explanation = penjing.explain_sparsity(path, "x86")
+    assert (explanation.outcome, explanation.is_encoded) == ("fast", True)
+    assert "zeros of 1 layer save" in explanation.summary
+    content = load_records(path.read_bytes(), "blocks")
+    (tensor,) = [t for t in all_tensors(content) if t["sparsity"]]
+    values = np.ascontiguousarray(data_of(content, tensor)).view("<f4")
+    set_values(content, tensor, values.astype("<f2"))
+    tensor["type"] = FLOAT16
+    path.write_bytes(write_records(content))
+    explanation = penjing.explain_sparsity(path, "x86")
+    assert explanation.outcome == "wrong" and "NaN" in explanation.layers[0].reason
+    set_values(content, tensor, np.zeros(3, "u1"))  # half a value too much
+    path.write_bytes(write_records(content))
+    with pytest.raises(FileFormatError, match="cannot be"):
+        penjing.explain_sparsity(path, "x86")
+
+
+def test_a_model_in_training_is_explained_as_it_is_exported(capsys):
+    model = keras.Sequential([keras.Input((256,)), keras.layers.Dense(256, name="d")])
+    pruned = penjing.prune(
+        model, penjing.ConstantSparsity(0.9), pattern=penjing.Block(4, 1)
+    )
+    pruned.compile("sgd", "mse")
+    pruned.train_on_batch(np.ones((2, 256)), np.ones((2, 256)))
+    (row,) = penjing.explain_sparsity(pruned, "x86").layers
+    assert row.layer.endswith("/d") and row.buys == BOTH
+    assert not capsys.readouterr().err
+
+
 def test_integer_files_are_told_apart():
     path = "tests/data/mlperf_tiny/keyword_spotting.tflite"
     explanation = penjing.explain_sparsity(path, "arm")
@@ -127,6 +168,13 @@ def test_integer_files_are_told_apart():
         "float32 or float16 weights.",
     )
     assert all("integer weights" in row.kernel for row in explanation.layers)
+
+
+def test_zeros_of_integers_of_four_bits_are_counted(tmp_path):
+    model = pruned_dense(penjing.Block(4, 1))
+    path = penjing.export_litert(model, tmp_path / "a.tflite", "int4", verify=False)
+    (row,) = penjing.explain_sparsity(path, "x86").layers
+    assert 0.89 < row.sparsity < 0.95 and row.buys == "compressed bytes"
 
 
 def test_the_command_prints_the_same(files):

@@ -165,11 +165,28 @@ def _flattened(x):
     return layers.Dense(3)(layers.Flatten()(x))
 
 
+def _gated(x):
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(x.shape[-1], 1, activation="sigmoid")(gate)
+    return pooled(layers.Multiply()([x, gate]))
+
+
+def _averaged(x):
+    return pooled(layers.AveragePooling2D(x.shape[1], strides=1, padding="same")(x))
+
+
 OBSTACLES = {
     "pooling between": ({"head": _resized}, "MaxPooling2D has no kernel .* stride 2"),
     "no pooling": ({"head": _flattened}, "no global average pooling follows"),
     "two channels": ({"channels": 2}, "2 input channels and must have 3"),
     "7x7": ({"kernel": 7}, "depthwise kernel is 7x7"),
+    "squeeze and excite": ({"head": _gated}, "goes back into a map of features"),
+    "averages with an edge": ({"head": _averaged}, "AveragePooling2D has no kernel"),
+    "added to itself": ({"head": lambda x: pooled(x + x)}, "adds a value to itself"),
+    "half an ELU": (
+        {"head": lambda x: pooled(layers.ELU(0.5)(x))},
+        "ELU with these settings",
+    ),
 }
 
 
@@ -184,6 +201,120 @@ def test_what_does_not_fit_is_named(name):
     np.testing.assert_allclose(
         prepared.predict(samples, verbose=0),
         model.predict(samples, verbose=0),
+        atol=1e-5,
+    )
+
+
+def _joined():
+    """Two images, one above the other."""
+    image = keras.Input((16, 16, 3))
+    halves = [layers.Cropping2D((rows, (0, 0)))(image) for rows in ((8, 0), (0, 8))]
+    return image, layers.Concatenate(axis=1)(halves)
+
+
+def _flat():
+    pixels = keras.Input((16 * 16 * 3,))
+    return pixels, layers.Reshape((16, 16, 3))(pixels)
+
+
+def _calculated():
+    image = keras.Input((16, 16, 3))
+    return image, layers.Rescaling(2.0)(image / 127.5 - 1.0)
+
+
+@once
+@pytest.mark.parametrize("begin", [_joined, _flat, _calculated])
+def test_what_stands_before_the_first_convolution_stays(begin):
+    image, x = begin()
+    x = strided(x, layers.Conv2D, "same", 3, filters=4, activation="relu")
+    x = layers.SeparableConv2D(6, 3, strides=2, padding="same", activation="relu")(x)
+    assert_prepared(keras.Model(image, pooled(x)), is_turned=True)
+
+
+@once
+def test_sequential_models_and_models_within_are_opened_up():
+    inner = keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            layers.Conv2D(4, 3, strides=2, padding="same", activation="relu"),
+            layers.Conv2D(6, 1),
+            layers.GlobalAveragePooling2D(),
+        ]
+    )
+    model = keras.Sequential([keras.Input((16, 16, 3)), inner, layers.Dense(3)])
+    assert_prepared(model, is_turned=True)
+
+
+@once
+def test_sizes_are_those_in_the_model_itself():
+    model = separable_net()
+    x = keras.Input((17, 17, 3))
+    other = x
+    for layer in model.layers[1:]:
+        other = layer(other)
+    assert_prepared(model, is_turned=True)
+    assert_prepared(keras.Model(x, other), is_turned=False)
+
+
+@once
+def test_padding_that_others_read_too_stays():
+    image = keras.Input((16, 16, 3))
+    padded = layers.ZeroPadding2D(CORNER)
+    x = layers.Conv2D(4, 3, strides=2)(padded(image))
+    y = layers.Flatten()(layers.Conv2D(2, 3)(padded(image)))
+    model = keras.Model(image, [pooled(layers.Conv2D(4, 1)(x)), y])
+    with pytest.warns(CompressionWarning, match="more than once"):
+        prepared = penjing.prepare_for_sparse_inference(model)
+    samples = image_samples(model)
+    for actual, expected in zip(
+        prepared.predict(samples, verbose=0),
+        model.predict(samples, verbose=0),
+        strict=True,
+    ):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def assert_prepared(model, *, is_turned):
+    samples = image_samples(model)
+    layout = penjing.sparse_layout(model)
+    assert not layout.obstacles and layout.is_turned == is_turned
+    prepared = penjing.prepare_for_sparse_inference(model)
+    expected = model.predict(samples, verbose=0)
+    np.testing.assert_allclose(
+        prepared.predict(samples, verbose=0), expected, atol=2e-5, rtol=1e-4
+    )
+    assert np.ptp(expected, axis=0).max() > 1e-4  # the images matter
+
+
+@once
+def test_a_net_without_a_first_convolution_is_told():
+    image = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 1)(layers.DepthwiseConv2D(3, padding="same")(image))
+    layout = penjing.sparse_layout(keras.Model(image, pooled(x)))
+    (obstacle,) = layout.obstacles.values()
+    assert "none is before it" in obstacle
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, strides=2, padding="same")(image)
+    layout = penjing.sparse_layout(keras.Model(image, pooled(x)))
+    (obstacle,) = layout.obstacles.values()
+    assert "size of its image is free" in obstacle
+
+
+@once
+def test_training_goes_on_as_before():
+    image = keras.Input((16, 16, 3))
+    x = strided(image, layers.Conv2D, "same", 3, filters=4)
+    inner = keras.Model(image, layers.BatchNormalization(name="normal")(x))
+    image = keras.Input((16, 16, 3))
+    x = layers.GlobalAveragePooling2D(keepdims=True)(inner(image, training=False))
+    x = layers.Conv2D(3, 1, kernel_regularizer="l2", name="head")(x)
+    model = keras.Model(image, layers.Flatten()(x))
+    prepared = penjing.prepare_for_sparse_inference(model)
+    assert prepared.get_layer("head").kernel_regularizer is not None
+    samples = image_samples(model)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(prepared(samples, training=True)),
+        keras.ops.convert_to_numpy(model(samples, training=True)),
         atol=1e-5,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from penjing.export.finishing.constants import data_of
 from penjing.export.finishing.flat_buffer_writer import write_records
 from penjing.export.finishing.loading import graph_references, load_records
 from penjing.export.finishing.records import Record
@@ -51,31 +52,40 @@ def single_operators(data: bytes, where: str) -> list[SingleOperator]:
     """
     model = load_records(data, where)
     graph = model["subgraphs"][0]
-    once = {
-        int(operator["outputs"][0]): operator
-        for operator in graph["operators"]
-        if _runs_once(model, graph, operator)
-    }
-    return [
-        _single(model, graph["tensors"], operator, once)
-        for operator in graph["operators"]
-        if operator not in once.values()
-    ]
+    unpacking: dict[int, list[Record]] = {}
+    found = []
+    for operator in graph["operators"]:
+        before = _unpacked_by(model, graph, operator, unpacking)
+        if before is None:
+            found.append(_single(model, graph["tensors"], operator, unpacking))
+        else:
+            unpacking[int(operator["outputs"][0])] = [*before, operator]
+    return found
 
 
-def _runs_once(model: Record, graph: Record, operator: Record) -> bool:
-    """Whether it unpacks a constant, which the runtime does when it loads the file."""
-    if operator_name(model, operator) not in _UNPACKING:
-        return False
-    tensor = graph["tensors"][int(operator["inputs"][0])]
-    return len(model["buffers"][tensor["buffer"]]["data"]) > 0
+def _unpacked_by(
+    model: Record,
+    graph: Record,
+    operator: Record,
+    unpacking: Mapping[int, list[Record]],
+) -> list[Record] | None:
+    """What goes before an operator that unpacks a constant; None for all others.
+
+    The runtime runs it when it loads the file.
+    """
+    if operator_name(model, operator) not in _UNPACKING or not len(operator["inputs"]):
+        return None
+    number = int(operator["inputs"][0])
+    if number in unpacking:
+        return unpacking[number]
+    return [] if len(data_of(model, graph["tensors"][number])) else None
 
 
 def _single(
     model: Record,
     tensors: Sequence[Record],
     operator: Record,
-    once: Mapping[int, Record],
+    unpacking: Mapping[int, list[Record]],
 ) -> SingleOperator:
     name = operator_name(model, operator)
     outputs = [int(n) for n in operator["outputs"] if n != _NO_TENSOR]
@@ -84,7 +94,7 @@ def _single(
         return SingleOperator(name=name, shape=shape, content=None)
     if name == "RESHAPE":
         operator = _with_known_shape(operator, shape)
-    unpacked = [once[int(n)] for n in operator["inputs"] if int(n) in once]
+    unpacked = [one for n in operator["inputs"] for one in unpacking.get(int(n), ())]
     content = _file(model, tensors, [*unpacked, operator])
     return SingleOperator(name=name, shape=shape, content=content)
 

@@ -76,7 +76,7 @@ class SparseConfig:
         if self.encoding and self.runtime:
             return encode_for(content, self.runtime, where)
         if self.runtime == "wasm":
-            return fix_sizes(content, "the converted file")[0]
+            return _with_batch_of_one(content, where)
         return content
 
     def _check_quantization(self) -> None:
@@ -131,12 +131,26 @@ def encode_for(content: bytes, runtime: str, where: str) -> bytes:
     if runtime == "x86":
         model = load_records(content, "the converted file")
         return store_sparse(content, _chosen_blocks(model, where))
-    if runtime == "wasm":  # LiteRT.js runs no file with a free batch
-        content, _ = fix_sizes(content, "the converted file")
+    if runtime == "wasm":
+        content = _with_batch_of_one(content, where)
     model = load_records(content, "the converted file")
     make_padding_explicit(model)
     chosen = _chosen_convolutions(model, runtime, where)
     return store_sparse(write_records(model), chosen)
+
+
+def _with_batch_of_one(content: bytes, where: str) -> bytes:
+    """The file without free sizes: LiteRT.js runs no others."""
+    model = load_records(content, "the converted file")
+    for graph in model["subgraphs"]:
+        for tensor in (graph["tensors"][number] for number in graph["inputs"]):
+            if np.any(tensor["shape_signature"][1:] < 0):
+                raise ExportError(
+                    f"`{where}` is not exported for wasm: its input has the shape "
+                    f"{tuple(map(int, tensor['shape_signature']))}, and LiteRT.js runs "
+                    "no file with free sizes. Give keras.Input every size."
+                )
+    return fix_sizes(content, "the converted file")[0]
 
 
 def layout_of(
@@ -308,6 +322,8 @@ def block_failure(model: Record, tensor: Record) -> str | None:
     if tensor["type"] != FLOAT32 or not is_plain(model, tensor):
         return "its weights are not float32; the block-sparse kernel takes no others"
     values = values_of(model, tensor)
+    if values.ndim != 2:
+        return "its weights are no matrix"
     if values.shape[1] % sparse_rules.DENSE_BLOCK:
         return f"its {values.shape[1]} inputs are no multiple of 4"
     if values.size < sparse_rules.MIN_BLOCK_WEIGHTS:

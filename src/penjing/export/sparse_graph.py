@@ -147,7 +147,12 @@ class _Search:
 
     def leave_shared(self) -> None:
         """Leave out groups that read what others read too."""
-        readers = Counter(n for node in self._nodes for n in set(node.inputs))
+        readers = Counter(
+            value
+            for node in self._nodes
+            # x * x is made a square, with one input; x + x stays, and counts twice.
+            for value in (set(node.inputs) if node.name == "MUL" else node.inputs)
+        )
         ours = Counter(
             n for m in self._whole_members() for n in set(self._nodes[m].inputs)
         )

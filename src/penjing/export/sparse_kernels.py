@@ -8,7 +8,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from penjing.export.finishing.constants import FLOAT16, FLOAT32, is_plain, values_of
+from penjing.export.finishing.constants import (
+    FLOAT16,
+    FLOAT32,
+    data_of,
+    is_plain,
+    values_of,
+)
 from penjing.export.finishing.records import Record
 from penjing.export.operator_names import operator_name
 from penjing.export.sparse_export import (
@@ -17,6 +23,7 @@ from penjing.export.sparse_export import (
     layout_problems,
 )
 from penjing.export.sparse_nodes import Node, weight_values
+from penjing.export.tensor_types import PACKED_BITS, TENSOR_TYPES
 from penjing.models.sparse_rules import DENSE_BLOCK, rule_for
 
 BOTH, BYTES, COMPRESSED, NOTHING = (
@@ -30,6 +37,7 @@ _DENSE = {
     "DEPTHWISE_CONV_2D": "XNNPACK dense depthwise convolution",
     "FULLY_CONNECTED": "XNNPACK dense layer",
 }
+_WRONG_BLOCKS = "in blocks such weights give NaN, fail to load, or are silently wrong"
 _NO_AVX_KERNELS = "XNNPACK turns sparse convolutions off on x86"
 _ENCODE = 'the file stores its zeros: export it with encoding="sparse"'
 
@@ -77,8 +85,12 @@ class GraphKernels:
         self._is_planned = is_planned
         self._nodes, self._layout = layout_of(model, graph)
         self._ideal = layout_of(model, graph, if_zeros=True)[1]
-        names = [operator_name(model, operator) for operator in graph["operators"]]
-        self._asks = "DENSIFY" in names
+        self._densified = {
+            number
+            for operator in graph["operators"]
+            if operator_name(model, operator) == "DENSIFY"
+            for number in map(int, operator["inputs"])
+        }
 
     @property
     def is_encoded(self) -> bool:
@@ -90,12 +102,16 @@ class GraphKernels:
     @property
     def outcome(self) -> str:
         """What the runtime makes of it: "fast", "dense" or "wrong"."""
-        if self._runtime == "x86":
-            is_fast = any(use.buys == BOTH for use in self.uses())
-            return "fast" if is_fast else "dense"
-        if self._is_planned and self._ideal.outcome == "wrong":
+        uses = list(self.uses())
+        if any(use.reason == _WRONG_BLOCKS for use in uses):
             return "wrong"
-        return self._layout.outcome
+        if self._runtime == "x86":
+            return "fast" if any(use.buys == BOTH for use in uses) else "dense"
+        if self._densified and not self._is_planned:
+            return self._layout.outcome
+        if self._ideal.outcome == "wrong":
+            return "wrong"
+        return self._layout.outcome if self._is_planned else "dense"
 
     def problems(self) -> list[str]:
         """What keeps the graph as a whole from sparse kernels."""
@@ -111,7 +127,7 @@ class GraphKernels:
             if node.weights is None:
                 continue
             tensor = self._graph["tensors"][node.weights]
-            kernel, reason = self._kernel(number, node, tensor)
+            kernel, reason = self._kernel(number, node, node.weights)
             sparsity = self._sparsity(tensor)
             yield KernelUse(
                 label=node.label,
@@ -135,15 +151,20 @@ class GraphKernels:
             return BOTH
         return BYTES if tensor["sparsity"] else COMPRESSED
 
-    def _kernel(self, number: int, node: Node, tensor: Record) -> tuple[str, str]:
+    def _kernel(self, number: int, node: Node, weights: int) -> tuple[str, str]:
         """The kernel, and the condition that fails."""
         dense = _DENSE[node.name]
+        tensor = self._graph["tensors"][weights]
+        if tensor["sparsity"] and weights not in self._densified:
+            return self._read_sparse(node, tensor)
         if tensor["type"] not in (FLOAT32, FLOAT16):
             return f"{dense}, integer weights", "sparse kernels take float weights"
         rule = rule_for(node.name, self._runtime)
         if rule is None or not rule.milliseconds:
             return dense, self._why_never(node)
         if node.name == "FULLY_CONNECTED":
+            if tensor["sparsity"]:
+                return dense, "DENSIFY gives its zeros back when the file is loaded"
             return self._dense_layer(tensor, rule.kernel)
         return self._convolution(number, node, rule.kernel)
 
@@ -154,13 +175,22 @@ class GraphKernels:
             return "no runtime has a sparse depthwise kernel"
         return _NO_AVX_KERNELS
 
+    def _read_sparse(self, node: Node, tensor: Record) -> tuple[str, str]:
+        """The kernel of an operator that reads a sparse tensor itself."""
+        kernel = f"LiteRT sparse {node.name}"
+        if node.name != "FULLY_CONNECTED" or tensor["type"] != FLOAT32:
+            return kernel, _WRONG_BLOCKS
+        rule = rule_for(node.name, self._runtime)
+        if rule is None or not rule.milliseconds:
+            return kernel, f"its speed on {self._runtime} was not measured"
+        sizes = [int(d["dense_size"]) for d in tensor["sparsity"]["dim_metadata"]]
+        axes = [int(axis) for axis in tensor["sparsity"]["block_map"]]
+        if (sizes[2:], axes) != ([DENSE_BLOCK], [1]):
+            return kernel, "its zeros are not stored in blocks of 1x4"
+        return rule.kernel, ""
+
     def _dense_layer(self, tensor: Record, sparse_kernel: str) -> tuple[str, str]:
         dense = _DENSE["FULLY_CONNECTED"]
-        if tensor["sparsity"]:
-            block = [int(d["dense_size"]) for d in tensor["sparsity"]["dim_metadata"]]
-            if len(block) == 3 and block[2] == DENSE_BLOCK:
-                return sparse_kernel, ""
-            return dense, "its zeros are not stored in blocks of 1x4"
         failure = block_failure(self._model, tensor)
         if failure is not None:
             return dense, failure
@@ -174,9 +204,9 @@ class GraphKernels:
             return dense, "the first convolution runs dense; it has few weights"
         if node.failure is not None:
             return dense, node.failure
-        asks = self._asks or self._is_planned
+        asks = bool(self._densified) or self._is_planned
         if self._ideal.outcome == "wrong":
-            if self._asks and self._layout.outcome == "wrong":
+            if self._densified and self._layout.outcome == "wrong":
                 return sparse_kernel, "outputs are silently wrong, see the problems"
             return dense, "sparse encoding would make outputs wrong, see the problems"
         if number not in self._ideal.sparse:
@@ -197,6 +227,11 @@ class GraphKernels:
             points = quantization["zero_point"] if quantization else np.zeros(0)
             zero = int(points[0]) if len(points) == 1 else 0
             return float(np.mean(values == zero)) if values.size else 0.0
+        bits = PACKED_BITS.get(TENSOR_TYPES[tensor["type"]][0])
+        if bits is not None and not tensor["sparsity"]:
+            packed = data_of(self._model, tensor)[:, None]
+            codes = packed >> np.arange(0, 8, bits, dtype="u1") & (2**bits - 1)
+            return float(np.mean(codes.reshape(-1)[:count] == 0)) if count else 0.0
         stored = weight_values(self._model, tensor)
         if stored is None or not count:
             return 0.0

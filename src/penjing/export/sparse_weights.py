@@ -76,12 +76,13 @@ def encode_blocks(values: Array) -> tuple[Array, Record]:
         values: Matrix `(outputs, inputs)`; the inputs are a multiple of `BLOCK`.
 
     Returns:
-        The blocks that hold values, one behind the other, and the table that says
-        where they stand.
+        The blocks that hold values, at least one, one behind the other, and the table
+        that says where they stand.
     """
     outputs, inputs = values.shape
     blocks = values.reshape(outputs, inputs // BLOCK, BLOCK)
     is_value = (blocks != 0).any(axis=2)
+    is_value[:1, :1] |= not is_value.any()  # without any bytes it is no constant
     segments = np.concatenate([[0], np.cumsum(is_value.sum(axis=1))])
     metadata = [
         Record("DimensionMetadata", dense_size=outputs),

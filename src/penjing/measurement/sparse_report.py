@@ -23,8 +23,9 @@ from penjing.export.litert import export_litert
 from penjing.export.sparse_export import check_runtime
 from penjing.export.sparse_kernels import GraphKernels
 from penjing.model_files import as_path, check_file, load_keras_model
+from penjing.models.stripping import is_compressed, strip
 
-_SUFFIXES = (".tflite", ".keras", ".h5")
+_SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,8 @@ class SparsityExplanation:
         name: The file or model.
         runtime: "x86", "arm" or "wasm".
         outcome: "fast", where sparse kernels run; "dense", where outputs are right and
-            zeros save no time; "wrong", where sparse encoding makes the outputs wrong.
+            zeros save no time; "wrong", where sparse encoding makes the outputs wrong,
+            or would make them so.
         is_encoded: Whether the file leaves zeros out, or for a model, whether
             `export_litert(..., encoding="sparse")` would.
         layers: A row for each operator with weights, in the order of the file.
@@ -86,7 +88,8 @@ class SparsityExplanation:
                 "silently: penjing does not write such a file. Dense it is right."
             )
         if fast:
-            return f"On {self.runtime} zeros of {fast} layers save time."
+            layers = "1 layer" if fast == 1 else f"{fast} layers"
+            return f"On {self.runtime} zeros of {layers} save time."
         return f"On {self.runtime} zeros save no time here."
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,7 +121,8 @@ def explain_sparsity(
 
     Args:
         model_or_file: A built Keras model on any backend, or the path of a `.tflite`,
-            `.keras` or `.h5` file. Of a `.tflite` file it says what is in there.
+            `.keras`, `.h5` or `.hdf5` file. Of a `.tflite` file it says what is in
+            there.
         runtime: "x86" (servers, laptops), "arm" (phones) or "wasm" (browsers).
 
     Returns:
@@ -126,6 +130,7 @@ def explain_sparsity(
 
     Raises:
         FileFormatError: If the file is missing, corrupt or of another type.
+        ExportError: If the model cannot be converted.
         UnsupportedModelError: If the model is not built.
         ValueError: If the runtime is none of these.
 
@@ -148,10 +153,19 @@ def explain_sparsity(
         content = path.read_bytes()
     except OSError as error:
         raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
-    return _explained(load_records(content, str(path)), str(path), runtime)
+    model = load_records(content, str(path))
+    try:
+        return _explained(model, str(path), runtime)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"{path} has an operator or tensor that cannot be: {error}. Export it "
+            "again."
+        ) from error
 
 
 def _explain_model(model: keras.Model, runtime: str) -> SparsityExplanation:
+    if is_compressed(model):
+        model = strip(model)
     with tempfile.TemporaryDirectory() as folder:
         path = export_litert(model, Path(folder) / "model.tflite", verify=False)
         content = load_records(path.read_bytes(), model.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from penjing.models.copying import make_layer_again
 from penjing.models.sparse_layers import (
@@ -20,6 +21,7 @@ from penjing.models.sparse_layers import (
     is_pooling,
     is_stem,
     layer_failure,
+    reads_input,
 )
 from penjing.models.sparse_rules import STEM_CHANNELS
 
@@ -28,6 +30,12 @@ Array = np.ndarray[Any, Any]
 _NO_POOLING = (
     "no global average pooling follows, where sparse kernels end; put "
     "GlobalAveragePooling2D before the classifier"
+)
+_NO_STEM = "sparse kernels begin at a 3x3 convolution with stride 2; none is before it"
+_POOLED = "its mean goes back into a map of features; sparse kernels end at a mean"
+_FREE = (
+    "the size of its image is free, and so is its padding; give the keras.Input of the "
+    "model that it stands in a size"
 )
 _SHARED = "it is used more than once, and would have to change for each use"
 _LARGE = 5  # the depthwise kernel that a 3x3 one fits into
@@ -42,7 +50,8 @@ class LayerChange:
         text: What is changed, "" for nothing.
         obstacle: Why it does not fit, "" where it does.
         is_equivalent: Whether outputs stay the same.
-        make: Gives the layers that stand in its place; None for the layer itself.
+        make: Gives the layers, and functions of an image, that stand in its place; None
+            for the layer itself.
         kernel: Its kernel -> the kernel of the new one.
     """
 
@@ -68,23 +77,25 @@ def plan_changes(
         A row for each layer that is changed or that does not fit.
     """
     if not any(is_pooling(placed) for placed in layers):
-        stems = [placed for placed in layers if is_stem(placed)]
-        return [LayerChange(placed=placed, obstacle=_NO_POOLING) for placed in stems]
+        ends = [placed for placed in layers if is_stem(placed)] or layers[-1:]
+        return [LayerChange(placed=placed, obstacle=_NO_POOLING) for placed in ends]
     inside = {id(placed) for placed in between_stem_and_pooling(layers)}
     uses = Counter(id(placed.layer) for placed in layers)
     rows = []
     for placed in layers:
-        row = None
-        if _is_classifier(placed):
+        row = LayerChange(placed=placed)
+        if id(placed) in inside:
+            row = _planned(placed, inside, turned=turned, equivalent=equivalent)
+        elif _is_classifier(placed):
             row = _classifier(placed)
-        elif id(placed) in inside:
-            row = _planned(placed, turned=turned, equivalent=equivalent)
-        if row is not None and row.make is not None and uses[id(placed.layer)] > 1:
-            row = LayerChange(placed=placed, obstacle=_SHARED)
-        if row is not None and (row.text or row.obstacle):
+        if row.make is not None:
+            changed = [placed] if placed.padding is None else [placed, placed.padding]
+            if any(uses[id(part.layer)] > 1 for part in changed):
+                row = LayerChange(placed=placed, obstacle=_SHARED)
+            else:
+                rows += [LayerChange(placed=part, make=list) for part in changed[1:]]
+        if row.make is not None or row.obstacle:
             rows.append(row)
-            if placed.padding is not None and row.make is not None:
-                rows.append(LayerChange(placed=placed.padding, text="", make=list))
         if id(placed) in inside and not is_pooling(placed):
             rows += _read_outside(placed, inside)
     return rows
@@ -110,59 +121,47 @@ def needs_turn(layers: Sequence[Placed]) -> bool:
     Args:
         layers: The layers of a model.
     """
-    stems = [placed for placed in layers if is_stem(placed)]
     return any(
         _fits(placed, turned=True) and not _fits(placed, turned=False)
-        for placed in stems
-        if tuple(placed.layer.kernel_size) == (3, 3)
+        for placed in between_stem_and_pooling(layers)
+        if is_stem(placed)
+        and tuple(placed.layer.kernel_size) == (3, 3)
         and tuple(placed.layer.strides) == (2, 2)
     )
 
 
-def turn_obstacle(layers: Sequence[Placed]) -> str | None:
-    """Say why a model cannot be turned by half a turn.
-
-    Args:
-        layers: The layers of a model.
-
-    Returns:
-        The layer that sees the turn; None where none does.
-    """
-    for placed in layers:
-        if len(placed.shape) != 4 or _is_point(placed):
-            continue
-        if not _sees_no_turn(placed):
-            return f"images cannot be turned, since `{placed.name}` would see it"
-        if placed.is_output and not is_pooling(placed):
-            return f"images cannot be turned, since `{placed.name}` is an output"
-    images = [p for p in layers if not p.producers and len(p.shape) == 4]
-    if any(None in placed.shape[1:3] for placed in images):
-        return "images cannot be turned, since their size is free"
-    return None
-
-
-def turned_kernel(kernel: Array) -> Array:
-    """A kernel of a convolution turned by half a turn."""
-    return np.ascontiguousarray(kernel[::-1, ::-1])
-
-
-def turned_layer(layer: Any) -> Any:
-    """A layer that does on turned images what `layer` does on images."""
-    config = layer.get_config()
-    if isinstance(layer, keras.layers.ZeroPadding2D):
-        (top, bottom), (left, right) = layer.padding
-        config["padding"] = ((bottom, top), (right, left))
-        return type(layer).from_config(config)
-    return make_layer_again(layer)
-
-
-def _planned(placed: Placed, *, turned: bool, equivalent: bool) -> LayerChange:
+def _planned(
+    placed: Placed, inside: set[int], *, turned: bool, equivalent: bool
+) -> LayerChange:
+    """What becomes of a layer from the stem to the pooling."""
+    if reads_input(placed) and not is_stem(placed):
+        return LayerChange(placed=placed, obstacle=_NO_STEM)
     if is_convolution(placed.layer):
-        return _convolution(placed, turned=turned, equivalent=equivalent)
-    if is_pooling(placed) and isinstance(placed.layer, keras.layers.AveragePooling2D):
-        return _whole_pooling(placed)
-    failure = layer_failure(placed)
-    return LayerChange(placed=placed, obstacle=failure or "")
+        change = _convolution(placed, turned=turned, equivalent=equivalent)
+        is_point = tuple(placed.layer.kernel_size) == (1, 1)
+        return change if change.obstacle or is_point or not turned else _turned(change)
+    if is_pooling(placed):
+        if any(id(reader) in inside for reader in placed.readers):
+            return LayerChange(placed=placed, obstacle=_POOLED)
+        if isinstance(placed.layer, keras.layers.AveragePooling2D):
+            return _whole_pooling(placed)
+    return LayerChange(placed=placed, obstacle=layer_failure(placed) or "")
+
+
+def _turned(change: LayerChange) -> LayerChange:
+    """The same on images turned by half a turn; the first convolution turns them."""
+    placed = change.placed
+    make = change.make or (lambda: [make_layer_again(placed.layer)])
+    return dataclasses.replace(
+        change,
+        make=(lambda: [_turned_images, *make()]) if is_stem(placed) else make,
+        kernel=lambda kernel: change.kernel(np.ascontiguousarray(kernel[::-1, ::-1])),
+    )
+
+
+def _turned_images(images: Any) -> Any:
+    """Keras 3.12 flips one axis at a time."""
+    return ops.flip(ops.flip(images, axis=1), axis=2)
 
 
 def _convolution(placed: Placed, *, turned: bool, equivalent: bool) -> LayerChange:
@@ -182,6 +181,8 @@ def _convolution(placed: Placed, *, turned: bool, equivalent: bool) -> LayerChan
     offsets = _offsets(placed, turned=turned)
     if equivalent and is_depthwise(layer) and offsets is not None:
         return _enlarged(placed, offsets)
+    if None in placed.size:
+        return LayerChange(placed=placed, obstacle=_FREE)
     return LayerChange(
         placed=placed,
         obstacle=f"{failure or 'its padding does not fit turned images'}; no padding "
@@ -248,8 +249,7 @@ def _padded(placed: Placed, *, stacks: bool, is_equivalent: bool = True) -> Laye
     def make() -> list[Any]:
         before: list[Any] = [_padding_layer(placed, half)]
         if stacks:
-            name = f"{placed.layer.name}_stacked"
-            before.insert(0, _Stacking(keras.layers.Concatenate(name=name)))
+            before.insert(0, _stacked_images)
         return [*before, _again(placed.layer, padding="valid")]
 
     def stacked(kernel: Array) -> Array:
@@ -264,14 +264,8 @@ def _padded(placed: Placed, *, stacks: bool, is_equivalent: bool = True) -> Laye
     )
 
 
-class _Stacking:
-    """Three times the same image, by a layer that concatenates."""
-
-    def __init__(self, layer: Any) -> None:
-        self.layer = layer
-
-    def __call__(self, image: Any) -> Any:
-        return self.layer([image] * STEM_CHANNELS)
+def _stacked_images(images: Any) -> Any:
+    return ops.concatenate([images] * STEM_CHANNELS, axis=-1)
 
 
 def _enlarged(placed: Placed, offsets: tuple[int, int]) -> LayerChange:
@@ -353,25 +347,6 @@ def _classifier(placed: Placed) -> LayerChange:
 
 def _as_dense(layer: Any) -> Any:
     config = layer.get_config()
-    shared = {
-        key: config[key]
-        for key in ("name", "trainable", "dtype", "activation", "use_bias")
-    }
-    return keras.layers.Dense.from_config({**shared, "units": layer.filters})
-
-
-def _sees_no_turn(placed: Placed) -> bool:
-    """Whether a layer does the same on turned images, with its kernel turned."""
-    layer = placed.layer
-    if is_convolution(layer):
-        plain = tuple(layer.dilation_rate) == (1, 1)
-        if tuple(layer.strides) == (1, 1):
-            sides = placed.sides()
-            return plain and sides is not None and all(a == b for a, b in sides)
-        has_place = _fits(placed, turned=True)
-        if is_depthwise(layer):
-            has_place = has_place or _offsets(placed, turned=True) is not None
-        return plain and has_place
-    if isinstance(layer, (keras.layers.Rescaling, keras.layers.Concatenate)):
-        return True
-    return is_pooling(placed) or layer_failure(placed) is None
+    dense = keras.layers.Dense(layer.filters).get_config()
+    shared = {key: config[key] for key in dense if key in config}
+    return keras.layers.Dense.from_config({**dense, **shared})

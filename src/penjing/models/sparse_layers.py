@@ -10,7 +10,7 @@ import keras
 
 from penjing.errors import UnsupportedModelError
 from penjing.models import sparse_rules
-from penjing.models.graph_flow import Call, trace_flow
+from penjing.models.graph_flow import Call, as_graph, follow_graph, trace_flow
 from penjing.models.sparse_rules import Convolution
 
 _OPERATIONS = frozenset(
@@ -37,10 +37,11 @@ class Placed:
 
     Attributes:
         call: The call of the layer.
-        producers: The calls whose outputs it reads.
-        readers: How many read what it gives.
+        producers: The layers whose outputs it reads.
+        readers: The layers that read what it gives.
         shape: Shape of its first input.
         padding: The ZeroPadding2D before a convolution that nothing else reads.
+        is_output: Whether the model gives out what it gives.
     """
 
     call: Call
@@ -113,9 +114,8 @@ def place_layers(model: keras.Model) -> list[Placed]:
             "or write the layout yourself: see docs/sparse-inference.md."
         )
     by_source: dict[str, Placed] = {}
-    for call in flow.calls:
-        node = call.operation._inbound_nodes[-1]
-        placed = Placed(call=call, shape=tuple(node.input_tensors[0].shape))
+    for call, shape in zip(flow.calls, _shapes(model), strict=True):
+        placed = Placed(call=call, shape=shape)
         placed.producers = [by_source[n] for n in call.inputs if n in by_source]
         placed.is_output = call.source in flow.outputs
         for producer in placed.producers:
@@ -126,9 +126,23 @@ def place_layers(model: keras.Model) -> list[Placed]:
     return list(by_source.values())
 
 
+def _shapes(model: keras.Model) -> list[tuple[Any, ...]]:
+    """Shape of the first input of each call, in the order of the flow."""
+    shapes: list[tuple[Any, ...]] = []
+
+    def visit(node: Any, inputs: list[None], prefix: str) -> list[None]:
+        shapes.append(tuple(node.input_tensors[0].shape))
+        return [None] * len(node.outputs)
+
+    graph = as_graph(model)
+    follow_graph(graph, [None] * len(graph.inputs), visit)
+    return shapes
+
+
 def is_depthwise(layer: Any) -> bool:
-    """Whether a layer is a depthwise convolution of images."""
-    return isinstance(layer, keras.layers.DepthwiseConv2D)
+    """Whether a layer is a depthwise convolution of images, or begins with one."""
+    kinds = (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+    return isinstance(layer, kinds)
 
 
 def is_convolution(layer: Any) -> bool:
@@ -149,6 +163,11 @@ def reads_convolution(placed: Placed) -> bool:
         is_convolution(producer.layer) or reads_convolution(producer)
         for producer in placed.producers
     )
+
+
+def reads_input(placed: Placed) -> bool:
+    """Whether a layer reads an input of the model."""
+    return len(placed.producers) < len(set(placed.call.inputs))
 
 
 def describe(placed: Placed) -> Convolution:
@@ -227,6 +246,9 @@ def layer_failure(placed: Placed) -> str | None:
     name = type(layer).__name__
     if isinstance(layer, _WITHOUT_EFFECT):
         return None
+    sources = placed.call.inputs
+    if name == "Add" and len(set(sources)) < len(sources):
+        return "it adds a value to itself"
     if isinstance(layer, (keras.layers.Add, keras.layers.Multiply)):
         return None
     if isinstance(layer, keras.layers.ZeroPadding2D):
@@ -246,7 +268,7 @@ def layer_failure(placed: Placed) -> str | None:
             "; use a depthwise convolution with stride 2" if "Pooling" in name else ""
         )
         return f"{name} {_NO_KERNEL}{hint}"
-    if name in _BINARY and len(placed.call.inputs) < 2:
+    if name in _BINARY and len(sources) < 2:
         return "it has a constant operand"
     return None
 
@@ -262,6 +284,8 @@ def _activation_failure(layer: Any) -> str | None:
         if plain and layer.max_value in (None, 6):
             return None
         return f"ReLU with these settings {_NO_KERNEL}; use ReLU() or ReLU(6)"
+    if isinstance(layer, keras.layers.ELU) and layer.alpha != 1:
+        return f"ELU with these settings {_NO_KERNEL}; use ELU()"
     activation = getattr(layer, "activation", None)
     name = getattr(activation, "__name__", type(activation).__name__)
     if activation is None or name in sparse_rules.KERAS_ACTIVATIONS:
@@ -303,12 +327,10 @@ def between_stem_and_pooling(layers: Sequence[Placed]) -> list[Placed]:
         layers: The layers of a model.
 
     Returns:
-        Those whose settings decide whether sparse kernels run; from the first
-        convolution on where there is no pooling.
+        Those whose settings decide whether sparse kernels run; none without a pooling.
     """
-    ends = [p for p in layers if is_pooling(p)]
     chosen: set[int] = set()
-    pending = list(ends)
+    pending = [p for p in layers if is_pooling(p)]
     while pending:
         placed = pending.pop()
         if id(placed) in chosen:
@@ -316,16 +338,16 @@ def between_stem_and_pooling(layers: Sequence[Placed]) -> list[Placed]:
         chosen.add(id(placed))
         if not is_stem(placed):
             pending.extend(placed.producers)
-    if not ends:
-        chosen = {id(p) for p in layers if is_stem(p) or reads_convolution(p)}
     return [p for p in layers if id(p) in chosen]
 
 
 def is_pooling(placed: Placed) -> bool:
     """Whether a layer takes the mean over the whole map."""
     layer = placed.layer
+    kinds = (keras.layers.GlobalAveragePooling2D, keras.layers.AveragePooling2D)
+    if not isinstance(layer, kinds) or layer.data_format != "channels_last":
+        return False
     if isinstance(layer, keras.layers.GlobalAveragePooling2D):
         return True
-    if not isinstance(layer, keras.layers.AveragePooling2D):
-        return False
-    return tuple(layer.pool_size) == tuple(placed.shape[1:3])
+    at_once = layer.padding == "valid" or layer.strides == layer.pool_size
+    return at_once and tuple(layer.pool_size) == tuple(placed.shape[1:3])

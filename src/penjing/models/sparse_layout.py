@@ -6,7 +6,7 @@ the right, sparse kernels on every side.
 - Turned by half a turn, an image has its padding above and to the left, and there
   padding on every side comes to the same: the last row and column are never reached. So
   a network that ends in global pooling, which does not see the turn, gives the same for
-  turned images with turned kernels.
+  turned kernels, if its first convolution turns what it reads.
 - A 3x3 kernel within a 5x5 one, beside zeros, reads any pixels that it read before, and
   5x5 depthwise kernels are padded by 2.
 """
@@ -18,21 +18,17 @@ import warnings
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from penjing.errors import CompressionWarning
-from penjing.models.copying import make_layer_again
+from penjing.models.copying import copy_values, make_layer_again
 from penjing.models.graph_flow import as_graph
 from penjing.models.sparse_changes import (
     LayerChange,
     needs_turn,
     plan_changes,
-    turn_obstacle,
-    turned_kernel,
-    turned_layer,
 )
-from penjing.models.sparse_layers import is_convolution, is_stem, place_layers
+from penjing.models.sparse_layers import is_stem, place_layers
 
 _MOST_ROWS = 8
 
@@ -152,20 +148,23 @@ class _Plan:
 
 def _plan(model: Any, equivalent: bool) -> _Plan:
     layers = place_layers(model)
-    obstacle = None
+    hint = ""
     if equivalent and needs_turn(layers):
-        obstacle = turn_obstacle(layers)
         changes = plan_changes(layers, turned=True, equivalent=True)
-        if obstacle is None and not any(change.obstacle for change in changes):
+        first = next((change for change in changes if change.obstacle), None)
+        if first is None:
             return _Plan(changes=tuple(changes), is_turned=True)
+        hint = (
+            f"; images cannot be turned for it, as `{first.placed.name}` would not fit "
+            f"({first.obstacle})"
+        )
     changes = plan_changes(layers, turned=False, equivalent=equivalent)
-    if obstacle is not None:
-        changes = [
-            dataclasses.replace(change, obstacle=f"{change.obstacle}; {obstacle}")
-            if change.obstacle and is_stem(change.placed)
-            else change
-            for change in changes
-        ]
+    changes = [
+        dataclasses.replace(change, obstacle=change.obstacle + hint)
+        if change.obstacle and is_stem(change.placed)
+        else change
+        for change in changes
+    ]
     return _Plan(changes=tuple(changes), is_turned=False)
 
 
@@ -174,13 +173,12 @@ class _Rebuilding:
 
     def __init__(self, model: keras.Model, plan: _Plan) -> None:
         self._model = model
-        self._is_turned = plan.is_turned
         self._changes = {
             id(change.placed.layer): change
             for change in plan.changes
             if change.make is not None
         }
-        self._made: dict[int, list[Any]] = {}
+        self._again: dict[int, Any] = {}
         self._names: set[str] = set()
 
     def model(self) -> keras.Model:
@@ -194,88 +192,74 @@ class _Rebuilding:
             )
             for tensor in graph.inputs
         ]
-        images = inputs
-        if self._is_turned:
-            images = [
-                _turned(tensor) if len(tensor.shape) == 4 else tensor
-                for tensor in inputs
-            ]
-        outputs = self._run(graph, images)
+        outputs = self._run(graph, inputs)
         return keras.Model(
-            keras.tree.pack_sequence_as(self._model.input, inputs),
-            keras.tree.pack_sequence_as(self._model.output, outputs),
+            keras.tree.pack_sequence_as(graph.input, inputs),
+            keras.tree.pack_sequence_as(graph.output, outputs),
             name=self._model.name,
         )
 
-    def _run(self, graph: Any, inputs: list[Any]) -> list[Any]:
+    def _run(
+        self, graph: Any, inputs: list[Any], training: bool | None = None
+    ) -> list[Any]:
         made = dict(zip(map(id, graph.inputs), inputs, strict=True))
         for depth in sorted(graph._nodes_by_depth, reverse=True):
             for node in graph._nodes_by_depth[depth]:
                 if node.is_input:
                     continue
-                nested = as_graph(node.operation)
+                operation, sources = node.operation, node.input_tensors
+                args, kwargs = node.arguments.fill_in(made)
+                takes = getattr(operation, "_call_has_training_arg", False)
+                if takes and kwargs.get("training") is None:
+                    kwargs["training"] = training
+                nested = as_graph(operation)
+                results: Any
                 if nested is not None:
-                    sources = [made[id(tensor)] for tensor in node.input_tensors]
-                    results: Any = self._run(nested, sources)
+                    given = [made[id(tensor)] for tensor in sources]
+                    results = self._run(nested, given, kwargs.get("training"))
+                elif id(operation) in self._changes:
+                    results = self._changed(operation, made[id(sources[0])])
                 else:
-                    args, kwargs = node.arguments.fill_in(made)
-                    results = self._call(node.operation, args, kwargs)
+                    results = self._unchanged(operation, args, kwargs)
                 flat = keras.tree.flatten(results)
                 made.update(zip(map(id, node.outputs), flat, strict=True))
         return [made[id(tensor)] for tensor in graph.outputs]
 
-    def _call(self, operation: Any, args: Any, kwargs: Any) -> Any:
-        if id(operation) not in self._changes:
-            (new,) = self._layers(operation)
-            result = new(*args, **kwargs)
-            self._fill(operation, new, np.asarray)
-            return result
-        result = args[0]
-        for layer in self._layers(operation):
-            result = layer(result)
-            if getattr(layer, "weights", None):
-                self._fill(operation, layer, self._changes[id(operation)].kernel)
-        return result
+    def _changed(self, operation: Any, images: Any) -> Any:
+        change = self._changes[id(operation)]
+        for step in (change.make or list)():
+            self._name(step)
+            images = step(images)
+            if getattr(step, "weights", None):
+                _fill(operation, step, change.kernel)
+        return images
 
-    def _layers(self, operation: Any) -> list[Any]:
-        """What stands in the place of a layer, made once."""
-        if id(operation) not in self._made:
-            change = self._changes.get(id(operation))
-            if change is not None and change.make is not None:
-                found = change.make()
-            elif self._is_turned:
-                found = [turned_layer(operation)]
-            else:
-                found = [make_layer_again(operation)]
-            for layer in found:
-                self._name(getattr(layer, "layer", layer))
-            self._made[id(operation)] = found
-        return self._made[id(operation)]
+    def _unchanged(self, operation: Any, args: Any, kwargs: Any) -> Any:
+        if id(operation) in self._again:
+            return self._again[id(operation)](*args, **kwargs)
+        again = self._again[id(operation)] = make_layer_again(operation)
+        self._name(again)
+        results = again(*args, **kwargs)
+        if isinstance(operation, keras.layers.Layer):
+            copy_values(operation, again)
+        return results
 
-    def _name(self, layer: Any) -> None:
-        name, number = layer.name, 1
-        while layer.name in self._names:
-            layer.name = f"{name}_{number}"
-            number += 1
-        self._names.add(layer.name)
-
-    def _fill(self, old: Any, new: Any, kernel: Any) -> None:
-        """Give a built layer the weights and states of the old one."""
-        if not isinstance(old, keras.layers.Layer):
+    def _name(self, step: Any) -> None:
+        if not isinstance(step, keras.Operation):
             return
-        turns = self._is_turned and is_convolution(old)
-        for number, (mine, yours) in enumerate(
-            zip(new.variables, old.variables, strict=True)
-        ):
-            value = ops.copy(yours.value)
-            if number == 0 and (turns or kernel is not np.asarray):
-                array = ops.convert_to_numpy(value)
-                value = kernel(turned_kernel(array) if turns else array)
-            mine.assign(value)
-        if new._trainable != old._trainable:
-            new.trainable = old._trainable
+        name, number = step.name, 1
+        while step.name in self._names:
+            step.name = f"{name}_{number}"
+            number += 1
+        self._names.add(step.name)
 
 
-def _turned(images: Any) -> Any:
-    """Images turned by 180 degrees; Keras 3.12 flips one axis at a time."""
-    return ops.flip(ops.flip(images, axis=1), axis=2)
+def _fill(old: Any, new: Any, kernel: Any) -> None:
+    """Give a built layer the weights of the old one, with another kernel."""
+    mine, *others = new.variables
+    yours, *values = old.variables
+    mine.assign(kernel(ops.convert_to_numpy(yours.value)))
+    for variable, value in zip(others, values, strict=True):
+        variable.assign(ops.copy(value.value))
+    if new._trainable != old._trainable:
+        new.trainable = old._trainable

@@ -70,7 +70,9 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
     """
 
     def allow_pruning(self, layer: keras.layers.Layer) -> bool:
-        """Say whether `layer` is a 1x1 convolution."""
+        """Say whether `layer` is a 1x1 convolution, or ends in one."""
+        if isinstance(layer, keras.layers.SeparableConv2D):
+            return True
         return isinstance(layer, keras.layers.Conv2D) and layer.kernel_size == (1, 1)
 
     def ensure_model_supports_pruning(self, model: keras.Model) -> None:

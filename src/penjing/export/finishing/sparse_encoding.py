@@ -99,11 +99,13 @@ def encode(values: Array, axis: int) -> tuple[Array, Record]:
         axis: The axis along which values get indices; the others are dense.
 
     Returns:
-        The values that are left, and the table that says where they stand.
+        The values that are left, at least one, and the table that says where they
+        stand. A tensor without any bytes would be no constant to a runtime.
     """
     others = [n for n in range(values.ndim) if n != axis]
     rows = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
     is_value = rows != 0
+    is_value[:1, :1] |= not is_value.any()
     segments = np.concatenate([[0], np.cumsum(is_value.sum(axis=1))])
     sizes = [values.shape[n] for n in others]
     metadata = [Record("DimensionMetadata", dense_size=size) for size in sizes]
