@@ -67,9 +67,43 @@ def test_units_of_several_positions_by_hand():
     assert units("lstm", "lstm/lstm_cell/kernel", 1) == [0, 1, 2] * 4
     assert units("lstm", "lstm/lstm_cell/recurrent_kernel", 0) == [0, 1, 2]
     assert groups["wide"].size == 4
+    widths = [groups[name].width for name in ("lstm", "wide", "heads")]
+    assert widths == [1, 2, 5]
     assert units("wide", "norm/gamma", 0) == [0, 0, 1, 1, 2, 2, 3, 3]
     assert units("heads", "heads/query/kernel", 1) == [0, 1]
     assert units("heads", "heads/attention_output/kernel", 0) == [0, 1]
+
+
+def test_a_bias_of_several_axes_is_cut_along_that_of_the_channels():
+    inputs = keras.Input((5, 4))
+    turned = layers.EinsumDense("abc,cd->adb", (8, 5), bias_axes="d", name="turned")
+    model = keras.Model(inputs, layers.Flatten()(turned(inputs)))
+    assert tuple(turned.bias.shape) == (8, 1)
+    (group,) = trace_channels(model).groups
+    found = {(member.path, member.axis) for member in group.members}
+    assert found == {("turned/kernel", 1), ("turned/bias", 0)}
+
+
+def test_what_makes_channels_of_an_input_and_is_not_followed_is_named():
+    inputs = keras.Input((3, 5, 4))
+    x = layers.EinsumDense("abcd,def->abcef", (3, 5, 2, 6), name="two")(inputs)
+    inner = layers.TimeDistributed(layers.Dense(4), name="inner")
+    y = layers.TimeDistributed(inner, name="outer")(inputs)
+    skipped = dict(trace_channels(keras.Model(inputs, [x, y])).skipped)
+    assert "makes 2 new axes" in skipped["two"]
+    assert "not in the table" in skipped["outer"]
+
+
+def test_attention_whose_projections_are_quantized_keeps_its_heads():
+    inputs = keras.Input((5, 8))
+    heads = layers.MultiHeadAttention(4, 2, name="heads")
+    model = keras.Model(inputs, heads(inputs, inputs))
+    heads._query_dense.quantize("int8")
+    graph = trace_channels(model)
+    assert all(group.reason for group in graph.groups)
+    assert dict(graph.skipped)["heads"] == (
+        "'heads' of class MultiHeadAttention is quantized"
+    )
 
 
 def test_only_the_rest_of_a_group_can_go():
@@ -93,6 +127,14 @@ def test_only_the_rest_of_a_group_can_go():
     [
         (layers.LayerNormalization(name="x"), "'x' .* mixes its channels"),
         (layers.Softmax(name="x"), "'x' .* mixes its channels"),
+        (
+            lambda x: ops.abs(layers.Softmax(1, name="x")(x, mask=x > 0.0)),
+            "'x' .* takes it for a mask",
+        ),
+        (
+            lambda x: ops.abs(layers.Softmax(1)(x, mask=ops.ones((2, 5, 6)) > 0.0)),
+            "mixes its channels",
+        ),
         (layers.Activation("softmax"), "the activation 'softmax' mixes"),
         (lambda x: ops.sum(x, axis=-1, keepdims=True), "Sum reads all its channels"),
         (lambda x: ops.average(x, axis=-1), "Average cannot be followed"),
@@ -110,6 +152,14 @@ def test_only_the_rest_of_a_group_can_go():
             "StackedRNNCells .* are not followed",
         ),
         (layers.LSTM(2, stateful=True), "keeps its states"),
+        (
+            lambda x: ops.concatenate([x, np.ones((2, 5, 4), "float32")], axis=-1),
+            "Concatenate takes a constant array",
+        ),
+        (
+            lambda x: ops.stack([x, np.ones((2, 5, 6), "float32")]),
+            "Stack takes a constant array",
+        ),
     ],
 )
 def test_what_reads_all_channels_keeps_them(reader, reason):

@@ -51,7 +51,7 @@ def as_candidates(
         if len(units) and reserved.isdisjoint(units.tolist()):
             reserved.add(int(units[np.argmax(scores[units])]))
     scores[sorted(reserved)] = np.inf
-    steps = units_in_steps(group.size, _width(group), round_to, min_channels)
+    steps = units_in_steps(group.size, group.width, round_to, min_channels)
     floor = max(steps["floor"], len(reserved), least)
     return Candidates(name=group.name, scores=scores, step=steps["step"], floor=floor)
 
@@ -87,16 +87,6 @@ def least_units(
         math.ceil(group.size * (1.0 - table.largest_ratio(group.name, tolerance)))
         for group in groups
     ]
-
-
-def _width(group: ChannelGroup) -> int:
-    """Channels of one unit."""
-    found = [
-        int(np.bincount(member.units[member.units >= 0]).max())
-        for member in group.members
-        if member.role == "output"
-    ]
-    return min(found, default=1)
 
 
 def find_cut(

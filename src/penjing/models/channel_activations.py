@@ -16,6 +16,7 @@ _ELEMENTWISE = frozenset(
         "elu",
         "exponential",
         "gelu",
+        "hard_shrink",
         "hard_sigmoid",
         "hard_silu",
         "hard_tanh",
@@ -28,10 +29,14 @@ _ELEMENTWISE = frozenset(
         "selu",
         "sigmoid",
         "silu",
+        "soft_shrink",
         "softplus",
         "softsign",
+        "sparse_plus",
+        "sparse_sigmoid",
         "squareplus",
         "tanh",
+        "tanh_shrink",
     )
 )
 

@@ -37,6 +37,11 @@ class GroupMember:
     units: np.ndarray
     role: str
 
+    @property
+    def is_bias(self) -> bool:
+        """Whether the variable is added, in which case its size says little."""
+        return self.path.endswith("bias")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ChannelGroup:
@@ -48,6 +53,7 @@ class ChannelGroup:
     Args:
         name: Path of the first layer that makes them.
         size: Number of units.
+        width: Channels of one unit: more than 1 for heads and convolution groups.
         layers: Paths of all layers that make them.
         members: Where in the weights they lie.
         reason: Why all of them stay; `None` where they can go.
@@ -55,6 +61,7 @@ class ChannelGroup:
 
     name: str
     size: int
+    width: int
     layers: tuple[str, ...]
     members: tuple[GroupMember, ...]
     reason: str | None
@@ -192,9 +199,20 @@ def _follow(
         arguments=(node.arguments.args, node.arguments.kwargs),
         trace=trace,
     )
+    _keep_masks(step)
     if type(operation) is keras.layers.TimeDistributed:
         return _follow_in_time(step)
     return _run_rule(step)
+
+
+def _keep_masks(step: ChannelStep) -> None:
+    """Let channels stay that a call takes for a mask: none of its rules cuts one."""
+    named = step.named_arguments.items()
+    values = keras.tree.flatten([value for name, value in named if "mask" in name])
+    masks = set(map(id, values))
+    for tensor, layout in zip(step.tensors, step.layouts, strict=True):
+        if id(tensor) in masks:
+            step.pin(layout, f"{step.describe()} takes it for a mask")
 
 
 def _run_rule(step: ChannelStep) -> Sequence[Layout]:
@@ -204,6 +222,8 @@ def _run_rule(step: ChannelStep) -> Sequence[Layout]:
         for variable in getattr(operation, "variables", ()):
             for axis in range(len(variable.shape)):
                 trace.keep_axis(variable, axis, str(reason))
+            if len(variable.shape) > 1:  # it may make channels
+                step.stay(str(reason))
         return step.leave(str(reason))
     found = rule(step)
     trace.end_call(operation)
@@ -255,10 +275,12 @@ def _path_of(operation: Any, prefix: str) -> str:
 
 def _obstacle(step: ChannelStep) -> str | None:
     operation = step.operation
-    if getattr(operation, "quantization_mode", None) is not None:
-        return f"{step.describe()} is quantized"
-    if getattr(operation, "lora_enabled", False):
-        return f"{step.describe()} has LoRA weights"
+    if isinstance(operation, keras.layers.Layer):
+        for part in operation._flatten_layers():
+            if getattr(part, "quantization_mode", None) is not None:
+                return f"{step.describe()} is quantized"
+            if getattr(part, "lora_enabled", False):
+                return f"{step.describe()} has LoRA weights"
     if find_channel_rule(operation) is not None:
         return None
     if isinstance(operation, keras.layers.Lambda):
@@ -319,8 +341,11 @@ def _describe_groups(
     count = int(group_of.max(initial=-1)) + 1
     layers: list[list[str]] = [[] for _ in range(count)]
     members: list[list[GroupMember]] = [[] for _ in range(count)]
+    widths: list[list[int]] = [[] for _ in range(count)]
     for path, ids in trace.producers:
         for number in _numbers(group_of[ids]):
+            made = unit_of[ids][group_of[ids] == number]
+            widths[number].append(int(np.bincount(made).max()))
             if path not in layers[number]:
                 layers[number].append(path)
     seen: dict[tuple[int, int], np.ndarray] = {}
@@ -347,6 +372,7 @@ def _describe_groups(
         ChannelGroup(
             name=layers[number][0],
             size=int(sizes[number]),
+            width=min(widths[number]),
             layers=tuple(layers[number]),
             members=tuple(members[number]),
             reason=reasons[first[number]] if first[number] >= 0 else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ def trace_multi_head_attention(step: ChannelStep) -> list[Layout]:
     reason = _obstacle(step)
     if reason is not None:
         return _leave(step, reason)
-    heads = step.produce(layer.num_heads)
+    heads = step.produce(layer.num_heads, width=_head_size(layer))
     step.edit("num_heads", heads)
     _trace_projections(step, heads, heads)
     made = _trace_output(step, heads)
@@ -31,8 +30,10 @@ def trace_grouped_query_attention(step: ChannelStep) -> list[Layout]:
     reason = _obstacle(step)
     if reason is not None:
         return _leave(step, reason)
-    heads = step.produce(layer.num_key_value_heads)
-    queries = np.repeat(heads, layer.num_query_heads // layer.num_key_value_heads)
+    readers = layer.num_query_heads // layer.num_key_value_heads
+    width = readers * _head_size(layer)
+    heads = step.produce(layer.num_key_value_heads, width=width)
+    queries = np.repeat(heads, readers)
     step.edit("num_key_value_heads", heads)
     step.edit("num_query_heads", queries)
     _trace_projections(step, queries, heads)
@@ -74,6 +75,10 @@ def _trace_output(step: ChannelStep, heads: np.ndarray) -> np.ndarray:
     return made
 
 
+def _head_size(layer: Any) -> int:
+    return int(layer._output_dense.kernel.shape[1])
+
+
 def _outputs(step: ChannelStep, heads: np.ndarray, made: np.ndarray) -> list[Layout]:
     found: list[Layout] = [Channels(step.rank - 1, made)]
     return found + [Channels(1, heads) for _ in step.output_shapes[1:]]
@@ -83,7 +88,7 @@ def _obstacle(step: ChannelStep) -> str | None:
     output = step.operation._output_dense.kernel
     if len(output.shape) != 3:
         return f"{step.describe()} makes several axes at once"
-    mask = _argument(step, "attention_mask")
+    mask = step.named_arguments.get("attention_mask")
     if mask is not None and len(mask.shape) > step.rank:
         return f"{step.describe()} takes a mask for each head"
     return None
@@ -97,14 +102,8 @@ def _leave(step: ChannelStep, reason: str) -> list[Layout]:
 
 
 def _layout_of(step: ChannelStep, name: str, default: Any = None) -> Any:
-    tensor = _argument(step, name)
+    tensor = step.named_arguments.get(name)
     for candidate, layout in zip(step.tensors, step.layouts, strict=True):
         if candidate is tensor:
             return layout
     return default
-
-
-def _argument(step: ChannelStep, name: str) -> Any:
-    positional, named = step.arguments
-    names = list(inspect.signature(step.operation.call).parameters)
-    return {**dict(zip(names, positional, strict=False)), **named}.get(name)

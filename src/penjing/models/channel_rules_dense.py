@@ -8,7 +8,7 @@ import numpy as np
 
 from penjing.models.channel_activations import is_elementwise
 from penjing.models.channel_trace import ChannelStep
-from penjing.models.channel_units import Channels, Layout, Whole
+from penjing.models.channel_units import Channels, Layout
 
 
 def trace_dense(step: ChannelStep) -> Layout:
@@ -100,18 +100,16 @@ def trace_einsum_dense(step: ChannelStep) -> Layout | list[Layout]:
     made = [label for label in kernel if label in output and label not in inputs]
     _read_einsum(step, inputs, kernel, output)
     if len(made) != 1:
-        return Whole(f"{step.describe()} makes {len(made)} new axes")
+        return step.stay(f"{step.describe()} makes {len(made)} new axes")[0]
     axis = kernel.index(made[0])
     ids = step.produce(int(layer.kernel.shape[axis]))
     step.carry(layer.kernel, axis, ids, "output")
     place = output.index(made[0])
-    if layer.bias is not None:
-        labels = [label for label in layer.bias_axes.replace("...", "")]
-        if made[0] in labels:
-            at = labels.index(made[0]) - len(labels)
-            step.carry(layer.bias, at, ids, "output")
+    from_end = place - len(output)
+    if layer.bias is not None and made[0] in layer.bias_axes:
+        step.carry(layer.bias, from_end, ids, "output")
     shape = list(layer.get_config()["output_shape"])
-    shape[place - len(output)] = ids
+    shape[from_end] = ids
     step.edit("output_shape", tuple(shape))
     pin_mixed(step, ids, layer.activation)
     return Channels(place, ids)

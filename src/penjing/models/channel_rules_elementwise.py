@@ -124,7 +124,7 @@ def trace_dropout(step: ChannelStep) -> Layout | list[Layout]:
 def trace_along(step: ChannelStep) -> Layout | list[Layout]:
     """What mixes values along `axis`: softmax, normalizations by statistics over it."""
     axes = step.operation.axis
-    if axes is None:
+    if axes is None or step.named_arguments.get("mask") is not None:
         return step.leave(f"{step.describe()} mixes its channels")
     axes = [axes] if isinstance(axes, int) else list(axes)
     layout = step.layout

@@ -87,9 +87,11 @@ def _tie_states(step: ChannelStep, ids: np.ndarray) -> None:
     """First states that are given are one value for each unit."""
     states = list(zip(step.layouts, step.tensors, strict=True))[1:]
     for layout, tensor in states:
+        if "float" not in str(tensor.dtype):
+            continue  # a mask
         if isinstance(layout, Channels) and layout.axis == 1:
             step.tie(ids, layout.ids)
-        elif "float" in str(tensor.dtype):
+        else:
             reason = layout.reason if isinstance(layout, Whole) else "states differ"
             step.pin(layout, reason)
             step.trace.units.pin(ids, f"its first state stays whole: {reason}")

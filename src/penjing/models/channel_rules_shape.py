@@ -184,6 +184,8 @@ def trace_concatenate(step: ChannelStep) -> Layout | list[Layout]:
     found = [part for part in step.layouts if isinstance(part, Channels)]
     if not found:
         return step.layout
+    if _takes_constants(step):
+        return step.leave(f"{step.describe()} takes a constant array")
     if any(part.axis != found[0].axis for part in found):
         return step.leave(
             f"{step.describe()} joins tensors with different channel axes"
@@ -198,6 +200,11 @@ def trace_concatenate(step: ChannelStep) -> Layout | list[Layout]:
         for part, size in zip(step.layouts, sizes, strict=True)
     ]
     return Channels(axis, np.concatenate(parts))
+
+
+def _takes_constants(step: ChannelStep) -> bool:
+    """Whether what is joined is not all tensors of the graph."""
+    return len(keras.tree.flatten(step.arguments[0])) != len(step.tensors)
 
 
 def trace_equal_parts(
@@ -227,6 +234,10 @@ def trace_stack(step: ChannelStep) -> Layout | list[Layout]:
     rank = len(step.output_shapes[0])
     axis = step.operation.axis % rank
     found = {part.axis for part in step.layouts if isinstance(part, Channels)}
+    if not found:
+        return step.layout
+    if _takes_constants(step):
+        return step.leave(f"{step.describe()} takes a constant array")
     if len(found) != 1:
         return step.leave(
             f"{step.describe()} joins tensors with different channel axes"

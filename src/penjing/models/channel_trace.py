@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ class ChannelTrace:
     Attributes:
         units: Ids, ties and pins.
         axes: Axes of variables that channels lie on, by variable and axis.
-        producers: Paths of layers that make channels, with their ids.
+        producers: Paths of layers that make channels, with the id of each channel.
         config_edits: Operation -> config key -> what it becomes. An array of ids
             stands for the number of them that are kept, within tuples too.
         argument_edits: The same for positional arguments of calls.
@@ -74,12 +75,14 @@ class ChannelTrace:
         if key in self.axes:
             self.units.pin(self.axes[key].ids, reason)
 
-    def make(self, operation: Any, slot: str, size: int, path: str) -> np.ndarray:
-        """The ids of the channels that an operation makes, the same in all calls."""
+    def make(
+        self, operation: Any, slot: str, size: int, path: str, width: int
+    ) -> np.ndarray:
+        """Ids of what an operation makes, the same in all calls."""
         key = id(operation), slot
         if key not in self._made:
             self._made[key] = self.units.new(size)
-            self.producers.append((path, self._made[key]))
+            self.producers.append((path, np.repeat(self._made[key], width)))
         return self._made[key]
 
     def edit(self, operation: Any, key: str, value: Any) -> None:
@@ -176,6 +179,13 @@ class ChannelStep:
             return self.layout.reason
         return f"{self.describe()} works along another axis than its channels'"
 
+    @property
+    def named_arguments(self) -> dict[str, Any]:
+        """Arguments of the call by the names that the operation gives them."""
+        positional, named = self.arguments
+        names = inspect.signature(self.operation.call).parameters
+        return {**dict(zip(names, positional, strict=False)), **named}
+
     def ids_on(self, axis: int) -> np.ndarray | None:
         """Ids of the first input's channels if they lie on an axis, else `None`."""
         layout = self.layout
@@ -206,15 +216,16 @@ class ChannelStep:
         if variable is not None:
             self.trace.add_axis(variable, axis, ids, role)
 
-    def produce(self, size: int, slot: str = "") -> np.ndarray:
+    def produce(self, size: int, slot: str = "", width: int = 1) -> np.ndarray:
         """Ids of the channels that this operation makes, the same in all its calls.
 
         Args:
             size: How many.
             slot: What is added to the path where one operation makes several kinds.
+            width: Channels of one id: more than 1 for heads.
         """
         path = f"{self.path}/{slot}" if slot else self.path
-        return self.trace.make(self.operation, slot, size, path)
+        return self.trace.make(self.operation, slot, size, path, width)
 
     def edit(self, key: str, value: Any, operation: Any = None) -> None:
         """Note what a key of the config becomes.
@@ -249,7 +260,16 @@ class ChannelStep:
         for layout in self.layouts:
             self.pin(layout, reason)
         if any(isinstance(layout, Channels) for layout in self.layouts):
-            self.trace.skipped.setdefault(self.path, reason)
+            return self.stay(reason)
+        return [Whole(reason) for _ in self.output_shapes]
+
+    def stay(self, reason: str) -> list[Layout]:
+        """Let all outputs stay whole, and say so.
+
+        Args:
+            reason: Why, as the end of "it stays whole: ...".
+        """
+        self.trace.skipped.setdefault(self.path, reason)
         return [Whole(reason) for _ in self.output_shapes]
 
     def constant(self, size: int, reason: str) -> np.ndarray:
