@@ -139,6 +139,34 @@ def test_units_with_weights_are_never_taken_for_constants():
 
 
 @pytest.mark.once
+def test_scales_of_one_of_two_makers_say_nothing():
+    """The other one saturates a bounded activation on most inputs, not on all."""
+    inputs = keras.Input((3,))
+    scaled = layers.Dense(UNITS, name="scaled")(inputs)
+    x = layers.Dense(UNITS, name="made")(inputs)
+    x = x + layers.BatchNormalization(name="norm")(scaled)
+    x = layers.Activation("hard_sigmoid", name="bound")(100.0 * x)
+    model = finished(inputs, layers.Dense(2, name="reader")(x))
+    empty(model.get_layer("norm").gamma)
+    model.get_layer("made").bias.assign(np.full(UNITS, 3.0))
+    assert cut(model)[1] is model
+
+
+@pytest.mark.once
+def test_states_stay_as_they_are():
+    inputs = keras.Input((4, 3), batch_size=2)
+    kept = layers.LSTM(4, stateful=True, return_sequences=True, name="kept")
+    made = layers.Dense(UNITS, activation="sigmoid", name="made")
+    model = finished(inputs, layers.Dense(2, name="reader")(made(kept(inputs))))
+    empty(made.kernel)
+    model(np.ones((2, 4, 3), "float32"))
+    before = [to_array(state) for state in kept.states]
+    assert cut(model)[1] is not model, "there was nothing to fold"
+    for old, state in zip(before, kept.states, strict=True):
+        np.testing.assert_array_equal(old, to_array(state))
+
+
+@pytest.mark.once
 def test_a_shared_reader_keeps_its_bias():
     inputs = keras.Input((3,))
     reader = layers.Dense(2, name="reader")

@@ -20,7 +20,7 @@ from penjing.models.copying import copy_model
 from penjing.models.graph_flow import as_graph
 
 _READERS = ("Dense", "Conv1D", "Conv2D", "Conv3D")
-_SAMPLES = 2
+_SAMPLES = 8
 _FREE_SIZE = 8
 _TOLERANCE = 1e-5  # averages of equal values differ by rounding
 
@@ -48,10 +48,11 @@ def fold_constant_channels(
         for group in graph.groups
         if group.name in kept and (found := _constant_units(group, values)) is not None
     }
-    sites = list(_sites(model, graph, constant))
-    if not sites:
+    if next(_sites(model, graph, constant), None) is None:
         return model
-    seen = _observed(model, [layer for layer, _, _ in sites])
+    twin = copy_model(model)  # its states change when it runs
+    sites = list(_sites(twin, graph, constant))
+    seen = _observed(twin, [layer for layer, _, _ in sites])
     changes: dict[str, Any] = {}
     for layer, axis, positions in sites:
         added = _constant_sum(layer, axis, positions, seen.get(id(layer)))
@@ -60,7 +61,6 @@ def fold_constant_channels(
             changes[path] = changes.get(path, values[path].astype(np.float64)) + added
     if not changes:
         return model
-    twin = copy_model(model)
     for variable in twin.weights:
         if variable.path in changes:
             variable.assign(changes[variable.path])
@@ -68,14 +68,15 @@ def fold_constant_channels(
 
 
 def _constant_units(group: ChannelGroup, values: Mapping[str, Any]) -> Any:
-    """Units that nothing makes: zero kernels, or zero scales; None where none is."""
+    """Units that nothing makes: zero kernels, or zero scales; None where none is.
+
+    Scales count where every layer that makes the units can have some behind it.
+    """
     found = np.zeros(group.size, bool)
     for role in ("output", "scale"):
-        members = [
-            m
-            for m in group.members
-            if m.role == role and (role == "scale" or values[m.path].ndim > 1)
-        ]
+        members = [m for m in group.members if m.role == role and not m.is_bias]
+        if role == "scale" and len(members) < len(group.layers):
+            continue
         used = np.zeros(group.size, bool)
         for member in members:
             others = tuple(
@@ -140,7 +141,7 @@ def _observed(model: keras.Model, layers: list[Any]) -> dict[int, list[np.ndarra
     try:
         for layer in distinct:
             object.__setattr__(layer, "call", _telling(layer, seen))
-        with contextlib.suppress(ValueError, TypeError, RuntimeError):
+        with contextlib.suppress(Exception):  # it may not take random numbers
             model(_random_inputs(model), training=False)
             return seen
     finally:
@@ -164,7 +165,8 @@ def _random_inputs(model: keras.Model) -> Any:
     rng = np.random.default_rng(0)
 
     def make(tensor: Any) -> Any:
-        shape = [_SAMPLES, *(size or _FREE_SIZE for size in tensor.shape[1:])]
+        count, *rest = tensor.shape
+        shape = [count or _SAMPLES, *(size or _FREE_SIZE for size in rest)]
         numbers = rng.normal(size=shape)
         if "float" not in keras.backend.standardize_dtype(tensor.dtype):
             numbers = np.where(numbers > 0, 1.0, 0.0)
