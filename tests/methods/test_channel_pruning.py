@@ -216,6 +216,62 @@ def test_channels_stay_in_multiples(net):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize(
+    ("layer", "exclude", "left"),
+    [
+        (layers.LSTM(32, name="cut"), None, {"units": 24}),
+        (
+            layers.MultiHeadAttention(8, 4, name="cut"),
+            "attention_output",
+            {"num_heads": 6},
+        ),
+    ],
+)
+def test_channels_are_counted_not_places_in_gates_nor_heads(layer, exclude, left):
+    inputs = keras.Input((5, 8))
+    x = layer(inputs, inputs) if "num_heads" in left else layer(inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    smaller = penjing.prune_channels(model, ratio=0.3, exclude=exclude, min_channels=13)
+    config = smaller.get_layer("cut").get_config()
+    assert {key: config[key] for key in left} == left
+
+
+@pytest.mark.once
+def test_biases_of_heads_are_no_part_of_their_norm():
+    inputs = keras.Input((5, 8))
+    heads = layers.MultiHeadAttention(4, 2, name="heads")
+    model = keras.Model(inputs, heads(inputs, inputs))
+    group = trace_channels(model).groups[0]
+    before = score_channels(model, [group])[group.name]
+    for variable in heads.weights:
+        if variable.path.endswith("bias"):
+            variable.assign(np.arange(np.prod(variable.shape)).reshape(variable.shape))
+    np.testing.assert_array_equal(score_channels(model, [group])[group.name], before)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (np.ones((4, 5, 8, 2), "float32"), "'net' cannot run on `data`: .* shape"),
+        (np.full((4, 8, 8, 2), np.nan, "float32"), "'stem' are NaN or infinite"),
+    ],
+)
+def test_data_whose_variances_are_unknown_is_refused(net, x, says):
+    with pytest.raises(penjing.DataError, match=says):
+        penjing.prune_channels(
+            net, ratio=0.5, importance="activation_variance", data=(x, np.zeros(4))
+        )
+
+
+@pytest.mark.once
+def test_scores_that_are_no_numbers_are_refused(net):
+    scores = {group.name: ["high"] for group in trace_channels(net).groups}
+    with pytest.raises(ValueError, match=r"must give numbers for 'stem', got \['high'"):
+        penjing.prune_channels(net, ratio=0.5, importance=scores)
+
+
+@pytest.mark.once
 def test_layers_can_be_left_whole_and_named(net):
     whole = widths(net)
     cut = penjing.prune_channels(net, ratio=0.5, exclude=net.get_layer("stem"))

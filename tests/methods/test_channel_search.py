@@ -114,6 +114,9 @@ def test_a_budget_is_met_and_nothing_that_fits_is_left_out(search, part, weight)
         ({"latency": 0.5}, 0.2, 0.1),
         ({"latency": "0.05 ms"}, 0.2, 0.05),
         ({"latency": "3ms"}, 0.2, 3),
+        ({"ratio": np.float32(0.25)}, 80, 60),
+        ({"macs": np.float32(0.5)}, 80, 40),
+        ({"parameters": np.int64(30)}, 80, 30),
     ],
 )
 def test_fractions_and_amounts_mean_what_stays(given_target, whole, amount):

@@ -98,6 +98,21 @@ def test_a_strength_of_zero_changes_nothing():
 
 
 @pytest.mark.once
+def test_frozen_layers_stay_as_they_are():
+    model = net()
+    model.get_layer("head").trainable = False
+    before = {v.path: to_array(v) for v in model.weights if "kernel" in v.path}
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    lasso = penjing.GroupLasso(np.float32(100.0))
+    x, y = np.zeros((2, 4)), np.zeros((2, 2))
+    model.fit(x, y, verbose=0, callbacks=[lasso])
+    for variable in model.weights:
+        if variable.path in before:
+            np.testing.assert_array_equal(to_array(variable), before[variable.path])
+    assert lasso.zero_units() == {}
+
+
+@pytest.mark.once
 def test_layers_can_be_left_alone():
     with pytest.raises(penjing.UnsupportedModelError, match="'net' has no channels"):
         fit_without_gradient(penjing.GroupLasso(1.0, exclude="hidden"))

@@ -83,8 +83,12 @@ def test_what_cannot_be_averaged_is_refused():
         penjing.reestimate_batch_normalization(net(), [])
     with pytest.raises(DataError, match="got int"):
         penjing.reestimate_batch_normalization(net(), 3)
+    with pytest.raises(DataError, match="'net' cannot run on `data`: "):
+        penjing.reestimate_batch_normalization(net(), data()[:, :2])
+    with pytest.raises(DataError, match="'first' normalizes is NaN or infinite"):
+        penjing.reestimate_batch_normalization(net(), data() * np.nan)
     with pytest.raises(ValueError, match="`batches` must be .* got 0"):
         penjing.reestimate_batch_normalization(net(), data(), batches=0)
     pruned = penjing.prune(net(), penjing.OneShot(0.5))
-    with pytest.raises(UnsupportedModelError, match="Strip it first"):
+    with pytest.raises(UnsupportedModelError, match="or strip it first"):
         penjing.reestimate_batch_normalization(pruned, data())

@@ -128,8 +128,7 @@ def _slices(
     return [
         UnitSlices(values=weights[member.path], axis=member.axis, units=member.units)
         for member in group.members
-        if member.role in roles
-        and (weights[member.path].ndim > 1 or member.role == "scale")
+        if member.role in roles and not member.is_bias
     ]
 
 
@@ -145,7 +144,13 @@ def _named(importance: Mapping[str, Any], group: ChannelGroup) -> Any:
 
 
 def _checked(group: ChannelGroup, scores: Any) -> Scores:
-    array = np.asarray(scores, np.float64)
+    try:
+        array = np.asarray(scores, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`importance` must give numbers for {group.name!r}, got {scores!r}: "
+            f"{error}."
+        ) from error
     if array.shape != (group.size,):
         raise ValueError(
             f"`importance` must give one score for each of the {group.size} units of "

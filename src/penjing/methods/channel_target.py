@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import re
 from typing import Any, ClassVar
 
@@ -69,7 +70,8 @@ class ChannelTarget:
             return whole * (1.0 - float(self.value))
         if isinstance(self.value, str):
             return float(_LATENCY.fullmatch(self.value).group(1))  # type: ignore[union-attr]
-        return float(self.value) * (1.0 if isinstance(self.value, int) else whole)
+        whole = 1.0 if isinstance(self.value, numbers.Integral) else whole
+        return float(self.value) * whole
 
 
 def _check_ratio(kind: str, value: Any) -> None:
@@ -80,10 +82,10 @@ def _check_ratio(kind: str, value: Any) -> None:
 
 
 def _check_amount(kind: str, value: Any) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, numbers.Integral) and _is_number(value)
     if whole and value >= 1:
         return
-    if not isinstance(value, float) or not 0.0 < value < 1.0:
+    if not _is_fraction(value):
         raise ValueError(
             f"`{kind}` is what stays: a fraction between 0 and 1 of the model's, or a "
             f"positive integer, which is a number of them; got {value!r}."
@@ -94,7 +96,7 @@ def _check_latency(kind: str, value: Any) -> None:
     if isinstance(value, str) and (found := _LATENCY.fullmatch(value)):
         if float(found.group(1)) > 0:
             return
-    elif isinstance(value, float) and 0.0 < value < 1.0:
+    elif _is_fraction(value):
         return
     raise ValueError(
         "`latency` is the time that stays: a fraction between 0 and 1 of the model's, "
@@ -103,4 +105,8 @@ def _check_latency(kind: str, value: Any) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_fraction(value: Any) -> bool:
+    return _is_number(value) and 0.0 < value < 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import keras
@@ -23,7 +24,7 @@ class GroupLasso(keras.callbacks.Callback):
 
     Pass it to `fit` of a plain model, then cut with `penjing.prune_channels`. Units
     that the loss does not need vanish: all their weights become exactly zero, and
-    removing them changes nothing.
+    removing them changes nothing. Units that have a part in a frozen layer stay.
 
     It is proximal gradient descent: after every `frequency` batches the root mean
     square of the weights of each unit is lowered by `strength` times the learning rates
@@ -68,7 +69,7 @@ class GroupLasso(keras.callbacks.Callback):
         model: keras.Model | None = None,
     ) -> None:
         super().__init__()
-        number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
+        number = isinstance(strength, numbers.Real) and not isinstance(strength, bool)
         if not number or not 0.0 <= strength < math.inf:
             raise ValueError(
                 f"`strength` must be a number of at least 0, got {strength!r}."
@@ -85,8 +86,13 @@ class GroupLasso(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Find the channels of the model."""
         model = self.model if self._part is None else self._part
-        self._groups = choose_groups(trace_channels(model), *self._filters)
+        groups = choose_groups(trace_channels(model), *self._filters)
         self._variables = {v.path: v for v in model.weights}
+        self._groups = [
+            group
+            for group in groups
+            if all(self._variables[m.path].trainable for m in _members(group))
+        ]
         self._due = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -154,5 +160,5 @@ def _members(group: ChannelGroup) -> list[Any]:
     return [
         member
         for member in group.members
-        if member.role in _ROLES and not member.path.endswith("bias")
+        if member.role in _ROLES and not member.is_bias
     ]

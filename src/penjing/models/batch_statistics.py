@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from penjing.errors import DataError, UnsupportedModelError
+from penjing.models.config_checks import check_integer
 from penjing.models.copying import copy_model
 from penjing.models.stripping import is_compressed
 
@@ -38,7 +40,7 @@ def reestimate_batch_normalization(
 
     Raises:
         UnsupportedModelError: If the model is not built or is being compressed.
-        DataError: If the data is empty.
+        DataError: If the data is empty, does not fit or gives no finite numbers.
 
     Example:
         >>> import keras, numpy as np, penjing
@@ -55,24 +57,46 @@ def reestimate_batch_normalization(
     if is_compressed(model) or not isinstance(model, keras.Model) or not model.built:
         raise UnsupportedModelError(
             "`model` must be a built, plain Keras model, got "
-            f"{getattr(model, 'name', model)!r}. Strip it first: penjing.strip(model)."
+            f"{getattr(model, 'name', model)!r}. Call it on data, or strip it first: "
+            "penjing.strip(model)."
         )
-    if isinstance(batches, bool) or not isinstance(batches, int) or batches < 1:
-        raise ValueError(
-            f"`batches` must be an integer of at least 1, got {batches!r}."
-        )
+    check_integer("batches", batches, least=1)
     twin = copy_model(model)
     norms = find_batch_normalizations(twin)
     count = 0
     with _averaging(norms) as weigh:
         for inputs in _inputs(data, batches):
             weigh(count)
-            tensors = keras.tree.map_structure(ops.convert_to_tensor, inputs)
-            twin(tensors, training=False)
+            run_on_data(twin, inputs)
             count += 1
     if not count:
         raise DataError("`data` is empty: there is no batch to average.")
+    for norm in norms:
+        if not np.isfinite(ops.convert_to_numpy(norm.moving_variance.value)).all():
+            raise DataError(
+                f"What {norm.name!r} normalizes is NaN or infinite on `data`. Check "
+                "the data and the weights of the model."
+            )
     return twin
+
+
+def run_on_data(model: keras.Model, inputs: Any) -> None:
+    """Run a model in inference mode.
+
+    Args:
+        model: A built model.
+        inputs: A batch of its inputs.
+
+    Raises:
+        DataError: If they do not fit.
+    """
+    try:
+        model(keras.tree.map_structure(ops.convert_to_tensor, inputs), training=False)
+    except Exception as error:
+        raise DataError(
+            f"The model {model.name!r} cannot run on `data`: {error}. Pass the data "
+            "that the model was trained on."
+        ) from error
 
 
 def find_batch_normalizations(model: keras.Model) -> list[Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from penjing.errors import DataError
+from penjing.models.batch_statistics import run_on_data
 from penjing.models.channel_graph import ChannelGroup, GroupMember
+from penjing.models.copying import copy_model
 from penjing.numerics.channel_importance import UnitSlices, variances
 
 # Their kernels sum channels up along one axis of a tensor.
@@ -46,15 +48,19 @@ def activation_variances(
     """Variance of what each unit hands on to the layers that read it.
 
     Args:
-        model: A built model; it runs in inference mode and stays as it is.
+        model: A built model; a copy of it runs in inference mode.
         groups: Groups of its channels.
         inputs: Batches of inputs.
 
     Returns:
         For each group the mean variance of each unit's channels, `(size,)`; None where
         no convolution or dense layer reads or makes them.
+
+    Raises:
+        DataError: If the inputs do not fit the model, or give no finite numbers.
     """
-    owners = _owners(model)
+    twin = copy_model(model)
+    owners = _owners(twin)
     sites = {
         group.name: _sites(group, owners, "input") or _sites(group, owners, "output")
         for group in groups
@@ -66,11 +72,9 @@ def activation_variances(
         for own in sites.values()
         for layer, side, member in own
     }
-    with _watching(list(watched.values())):
-        for batch in inputs:
-            model(
-                keras.tree.map_structure(ops.convert_to_tensor, batch), training=False
-            )
+    _watch(list(watched.values()))
+    for batch in inputs:
+        run_on_data(twin, batch)
     found: dict[str, np.ndarray | None] = {}
     for group in groups:
         parts = []
@@ -79,6 +83,11 @@ def activation_variances(
             if seen.count:
                 parts.append(_by_unit(seen, member, group.size))
         found[group.name] = np.mean(parts, axis=0) if parts else None
+        if not np.isfinite(parts).all():
+            raise DataError(
+                f"The channels of {group.name!r} are NaN or infinite on `data`. Check "
+                "the data and the weights of the model."
+            )
     return found
 
 
@@ -116,20 +125,14 @@ def _channels_first(layer: Any) -> bool:
     return getattr(layer, "data_format", None) == "channels_first"
 
 
-@contextlib.contextmanager
-def _watching(watched: Sequence[_Watched]) -> Iterator[None]:
-    """Let layers tell what goes in and comes out while the block runs."""
+def _watch(watched: Sequence[_Watched]) -> None:
+    """Let layers tell what goes in and comes out."""
     by_layer: dict[int, list[_Watched]] = {}
     for one in watched:
         by_layer.setdefault(id(one.layer), []).append(one)
-    layers = [own[0].layer for own in by_layer.values()]
-    try:
-        for layer, own in zip(layers, by_layer.values(), strict=True):
-            object.__setattr__(layer, "call", _telling(layer.call, own))
-        yield
-    finally:
-        for layer in layers:
-            layer.__dict__.pop("call", None)
+    for own in by_layer.values():
+        layer = own[0].layer
+        object.__setattr__(layer, "call", _telling(layer.call, own))
 
 
 def _telling(call: Callable[..., Any], watched: list[_Watched]) -> Callable[..., Any]:
