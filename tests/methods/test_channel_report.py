@@ -39,10 +39,12 @@ def test_every_layer_is_there_with_its_channels_or_the_reason():
     assert "hidden_from" in str(report) and "multiply-accumulates: " in str(report)
 
 
-def test_a_model_that_was_saved_is_still_known(tmp_path):
-    model = keras.Sequential(
-        [keras.Input((4,)), layers.Dense(32, name="made"), layers.Dense(2)], name="net"
-    )
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_model_that_was_saved_is_still_known(tmp_path, nested):
+    made = layers.Dense(32, name="made")
+    if nested:
+        made = keras.Sequential([keras.Input((4,)), made], name="inner")
+    model = keras.Sequential([keras.Input((4,)), made, layers.Dense(2)], name="net")
     smaller = penjing.prune_channels(model, ratio=0.5)
     smaller.save(tmp_path / "smaller.keras")
     loaded = keras.models.load_model(tmp_path / "smaller.keras")

@@ -10,7 +10,7 @@ import keras
 
 from penjing.errors import UnsupportedModelError
 from penjing.measurement.macs import count_macs
-from penjing.models.channel_graph import ChannelGraph, trace_channels
+from penjing.models.channel_graph import ChannelGraph, ChannelGroup, trace_channels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,11 +115,17 @@ def channel_report(
     """
     first = trace_channels(model)
     second = first if smaller is None else trace_channels(smaller)
-    sizes = _sizes_by_layer(second)
+    # A model that was loaded has its weights in the same order, at other paths.
+    weights = zip(second.model.weights, model.weights, strict=False)
+    paths = {own.path: first_one.path for own, first_one in weights}
+    sizes = {
+        (paths.get(path), axis): group.size
+        for group in second.groups
+        for path, axis in _made_by(group)
+    }
     rows = []
     for group in first.groups:
-        names = [_within(path, model) for path in group.layers]
-        after = {sizes[name] for name in names if name in sizes}
+        after = {sizes[place] for place in _made_by(group) if place in sizes}
         if len(after) != 1 or max(after) > group.size:
             raise UnsupportedModelError(
                 f"{second.model.name!r} was not made from {model.name!r}: the channels "
@@ -142,17 +148,9 @@ def channel_report(
     )
 
 
-def _sizes_by_layer(graph: ChannelGraph) -> dict[str, int]:
-    return {
-        _within(path, graph.model): group.size
-        for group in graph.groups
-        for path in group.layers
-    }
-
-
-def _within(path: str, model: keras.Model) -> str:
-    """A path without the model's own name, which Keras drops when it loads a file."""
-    return path.removeprefix(f"{model.name}/")
+def _made_by(group: ChannelGroup) -> list[tuple[str, int]]:
+    """Weights that make the channels of a group, and their axes."""
+    return [(m.path, m.axis) for m in group.members if m.role == "output"]
 
 
 def _skipped_rows(graph: ChannelGraph) -> list[ChannelRow]:
