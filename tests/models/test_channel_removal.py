@@ -132,6 +132,17 @@ def nested():
     return keras.Model([one, other], [layers.Dense(2)(q), layers.Conv2D(1, 1)(z)])
 
 
+def masked():
+    inputs = keras.Input((6, 4))
+    mask = layers.Dense(6, name="mask")(layers.Flatten()(inputs)) > 0.0
+    x = layers.TimeDistributed(layers.Dense(16))(layers.Dense(16)(inputs), mask=mask)
+    attended = layers.MultiHeadAttention(4, 2)
+    x = attended(x, x, attention_mask=ops.expand_dims(mask, 1))
+    y = layers.GlobalAveragePooling1D()(x, mask=mask)
+    x = layers.LSTM(8)(x, mask=mask)
+    return keras.Model(inputs, layers.Dense(2)(ops.concatenate([x, y], axis=-1)))
+
+
 CASES = (
     residual,
     convolutions,
@@ -140,6 +151,7 @@ CASES = (
     attention,
     operations,
     nested,
+    masked,
 )
 
 
