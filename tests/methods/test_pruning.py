@@ -468,14 +468,19 @@ def test_weights_that_are_not_finite_are_refused(bad):
         penjing.prune(model, OneShot(0.5))
 
 
-def test_two_weights_of_one_path_are_refused():
+def test_nested_layers_of_one_name_are_told_apart():
     inputs = layers.Input((8,))
     outputs = layers.Dense(4, name="same")(inputs)
     inner_input = layers.Input((4,))
-    inner = keras.Model(inner_input, layers.Dense(2, name="same")(inner_input))
+    inner = keras.Model(
+        inner_input, layers.Dense(2, name="same")(inner_input), name="inner"
+    )
     model = keras.Model(inputs, inner(outputs))
-    with pytest.raises(penjing.UnsupportedModelError, match="share the path 'same/"):
-        penjing.prune(model, OneShot(0.5))
+    pruned = penjing.prune(model, OneShot(0.5), include=["inner/same/kernel"])
+    report = penjing.sparsity_report(pruned)
+    assert [row.path for row in report.rows if row.status == "compressed"] == [
+        "inner/same/kernel"
+    ]
 
 
 def test_a_model_in_pruning_is_not_pruned_again():

@@ -200,6 +200,17 @@ def test_layers_of_ones_own_join_the_table():
         penjing.register_channel_rule(Doubled, 3)
 
 
+class Twins(layers.Layer):
+    """Two layers of one name in one place."""
+
+    def __init__(self):
+        super().__init__(name="twins")
+        self.parts = [layers.Dense(4, name="same") for _ in range(2)]
+
+    def call(self, x):
+        return self.parts[1](self.parts[0](x))
+
+
 def test_models_that_cannot_be_followed_are_refused():
     class Own(keras.Model):
         def __init__(self):
@@ -219,12 +230,34 @@ def test_models_that_cannot_be_followed_are_refused():
     refused(keras.Sequential([layers.Dense(2)]), "give it an Input first")
     plain = keras.Sequential([keras.Input((4,)), layers.Dense(3), layers.Dense(2)])
     refused(penjing.prune(plain, penjing.OneShot(0.5)), r"penjing.strip\(model\)")
-    inputs = keras.Input((4,))
-    parts = [keras.Sequential([keras.Input((4,)), layers.Dense(4)]) for _ in "ab"]
-    for part in parts:
-        part.weights[0]._path = "twice/kernel"
-    x = parts[1](parts[0](inputs))
-    refused(keras.Model(inputs, x), "share the path 'twice/kernel'")
+    twins = keras.Sequential([keras.Input((4,)), Twins(), layers.Dense(2)])
+    refused(twins, "share the path 'twins/same/kernel'")
+
+
+def blocks():
+    """Blocks with equal inner names, which Keras does not keep apart."""
+    x = inputs = keras.Input((4,))
+    for number in (1, 2):
+        part = keras.Input((4,))
+        block = keras.Model(part, layers.Dense(4, name="same")(part))
+        block.name = f"block{number}"
+        x = block(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(x))
+
+
+def test_blocks_with_equal_inner_names_are_told_apart(tmp_path):
+    blocks().save(tmp_path / "blocks.keras")
+    model = keras.models.load_model(tmp_path / "blocks.keras")
+    assert [group.name for group in trace_channels(model).groups] == [
+        "block1/same",
+        "block2/same",
+        "head",
+    ]
+    assert [variable.path for variable in model.weights[::2]] == [
+        "block1/same/kernel",
+        "block2/same/kernel",
+        "head/kernel",
+    ]
 
 
 def test_components_are_named_by_their_lowest_node():

@@ -374,3 +374,20 @@ def test_own_training_steps_are_not_lost_silently():
     graph = trace_channels(model)
     with pytest.raises(penjing.UnsupportedModelError, match="without its own methods"):
         remove_channels(model, graph, choose(graph, 0.5))
+
+
+def test_draws_no_weights_and_keeps_initializers(monkeypatch):
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(8, name="hidden"), layers.Dense(2)]
+    )
+    graph = trace_channels(model)
+    kept = {graph.groups[0].name: np.arange(8) < 5}
+
+    def refuse(self, shape, dtype=None):
+        raise AssertionError("drawn")
+
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", refuse)
+    small = remove_channels(model, graph, kept)
+    assert [layer.get_config()["kernel_initializer"] for layer in small.layers] == [
+        layer.get_config()["kernel_initializer"] for layer in model.layers
+    ]

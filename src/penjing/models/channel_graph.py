@@ -14,6 +14,7 @@ from penjing.errors import UnsupportedModelError
 from penjing.models.channel_rules import find_channel_rule
 from penjing.models.channel_trace import ChannelStep, ChannelTrace
 from penjing.models.channel_units import Channels, Layout, Whole, connect
+from penjing.models.copying import name_apart, weight_paths
 from penjing.models.graph_flow import as_graph, follow_graph
 from penjing.models.stripping import is_compressed
 
@@ -155,8 +156,8 @@ def _check_model(model: keras.Model) -> Any:
             "model: keras.Model(inputs, outputs). Where a Functional or Sequential "
             "model is part of it, remove the channels of that part."
         )
-    paths = Counter(variable.path for variable in model.weights)
-    twice = [path for path, count in paths.items() if count > 1]
+    name_apart(model)
+    twice = [path for path, count in Counter(weight_paths(model)).items() if count > 1]
     if twice:
         raise UnsupportedModelError(
             f"Two weights of the model {model.name!r} share the path {twice[0]!r}, so "

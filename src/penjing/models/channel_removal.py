@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import numbers
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -33,6 +33,9 @@ _INNER = (
     ("backward_layer", "backward_layer"),
     ("cell", "cell"),
 )
+
+# A layer, the name of an attribute, and the initializer that it held.
+_Initializer: TypeAlias = tuple[keras.layers.Layer, str, keras.Initializer]
 
 
 def remove_channels(
@@ -71,8 +74,9 @@ def remove_channels(
         3
     """
     keeps = _kept_ids(model, graph, kept)
+    initializers: list[_Initializer] = []
     try:
-        twin = _clone_smaller(model, graph, keeps)
+        twin = _clone_smaller(model, graph, keeps, initializers)
         build_as(model, twin)
         check_own_methods(model, twin)
     except Exception as error:
@@ -81,6 +85,8 @@ def remove_channels(
             f"{error}. Give the classes of its own layers a `get_config`, and a "
             "`call` that takes any number of channels."
         ) from error
+    for layer, name, initializer in initializers:
+        setattr(layer, name, initializer)
     copy_values(model, twin, _sliced(graph, keeps))
     name_weights(twin, weight_paths(model))
     return twin
@@ -203,13 +209,18 @@ def _sliced(graph: ChannelGraph, keeps: np.ndarray) -> Any:
 
 
 def _clone_smaller(
-    model: keras.Model, graph: ChannelGraph, keeps: np.ndarray
+    model: keras.Model,
+    graph: ChannelGraph,
+    keeps: np.ndarray,
+    initializers: list[_Initializer],
 ) -> keras.Model:
+    """Clone with fewer channels; `initializers` takes those to set back when built."""
     arguments = graph.trace.argument_edits
     calls: dict[int, tuple[Any, dict[int, Any]]] = {}
 
     def clone(layer: Any) -> Any:
         twin = _smaller_layer(layer, graph, keeps, clone_smaller)
+        initializers.extend(_start_with_zeros(twin))
         if id(layer) in arguments:
             calls[id(twin)] = twin, arguments[id(layer)]
         return twin
@@ -230,6 +241,17 @@ def _clone_smaller(
         return clone_graph(part, clone, call=call, shape_of=shape_of)
 
     return clone_smaller(model)
+
+
+def _start_with_zeros(layer: Any) -> Iterator[_Initializer]:
+    """Draw no weights that are written over: JAX compiles a draw for every shape."""
+    if not isinstance(layer, keras.layers.Layer):
+        return
+    for part in layer._flatten_layers():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, keras.initializers.Initializer):
+                setattr(part, name, keras.initializers.Zeros())
+                yield part, name, value
 
 
 def _smaller_layer(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -60,6 +61,35 @@ def name_weights(layer: keras.layers.Layer, paths: Sequence[str]) -> None:
     if len(weights) == len(paths):
         for variable, path in zip(weights, paths, strict=True):
             variable._path = path
+
+
+def name_apart(layer: keras.layers.Layer) -> None:
+    """Give weights that share a path the names of all layers that they are in.
+
+    Keras names weights by the place where they were built. In blocks with equal inner
+    names `block1/conv/kernel` and `block2/conv/kernel` are then both `conv/kernel`, at
+    the latest where the model was saved and loaded.
+
+    Args:
+        layer: A built model or layer.
+    """
+    counts = Counter(weight_paths(layer))
+    shared = {id(v) for v in layer.weights if counts[v.path] > 1}
+    if not shared:
+        return
+    for path, variable in _weights_by_layers(layer, ""):
+        if id(variable) in shared:
+            shared.remove(id(variable))
+            variable._path = path
+
+
+def _weights_by_layers(
+    layer: keras.layers.Layer, prefix: str
+) -> Iterator[tuple[str, Any]]:
+    for variable in layer._trainable_variables + layer._non_trainable_variables:
+        yield f"{prefix}{variable.name}", variable
+    for part in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _weights_by_layers(part, f"{prefix}{part.name}/")
 
 
 def _value_of(variable: Any) -> Any:

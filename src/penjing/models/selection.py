@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.copying import name_apart
 from penjing.models.layer_specs import WeightSpec, find_weight_specs
 from penjing.numerics import Tensor
 
@@ -113,6 +114,7 @@ def select_weights(
         UnsupportedModelError: If a pattern matches nothing, a named weight cannot be
             compressed, two weights share a path or nothing is left to compress.
     """
+    name_apart(model)
     included, excluded = _Matcher("include", include), _Matcher("exclude", exclude)
     chosen, skipped = [], {}
     for path, variable, layer, spec in _walk(model):
