@@ -35,7 +35,8 @@ from penjing.methods.sensitivity_table import SensitivityTable
 from penjing.models.activation_config import ActivationConfig
 from penjing.models.batch_statistics import reestimate_batch_normalization
 from penjing.models.batchnorm_folding import fold_batch_normalization
-from penjing.models.channel_graph import ChannelGraph, ChannelGroup, trace_channels
+from penjing.models.channel_graph import ChannelGraph, trace_channels
+from penjing.models.channel_groups import ChannelGroup
 from penjing.models.channel_removal import remove_channels, silence_channels
 from penjing.models.channel_rules import register_channel_rule
 from penjing.models.clustering_config import ClusteringConfig

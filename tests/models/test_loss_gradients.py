@@ -80,7 +80,8 @@ def test_a_model_without_a_loss_is_refused_with_the_way_out():
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("x", [np.ones((4, 7), "float32"), np.full((5, 3), np.nan)])
-def test_data_that_does_not_fit_is_refused(x):
+@pytest.mark.parametrize(("features", "target"), [(7, 1.0), (3, np.nan)])
+def test_data_that_does_not_fit_is_refused(features, target):
+    x, y = np.ones((4, features), "float32"), np.full((4, 2), target)
     with pytest.raises(DataError, match="'net' .* on `data`"):
-        next(loss_gradients(net(), [(x, np.ones((len(x), 2)), None)], []))
+        next(loss_gradients(net(), [(x, y, None)], []))

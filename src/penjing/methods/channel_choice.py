@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import keras
 
 from penjing.errors import UnsupportedModelError
-from penjing.models.channel_graph import ChannelGraph, ChannelGroup
+from penjing.models.channel_graph import ChannelGraph
+from penjing.models.channel_groups import ChannelGroup
 from penjing.models.selection import Filter
 
 

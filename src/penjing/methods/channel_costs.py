@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from penjing.models.channel_graph import ChannelGraph, GroupMember
+from penjing.models.channel_graph import ChannelGraph
+from penjing.models.channel_groups import GroupMember
 
 Kept = Mapping[str, npt.NDArray[np.bool_]]
 

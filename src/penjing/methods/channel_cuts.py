@@ -20,7 +20,7 @@ from penjing.methods.channel_search import (
 )
 from penjing.methods.channel_target import ChannelTarget
 from penjing.methods.sensitivity_table import SensitivityTable
-from penjing.models.channel_graph import ChannelGroup
+from penjing.models.channel_groups import ChannelGroup
 from penjing.numerics.channel_importance import Scores
 
 _WORDS = {

@@ -10,7 +10,8 @@ import keras
 
 from penjing.errors import UnsupportedModelError
 from penjing.measurement.macs import count_macs
-from penjing.models.channel_graph import ChannelGraph, ChannelGroup, trace_channels
+from penjing.models.channel_graph import ChannelGraph, trace_channels
+from penjing.models.channel_groups import ChannelGroup
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from keras import ops
 
 from penjing.errors import DataError, UnsupportedModelError
 from penjing.measurement.batches import leaves, to_arrays, to_batches
-from penjing.models.channel_graph import ChannelGroup
+from penjing.models.channel_groups import ChannelGroup
 from penjing.models.channel_moments import activation_variances
 from penjing.models.loss_gradients import loss_gradients
 from penjing.numerics import channel_importance as numerics

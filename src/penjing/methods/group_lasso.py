@@ -11,7 +11,8 @@ import numpy as np
 from keras import ops
 
 from penjing.methods.channel_choice import choose_groups
-from penjing.models.channel_graph import ChannelGroup, trace_channels
+from penjing.models.channel_graph import trace_channels
+from penjing.models.channel_groups import ChannelGroup
 from penjing.models.config_checks import check_integer
 from penjing.models.selection import Filter
 from penjing.numerics.channel_importance import UnitSlices, root_mean_squares

@@ -15,7 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.models.channel_graph import ChannelGraph, ChannelGroup
+from penjing.models.channel_graph import ChannelGraph
+from penjing.models.channel_groups import ChannelGroup
 from penjing.models.copying import copy_model
 from penjing.models.graph_flow import as_graph
 

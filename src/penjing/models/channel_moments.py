@@ -12,7 +12,7 @@ from keras import ops
 
 from penjing.errors import DataError
 from penjing.models.batch_statistics import run_on_data
-from penjing.models.channel_graph import ChannelGroup, GroupMember
+from penjing.models.channel_groups import ChannelGroup, GroupMember
 from penjing.models.copying import copy_model
 from penjing.numerics.channel_importance import UnitSlices, variances
 

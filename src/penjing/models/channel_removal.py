@@ -12,7 +12,8 @@ import numpy as np
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
-from penjing.models.channel_graph import ChannelGraph, ChannelGroup
+from penjing.models.channel_graph import ChannelGraph
+from penjing.models.channel_groups import ChannelGroup
 from penjing.models.channel_trace import TracedAxis
 from penjing.models.copying import (
     build_as,
