@@ -182,6 +182,7 @@ def test_the_format_is_decoded_as_worked_out_by_hand(
         ([0, 0], [], [2, ([0, 1, 3], [2, 0, 1])], [1, 2, 3]),  # an axis twice
         ([0], [], [2], [1, 2]),  # an axis without a description
         ([0, 1, 2], [1], [2, ([0, 1, 2], [1, 0]), 2], [1, 2, 3, 4]),  # 3 in blocks of 2
+        ([0, 1], [1], [2, ([0, 1, 3], [2, 0, 1])], [1, 2, 3]),  # blocks of no size
         ([0, 1, 2], [7], [2, ([0, 1, 2], [1, 0]), 2], [1, 2, 3, 4]),  # of no axis
     ],
 )

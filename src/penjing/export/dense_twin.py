@@ -110,7 +110,8 @@ def _remove_densify(model: Record, graph: Record) -> None:
     outputs = {int(number) for number in graph["outputs"]}
     for operator in graph["operators"]:
         is_densify = operator_code(model, operator) == _DENSIFY
-        if not is_densify or int(operator["outputs"][0]) in outputs:
+        is_whole = len(operator["inputs"]) and len(operator["outputs"])
+        if not (is_densify and is_whole) or int(operator["outputs"][0]) in outputs:
             kept.append(operator)
             continue
         source, result = int(operator["inputs"][0]), int(operator["outputs"][0])
@@ -138,7 +139,7 @@ def _decoded(model: Record, tensor: Record, where: str) -> Array:
         places = _places(sparsity, sizes, len(values))
         dense = np.zeros(shape, numpy_type)
         dense[tuple(_joined(sparsity, sizes, places, len(shape)))] = values
-    except (IndexError, ValueError, TypeError, OverflowError) as error:
+    except (LookupError, ValueError, TypeError, OverflowError) as error:
         raise FileFormatError(
             f"{where} is corrupt: the description of its sparse tensor "
             f"{bytes(tensor['name'] or b'')!r} does not fit its values ({error})."

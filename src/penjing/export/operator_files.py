@@ -73,7 +73,8 @@ def _unpacked_by(
 
     The runtime runs it when it loads the file.
     """
-    if operator_name(model, operator) not in _UNPACKING or not len(operator["inputs"]):
+    is_whole = len(operator["inputs"]) and len(operator["outputs"])
+    if operator_name(model, operator) not in _UNPACKING or not is_whole:
         return None
     number = int(operator["inputs"][0])
     if number in unpacking:
