@@ -167,6 +167,20 @@ def test_states_stay_as_they_are():
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("length", [5, None])
+def test_what_depends_on_the_length_is_folded_for_a_fixed_one_only(length):
+    inputs = keras.Input((length, 3))
+    made = layers.LSTM(UNITS, name="made")
+    model = finished(inputs, layers.Dense(2, name="reader")(made(inputs)))
+    for kernel in made.weights[:2]:
+        gates = to_array(kernel).reshape(-1, 4, UNITS).copy()
+        gates[..., GONE] = 0
+        kernel.assign(gates.reshape(kernel.shape))
+    made.weights[2].assign(np.ones(4 * UNITS))  # remembers for long
+    assert (cut(model)[1] is model) is (length is None)
+
+
+@pytest.mark.once
 def test_a_shared_reader_keeps_its_bias():
     inputs = keras.Input((3,))
     reader = layers.Dense(2, name="reader")

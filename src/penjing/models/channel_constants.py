@@ -22,7 +22,7 @@ from penjing.models.graph_flow import as_graph
 
 _READERS = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 _SAMPLES = 8
-_FREE_SIZE = 8
+_FREE_SIZES = 8, 11  # two, as behind a recurrent layer values depend on the length
 _TOLERANCE = 1e-5  # averages of equal values differ by rounding
 
 
@@ -53,10 +53,12 @@ def fold_constant_channels(
         return model
     twin = copy_model(model)  # its states change when it runs
     sites = list(_sites(twin, graph, constant))
-    seen = _observed(twin, [layer for layer, _, _ in sites])
+    read_by = [layer for layer, _, _ in sites]
+    runs = [_observed(twin, read_by, size) for size in _FREE_SIZES]
     changes: dict[str, Any] = {}
     for layer, axis, positions in sites:
-        added = _constant_sum(layer, axis, positions, seen.get(id(layer)))
+        calls = [run.get(id(layer), []) for run in runs]
+        added = _constant_sum(layer, axis, positions, calls)
         if added is not None and added.any():
             path = layer.bias.path
             changes[path] = changes.get(path, values[path].astype(np.float64)) + added
@@ -110,17 +112,18 @@ def _sites(
 
 
 def _constant_sum(
-    layer: Any, axis: int, positions: np.ndarray, calls: list[np.ndarray] | None
+    layer: Any, axis: int, positions: np.ndarray, calls: list[list[np.ndarray]]
 ) -> np.ndarray | None:
     """What constant inputs add to each output, or None where that is no constant."""
-    if not calls or len(calls) > 1:
+    if any(len(run) != 1 for run in calls):
         return None  # a shared layer reads other values in each call
-    tensor = calls[0]
+    tensors = [run[0] for run in calls]
     if getattr(layer, "data_format", None) == "channels_first":
-        tensor = np.moveaxis(tensor, 1, -1)
-    if tensor.shape[-1] != len(positions):
+        tensors = [np.moveaxis(tensor, 1, -1) for tensor in tensors]
+    if tensors[0].shape[-1] != len(positions):
         return None  # a grouped convolution
-    rows = tensor.reshape(-1, tensor.shape[-1])[:, positions].astype(np.float64)
+    rows = np.concatenate([tensor.reshape(-1, len(positions)) for tensor in tensors])
+    rows = rows[:, positions].astype(np.float64)
     value = rows[0]
     stays = np.abs(rows - value).max(axis=0) <= _TOLERANCE * np.maximum(
         1.0, np.abs(value)
@@ -135,7 +138,9 @@ def _constant_sum(
     return np.asarray(value @ kernel.sum(axis=spatial))
 
 
-def _observed(model: keras.Model, layers: list[Any]) -> dict[int, list[np.ndarray]]:
+def _observed(
+    model: keras.Model, layers: list[Any], free_size: int
+) -> dict[int, list[np.ndarray]]:
     """What layers read when the model runs on random inputs; empty where it cannot."""
     seen: dict[int, list[np.ndarray]] = {}
     distinct = list({id(layer): layer for layer in layers}.values())
@@ -143,7 +148,7 @@ def _observed(model: keras.Model, layers: list[Any]) -> dict[int, list[np.ndarra
         for layer in distinct:
             object.__setattr__(layer, "call", _telling(layer, seen))
         with contextlib.suppress(Exception):  # it may not take random numbers
-            model(_random_inputs(model), training=False)
+            model(_random_inputs(model, free_size), training=False)
             return seen
     finally:
         for layer in distinct:
@@ -162,12 +167,12 @@ def _telling(layer: Any, seen: dict[int, list[np.ndarray]]) -> Callable[..., Any
     return told
 
 
-def _random_inputs(model: keras.Model) -> Any:
+def _random_inputs(model: keras.Model, free_size: int) -> Any:
     rng = np.random.default_rng(0)
 
     def make(tensor: Any) -> Any:
         count, *rest = tensor.shape
-        shape = [count or _SAMPLES, *(size or _FREE_SIZE for size in rest)]
+        shape = [count or _SAMPLES, *(size or free_size for size in rest)]
         numbers = rng.normal(size=shape)
         if "float" not in keras.backend.standardize_dtype(tensor.dtype):
             numbers = np.where(numbers > 0, 1.0, 0.0)
