@@ -225,8 +225,11 @@ def _spread(data: Any, *, labels: bool) -> tuple[Any, Any]:
         data = (data, np.zeros(len(data)))
     if not isinstance(data, (tuple, list)):
         return data, None
-    if len(data) not in (2, 3):
-        raise DataError(f"`data` must be (x, y) or a loader, got {len(data)} parts.")
+    if len(data) != 2:
+        raise DataError(
+            f"`data` must be (x, y) or a loader, got {len(data)} parts. Sample weights "
+            "need a loader that gives (x, y, sample_weight)."
+        )
     x, y = to_arrays(data[0], "x"), to_arrays(data[1], "y")
     to_batches(x, y, BATCH)  # refuses what is empty or of different lengths
     count = len(leaves(x)[0])
