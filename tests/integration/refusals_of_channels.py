@@ -120,6 +120,15 @@ REFUSALS = [
         data=(samples()[0], samples()[1][:7]),
     ),
     refused(
+        "sample weights beside arrays",
+        "got 3 parts. Sample weights need a loader",
+        DataError,
+        compiled,
+        ratio=0.5,
+        importance="taylor",
+        data=(*samples(), np.ones(24)),
+    ),
+    refused(
         "a function that gives another shape",
         r"one score for each of the 6 units of .* shape \(6,\), got shape \(3,\)",
         ratio=0.5,
