@@ -277,7 +277,28 @@ def wasm_speed_table() -> list[str]:
     return lines
 
 
+def applications_table() -> list[str]:
+    """How exact the cut architectures are, and their files."""
+    lines = [
+        "| backend | architectures | exact at every ratio | largest difference "
+        "| files that ran | largest difference | slowest channel graph |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for backend, rows in _results("applications")["backends"].items():
+        done = [row for row in rows.values() if "ratios" in row]
+        cuts = [cut for row in done for cut in row["ratios"].values()]
+        exact = [row for row in done if all(c["exact"] for c in row["ratios"].values())]
+        files = [cut["tflite_error"] for cut in cuts if "tflite_error" in cut]
+        lines.append(
+            f"| {backend} | {len(rows)} | {len(exact)} "
+            f"| {max(cut['error'] for cut in cuts):.0e} | {len(files)} "
+            f"| {max(files):.0e} | {max(row['graph_seconds'] for row in done):.2f} s |"
+        )
+    return lines
+
+
 TABLES = {
+    "applications": applications_table,
     "channels": channels_table,
     "sparse-mobilenet": sparse_mobilenet_table,
     "compression": compression_table,
