@@ -228,6 +228,7 @@ def test_what_stands_before_the_first_convolution_stays(begin):
     image, x = begin()
     x = strided(x, layers.Conv2D, "same", 3, filters=4, activation="relu")
     x = layers.SeparableConv2D(6, 3, strides=2, padding="same", activation="relu")(x)
+    x = layers.DepthwiseConv2D(3)(layers.ZeroPadding2D(1)(x))
     assert_prepared(keras.Model(image, pooled(x)), is_turned=True)
 
 

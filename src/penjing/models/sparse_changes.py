@@ -89,7 +89,9 @@ def plan_changes(
         elif _is_classifier(placed):
             row = _classifier(placed)
         if row.make is not None:
-            changed = [placed] if placed.padding is None else [placed, placed.padding]
+            changed = [placed]
+            if placed.padding is not None and row.text:  # its padding is replaced too
+                changed.append(placed.padding)
             if any(uses[id(part.layer)] > 1 for part in changed):
                 row = LayerChange(placed=placed, obstacle=_SHARED)
             else:
