@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from tests.models.model_cases import CASES, TwoLayers, WithoutConfig, built, sequential
+from tests.models.training_cases import to_array
 
 import penjing
 from penjing.models.copying import copy_model, copy_values, name_weights
@@ -62,6 +63,30 @@ def test_random_states_and_statistics_are_copied():
     twin = copy_model(model)
     np.testing.assert_array_equal(
         array(twin(X, training=True)), array(model(X, training=True))
+    )
+
+
+def test_an_adapted_normalization_is_copied():
+    x = np.random.default_rng(0).normal(3, 5, (64, 4)).astype("float32")
+    adapted = layers.Normalization()
+    adapted.adapt(x)
+    model = keras.Sequential([keras.Input((4,)), adapted, layers.Dense(3)])
+    whole = penjing.remove_channels(model, penjing.trace_channels(model), {})
+    for twin in (copy_model(model), whole):
+        np.testing.assert_allclose(to_array(twin(x)), to_array(model(x)), rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes text")
+def test_an_adapted_vocabulary_is_copied():
+    words = np.array(["pine", "maple", "juniper", "maple"])
+    lookup = layers.StringLookup()
+    lookup.adapt(words)
+    model = keras.Sequential(
+        [keras.Input((), dtype="string"), lookup, layers.Embedding(9, 2)]
+    )
+    text = keras.ops.convert_to_tensor(words)
+    np.testing.assert_array_equal(
+        to_array(copy_model(model)(text)), to_array(model(text))
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -114,9 +115,8 @@ def copy_values(
     theirs, ours = source.variables, target.variables
     if len(ours) != len(theirs):
         raise _other_variables(source, len(ours), len(theirs))
-    for mine, yours in zip(
-        target._flatten_layers(), source._flatten_layers(), strict=True
-    ):
+    pairs = list(zip(target._flatten_layers(), source._flatten_layers(), strict=True))
+    for mine, yours in pairs:
         if mine._trainable != yours._trainable:
             mine.trainable = yours._trainable
     for mine, yours in zip(ours, theirs, strict=True):
@@ -124,6 +124,18 @@ def copy_values(
         if tuple(value.shape) != tuple(mine.shape):
             raise _other_variables(source, len(ours), len(theirs))
         mine.assign(value)
+    for mine, yours in pairs:
+        _copy_state_beside_variables(mine, yours)
+
+
+def _copy_state_beside_variables(mine: Any, yours: Any) -> None:
+    """Vocabularies, and the constants that a Normalization makes of its variables."""
+    if isinstance(mine, keras.layers.Normalization):
+        mine.finalize_state()
+    if hasattr(type(yours), "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            yours.save_assets(folder)
+            mine.load_assets(folder)
 
 
 def _other_variables(
