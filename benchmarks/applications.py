@@ -43,10 +43,11 @@ _EXPORTED = 0.5
 _SIDES = (32, 48, 64, 71, 75, 96, 128, 224)
 _SEED, _CLASSES, _SAMPLES = 0, 10, 16
 # Of normalizations. With 1, hundreds of random layers make a difference of 1e-7 in an
-# input, which rounding is too, 500,000 times larger; with these about ten times.
+# input, which rounding is too, up to 500,000 times larger; with these often ten times.
 _SCALES = (0.2, 0.3)
-# Of the largest output. Inceptions have no such scales, and are off by 1e-4.
-_TOLERANCE = 5e-4
+# Of the largest output, or what this change of the inputs makes where that is more.
+_TOLERANCE, _FILE_TOLERANCE = 1e-4, 1e-3
+_CHANGE = 1e-6
 _TRAINED = (
     "anomaly_detection",
     "image_classification",
@@ -90,6 +91,7 @@ def build(name: str):
     """The architecture for the smallest legal input."""
     import keras
 
+    refusal = ValueError(f"{name} was built for no input")
     for side in _SIDES:
         try:
             model = getattr(keras.applications, name)(
@@ -98,11 +100,12 @@ def build(name: str):
                 classes=_CLASSES,
                 classifier_activation=None,
             )
-        except ValueError:
+        except ValueError as error:
+            refusal = error
             continue
         disturb(model)
         return model
-    raise ValueError(f"{name} takes none of the input sides {_SIDES}")
+    raise refusal
 
 
 def disturb(model) -> None:
@@ -196,17 +199,21 @@ def measure_ratio(model, graph, kept: dict, samples: np.ndarray):
     started = time.perf_counter()
     small = penjing.remove_channels(model, graph, kept)
     seconds = time.perf_counter() - started
-    silenced = run(penjing.silence_channels(model, graph, kept), samples)
-    found = run(small, samples)
+    whole = penjing.silence_channels(model, graph, kept)
+    silenced, found = run(whole, samples), run(small, samples)
+    rounding = difference(run(whole, samples * (1 + _CHANGE)), silenced)
     macs = penjing.count_macs(small)
     row = {
         "error": difference(found, silenced),
+        "rounding": rounding,
         "spread": difference(silenced[:1], silenced[1:]),
         "seconds": round(seconds, 2),
         "macs": macs.macs,
         "parameters": macs.parameters,
     }
-    row["exact"] = bool(np.isfinite(found).all() and row["error"] < _TOLERANCE)
+    row["exact"] = bool(
+        np.isfinite(found).all() and row["error"] < max(_TOLERANCE, rounding)
+    )
     return row, small
 
 
@@ -215,8 +222,8 @@ def measure_file(small, samples: np.ndarray) -> dict:
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.tflite"
-        # Its own samples: on others the disturbed network may give all but constants.
-        penjing.export_litert(small, path, representative_data=samples)
+        # Compared below: rounding of 150 random layers is more than the export allows.
+        penjing.export_litert(small, path, verify=False)
         found = penjing.LiteRTModel(path).predict(samples)
         return {
             "tflite_bytes": path.stat().st_size,
@@ -310,7 +317,13 @@ def write_row(backend: str, name: str, row: dict) -> None:
 
 
 def is_good(result: dict) -> bool:
-    return "ratios" in result and all(row["exact"] for row in result["ratios"].values())
+    rows = result.get("ratios", {}).values()
+    return bool(rows) and all(row["exact"] and _runs_as_a_file(row) for row in rows)
+
+
+def _runs_as_a_file(row: dict) -> bool:
+    allowed = max(_FILE_TOLERANCE, 10 * row.get("rounding", 0))
+    return row.get("tflite_error", 0) < allowed
 
 
 def main() -> None:
