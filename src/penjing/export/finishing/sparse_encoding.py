@@ -85,10 +85,10 @@ def _may_be_sparse(model: Record, tensor: Record) -> bool:
 def encoded_size(values: Array, axis: int) -> int:
     """Bytes of values, indices and segments of a constant."""
     length = values.shape[axis]
-    nonzero = int(np.count_nonzero(values))
+    left = max(1, int(np.count_nonzero(values)))
     segments = values.size // max(length, 1) + 1
     per_value = values.itemsize + _WIDTHS[_vector_for(length - 1)]
-    return nonzero * per_value + int(segments) * _WIDTHS[_vector_for(nonzero)]
+    return left * per_value + int(segments) * _WIDTHS[_vector_for(left)]
 
 
 def encode(values: Array, axis: int) -> tuple[Array, Record]:
