@@ -93,7 +93,8 @@ def export_litert(
             and PyTorch, where another process converts, for classes that are not
             found from the model's layers.
         finish: "smallest" rewrites the file in fewer bytes by `shrink_litert`, with
-            its defaults and the fewest bits for biases. None leaves it as converted.
+            its defaults; files of narrower weights than float16 get the fewest bits
+            for biases too. None leaves it as converted.
         encoding: "sparse" stores weights without their zeros, as the sparse kernels
             of `runtime` read them: a smaller and faster file. Only with float32 and
             float16 weights. Refused where no kernel would use the zeros, and where
@@ -152,7 +153,8 @@ def export_litert(
         content = _converted(model, signature, config, samples, modules)
         temporary.write_bytes(content)
         if finish:
-            shrink_litert(temporary, bias_bits="auto", representative_data=samples)
+            bits = None if quantization in (None, "float16") else "auto"
+            shrink_litert(temporary, bias_bits=bits, representative_data=samples)
         if sparse.runtime:
             content = sparse.finished(temporary.read_bytes(), model.name)
             temporary.write_bytes(content)

@@ -363,7 +363,7 @@ def test_export_finishes_to_the_smallest(tmp_path):
     x = normal(30, 20, seed=5)
     expected = predict(plain, x)
     np.testing.assert_allclose(
-        predict(small, x), expected, atol=2e-2 * np.abs(expected).max()
+        predict(small, x), expected, atol=1e-5 * np.abs(expected).max()
     )
 
 
