@@ -256,10 +256,11 @@ class _Rebuilding:
 
 def _fill(old: Any, new: Any, kernel: Any) -> None:
     """Give a built layer the weights of the old one, with another kernel."""
-    mine, *others = new.variables
-    yours, *values = old.variables
-    mine.assign(kernel(ops.convert_to_numpy(yours.value)))
-    for variable, value in zip(others, values, strict=True):
-        variable.assign(ops.copy(value.value))
-    if new._trainable != old._trainable:
-        new.trainable = old._trainable
+    first = old.variables[0]
+
+    def value_of(variable: Any) -> Any:
+        if variable is not first:
+            return ops.copy(variable.value)
+        return kernel(ops.convert_to_numpy(variable.value))
+
+    copy_values(old, new, value_of)
