@@ -25,7 +25,7 @@ from trained_models import behind_enlarging, enlarged, kept, train_baseline
 from penjing.pipeline.run_state import digest_of
 
 BASELINE_EPOCHS = {"cnn": 10, "resnet-20": 6, "mobilenet": 8}
-SEEDS = {"cnn": (0, 1, 2), "resnet-20": (0, 1, 2), "mobilenet": (0,)}
+SEEDS = {"cnn": (0, 1, 2), "resnet-20": (0, 1, 2), "mobilenet": (0, 1, 2)}
 SHARES = {"resnet-20": {"half": 1 / 2, "third": 1 / 3}, "mobilenet": {"half": 1 / 2}}
 """Of the multiply-accumulates that stay, for the networks without a packaged recipe."""
 

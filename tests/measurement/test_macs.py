@@ -241,6 +241,18 @@ def test_shared_layers_count_each_call_and_nested_models_their_layers():
     assert report.parameters == 40 == sum(row.parameters for row in report.rows)
 
 
+def test_layers_of_equal_names_in_two_blocks_are_told_apart():
+    inputs = keras.Input((4,))
+    outputs = inputs
+    for name in ("first", "second"):
+        inside = keras.Input((4,))
+        block = keras.Model(inside, layers.Dense(4, name="d")(inside), name=name)
+        outputs = block(outputs)
+    report = count_macs(keras.Model(inputs, outputs))
+    assert [row.path for row in report.rows] == ["first/d", "second/d"]
+    assert report.kernels == {"first/d/kernel": 16, "second/d/kernel": 16}
+
+
 class OwnStep(layers.Layer):
     """Three steps of a cell in a loop, and products with arguments by name."""
 

@@ -112,6 +112,55 @@ def test_a_model_in_mixed_precision_keeps_its_types():
     np.testing.assert_array_equal(array(twin(X)), array(model(X)))
 
 
+def relu(x):
+    """A function of the user's own with a name that Keras has too."""
+    return keras.ops.maximum(x, 0.0) * 2
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_functions_of_the_user_are_copied_as_they_are():
+    model = sequential(
+        layers.Dense(3, activation=relu),
+        layers.Dense(3, activation=lambda x: x * 3),
+        layers.Activation(lambda x: x + 1),
+        shape=(4,),
+    )
+    twin = copy_model(model)
+    assert twin.layers[0].activation is relu
+    np.testing.assert_array_equal(array(twin(X)), array(model(X)))
+
+
+class Calibrated(layers.Layer):
+    """Reads its function from its config by itself."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, inputs):
+        return self.function(inputs)
+
+    def get_config(self):
+        return {"function": self.function.__name__}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(globals()[config["function"]])
+
+
+def test_a_class_with_its_own_from_config_gets_its_own_config():
+    model = sequential(Calibrated(relu), shape=(4,))
+    assert copy_model(model).layers[0].function is relu
+
+
+def test_blocks_made_from_one_input_are_copied():
+    shared = keras.Input((4,))
+    blocks = [keras.Sequential([shared, layers.Dense(4)]) for _ in range(2)]
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, blocks[1](blocks[0](inputs)))
+    np.testing.assert_array_equal(array(copy_model(model)(X)), array(model(X)))
+
+
 def test_a_compiled_model_is_copied_uncompiled():
     model = sequential(layers.Dense(2), shape=(4,))
     model.compile("adam", lambda y, y_pred: y_pred)

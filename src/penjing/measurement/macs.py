@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ from penjing.measurement.layer_calls import (
 )
 from penjing.measurement.mac_formulas import count_call, find_formula, is_whole
 from penjing.models.compression_model import CompressionModel
+from penjing.models.copying import name_apart
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,8 @@ class MacsRow:
     """What one layer takes for one sample.
 
     Attributes:
-        path: Keras path of the layer; of a product in the graph its name.
+        path: Keras path of the layer, with the names of all models that it is in where
+            layers share one; of a product in the graph its name.
         type: Class of the layer.
         output_shape: Shape of its output at its last call, without the batch axis.
         macs: Multiply-accumulates of all its calls, for one sample.
@@ -140,13 +143,15 @@ def count_macs(
     if isinstance(model, CompressionModel):
         model = model.model
     signature = known_signature(model, input_shape)
+    name_apart(model)
     calls = trace_calls(model, signature, is_whole)
     groups: dict[Any, list[LayerCall]] = {}
     for number, call in enumerate(calls):
         key = ("graph", number) if call.layer is None else id(call.layer)
         groups.setdefault(key, []).append(call)
     batch = signature.inputs[0].shape[0] or 1
-    rows = [_row(group, batch) for group in groups.values()]
+    paths = _layer_paths(model)
+    rows = [_row(group, batch, paths) for group in groups.values()]
     return MacsReport(
         model=model.name,
         input_shapes=tuple(_sizes(item.shape[1:]) for item in signature.inputs),
@@ -155,7 +160,29 @@ def count_macs(
     )
 
 
-def _row(calls: list[LayerCall], batch: int) -> MacsRow | None:
+def _layer_paths(model: keras.Model) -> dict[int, str]:
+    """`id` of each layer -> its path, told apart from those of others."""
+    by_place: dict[int, str] = {}
+    by_keras: dict[int, str] = {}
+    for path, layer in _walk(model, ""):
+        by_place.setdefault(id(layer), path)
+        by_keras[id(layer)] = layer.path or layer.name
+    counts = Counter(by_keras.values())
+    return {
+        key: by_place[key] if counts[path] > 1 else path
+        for key, path in by_keras.items()
+    }
+
+
+def _walk(layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for part in _parts(layer):
+        yield prefix + part.name, part
+        yield from _walk(part, f"{prefix}{part.name}/")
+
+
+def _row(
+    calls: list[LayerCall], batch: int, paths: Mapping[int, str]
+) -> MacsRow | None:
     """Sum up the calls of one layer; None for one that only holds others."""
     layer = calls[0].layer
     kernels: dict[str | None, int] = {}
@@ -169,7 +196,7 @@ def _row(calls: list[LayerCall], batch: int) -> MacsRow | None:
         return None
     product = calls[-1].product
     return MacsRow(
-        path=str(product) if layer is None else layer.path or layer.name,
+        path=str(product) if layer is None else paths[id(layer)],
         type=str(product) if layer is None else type(layer).__name__,
         output_shape=calls[-1].output[1:],
         macs=sum(kernels.values()) // batch,

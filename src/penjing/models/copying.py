@@ -115,7 +115,7 @@ def copy_values(
     theirs, ours = source.variables, target.variables
     if len(ours) != len(theirs):
         raise _other_variables(source, len(ours), len(theirs))
-    pairs = list(zip(target._flatten_layers(), source._flatten_layers(), strict=True))
+    pairs = list(zip(_layers(target), _layers(source), strict=True))
     for mine, yours in pairs:
         if mine._trainable != yours._trainable:
             mine.trainable = yours._trainable
@@ -126,6 +126,12 @@ def copy_values(
         mine.assign(value)
     for mine, yours in pairs:
         _copy_state_beside_variables(mine, yours)
+
+
+def _layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer and all within it, but inputs: two graphs may share one, no twins do."""
+    parts = layer._flatten_layers()
+    return [part for part in parts if not isinstance(part, keras.layers.InputLayer)]
 
 
 def _copy_state_beside_variables(mine: Any, yours: Any) -> None:
@@ -222,7 +228,23 @@ def make_layer_again(layer: Any) -> Any:
             dtype=layer.dtype_policy,
             trainable=layer.trainable,
         )
-    return type(layer).from_config(layer.get_config())
+    return type(layer).from_config({**layer.get_config(), **_own_functions(layer)})
+
+
+def _own_functions(layer: Any) -> dict[str, Callable[..., Any]]:
+    """Functions that a layer was given by the user, by their names in its config.
+
+    A config holds the code of a lambda and the name of a function, of which Keras makes
+    the function again only where it is registered.
+    """
+    if not defined_by_keras(type(layer).from_config):
+        return {}
+    given = {key: getattr(layer, key, None) for key in layer.get_config()}
+    return {
+        key: value
+        for key, value in given.items()
+        if inspect.isfunction(value) and not defined_by_keras(value)
+    }
 
 
 def build_as(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
@@ -316,7 +338,7 @@ def check_own_methods(model: keras.Model, twin: keras.Model) -> None:
     Raises:
         ValueError: If a layer became one of another class.
     """
-    for old, new in zip(model._flatten_layers(), twin._flatten_layers(), strict=False):
+    for old, new in zip(_layers(model), _layers(twin), strict=False):
         if type(new) is not type(old) and _has_own_behaviour(old):
             raise ValueError(
                 f"Keras makes a {type(new).__name__} of the "
