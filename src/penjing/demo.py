@@ -10,14 +10,14 @@ import keras
 
 from penjing.architectures import build_architecture
 from penjing.datasets import SMALL, Dataset, load_dataset
-from penjing.pipeline import Listener, Recipe, compress, load_recipe
+from penjing.pipeline import Recipe, compress, load_recipe
 from penjing.pipeline.compression import make_folder
 from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.progress import Progress, ignore_progress
 from penjing.pipeline.run_state import RunState, digest_of
 from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.training import train
 from penjing.pipeline.training_data import TrainingData
+from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report
 from penjing.version import __version__
 
@@ -37,7 +37,7 @@ def run_demo(
     baseline_epochs: int = BASELINE_EPOCHS,
     epochs: int | None = None,
     restart: bool = False,
-    progress: Listener = ignore_progress,
+    progress: Listener | bool = True,
 ) -> Report:
     """Train a baseline on a named data set and compress it.
 
@@ -53,7 +53,8 @@ def run_demo(
         baseline_epochs: Epochs of the baseline.
         epochs: Epochs of the compression, in place of the recipe's.
         restart: Begin anew, whatever an earlier run has finished.
-        progress: Is told what is being done.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
 
     Returns:
         The report that is also written to `out`.
@@ -72,18 +73,19 @@ def run_demo(
         chosen = dataclasses.replace(chosen, training=training)
     data = load_dataset(dataset, data_dir)
     folder = make_folder(Path(out))
-    baseline = _train_baseline(
-        data, model, folder, seed, baseline_epochs, restart, progress
-    )
-    return compress(
-        baseline,
-        data,
-        chosen,
-        out=folder,
-        seed=seed,
-        restart=restart,
-        progress=progress,
-    )
+    with listening(progress) as listen:
+        baseline = _train_baseline(
+            data, model, folder, seed, baseline_epochs, restart, listen
+        )
+        return compress(
+            baseline,
+            data,
+            chosen,
+            out=folder,
+            seed=seed,
+            restart=restart,
+            progress=listen,
+        )
 
 
 def _train_baseline(

@@ -53,6 +53,7 @@ from penjing.models.sparse_layout import (
 from penjing.models.stripping import is_compressed, strip, strip_layer
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Unstructured
+from penjing.progress import Progress
 from penjing.schedules import (
     ConstantSparsity,
     CosineDecay,
@@ -89,6 +90,7 @@ __all__ = [
     "NM",
     "OneShot",
     "PolynomialDecay",
+    "Progress",
     "PruningConfig",
     "QuantizationConfig",
     "RecipeError",

@@ -24,7 +24,7 @@ from penjing.browser_demo import demo_files, page_server
 from penjing.cli import main
 from penjing.errors import CompressionError
 from penjing.export.wasm.engines import find_browser
-from penjing.pipeline.progress import ignore_progress
+from penjing.progress import ignore_progress
 
 pytestmark = pytest.mark.once
 

@@ -83,11 +83,9 @@ def test_blocks_have_the_runs_that_fit_or_those_asked_for(fake):
 
 def test_progress_ends_where_it_should(fake):
     seen = []
-    latency.measure_latency(
-        ["a", "bb"], rounds=2, runs=1, progress=lambda *event: seen.append(event)
-    )
-    assert seen[0] == ("Loading", 0, 2)
-    assert seen[-1] == ("Timing", 2, 2)
+    latency.measure_latency(["a", "bb"], rounds=2, runs=1, progress=seen.append)
+    assert seen[0] == penjing.Progress(stage="Loading", done=0, total=2)
+    assert seen[-1] == penjing.Progress(stage="Timing", done=2, total=2)
 
 
 @pytest.mark.parametrize(

@@ -231,12 +231,12 @@ def test_a_product_is_the_one_that_it_says(tmp_path):
 def test_real_times_of_a_real_model(tmp_path):
     seen = []
     times = penjing.build_latency_model(
-        small_model(), cache_dir=tmp_path, progress=lambda *event: seen.append(event)
+        small_model(), cache_dir=tmp_path, progress=seen.append
     )
     assert times.milliseconds() == pytest.approx(times.measured)
     assert times.measured > 0 and times.overhead > 0
-    assert seen[0] == ("Timing layers", 0, 2)
-    assert seen[-1] == ("Timing the whole file", 2, 2)
+    assert seen[0] == penjing.Progress(stage="Timing layers", done=0, total=2)
+    assert seen[-1] == penjing.Progress(stage="Timing the whole file")
 
 
 def test_shared_layers_take_their_time_at_each_call(clock, tmp_path):

@@ -82,15 +82,16 @@ def test_units_go_that_are_worth_least_for_each_millisecond(clock):
 
 
 def test_milliseconds_are_a_text_and_the_kind_of_file_is_passed_on(clock):
-    texts = []
+    heard = []
     penjing.prune_channels(
         model_with_paths(),
         latency="5 ms",
         quantization="int8",
-        progress=lambda text, done, total: texts.append(text),
+        progress=heard.append,
     )
     assert clock["quantization"] == "int8"
-    assert "asked, 10 before" in texts[-1] and " ms measured, 5 " in texts[-1]
+    said = heard[-1].detail
+    assert "asked, 10 before" in said and " ms measured, 5 " in said
 
 
 def test_a_file_that_is_slower_than_foretold_is_cut_again(clock):
@@ -118,12 +119,10 @@ def test_a_real_file_gets_faster(tmp_path, monkeypatch):
     x = layers.Conv2D(64, 3, name="a")(inputs)
     x = layers.Conv2D(64, 3, name="b")(x)
     model = keras.Model(inputs, layers.Dense(4)(layers.GlobalMaxPooling2D()(x)))
-    texts = []
+    heard = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CompressionWarning)  # a busy machine
-        smaller = penjing.prune_channels(
-            model, latency=0.5, progress=lambda text, *_: texts.append(text)
-        )
+        smaller = penjing.prune_channels(model, latency=0.5, progress=heard.append)
     assert smaller.get_layer("a").filters < 64 or smaller.get_layer("b").filters < 64
-    after, before = (float(texts[-1].split()[i]) for i in (0, -2))
+    after, before = (float(heard[-1].detail.split()[i]) for i in (0, -2))
     assert after < 0.8 * before

@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_model_with_silent_units():
         model,
         (x, y),
         ratios=(0.75, 0.25),
-        progress=lambda text, done, total: seen.append((done, total)),
+        progress=lambda event: seen.append((event.done, event.total)),
     )
     assert table.baseline == {"accuracy": 1.0}
     assert [(r.ratio, r.removed, r.size) for r in table.rows][:2] == [
@@ -226,7 +226,7 @@ def test_a_path_that_cannot_be_written_is_refused_before_layers_are_cut(tmp_path
             build(),
             data(),
             path=tmp_path / "none" / "table.json",
-            progress=lambda *event: seen.append(event),
+            progress=seen.append,
         )
     assert not seen
 

@@ -221,6 +221,61 @@ class OwnLoss(keras.Model):
         return 7.0
 
 
+class Residual(layers.Layer):
+    """As tutorials write layers: nothing but `self` in the constructor."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4, activation="relu")
+
+    def call(self, inputs):
+        return inputs + self.dense(inputs)
+
+
+class Tutorial(keras.Model):
+    """As tutorials write models."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = Residual()
+        self.second = Residual()
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+
+def test_classes_whose_constructors_take_nothing_are_copied_with_their_names():
+    model = Tutorial()
+    model(X)
+    twin = copy_model(model)
+    assert twin.name == model.name and twin.built
+    assert described(twin) == described(model)
+    np.testing.assert_array_equal(array(twin(X)), array(model(X)))
+    inputs = keras.Input((4,))
+    graph = keras.Model(inputs, Residual()(Residual()(inputs)))
+    assert described(copy_model(graph)) == described(graph)
+
+
+def test_such_a_class_is_pruned_trained_and_stripped():
+    model = Tutorial()
+    model(X)
+    pruned = penjing.prune(model, penjing.OneShot(0.5, step=1))
+    pruned.compile("sgd", "mse")
+    pruned.fit(X, X, epochs=2, verbose=0)
+    plain = penjing.strip(pruned)
+    assert np.mean(array(plain.weights[0]) == 0) == 0.5
+    assert [w.path for w in plain.weights] == [w.path for w in model.weights]
+
+
+def test_a_copy_that_would_compute_in_another_type_is_refused():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = Tutorial()
+    model(X)
+    keras.config.set_dtype_policy("float32")
+    with pytest.raises(penjing.UnsupportedModelError, match="takes no `dtype`"):
+        copy_model(model)
+
+
 def test_a_functional_subclass_that_would_lose_its_methods_is_refused():
     with pytest.raises(
         penjing.UnsupportedModelError, match="without its own methods.*copy=False"

@@ -9,8 +9,7 @@ import pytest
 from tests.pipeline import resumable
 
 from penjing.errors import CompressionError, RecipeError
-from penjing.pipeline import TrainingRecipe
-from penjing.pipeline.progress import ignore_progress
+from penjing.pipeline import TrainingRecipe, run_recipe
 from penjing.pipeline.training import (
     build_loss,
     build_optimizer,
@@ -19,6 +18,7 @@ from penjing.pipeline.training import (
     train,
 )
 from penjing.pipeline.training_data import TrainingData
+from penjing.progress import ignore_progress
 
 
 def all_values(model):
@@ -38,6 +38,25 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_pat
     assert min(event.done for event in events if event.total) == 30
     whole = resumable.train()
     for left, right in zip(all_values(resumed), all_values(whole), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("longest", [20, 1000])
+def test_epochs_that_run_together_give_what_pieces_give(longest, monkeypatch):
+    def trained():
+        events, model = [], resumable.build_model()
+        model.get_layer("drop").rate = 1e-12  # PyTorch draws by the segment
+        model = run_recipe(
+            model, resumable.make_data(), resumable.RECIPE, progress=events.append
+        )
+        return all_values(model), [(e.done, e.total, e.detail[:9]) for e in events]
+
+    expected, places = trained()
+    assert places[-1] == (60, 60, "epoch 3/3")
+    monkeypatch.setattr(resumable.training, "STEPS_BETWEEN_SAVES", longest)
+    values, found = trained()
+    assert found == places
+    for left, right in zip(values, expected, strict=True):
         np.testing.assert_array_equal(left, right)
 
 

@@ -13,9 +13,14 @@ def arrays(count=10):
 
 
 def epoch_order(source, epoch, longest):
-    segments = [s for s in source.segments(3, longest) if s.epoch == epoch]
-    batches = [source.batches(segment) for segment in segments]
-    return np.concatenate([b[i][0] for b in batches for i in range(len(b))])
+    order = []
+    for segment in source.segments(3, longest):
+        batches = source.batches(segment)
+        for number in range(segment.epoch, segment.epoch + segment.epochs):
+            if number == epoch:
+                order += [batches[i][0] for i in range(len(batches))]
+            batches.on_epoch_end()
+    return np.concatenate(order)
 
 
 def test_segments_cover_every_batch_once():
@@ -24,7 +29,13 @@ def test_segments_cover_every_batch_once():
     assert found == [(0, 0, 3), (0, 3, 4), (1, 0, 3), (1, 3, 4)]
 
 
-@pytest.mark.parametrize("longest", [1, 3, 100])
+def test_short_epochs_stay_together():
+    source = TrainingData(source=arrays(), batch_size=3, seed=0)
+    found = [(s.epoch, s.epochs, s.start, s.stop) for s in source.segments(5, 9)]
+    assert found == [(0, 2, 0, 4), (2, 2, 0, 4), (4, 1, 0, 4)]
+
+
+@pytest.mark.parametrize("longest", [1, 3, 4, 8, 100])
 def test_the_order_does_not_depend_on_the_segments(longest):
     source = TrainingData(source=arrays(), batch_size=3, seed=7)
     order = epoch_order(source, 1, longest)

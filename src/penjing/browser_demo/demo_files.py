@@ -23,12 +23,12 @@ from penjing.model_files import load_keras_model
 from penjing.models.stripping import strip
 from penjing.pipeline.compression import make_folder
 from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.progress import Listener, Progress, ignore_progress
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState, digest_of
 from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.training import build_optimizer, train
 from penjing.pipeline.training_data import TrainingData
+from penjing.progress import Listener, Progress, listening
 from penjing.schedules import PolynomialDecay
 from penjing.version import __version__
 
@@ -89,7 +89,7 @@ def build_browser_files(
     epochs: int = EPOCHS,
     seed: int = 0,
     restart: bool = False,
-    progress: Listener = ignore_progress,
+    progress: Listener | bool = True,
 ) -> BrowserFiles:
     """Train a MobileNet-like network, prune its 1x1 convolutions, write both files.
 
@@ -104,7 +104,8 @@ def build_browser_files(
         epochs: Epochs of pruning.
         seed: Seed of everything random.
         restart: Begin anew, whatever an earlier run has finished.
-        progress: Is told what is being done.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
 
     Returns:
         Where the files are, and what they score.
@@ -112,24 +113,29 @@ def build_browser_files(
     Raises:
         CompressionError: If the data or the folder cannot be used.
     """
-    work = Work(
-        folder=make_folder(Path(out)),
-        data=load_dataset(dataset, data_dir),
-        seed=seed,
-        epochs={"baseline": baseline_epochs, "sparse": epochs},
-        progress=progress,
-    )
-    progress(Progress(stage=f"Data: {work.data.name}, {work.data.source}", notice=True))
-    digest = work.digest()
-    state = RunState(work.folder / ".state" / "browser", digest, restart=restart)
-    accuracy = {}
-    for name in work.epochs:
-        path = work.folder / f"{name}.keras"
-        training = RunState(work.folder / ".state" / name, digest, restart=restart)
-        stage = functools.partial(work.train, name, path, training)
-        accuracy[name] = float(state.run_stage(name, [path], stage))
-    state.run_stage("export", work.files(), functools.partial(work.export, accuracy))
-    return BrowserFiles(folder=work.folder, accuracy=accuracy, proof=work.prove())
+    with listening(progress) as listen:
+        work = Work(
+            folder=make_folder(Path(out)),
+            data=load_dataset(dataset, data_dir),
+            seed=seed,
+            epochs={"baseline": baseline_epochs, "sparse": epochs},
+            progress=listen,
+        )
+        listen(
+            Progress(stage=f"Data: {work.data.name}, {work.data.source}", notice=True)
+        )
+        digest = work.digest()
+        state = RunState(work.folder / ".state" / "browser", digest, restart=restart)
+        accuracy = {}
+        for name in work.epochs:
+            path = work.folder / f"{name}.keras"
+            training = RunState(work.folder / ".state" / name, digest, restart=restart)
+            stage = functools.partial(work.train, name, path, training)
+            accuracy[name] = float(state.run_stage(name, [path], stage))
+        state.run_stage(
+            "export", work.files(), functools.partial(work.export, accuracy)
+        )
+        return BrowserFiles(folder=work.folder, accuracy=accuracy, proof=work.prove())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -81,7 +81,7 @@ def benchmark(
         options = [{"batch": batch, "profile": profile}]
         if cold:
             options.append({"batch": batch, "cold_caches": True})
-    with progress_bar() as listener:
+    with progress_bar() as progress:
         select_backend(None)
         from penjing.measurement.latency import measure_latency
         from penjing.measurement.wasm_latency import measure_wasm_latency
@@ -89,7 +89,7 @@ def benchmark(
         measure: Any = measure_latency
         if runtime is Runtime.wasm:
             measure = measure_wasm_latency
-        given = {"rounds": rounds, "runs": runs, "progress": _listen(listener)}
+        given = {"rounds": rounds, "runs": runs, "progress": progress}
         reports = [
             measure(files, threads=number, **given, **own)
             for number in numbers
@@ -185,12 +185,3 @@ def _threads(text: str) -> list[int]:
             param_hint="--threads",
         )
     return list(dict.fromkeys(int(part) for part in parts))
-
-
-def _listen(listener: Any) -> Any:
-    from penjing.pipeline.progress import Progress
-
-    def listen(stage: str, done: int, total: int) -> None:
-        listener(Progress(stage=stage, done=done, total=total))
-
-    return listen

@@ -14,11 +14,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
 from penjing.errors import CompressionError, CompressionWarning
+from penjing.progress import Listener, draw_progress
 
 _LOG_TAIL = 4000
 
@@ -86,47 +85,12 @@ def _show_warning(
 
 
 @contextmanager
-def progress_bar() -> Iterator[Any]:
+def progress_bar() -> Iterator[Listener]:
     """Keep libraries quiet and give a listener that draws the running stage."""
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=28),
-        TextColumn("{task.fields[count]}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[detail]}"),
-    )
     with (
         quiet_libraries() as console,
-        ProgressBar(
-            *columns,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        ) as bar,
+        draw_progress(console, "Loading Keras") as listen,
     ):
-        task = bar.add_task("Loading Keras", total=None, detail="", count="")
-        current = ""
-
-        def listen(event: Any) -> None:
-            nonlocal current, task
-            if event.notice:
-                text = " ".join(filter(None, (event.stage, event.detail)))
-                console.print(Text(text, style="dim"))
-                return
-            if event.stage != current:
-                current = event.stage
-                if not console.is_terminal:
-                    console.print(Text(current))
-                bar.remove_task(task)
-                task = bar.add_task(escape(current), total=None, detail="", count="")
-            bar.update(
-                task,
-                total=event.total or None,
-                completed=event.done,
-                count=f"{event.done:,}/{event.total:,}" if event.total else "",
-                detail=escape(event.detail),
-            )
-
         yield listen
 
 

@@ -60,7 +60,7 @@ def sensitivity(
         $ penjing sensitivity model.keras --data data.npz --method weights --out out
     """
     fractions = _ratios(ratios)
-    with progress_bar() as listener:
+    with progress_bar() as progress:
         select_backend(backend)
         import_modules(imports or [])
         from penjing.data_sources import load_data
@@ -81,7 +81,7 @@ def sensitivity(
             ratios=fractions,
             metrics=metric,
             path=folder / "sensitivity.json",
-            progress=_listen(listener),
+            progress=progress,
         )
         write_sensitivity(table, folder / "sensitivity.html")
     if as_json:
@@ -122,12 +122,3 @@ def _ratios(text: str) -> list[float]:
             param_hint="--ratios",
         )
     return found
-
-
-def _listen(listener: Any) -> Any:
-    from penjing.pipeline.progress import Progress
-
-    def listen(text: str, done: int, total: int) -> None:
-        listener(Progress(stage="Measuring", detail=text, done=done, total=total))
-
-    return listen

@@ -138,8 +138,9 @@ def _failure(folder: Path, finished: subprocess.CompletedProcess[bytes]) -> str:
         return str(error["text"])
     text = error["text"][:1500]
     advice = (
-        "A class of the model must be importable: name its module in `imports`, or "
-        "export on the TensorFlow backend."
+        "A class of the model must be importable, so name its module in `imports`, "
+        "and Keras must be able to load it: a constructor without `get_config` must "
+        "take `**kwargs`. Or export on the TensorFlow backend."
     )
     if "lambda" in text.lower():
         advice = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -107,11 +108,17 @@ def _is_sequential(model: keras.Model) -> bool:
 def _signature_of_subclassed(model: keras.Model) -> InputSignature:
     config = model.get_build_config() or {}
     shapes = config.get("input_shape")
-    if shapes is None:
+    needed = _needed_arguments(model)
+    if shapes is None or len(needed) > 1:
+        why = (
+            f"its `call` needs {', '.join(needed)}"
+            if len(needed) > 1
+            else "it was never called on data"
+        )
         raise UnsupportedModelError(
-            f"Cannot tell the inputs of the subclassed model `{model.name}`: it was "
-            "never called on data, or its `call` takes several arguments. Call it "
-            "once on a batch, with all inputs in one list or dict."
+            f"Cannot tell the inputs of the subclassed model `{model.name}`: {why}. "
+            "Let its `call` take all inputs in one list or dict, and call it once on a "
+            "batch."
         )
     nested = _map_shapes(shapes, lambda shape: _FlatShape((None, *shape[1:])))
     flat = keras.tree.flatten(nested)
@@ -122,6 +129,16 @@ def _signature_of_subclassed(model: keras.Model) -> InputSignature:
     return InputSignature(
         inputs=tuple(_with_unique_names(inputs)), structure=_positions(nested)
     )
+
+
+def _needed_arguments(model: keras.Model) -> list[str]:
+    """Those without defaults; Keras keeps the shape of the first alone."""
+    return [
+        item.name
+        for item in inspect.signature(model.call).parameters.values()
+        if item.default is item.empty
+        and item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,13 +15,12 @@ from penjing.measurement.latency_report import (
     summarize_rounds,
 )
 from penjing.measurement.timing_rounds import (
-    ProgressListener,
     check_counts,
     checked_files,
     fitting_runs,
-    report_progress,
     take_turns,
 )
+from penjing.progress import Listener, Progress, listening
 
 
 def measure_latency(
@@ -34,7 +33,7 @@ def measure_latency(
     warm_up: int = 3,
     cold_caches: bool = False,
     profile: bool = False,
-    progress: ProgressListener | None = None,
+    progress: Listener | bool = True,
 ) -> LatencyReport:
     """Time `.tflite` files against each other, in rounds in which they take turns.
 
@@ -60,7 +59,8 @@ def measure_latency(
             in them: a batch of 1, and 1 for other sizes that are free. The
             runtime's Python interface offers no profile. Operators that run together
             differ a little: they share caches, and some are fused.
-        progress: Called with what is being done, the rounds done and all of them.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
 
     Returns:
         For each file median, quartiles and minimum in milliseconds, the ratio to the
@@ -83,15 +83,20 @@ def measure_latency(
     if not isinstance(warm_up, int) or warm_up < 0:
         raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")
     with contextlib.ExitStack() as stack:
+        listen = stack.enter_context(listening(progress))
         timed = []
         for number, path in enumerate(paths):
-            report_progress(progress, "Loading", number, len(paths))
+            listen(Progress(stage="Loading", done=number, total=len(paths)))
             file = TimedFile(path, threads=threads, batch=batch)
             timed.append(stack.enter_context(file))
         _check_batches(timed, batch)
         blocks = [runs or fitting_runs(file, cold_caches) for file in timed]
-        measured = take_turns(timed, blocks, rounds, warm_up, cold_caches, progress)
+        measured = take_turns(timed, blocks, rounds, warm_up, cold_caches, listen)
         memory = {path: file.memory for path, file in zip(paths, timed, strict=True)}
+        operators = {}
+        for number, path in enumerate(paths if profile else []):
+            listen(Progress(stage="Timing operators", done=number, total=len(paths)))
+            operators[path] = time_operators(path, threads)
     conditions = LatencyConditions(
         runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
         processor=processor_name(),
@@ -102,10 +107,6 @@ def measure_latency(
         warm_up=warm_up,
     )
     by_path = dict(zip(paths, measured, strict=True))
-    operators = {}
-    for number, path in enumerate(paths if profile else []):
-        report_progress(progress, "Timing operators", number, len(paths))
-        operators[path] = time_operators(path, threads)
     return summarize_rounds(conditions, by_path, memory=memory, operators=operators)
 
 

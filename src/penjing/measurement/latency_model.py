@@ -28,8 +28,8 @@ from penjing.measurement.layer_calls import (
     trace_calls,
 )
 from penjing.measurement.mac_formulas import is_whole
-from penjing.measurement.timing_rounds import ProgressListener
 from penjing.models.compression_model import CompressionModel
+from penjing.progress import Listener, Progress, listening
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 _MULTIPLE = 8  # Sizes that are timed: kernels work in blocks of channels.
@@ -165,7 +165,7 @@ def build_latency_model(
     quantization: str | None = None,
     threads: int = 1,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: ProgressListener | None = None,
+    progress: Listener | bool = True,
 ) -> LatencyModel:
     """Time the kernels of a model at several sizes on this machine.
 
@@ -180,7 +180,8 @@ def build_latency_model(
         threads: Threads that the runtime may use.
         cache_dir: Folder of kept times. Default: `$PENJING_CACHE`, else `penjing` in
             the user's cache folder.
-        progress: Called with what is being done, the kernels done and all of them.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
 
     Returns:
         The latency model.
@@ -214,13 +215,15 @@ def build_latency_model(
     timer = _Timer(quantization, threads, TimeCache(cache_dir))
     overhead = timer.times([_EMPTY])[0]
     kernels = []
-    for number, kernel in enumerate(used):
-        _say(progress, "Timing layers", number, len(used))
-        kernels.append(_times(kernel, timer, overhead))
-    _say(progress, "Timing the whole file", len(used), len(used))
+    with listening(progress) as listen:
+        for number, kernel in enumerate(used):
+            listen(Progress(stage="Timing layers", done=number, total=len(used)))
+            kernels.append(_times(kernel, timer, overhead))
+        listen(Progress(stage="Timing the whole file"))
+        measured = _whole_time(model, signature, quantization, threads)
     return LatencyModel(
         kernels=tuple(_merged(kernels)),
-        measured=_whole_time(model, signature, quantization, threads),
+        measured=measured,
         overhead=overhead,
         quantization=quantization,
         threads=threads,
@@ -330,10 +333,7 @@ def _whole_time(
             model, file, quantization, representative_data=samples, verify=False
         )
         batch = signature.inputs[0].shape[0] or 1
-        report = measure_latency(file, threads=threads, batch=batch, rounds=15)
+        report = measure_latency(
+            file, threads=threads, batch=batch, rounds=15, progress=False
+        )
     return report.files[0].lower_quartile
-
-
-def _say(progress: ProgressListener | None, stage: str, done: int, total: int) -> None:
-    if progress is not None:
-        progress(stage, done, total)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-# What is being done, how much of it is done, and how much there is.
-ProgressListener: TypeAlias = Callable[[str, int, int], None]
+from penjing.progress import Listener, Progress
+
 _BLOCK_MILLISECONDS = 20.0
 _MOST_RUNS = 200
 _MOST_COLD_RUNS = 5  # Touching the memory takes about as long as a whole block.
@@ -28,7 +28,7 @@ def take_turns(
     rounds: int,
     warm_up: int,
     cold_caches: bool,
-    progress: ProgressListener | None,
+    progress: Listener,
 ) -> list[list[list[float]]]:
     """Let files run in rounds; who begins changes with every round.
 
@@ -38,20 +38,20 @@ def take_turns(
         rounds: Rounds that are measured.
         warm_up: Rounds before those, not counted.
         cold_caches: Whether to touch other memory before each run.
-        progress: Called with what is being done, the rounds done and all of them.
+        progress: Is told the rounds that are done.
 
     Returns:
         For each file and round the milliseconds of each run.
     """
     measured: list[list[list[float]]] = [[] for _ in files]
     for number in range(-warm_up, rounds):
-        report_progress(progress, "Timing", max(number, 0), rounds)
+        progress(Progress(stage="Timing", done=max(number, 0), total=rounds))
         for turn in range(len(files)):
             place = (turn + number) % len(files)
             times = files[place].run(blocks[place], cold_caches=cold_caches)
             if number >= 0:
                 measured[place].append(times)
-    report_progress(progress, "Timing", rounds, rounds)
+    progress(Progress(stage="Timing", done=rounds, total=rounds))
     return measured
 
 
@@ -94,11 +94,3 @@ def check_counts(**counts: int | None) -> None:
             continue
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be 1 or more, got {value!r}.")
-
-
-def report_progress(
-    progress: ProgressListener | None, stage: str, done: int, total: int
-) -> None:
-    """Tell a listener, if there is one."""
-    if progress is not None:
-        progress(stage, done, total)

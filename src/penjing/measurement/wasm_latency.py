@@ -20,14 +20,13 @@ from penjing.measurement.latency_report import (
     summarize_rounds,
 )
 from penjing.measurement.timing_rounds import (
-    ProgressListener,
     check_counts,
     checked_files,
     fitting_runs,
-    report_progress,
     take_turns,
 )
 from penjing.model_files import as_path
+from penjing.progress import Listener, Progress, listening
 
 _ID_BOUND = 2  # Integers may be ids, with a small vocabulary.
 
@@ -57,7 +56,7 @@ def measure_wasm_latency(
     rounds: int = 30,
     runs: int | None = None,
     warm_up: int = 5,
-    progress: ProgressListener | None = None,
+    progress: Listener | bool = True,
 ) -> LatencyReport:
     """Time `.tflite` files against each other in LiteRT.js, the runtime of browsers.
 
@@ -73,7 +72,8 @@ def measure_wasm_latency(
         runs: Runs in one round. None: as many as fit into about 20 milliseconds.
         warm_up: Rounds before those, not counted, in which the engine compiles its
             fast code.
-        progress: Called with what is being done, the rounds done and all of them.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
 
     Returns:
         For each file median, quartiles and minimum in milliseconds, and the ratio to
@@ -94,15 +94,15 @@ def measure_wasm_latency(
     if not isinstance(warm_up, int) or warm_up < 0:
         raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")
     contents = [fixed_content(as_path(path))[0] for path in paths]
-    with WasmSession(engine, threads=threads) as session:
+    with listening(progress) as listen, WasmSession(engine, threads=threads) as session:
         timed = []
         for number, (path, content) in enumerate(zip(paths, contents, strict=True)):
-            report_progress(progress, "Loading", number, len(paths))
+            listen(Progress(stage="Loading", done=number, total=len(paths)))
             model = session.load(content, path)
             model.feed(random_inputs(model.inputs, seed=0))
             timed.append(WasmTiming(model))
         blocks = [runs or fitting_runs(file, False) for file in timed]
-        measured = take_turns(timed, blocks, rounds, warm_up, False, progress)
+        measured = take_turns(timed, blocks, rounds, warm_up, False, listen)
         runtime = session.runtime
     conditions = LatencyConditions(
         runtime=runtime,

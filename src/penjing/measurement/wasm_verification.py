@@ -31,6 +31,7 @@ from penjing.measurement.wasm_comparison import (
 )
 from penjing.measurement.wasm_latency import WasmTiming, fixed_content
 from penjing.model_files import as_path
+from penjing.progress import ignore_progress
 
 PYTHON_TOLERANCE = 1e-3
 """Difference to the kernels of Python's runtime that is taken for rounding."""
@@ -284,6 +285,6 @@ def _times(
     timed = [WasmTiming(model) for model in models.values()]
     blocks = [fitting_runs(file, False) for file in timed]
     measured = take_turns(
-        timed, blocks, conditions.rounds, conditions.warm_up, False, None
+        timed, blocks, conditions.rounds, conditions.warm_up, False, ignore_progress
     )
     return summarize_rounds(conditions, dict(zip(models, measured, strict=True)))

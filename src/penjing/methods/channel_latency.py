@@ -19,13 +19,12 @@ from penjing.measurement.layer_calls import known_signature
 from penjing.methods.channel_costs import CutCosts
 from penjing.methods.channel_search import Candidates, KeptUnits
 from penjing.methods.channel_target import ChannelTarget
+from penjing.progress import Listener, Progress
 
 ATTEMPTS = 3
 _SLACK = 1.03  # times of the same file differ by as much
 _CALIBRATION_SAMPLES = 8
 _ROUNDS = 15
-
-Listener = Callable[[str, int, int], None]
 
 
 def per_millisecond(
@@ -55,7 +54,7 @@ def cut_to_time(
     times: LatencyModel,
     find: Callable[[float], KeptUnits],
     build: Callable[[KeptUnits], keras.Model],
-    progress: Listener | None = None,
+    progress: Listener,
 ) -> keras.Model:
     """Cut until the finished file takes as long as asked.
 
@@ -81,8 +80,7 @@ def cut_to_time(
         before, after = measured_pair(model, smaller, times)
         wanted = target.amount(before)
         said = f"{after:.4g} ms measured, {wanted:.4g} asked, {before:.4g} before"
-        if progress is not None:
-            progress(said, attempt, ATTEMPTS)
+        progress(Progress(stage="Cutting", detail=said, done=attempt, total=ATTEMPTS))
         if after <= wanted * _SLACK:
             return smaller
         limit *= wanted / after
@@ -119,6 +117,8 @@ def measured_pair(
                 representative_data=samples,
                 verify=False,
             )
-        report = measure_latency(files, threads=times.threads, rounds=_ROUNDS)
+        report = measure_latency(
+            files, threads=times.threads, rounds=_ROUNDS, progress=False
+        )
     before, after = (row.milliseconds for row in report.files)
     return before, after

@@ -15,7 +15,7 @@ from penjing.methods.channel_cuts import (
     find_cut,
     least_units,
 )
-from penjing.methods.channel_latency import Listener, cut_to_time, per_millisecond
+from penjing.methods.channel_latency import cut_to_time, per_millisecond
 from penjing.methods.channel_scores import (
     ChannelImportance,
     check_importance,
@@ -29,6 +29,7 @@ from penjing.models.channel_graph import ChannelGraph, trace_channels
 from penjing.models.channel_removal import remove_channels
 from penjing.models.config_checks import check_choice, check_integer
 from penjing.models.selection import Filter
+from penjing.progress import Listener, listening
 
 
 def prune_channels(
@@ -48,7 +49,7 @@ def prune_channels(
     sensitivity: SensitivityTable | None = None,
     tolerance: float = 0.02,
     quantization: str | None = None,
-    progress: Listener | None = None,
+    progress: Listener | bool = True,
 ) -> keras.Model:
     """Remove whole channels: a new, plain, smaller Keras model.
 
@@ -93,8 +94,9 @@ def prune_channels(
             "dynamic" or "int8". Kernels are timed one by one on this machine, units go
             that are worth least for each millisecond, and the finished file is
             measured; where it is too slow, the search is repeated.
-        progress: Called with a text, what is done and what there is to do, for
-            `latency`; the last text says the measured times.
+        progress: For `latency`. True for a bar in terminals and notebooks, False for
+            silence, or a function that is told each `penjing.Progress`; the last one
+            says the measured times.
 
     Returns:
         A new uncompiled model.
@@ -133,20 +135,21 @@ def prune_channels(
     if target.kind != "latency":
         search = CutSearch(candidates, scope)
         return _without(model, graph, find_cut(model, target, search, costs))
-    times = build_latency_model(model, quantization=quantization, progress=progress)
-    search = CutSearch(per_millisecond(candidates, costs, times), scope)
+    with listening(progress) as listen:
+        times = build_latency_model(model, quantization=quantization, progress=listen)
+        search = CutSearch(per_millisecond(candidates, costs, times), scope)
 
-    def cost(kept: KeptUnits) -> float:
-        return times.milliseconds(costs.input_and_output(kept))
+        def cost(kept: KeptUnits) -> float:
+            return times.milliseconds(costs.input_and_output(kept))
 
-    return cut_to_time(
-        model,
-        target,
-        times,
-        lambda limit: cut_within(search, cost, limit, target, times.measured),
-        lambda kept: _without(model, graph, kept),
-        progress,
-    )
+        return cut_to_time(
+            model,
+            target,
+            times,
+            lambda limit: cut_within(search, cost, limit, target, times.measured),
+            lambda kept: _without(model, graph, kept),
+            listen,
+        )
 
 
 def _without(model: keras.Model, graph: ChannelGraph, kept: KeptUnits) -> keras.Model:

@@ -23,8 +23,8 @@ from penjing.models.channel_graph import trace_channels
 from penjing.models.config_checks import check_choice
 from penjing.models.copying import copy_model
 from penjing.models.selection import Filter, select_weights
+from penjing.progress import Listener, Progress, listening
 
-Listener = Callable[[str, int, int], None]
 _RATIOS = (0.25, 0.5, 0.75, 0.9)
 
 
@@ -60,7 +60,7 @@ def sensitivity(
     include: Filter = None,
     exclude: Filter = None,
     path: str | os.PathLike[str] | None = None,
-    progress: Listener | None = None,
+    progress: Listener | bool = True,
 ) -> SensitivityTable:
     """Measure the model with each layer cut alone, at several ratios.
 
@@ -81,8 +81,8 @@ def sensitivity(
         exclude: What is left out.
         path: File in which the table grows while it is measured: a run that was killed
             goes on there. One of another model, data or setting is written anew.
-        progress: Called with the group or weight that is measured, the measurements
-            done and all of them.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
 
     Returns:
         The table.
@@ -121,20 +121,27 @@ def sensitivity(
             digest=digest,
         )
         _keep(table, path)
-    for number, trial in enumerate(trials):
-        if progress is not None:
-            progress(trial.name, number, len(trials))
-        if number < len(table.rows):  # measured by an earlier run
-            continue
-        row = SensitivityRow(
-            name=trial.name,
-            ratio=trial.ratio,
-            removed=trial.removed,
-            size=trial.size,
-            scores=score(trial.values()),
-        )
-        table = dataclasses.replace(table, rows=(*table.rows, row))
-        _keep(table, path)
+    with listening(progress) as listen:
+        for number, trial in enumerate(trials):
+            listen(
+                Progress(
+                    stage="Measuring",
+                    detail=trial.name,
+                    done=number,
+                    total=len(trials),
+                )
+            )
+            if number < len(table.rows):  # measured by an earlier run
+                continue
+            row = SensitivityRow(
+                name=trial.name,
+                ratio=trial.ratio,
+                removed=trial.removed,
+                size=trial.size,
+                scores=score(trial.values()),
+            )
+            table = dataclasses.replace(table, rows=(*table.rows, row))
+            _keep(table, path)
     return table
 
 

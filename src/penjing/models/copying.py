@@ -35,7 +35,8 @@ def copy_model(model: keras.Model) -> keras.Model:
         raise UnsupportedModelError(
             f"The model {model.name!r} of class {type(model).__name__} cannot be "
             f"copied: {error}. Give its class a `get_config` and a `from_config` that "
-            "make it again, or pass `copy=False` to work on the model itself."
+            "make it again. Where a function takes `copy=False`, that works on the "
+            "model itself."
         ) from error
     copy_values(model, twin)
     name_weights(twin, weight_paths(model))
@@ -149,8 +150,8 @@ def _other_variables(
 ) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The copy of {source.name!r} has {ours} variables where the original has "
-        f"{theirs}, or other shapes. Build the model in its constructor or `build`, or "
-        "pass `copy=False` to work on the model itself."
+        f"{theirs}, or other shapes. Build the model in its constructor or `build`. "
+        "Where a function takes `copy=False`, that works on the model itself."
     )
 
 
@@ -228,7 +229,39 @@ def make_layer_again(layer: Any) -> Any:
             dtype=layer.dtype_policy,
             trainable=layer.trainable,
         )
-    return type(layer).from_config({**layer.get_config(), **_own_functions(layer)})
+    config = {**layer.get_config(), **_own_functions(layer)}
+    refused = _refused_by_constructor(layer)
+    if not refused:
+        return type(layer).from_config(config)
+    kept = {key: value for key, value in config.items() if key not in refused}
+    twin = type(layer).from_config(kept)
+    twin.name = layer.name
+    _check_types(layer, twin)
+    return twin
+
+
+def _refused_by_constructor(layer: Any) -> set[str]:
+    """What Keras puts in a config that a class of `__init__(self)` does not take."""
+    own = type(layer)
+    if not isinstance(layer, keras.layers.Layer):
+        return set()
+    if not (defined_by_keras(own.get_config) and defined_by_keras(own.from_config)):
+        return set()
+    parameters = inspect.signature(own.__init__).parameters
+    if any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
+        return set()
+    return {"name", "trainable", "dtype"} - set(parameters)
+
+
+def _check_types(layer: Any, twin: Any) -> None:
+    """Refuse a twin that was made under another global dtype policy."""
+    for old, new in zip(_layers(layer), _layers(twin), strict=False):
+        if old.dtype_policy.name != new.dtype_policy.name:
+            raise ValueError(
+                f"{old.name!r} was made with dtype policy {old.dtype_policy.name!r}, "
+                f"the copy with {new.dtype_policy.name!r}, for the constructor of "
+                f"{type(layer).__name__!r} takes no `dtype`"
+            )
 
 
 def _own_functions(layer: Any) -> dict[str, Callable[..., Any]]:
@@ -257,6 +290,7 @@ def build_as(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
     build_config = layer.get_build_config()
     if layer.built and not twin.built and build_config is not None:
         twin.build_from_config(build_config)
+        twin.built = True  # Keras leaves that to its loader.
 
 
 def defined_by_keras(function: Callable[..., Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.compression import compress
-from penjing.pipeline.progress import Listener, Progress
 from penjing.pipeline.recipe import (
     ClusterRecipe,
     ExportRecipe,
@@ -25,9 +24,7 @@ __all__ = [
     "ChannelPruneRecipe",
     "ClusterRecipe",
     "ExportRecipe",
-    "Listener",
     "PatternRecipe",
-    "Progress",
     "PruneRecipe",
     "QuantizeAwareRecipe",
     "Recipe",

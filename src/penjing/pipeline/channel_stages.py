@@ -20,11 +20,11 @@ from penjing.models.copying import copy_model, name_weights, weight_paths
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.distillation import distilled_by
 from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.progress import Listener, Progress
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
+from penjing.progress import Listener, Progress
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +104,7 @@ class ChannelStages:
                 exclude=self.channels.exclude,
                 data=self.data.source,
                 quantization=self._timed_file(),
-                progress=self._say,
+                progress=self.progress,
             )
             batches = self.channels.batch_norm_batches
             if not batches or not find_batch_normalizations(smaller):
@@ -119,9 +119,6 @@ class ChannelStages:
         """The first kind of file to write, of those whose kernels can be timed."""
         kinds = self.recipe.export.quantizations
         return next((kind for kind in kinds if kind in ("dynamic", "int8")), None)
-
-    def _say(self, text: str, done: int, total: int) -> None:
-        self.progress(Progress(stage=text, done=done, total=total))
 
     def _trained(
         self, model: keras.Model, name: str, epochs: int, *, lasso: bool

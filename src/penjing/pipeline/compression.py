@@ -11,7 +11,6 @@ import keras
 
 from penjing.errors import CompressionError
 from penjing.model_files import load_keras_model
-from penjing.pipeline.progress import Listener, Progress, ignore_progress
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_data import as_user_data, data_parts
@@ -19,6 +18,7 @@ from penjing.pipeline.run_state import RunState, digest_of
 from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.stages import Stages
 from penjing.pipeline.training import compile_arguments
+from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import (
     Report,
 )
@@ -36,7 +36,7 @@ def compress(
     seed: int = 0,
     imports: Sequence[str] = (),
     restart: bool = False,
-    progress: Listener = ignore_progress,
+    progress: Listener | bool = True,
 ) -> Report:
     """Compress a model and measure what it cost, on the files that are deployed.
 
@@ -53,7 +53,8 @@ def compress(
         seed: Seed of everything random.
         imports: Modules to import for the model's own registered classes.
         restart: Begin anew, whatever an earlier run has finished.
-        progress: Is told what is being done.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
 
     Returns:
         The report that is also written.
@@ -88,19 +89,20 @@ def compress(
     )
     folder = make_folder(Path(out))
     state = RunState(folder / STATE_FOLDER, digest, restart=restart)
-    _announce(state, folder, progress)
-    run = Stages(
-        model=loaded,
-        data=user_data,
-        data_name=name,
-        recipe=recipe,
-        folder=folder,
-        seed=seed,
-        imports=tuple(imports),
-        state=state,
-        progress=progress,
-    )
-    return run.report()
+    with listening(progress) as listen:
+        _announce(state, folder, listen)
+        run = Stages(
+            model=loaded,
+            data=user_data,
+            data_name=name,
+            recipe=recipe,
+            folder=folder,
+            seed=seed,
+            imports=tuple(imports),
+            state=state,
+            progress=listen,
+        )
+        return run.report()
 
 
 def _check_model(model: Any) -> None:

@@ -14,13 +14,13 @@ from penjing.models.graph_flow import trace_flow
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.channel_stages import ChannelStages
 from penjing.pipeline.method_table import METHODS
-from penjing.pipeline.progress import Listener, ignore_progress
 from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
+from penjing.progress import Listener, listening
 
 
 def run_recipe(
@@ -30,7 +30,7 @@ def run_recipe(
     *,
     seed: int = 0,
     state: RunState | None = None,
-    progress: Listener = ignore_progress,
+    progress: Listener | bool = True,
 ) -> keras.Model:
     """Apply a recipe's methods to a model and train it through them.
 
@@ -40,7 +40,8 @@ def run_recipe(
         recipe: A recipe, its packaged name, or a TOML file.
         seed: Seed of the shuffling and of every global generator.
         state: Where the progress is kept, so that a killed run goes on.
-        progress: Is told what is being done.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
 
     Returns:
         The trained model with its transforms on; `penjing.strip` takes them off. Plain
@@ -50,7 +51,18 @@ def run_recipe(
         RecipeError: If the recipe is wrong, or there is no loss.
         CompressionError: If the training diverges.
     """
-    recipe = as_recipe(recipe)
+    with listening(progress) as listen:
+        return _run(model, data, as_recipe(recipe), seed, state, listen)
+
+
+def _run(
+    model: keras.Model,
+    data: Any,
+    recipe: Recipe,
+    seed: int,
+    state: RunState | None,
+    progress: Listener,
+) -> keras.Model:
     source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=seed)
     cuts_channels, methods = split_channels(recipe)
     original = model

@@ -19,12 +19,12 @@ from penjing.methods.pruning import sparsity_report
 from penjing.model_files import load_keras_model
 from penjing.models.stripping import is_compressed, strip
 from penjing.pipeline.model_writing import write_h5, write_keras
-from penjing.pipeline.progress import Listener, Progress
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_run import run_recipe, split_channels
 from penjing.pipeline.run_data import summarize
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training import compile_arguments, evaluation_metrics
+from penjing.progress import Listener, Progress
 from penjing.report.documents import (
     FileRow,
     Report,

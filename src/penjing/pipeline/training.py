@@ -12,11 +12,11 @@ from typing import Any
 import keras
 
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
-from penjing.pipeline.progress import Listener, Progress
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.training_data import Segment, TrainingData
+from penjing.progress import Listener, Progress
 
 STEPS_BETWEEN_SAVES = 1000
 _STEPS_BETWEEN_MESSAGES = 10
@@ -186,9 +186,9 @@ def train(
 ) -> list[dict[str, float]]:
     """Train a compiled model, from where an earlier run stopped.
 
-    The state is saved after every epoch and, in long epochs, every
-    `STEPS_BETWEEN_SAVES` batches. Each segment sets the global seeds anew, so a run
-    that was killed gives the same weights as one that was not.
+    The state is saved every `STEPS_BETWEEN_SAVES` batches, or where the last epoch
+    before that ends; for a loader after every epoch. Each segment sets the global seeds
+    anew, so a run that was killed gives the same weights as one that was not.
 
     Args:
         model: A built and compiled model; it is changed.
@@ -196,7 +196,7 @@ def train(
         epochs: Passes over it.
         state: Where the progress is kept; None keeps nothing.
         stage: What is being done, for messages.
-        callbacks: Further callbacks, which keep nothing from one epoch to the next.
+        callbacks: Further callbacks, which keep nothing from one segment to the next.
         progress: Is told about every few batches.
 
     Returns:
@@ -224,7 +224,7 @@ def train(
         reporter.listener = progress
         logs = _fit_segment(model, data, segments[index], [*callbacks, reporter])
         del history[segments[index].epoch :]
-        history.append(logs)
+        history.extend(logs)
         if state:
             state.save_variables(variables, index + 1)
     return history
@@ -232,7 +232,8 @@ def train(
 
 def _fit_segment(
     model: keras.Model, data: TrainingData, segment: Segment, callbacks: list[Any]
-) -> dict[str, float]:
+) -> list[dict[str, float]]:
+    """Train on a segment; gives loss and metrics of its epochs."""
     seed = data.segment_seed(segment)
     set_global_seeds(seed)
     with warnings.catch_warnings():
@@ -242,17 +243,21 @@ def _fit_segment(
         )
         history = model.fit(
             data.batches(segment),
+            epochs=segment.epochs,
             shuffle=False,
             verbose=0,
             callbacks=[_SeedCallback(seed), *callbacks],
         )
-    logs = {name: float(values[-1]) for name, values in history.history.items()}
-    if not math.isfinite(logs["loss"]):
-        raise CompressionError(
-            f"Training diverged in epoch {segment.epoch + 1}: the loss is "
-            f"{logs['loss']}. Lower `learning_rate` in the recipe, and check the data "
-            "for NaN."
-        )
+    logs = [
+        {name: float(values[epoch]) for name, values in history.history.items()}
+        for epoch in range(segment.epochs)
+    ]
+    for epoch, scores in enumerate(logs, start=segment.epoch + 1):
+        if not math.isfinite(scores["loss"]):
+            raise CompressionError(
+                f"Training diverged in epoch {epoch}: the loss is {scores['loss']}. "
+                "Lower `learning_rate` in the recipe, and check the data for NaN."
+            )
     return logs
 
 
@@ -287,17 +292,21 @@ class _BatchReporter(keras.callbacks.Callback):
     def __init__(self, stage: str, segment: Segment, steps: int, epochs: int) -> None:
         super().__init__()
         self._stage = stage
-        self._first = segment.epoch * steps + segment.start
-        self._total = steps * epochs
-        self._detail = f"epoch {segment.epoch + 1}/{epochs}"
+        self._segment = segment
+        self._steps = steps
+        self._epochs = epochs
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = self._segment.epoch + epoch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        done = self._first + batch + 1
-        if done % _STEPS_BETWEEN_MESSAGES and done != self._total:
+        done = self._epoch * self._steps + self._segment.start + batch + 1
+        total = self._epochs * self._steps
+        if done % _STEPS_BETWEEN_MESSAGES and done != total:
             return
-        detail = self._detail
+        detail = f"epoch {self._epoch + 1}/{self._epochs}"
         if logs and "loss" in logs:
             detail += f", loss {float(logs['loss']):.4f}"
         self.listener(
-            Progress(stage=self._stage, done=done, total=self._total, detail=detail)
+            Progress(stage=self._stage, done=done, total=total, detail=detail)
         )

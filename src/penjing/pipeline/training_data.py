@@ -14,17 +14,19 @@ from penjing.errors import DataError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A run of batches within one epoch, after which the state can be saved.
+    """A run of batches, after which the state can be saved.
 
     Args:
-        epoch: Epoch, from 0.
-        start: First batch within the epoch.
-        stop: Batch after the last one.
+        epoch: First epoch, from 0.
+        start: First batch within each of its epochs; 0 where there are several.
+        stop: Batch after the last one within each epoch.
+        epochs: Number of epochs.
     """
 
     epoch: int
     start: int
     stop: int
+    epochs: int = 1
 
 
 class ArrayBatches(keras.utils.PyDataset):
@@ -45,8 +47,18 @@ class ArrayBatches(keras.utils.PyDataset):
         self._arrays = arrays
         self._batch_size = batch_size
         self._segment = segment
-        count = count_samples(arrays)
-        self._order = np.random.default_rng((seed, segment.epoch)).permutation(count)
+        self._seed = seed
+        self._epoch = segment.epoch
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        generator = np.random.default_rng((self._seed, self._epoch))
+        self._order = generator.permutation(count_samples(self._arrays))
+
+    def on_epoch_end(self) -> None:
+        """Take the order of the next epoch."""
+        self._epoch += 1
+        self._shuffle()
 
     def __len__(self) -> int:
         return self._segment.stop - self._segment.start
@@ -88,16 +100,22 @@ class TrainingData:
         return count_batches(self.source)
 
     def segments(self, epochs: int, longest: int) -> Iterator[Segment]:
-        """Cut the training into segments of at most `longest` batches of an epoch.
+        """Cut the training into segments of at most `longest` batches.
 
-        An epoch of a loader is never cut: it can only be read from its start.
+        Short epochs of arrays stay together, for `fit` takes as long to begin as to
+        train on a hundred batches. A segment of a loader is an epoch: it can only be
+        read from its start, in the order of the seeds that are set there.
         """
         steps = self.steps_per_epoch
         longest = longest if self.is_arrays else steps
-        for epoch in range(epochs):
+        together = max(longest // steps, 1)
+        for epoch in range(0, epochs, together):
             for start in range(0, steps, longest):
                 yield Segment(
-                    epoch=epoch, start=start, stop=min(start + longest, steps)
+                    epoch=epoch,
+                    start=start,
+                    stop=min(start + longest, steps),
+                    epochs=min(together, epochs - epoch),
                 )
 
     def segment_seed(self, segment: Segment) -> int:
