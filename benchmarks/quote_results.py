@@ -221,6 +221,8 @@ def channels_table() -> list[str]:
         "half_int8": "half of the MACs, int8",
         "third_float32": "a third of the MACs, float32",
         "third_int8": "a third of the MACs, int8",
+        "fast_float32": "half of the time, float32",
+        "fast_int8": "half of the time, int8",
     }
     lines = [
         "| model | seeds | float accuracy | file | accuracy | file itself | gzipped "
