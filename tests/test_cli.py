@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import penjing
@@ -52,6 +54,17 @@ def test_help_teaches_with_examples():
     for command in ("demo", "compress", "inspect", "evaluate"):
         assert command in result.output
         assert f"penjing {command} " in run(command, "--help").output
+
+
+def test_help_fits_a_terminal_of_eighty_columns():
+    for command in typer.main.get_command(app).commands.values():
+        lines = inspect.cleandoc(command.help).split("\n\n", 1)[1].splitlines()
+        assert max(map(len, lines)) <= 78, command.name
+
+
+def test_a_seed_that_no_generator_takes_is_wrong_usage():
+    result = run("compress", "a.keras", "--data", "d", "--out", "o", "--seed", 2**32)
+    assert result.exit_code == 2 and "4294967295" in result.output
 
 
 def test_version():

@@ -237,7 +237,7 @@ class TestFunction:
 
     def test_two_examples_are_not_taken_for_pairs(self, function):
         body = f"{ARRAYS}\ndef load():\n    return x[:2], y[:2]\n"
-        with pytest.raises(DataError, match="gave a tuple. Allowed"):
+        with pytest.raises(DataError, match="single .x, y. lacks the test part"):
             load_data(function(body))
 
     def test_a_dataset_of_ours_is_understood(self):
@@ -256,7 +256,7 @@ class TestFunction:
                 r"Cannot import .*No module named 'nothing_here'",
             ),
             ("def load(:\n", r"Cannot import .*SyntaxError"),
-            ("def load():\n    return 3\n", r"gave a int. Allowed: a mapping"),
+            ("def load():\n    return 3\n", r"gave a int. Allowed: \(\(x_train"),
             ("def load():\n    return {}\n", r"lacks x_train; it has nothing"),
             (
                 "def load():\n    return {'train': iter([]), 'test': []}\n",

@@ -1,4 +1,4 @@
-"""A user's own data: an `.npz` file, a Python function, or a folder of images."""
+"""A user's own data: arrays, an `.npz` file, a Python function, a folder of images."""
 
 from __future__ import annotations
 
@@ -35,9 +35,14 @@ _MAX_BYTES = 16 * 2**30
 _VALIDATION_FRACTION = 0.1
 _KEY = re.compile(r"([xy])_(train|validation|test)(?:_(.+))?")
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_FORMS = (
-    "Allowed: an .npz file with x_train, y_train, x_test and y_test; "
-    "module:function; a folder of class folders of images."
+_FILES = (
+    "an .npz file with x_train, y_train, x_test and y_test; module:function; a folder "
+    "of class folders of images."
+)
+_FORMS = f"Allowed: {_FILES}"
+_VALUES = (
+    "Allowed: ((x_train, y_train), (x_test, y_test)); a tuple of those four; a mapping "
+    "or object with these names; {'train': ..., 'test': ...} with loaders or (x, y)"
 )
 
 
@@ -52,9 +57,9 @@ class UserData:
     Attributes:
         train: The training part.
         test: The test part.
-        validation: The validation part. Where none is given, 10 % of the training
-            arrays, of each class alike where there are classes, or None where
-            `train` is a loader: a loader cannot be split.
+        validation: The validation part. Where none is given, `load_data` splits 10 %
+            of the training arrays off, of each class alike where there are classes;
+            None where `train` is a loader: a loader cannot be split.
         source: Where the data comes from, for people to read.
         class_names: Names of the classes in the order of their labels, or None.
     """
@@ -98,11 +103,12 @@ class UserData:
 
 
 def load_data(
-    spec: str | os.PathLike[str],
+    spec: Any,
     *,
     image_size: Sequence[int] | None = None,
     pixel_maximum: float = 1.0,
     seed: int = 0,
+    split: bool = True,
 ) -> UserData:
     """Load a user's data.
 
@@ -110,16 +116,18 @@ def load_data(
     |---|---|
     | `data.npz` | `x_train`, `y_train`, `x_test`, `y_test`, perhaps `x_validation`, \
 `y_validation` and `class_names`; several inputs as `x_train_<input name>` |
-    | `module:function` | imported with the current folder on the path; gives a \
-mapping or object with the same names, `(x_train, y_train, x_test, y_test)`, or \
-`{"train": ..., "test": ...}` with loaders or `(x, y)` |
     | a folder | images in class folders, see `read_image_folder` |
+    | arrays | `((x_train, y_train), (x_test, y_test))`, those four in one tuple, a \
+mapping or object with the names above, or `{"train": ..., "test": ...}` with loaders \
+or `(x, y)` |
+    | `module:function` | imported with the current folder on the path; gives arrays |
 
     Args:
         spec: One of the above.
         image_size: For images, the input shape of the model without the batch.
         pixel_maximum: For images, the value of a white pixel.
         seed: Chooses the examples of a part that has to be split off.
+        split: Split a validation part off the training arrays where there is none.
 
     Returns:
         The data, checked on its own; see `UserData.validate_against`.
@@ -132,16 +140,15 @@ mapping or object with the same names, `(x_train, y_train, x_test, y_test)`, or 
         >>> load_data("my_module:load").train  # doctest: +SKIP
     """
     if not isinstance(spec, (str, os.PathLike)):
-        raise DataError(
-            "Data must be given as a path or a name, got an object of type "
-            f"{type(spec).__name__}. {_FORMS}"
-        )
+        raw = _as_mapping(spec, f"The data is a {type(spec).__name__}.", _FILES)
+        names, source = raw.pop("class_names", None), "data in memory"
+        return _assemble(_grouped(raw, source), source, names, seed if split else None)
     text = os.fspath(spec)
     path = Path(text).expanduser()
     names = None
     if path.is_dir():
         parts, names = read_image_folder(path, image_size, pixel_maximum, seed)
-        raw: dict[str, Any] = dict(parts)
+        raw = dict(parts)
         source = f"images in {path}"
     elif path.suffix.lower() == ".npz":
         raw, source = _read_npz(path), f"file {path}"
@@ -152,7 +159,7 @@ mapping or object with the same names, `(x_train, y_train, x_test, y_test)`, or 
     else:
         raise DataError(f"There is no data {text!r}. {_FORMS}")
     names = names or raw.pop("class_names", None)
-    return _assemble(_grouped(raw, source), source, names, seed)
+    return _assemble(_grouped(raw, source), source, names, seed if split else None)
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
@@ -220,10 +227,11 @@ def _call(text: str) -> dict[str, Any]:
         raise DataError(
             f"The data function {text!r} failed with {type(error).__name__}: {error}."
         ) from error
-    return _as_mapping(result, text)
+    given = f"The data function {text!r} gave a {type(result).__name__}."
+    return _as_mapping(result, given)
 
 
-def _as_mapping(result: Any, text: str) -> dict[str, Any]:
+def _as_mapping(result: Any, given: str, files: str = "") -> dict[str, Any]:
     if isinstance(result, Mapping):
         return dict(result)
     if isinstance(result, (tuple, list)):
@@ -241,11 +249,10 @@ def _as_mapping(result: Any, text: str) -> dict[str, Any]:
     }
     if found:
         return found
-    raise DataError(
-        f"The data function {text!r} gave a {type(result).__name__}. Allowed: a "
-        "mapping or object with x_train, y_train, x_test, y_test; a tuple of those "
-        "four; or {'train': ..., 'test': ...} with loaders or (x, y)."
-    )
+    pair = isinstance(result, (tuple, list)) and len(result) == 2
+    lacks = " A single (x, y) lacks the test part." if pair else ""
+    others = f"; the name of {files}" if files else "."
+    raise DataError(f"{given}{lacks} {_VALUES}{others}")
 
 
 def _grouped(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -296,7 +303,7 @@ def _unknown_key(key: str, source: str) -> str:
 
 
 def _assemble(
-    groups: Mapping[str, Any], source: str, names: Any, seed: int
+    groups: Mapping[str, Any], source: str, names: Any, seed: int | None
 ) -> UserData:
     parts = {
         name: _checked_part(part, name, source)
@@ -304,7 +311,7 @@ def _assemble(
         if part is not None
     }
     train, validation = parts["train"], parts.get("validation")
-    if validation is None and isinstance(train, tuple):
+    if validation is None and isinstance(train, tuple) and seed is not None:
         train, validation = _split_off(train, seed)
     return UserData(
         train=train,

@@ -72,7 +72,7 @@ def run_demo(
         training = dataclasses.replace(chosen.training, epochs=epochs, minimum_steps=0)
         chosen = dataclasses.replace(chosen, training=training)
     data = load_dataset(dataset, data_dir)
-    folder = make_folder(Path(out))
+    folder = make_folder(out)
     with listening(progress) as listen:
         baseline = _train_baseline(
             data, model, folder, seed, baseline_epochs, restart, listen

@@ -144,7 +144,7 @@ DATA = [
     of_data("nothing", "There is no data 'nowhere'. Allowed", lambda bench: "nowhere"),
     of_data(
         "a number",
-        "Data must be given as a path or a name, got an object of type int. Allowed",
+        "The data is a int. Allowed: ..x_train, y_train., .x_test, y_test..",
         lambda bench: 3,
     ),
     of_data(
@@ -164,7 +164,7 @@ DATA = [
     ),
     of_data(
         "function gives a number",
-        "'data_c:load' gave a int. Allowed: a mapping or object with x_train",
+        "'data_c:load' gave a int. Allowed: ..x_train, y_train., .x_test, y_test..",
         module("data_c", "def load(): return 3"),
     ),
     of_data(
@@ -596,8 +596,7 @@ COMPRESSIONS = [
     ),
     of_compress(
         "data of no kind",
-        '`data` must be a path, "module:function", a UserData or a Dataset, got an '
-        "object of type int",
+        "The data is a int. Allowed: ..x_train, y_train., .x_test, y_test..",
         DataError,
         data=lambda: 3,
     ),

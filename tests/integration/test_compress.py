@@ -157,7 +157,7 @@ def test_a_model_and_an_npz_become_files_and_a_report(tmp_path):
     assert report.ratio == report.files[0].zip / report.file("model.tflite").zip
     text = (out / "report.json").read_text() + (out / "report.html").read_text()
     assert str(tmp_path) not in text
-    assert report.data.train == 86  # a tenth is split off for validation
+    assert report.data.train == 96  # nothing is split off that is not used
 
 
 @pytest.fixture
@@ -317,7 +317,13 @@ def test_a_subclassed_model_has_a_baseline_file_too(tmp_path, quick_files):
     [
         (3, None, "`model` must be a Keras 3 model or the path"),
         (keras.Sequential([keras.layers.Dense(1)]), None, "is not built"),
-        (None, 3, "`data` must be a path"),
+        (None, 3, r"The data is a int. Allowed: \(\(x_train"),
+        (None, make_arrays(), "A single .x, y. lacks the test part. Allowed"),
+        (
+            None,
+            ((np.eye(8)[:6], np.eye(3)[[0, 1, 2] * 2]),) * 2,
+            "one-hot labels with categorical ones",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(tmp_path, model, data, message):
@@ -325,6 +331,54 @@ def test_wrong_arguments_are_refused(tmp_path, model, data, message):
     with pytest.raises((CompressionError, DataError), match=message):
         compress(model, data, make_recipe(), out=tmp_path / "out")
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.once
+def test_a_folder_must_be_a_path(tmp_path):
+    with pytest.raises(CompressionError, match="must be given as a text or a pathlib"):
+        compress(make_model(), make_data(), make_recipe(), out=3)
+
+
+@pytest.mark.once
+def test_data_in_memory_is_used_whole_and_known_again(tmp_path, quick_files):
+    recipe = make_recipe(epochs=1)
+    report = compress(
+        make_model(), (make_arrays(), make_arrays(40)), recipe, out=tmp_path
+    )
+    assert (report.data.name, report.data.train) == ("data in memory", 96)
+    heard = []
+    model = make_model()
+    for _ in range(2):
+        loaders = {"train": Loader(), "test": Loader()}
+        compress(model, loaders, recipe, out=tmp_path, progress=heard.append)
+    assert [text.stage.partition(" ")[0] for text in heard if text.notice] == [
+        "The",
+        "Going",
+    ]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("form", [list, dict])
+def test_outputs_are_called_the_same_in_every_file(tmp_path, form):
+    hidden = keras.layers.Dense(8)(inputs := keras.Input((8,)))
+    outputs = {
+        "value": keras.layers.Dense(1, name="value")(hidden),
+        "kind": keras.layers.Dense(3, name="kind", activation="softmax")(hidden),
+    }
+    outputs = list(outputs.values()) if form is list else outputs
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        "adam",
+        {"kind": "sparse_categorical_crossentropy", "value": "mse"},
+        metrics={"kind": ["accuracy"], "value": ["mae"]},
+    )
+    x, y = make_arrays()
+    part = (x, {"kind": y, "value": x[:, :1]})
+    recipe = make_recipe(epochs=1)
+    report = compress(model, (part, part), recipe, out=tmp_path)
+    for row in report.scores:
+        assert set(row.metrics) == {"kind_accuracy", "value_mae"}, row.name
+        assert row.metrics["kind_accuracy"] <= 1.0
 
 
 @pytest.mark.once

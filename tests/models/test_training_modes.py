@@ -233,6 +233,21 @@ def test_losses_and_metrics_by_output_are_those_of_the_plain_model():
     assert set(zeros(penjing.strip(pruned)).values()) == {0.75}
 
 
+def test_a_list_of_outputs_is_known_by_its_names():
+    x, y = make_data()
+    heads = two_heads()
+    heads = keras.Model(heads.inputs, [heads.output["size"], heads.output["label"]])
+    pruned = penjing.prune(heads, ramp(begin_step=0, end_step=2))
+    pruned.compile(
+        SGD(0.05),
+        loss={"label": make_loss(), "size": distance},
+        metrics={"label": ["accuracy"]},
+    )
+    labels = {"label": y, "size": x[:, :1]}
+    history = pruned.fit([x, x], labels, batch_size=BATCH, verbose=0).history
+    assert {"label_loss", "size_loss", "label_accuracy"} <= set(history)
+
+
 class Watch(keras.callbacks.Callback):
     """Zeros of `model.weights` at the end of each epoch, as a user would see them."""
 

@@ -136,7 +136,7 @@ def compress(
     [bold]Examples[/bold]
 
         $ penjing compress model.keras --data data.npz --out out
-        $ penjing compress model.keras --data my_data:load --recipe mine.toml --out out
+        $ penjing compress model.keras --data data:load --recipe my.toml --out out
         $ penjing compress model.keras --data photos --import my_layers --out out
     """
     with progress_bar() as progress:
@@ -261,10 +261,12 @@ def evaluate(
 ) -> None:
     """Measure a file on the test part of the data.
 
+    By the metrics that the model was compiled with; a .tflite file by accuracy.
+
     [bold]Examples[/bold]
 
         $ penjing evaluate model.tflite --data data.npz
-        $ penjing evaluate model.keras --data my_data:load --metric accuracy --json
+        $ penjing evaluate model.keras --data data:load --metric accuracy --json
     """
     with quiet_libraries():
         select_backend(backend)
@@ -274,7 +276,9 @@ def evaluate(
 
         test = load_data(data, image_size=_image_size(file, data)).test
         x, y = test if isinstance(test, tuple) else (test, None)
-        scores = run(file, x, y, metrics=metric, batch_size=batch_size)
+        # One name holds for every output of the model.
+        metrics = metric[0] if metric and len(metric) == 1 else metric
+        scores = run(file, x, y, metrics=metrics, batch_size=batch_size)
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return

@@ -59,9 +59,10 @@ def benchmark(
 ) -> None:
     """Time .tflite files against each other: median, spread, ratio, memory.
 
-    Each file runs in a process of its own, and they take turns, so that what disturbs
-    the machine disturbs all alike. The ratio comes with its 95 % confidence interval.
-    Inputs are random; sizes but the batch that a file leaves free are 32.
+    Each file runs in a process of its own, and they take turns, so that what
+    disturbs the machine disturbs all alike. The ratio comes with its 95 %
+    confidence interval. Inputs are random; sizes but the batch that a file leaves
+    free are 32.
 
     [bold]Examples[/bold]
 

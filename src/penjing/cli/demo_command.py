@@ -79,11 +79,12 @@ def demo(
 ) -> None:
     """Run the whole job on real images: train, prune, strip, export, measure.
 
-    Trains a baseline, prunes it with a recipe, exports float and quantized .tflite
-    files, runs them, and prints the size and the accuracy of every one.
+    Trains a baseline, prunes it with a recipe, exports float and quantized
+    .tflite files, runs them, and prints the size and the accuracy of every one.
 
-    With --browser: a page on which a network runs in WebAssembly twice, with its zeros
-    and without the work that they would be. It has its own network and recipe.
+    With --browser: a page on which a network runs in WebAssembly twice, with its
+    zeros and without the work that they would be. It has its own network and
+    recipe.
 
     [bold]Examples[/bold]
 

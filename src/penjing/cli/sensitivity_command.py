@@ -57,7 +57,7 @@ def sensitivity(
     [bold]Examples[/bold]
 
         $ penjing sensitivity model.keras --data data.npz --out out
-        $ penjing sensitivity model.keras --data data.npz --method weights --out out
+        $ penjing sensitivity model.keras --data photos --method weights --out out
     """
     fractions = _ratios(ratios)
     with progress_bar() as progress:

@@ -24,9 +24,9 @@ def setup_wasm(
 ) -> None:
     """Fetch LiteRT.js, the runtime of browsers, once: about 40 MB from npm.
 
-    Exactly the versions that penjing was tested with, compared with the digests that it
-    brings. Needs Node with npm. Then `penjing verify`, `penjing benchmark --runtime
-    wasm` and `penjing demo --browser` work, without a network too.
+    Exactly the versions that penjing was tested with, compared with the digests
+    that it brings. Needs Node with npm. Then `penjing verify`, `penjing benchmark
+    --runtime wasm` and `penjing demo --browser` work, without a network too.
 
     [bold]Examples[/bold]
 

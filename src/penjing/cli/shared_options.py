@@ -16,7 +16,13 @@ BackendOption = Annotated[
     ),
 ]
 SeedOption = Annotated[
-    int, typer.Option(min=0, help="Seed of everything random.", rich_help_panel="Run")
+    int,
+    typer.Option(
+        min=0,
+        max=2**32 - 1,
+        help="Seed of everything random.",
+        rich_help_panel="Run",
+    ),
 ]
 RestartOption = Annotated[
     bool,

@@ -60,9 +60,9 @@ def shrink(
 ) -> None:
     """Write a .tflite file, anyone's, in fewer bytes: the same outputs.
 
-    Drops what no runtime reads, shares duplicates, and reorders hidden units so that
-    compressors find runs. After every step the new file is run beside the original;
-    a step that changes outputs is not taken.
+    Drops what no runtime reads, shares duplicates, and reorders hidden units so
+    that compressors find runs. After every step the new file is run beside the
+    original; a step that changes outputs is not taken.
 
     [bold]Examples[/bold]
 

@@ -38,9 +38,9 @@ def verify(
 ) -> None:
     """Prove that a .tflite file computes the same in WebAssembly, and how fast.
 
-    Runs it in LiteRT.js, the runtime of browsers, in turns with its dense twin, and
-    compares outputs with the twin's and with those in Python. Sparse files that are
-    right elsewhere can be silently wrong there: then the exit code is 1.
+    Runs it in LiteRT.js, the runtime of browsers, in turns with its dense twin,
+    and compares outputs with the twin's and with those in Python. Sparse files
+    that are right elsewhere can be silently wrong there: then the exit code is 1.
 
     [bold]Examples[/bold]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def evaluate(
     metrics: Any = None,
     batch_size: int = 128,
     verbose: int = 0,
+    output_names: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Measure how well a model predicts, in memory or in a file.
 
@@ -49,6 +50,8 @@ def evaluate(
             that is not compiled and for a `.tflite` file. Objects are reset.
         batch_size: Samples run at once; a loader has its own.
         verbose: 1 shows the progress.
+        output_names: What to call several outputs in labels, metrics and results. By
+            default as the model calls them, or as the `.tflite` file does.
 
     Returns:
         Value of each metric by the name that Keras gives it.
@@ -65,9 +68,10 @@ def evaluate(
         >>> evaluate(model, np.eye(2), np.array([0, 0]))
         {'accuracy': 0.5}
     """
-    model, predict = _open(model_or_path, batch_size)
+    model, predict, names = _open(model_or_path, batch_size)
     batches = to_batches(x, y, batch_size)
-    scorer = Scorer.for_model(model, metrics)
+    names = names if output_names is None else list(output_names)
+    scorer = Scorer.for_model(model, metrics, names)
     with _progress(batches.count, verbose, with_rich=model is None) as advance:
         for inputs, labels, weights in batches.stream:
             scorer.update(labels, predict(inputs), weights)
@@ -77,9 +81,10 @@ def evaluate(
 
 def _open(
     model_or_path: keras.Model | str | os.PathLike[str], batch_size: int
-) -> tuple[keras.Model | None, Predict]:
+) -> tuple[keras.Model | None, Predict, list[str] | None]:
+    """Give the model of a Keras file, what predicts, and the names of the outputs."""
     if isinstance(model_or_path, keras.Model):
-        return model_or_path, _keras_predict(model_or_path)
+        return _opened(model_or_path)
     if not isinstance(model_or_path, (str, os.PathLike)):
         raise FileFormatError(
             "Expected a Keras model or the path of a file, got a "
@@ -92,9 +97,12 @@ def _open(
         )
     path = check_file(model_or_path)
     if suffix == ".tflite":
-        return None, _litert_predict(path, batch_size)
-    model = load_keras_model(path)
-    return model, _keras_predict(model)
+        return None, *_litert_predict(path, batch_size)
+    return _opened(load_keras_model(path))
+
+
+def _opened(model: keras.Model) -> tuple[keras.Model, Predict, list[str] | None]:
+    return model, _keras_predict(model), getattr(model, "output_names", None)
 
 
 def _keras_predict(model: keras.Model) -> Predict:
@@ -114,7 +122,7 @@ def _keras_predict(model: keras.Model) -> Predict:
     return predict
 
 
-def _litert_predict(path: Path, batch_size: int) -> Predict:
+def _litert_predict(path: Path, batch_size: int) -> tuple[Predict, list[str]]:
     from penjing.export.interpreter import LiteRTModel
 
     model = LiteRTModel(path)
@@ -126,7 +134,7 @@ def _litert_predict(path: Path, batch_size: int) -> Predict:
             inputs = _with_rank(leaves(inputs)[0], ranks[0])
         return model.predict(inputs, size)
 
-    return predict
+    return predict, [spec.name for spec in model.outputs]
 
 
 def _with_rank(array: Any, rank: int) -> Any:

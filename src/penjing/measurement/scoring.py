@@ -56,18 +56,23 @@ class Scorer:
                 _check_known(metric)
 
     @classmethod
-    def for_model(cls, model: keras.Model | None, metrics: Any = None) -> Self:
+    def for_model(
+        cls,
+        model: keras.Model | None,
+        metrics: Any = None,
+        names: list[str] | None = None,
+    ) -> Self:
         """Give what a model should be scored by.
 
         Args:
             model: A Keras model, or None for a file that knows no metrics.
             metrics: The metrics asked for. By default those that the model was
                 compiled with, else its loss, else "accuracy".
+            names: Names of its outputs, where known.
 
         Returns:
             The scorer.
         """
-        names = getattr(model, "output_names", None)
         if metrics is not None:
             return cls(metrics, output_names=names)
         if model is None or not model.compiled:
@@ -107,9 +112,10 @@ class Scorer:
                 self._loss.update_state(loss, len(leaves_of(predictions)[0]))
         except Exception as error:
             raise DataError(
-                f"The metrics cannot be computed from labels of shape "
+                f"Loss and metrics cannot be computed from labels of shape "
                 f"{_shapes(labels)} and predictions of shape {_shapes(predictions)}: "
-                f"{error}"
+                f"{error}. Class numbers go with sparse losses and metrics, one-hot "
+                "labels with categorical ones."
             ) from error
 
     def result(self) -> dict[str, float]:

@@ -15,6 +15,7 @@ from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.models.activation_grids import ActivationGrids
 from penjing.models.copying import (
     OWN_STEPS,
+    copy_values,
     defined_by_keras,
     name_weights,
     weight_paths,
@@ -126,6 +127,11 @@ class CompressionModel(TransformEngine, keras.Model):
         """Metrics that were compiled, and those that the inner model keeps itself."""
         return [*super().metrics, *self.model._metrics]  # Keras passes over the latter
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names by which losses, metrics and labels can be given, as for the inner."""
+        return self.model.output_names  # type: ignore[no-any-return]
+
     def compile(
         self,
         optimizer: Any = "rmsprop",
@@ -183,7 +189,9 @@ class CompressionModel(TransformEngine, keras.Model):
         given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         guard = _TrainingGuard(self, given.get("initial_epoch", 0))
         given["callbacks"] = _prepend(guard, given.get("callbacks"))
-        return super().fit(**given)
+        history = super().fit(**given)
+        guard.check_end()
+        return history
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """Export the plain model that `penjing.strip` gives, as any Keras model."""
@@ -216,6 +224,24 @@ class CompressionModel(TransformEngine, keras.Model):
         name_weights(config["model"], config.pop("paths", ()))
         return cls(**config)
 
+    def around(self, model: keras.Model) -> Self:
+        """A twin that trains another model; it takes the state over, but no weights.
+
+        Nothing is serialized: what the user wrote needs no name that Keras finds.
+
+        Args:
+            model: A built model with weights of the same paths and shapes.
+        """
+        parts = [_made_again(transform) for transform in self.transforms]
+        grids = self.activations and _made_again(self.activations)
+        twin = type(self)(model, parts, activations=grids, name=self.name)
+        for old, new in zip(self.transforms, parts, strict=True):
+            copy_values(old, new)
+        if grids is not None:
+            copy_values(self.activations, grids)
+        twin.step.assign(ops.copy(self.step.value))
+        return twin
+
     def _inner_loss(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool
     ) -> Any:
@@ -245,6 +271,14 @@ class CompressionModel(TransformEngine, keras.Model):
             if new is not old and not variable.trainable and id(variable) not in by_id:
                 variable.assign(new)
         return total
+
+
+def _made_again(part: Any) -> Any:
+    """A transform, or what rounds activations, whose frozen config is shared."""
+    config = part.get_config()
+    if "config" in config:
+        config["config"] = part.config
+    return type(part)(**config)
 
 
 def on_grids(transforms: Sequence[Transform]) -> set[int]:
@@ -280,6 +314,7 @@ class _TrainingGuard(keras.callbacks.Callback):
         self._compression_model = model
         self._initial_epoch = initial_epoch
         self._warned = False
+        self._last_step = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         steps, epochs = self.params.get("steps"), self.params.get("epochs")
@@ -296,22 +331,35 @@ class _TrainingGuard(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         self._compression_model.write_back()
-        if not self._warned:  # the data gave out, or a callback stopped the training
-            self._warn(self._step(), f"Training ended at step {self._step()}")
+        self._last_step = self._step()
+
+    def check_end(self) -> None:
+        """Warn of what was not reached, after all callbacks have had their turn."""
+        step = self._step()
+        if step < self._last_step:  # EarlyStopping(restore_best_weights=True) does it
+            self._warn(
+                step,
+                f"A callback restored the weights of step {step}",
+                "Let it start later (`start_from_epoch`) or the schedule end earlier.",
+            )
+        elif not self._warned:  # the data gave out, or a callback stopped the training
+            self._warn(step, f"Training ended at step {step}")
 
     def _step(self) -> int:
         return int(ops.convert_to_numpy(self._compression_model.step.value))
 
-    def _warn(self, last: int, end: str) -> None:
+    def _warn(
+        self,
+        last: int,
+        end: str,
+        remedy: str = "Train for longer or let the schedule end earlier.",
+    ) -> None:
         for transform in self._compression_model.transforms:
             pending = transform.pending(last)
             if pending is not None:
                 self._warned = True
                 warnings.warn(
-                    f"{end}, but {pending}. Train for longer or let the schedule end "
-                    "earlier.",
-                    CompressionWarning,
-                    stacklevel=2,
+                    f"{end}, but {pending}. {remedy}", CompressionWarning, stacklevel=4
                 )
 
 

@@ -13,15 +13,13 @@ from penjing.errors import CompressionError
 from penjing.model_files import load_keras_model
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
-from penjing.pipeline.run_data import as_user_data, data_parts
+from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
 from penjing.pipeline.run_state import RunState, digest_of
 from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.stages import Stages
 from penjing.pipeline.training import compile_arguments
 from penjing.progress import Listener, Progress, listening
-from penjing.report.documents import (
-    Report,
-)
+from penjing.report.documents import Report
 from penjing.version import __version__
 
 STATE_FOLDER = ".state/compression"
@@ -45,8 +43,9 @@ def compress(
 
     Args:
         model: A Keras model, or the path of a `.keras` or `.h5` file.
-        data: What `penjing.load_data` takes: an `.npz` file, `"module:function"` or
-            a folder of images; or a `UserData` or a `Dataset`.
+        data: `((x_train, y_train), (x_test, y_test))`; `{"train": ..., "test": ...}`
+            with such pairs or loaders; an `.npz` file, `"module:function"` or a folder
+            of images, see `penjing.data_sources.load_data`; or a `Dataset`.
         recipe: A recipe, its packaged name (`"default"`, `"article"`), or a TOML file.
         out: Folder for `model.keras`, `model.tflite`, `report.json`, `report.html`
             and the files they are compared with; created where it is missing.
@@ -78,6 +77,7 @@ def compress(
     arguments = compile_arguments(loaded, recipe.training, steps=1)
     user_data, name = as_user_data(data, loaded, seed)
     user_data.validate_against(loaded, labels_match_outputs=_has_keras_loss(arguments))
+    check_scores(user_data, loaded, recipe.training)
     digest = digest_of(
         [
             {"penjing": __version__, "keras": keras.__version__},
@@ -87,7 +87,7 @@ def compress(
             *data_parts(user_data, data),
         ]
     )
-    folder = make_folder(Path(out))
+    folder = make_folder(out)
     state = RunState(folder / STATE_FOLDER, digest, restart=restart)
     with listening(progress) as listen:
         _announce(state, folder, listen)
@@ -132,12 +132,18 @@ def _model_parts(model: keras.Model) -> list[Any]:
     return [model.name, paths, model.get_compile_config(), *weights]
 
 
-def make_folder(folder: Path) -> Path:
+def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder where it is missing.
 
     Raises:
         CompressionError: If it cannot be made.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise CompressionError(
+            "The output folder must be given as a text or a pathlib.Path, got an "
+            f"object of type {type(path).__name__}."
+        )
+    folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

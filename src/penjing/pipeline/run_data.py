@@ -10,9 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.data_checks import first_batch
 from penjing.data_sources import UserData, load_data
 from penjing.datasets import Dataset
-from penjing.errors import DataError
+from penjing.measurement.scoring import Scorer
+from penjing.pipeline.recipe import TrainingRecipe
+from penjing.pipeline.training import compile_arguments, evaluation_metrics
 from penjing.pipeline.training_data import count_samples
 from penjing.report.documents import DataSummary
 
@@ -21,7 +24,7 @@ def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, st
     """Turn what the user gave as data into training and test parts.
 
     Args:
-        data: A path, `"module:function"`, a `UserData` or a `Dataset`.
+        data: What `load_data` takes, a `UserData` or a `Dataset`.
         model: The model; images are read in the size of its input.
         seed: Seed of a split.
 
@@ -42,14 +45,36 @@ def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, st
             source=data.source,
         )
         return parts, data.name
-    if not isinstance(data, (str, os.PathLike)):
-        raise DataError(
-            '`data` must be a path, "module:function", a UserData or a Dataset, got '
-            f"an object of type {type(data).__name__}."
-        )
-    name = os.fspath(data)
     size = image_size(getattr(model, "input_shape", None))
-    return load_data(data, image_size=size, seed=seed), Path(name).name or name
+    parts = load_data(data, image_size=size, seed=seed, split=False)
+    if not isinstance(data, (str, os.PathLike)):
+        return parts, parts.source
+    name = os.fspath(data)
+    return parts, Path(name).name or name
+
+
+def check_scores(data: UserData, model: keras.Model, training: TrainingRecipe) -> None:
+    """Find out before the training whether loss and metrics take the labels.
+
+    Args:
+        data: Data that fits the model's inputs and outputs.
+        model: The model.
+        training: The recipe's training.
+
+    Raises:
+        DataError: If they cannot be computed on two examples of each part.
+    """
+    arguments = compile_arguments(model, training, steps=1)
+    for name in ("train", "test"):
+        part = getattr(data, name)
+        pair = part if isinstance(part, tuple) else first_batch(model, part, name)
+        x, y = keras.tree.map_structure(lambda array: array[:2], pair[:2])
+        scorer = Scorer(
+            evaluation_metrics(model, training),
+            loss=arguments["loss"],
+            output_names=getattr(model, "output_names", None),
+        )
+        scorer.update(y, model.predict_on_batch(x))
 
 
 def image_size(input_shape: Any) -> tuple[int, ...] | None:
@@ -67,7 +92,8 @@ def data_parts(data: UserData, spec: Any) -> list[Any]:
         if isinstance(part, tuple):
             parts += [np.asarray(array) for array in keras.tree.flatten(part)]
         else:
-            parts.append([type(part).__name__, str(spec), data.source])
+            name = str(spec) if isinstance(spec, (str, os.PathLike)) else ""
+            parts.append([type(part).__name__, name, data.source])
     return parts
 
 

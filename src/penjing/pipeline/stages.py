@@ -243,19 +243,19 @@ class Stages:
         self, name: str, kind: str, runtime: str, give: Callable[[], Any]
     ) -> ScoreRow:
         def measure() -> dict[str, float]:
-            x, y = (
-                self.data.test
-                if isinstance(self.data.test, tuple)
-                else (
-                    self.data.test,
-                    None,
-                )
-            )
+            test = self.data.test
+            x, y = test if isinstance(test, tuple) else (test, None)
             metrics = evaluation_metrics(self.model, self.recipe.training)
-            return dict(evaluate(give(), x, y, metrics=metrics))
+            names = self._output_names()
+            return dict(evaluate(give(), x, y, metrics=metrics, output_names=names))
 
         metrics = self._stage(f"Evaluating {name}", [], measure)
         return ScoreRow(name=name, kind=kind, runtime=runtime, metrics=metrics)
+
+    def _output_names(self) -> list[str] | None:
+        """What Keras calls a list of outputs, which files only number."""
+        numbered = isinstance(getattr(self.model, "output", None), (list, tuple))
+        return self.model.output_names if numbered else None
 
     def _files(self, baseline: str, exported: dict[str, str]) -> list[FileRow]:
         kinds = {

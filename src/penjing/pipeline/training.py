@@ -169,6 +169,7 @@ def _checked_metric(name: str) -> str:
 
 def _unknown(kind: str, name: Any, module: Any) -> RecipeError:
     known = [key for key in dir(module) if not key.startswith("_")]
+    known += ["mse", "mae", *(["accuracy"] if kind == "metric" else [])]
     nearest = difflib.get_close_matches(str(name), known, 1, 0.5)
     hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
     return RecipeError(f"Keras has no {kind} {name!r}.{hint}")

@@ -248,6 +248,16 @@ class Report:
             ) from error
 
 
+def signed(difference: float) -> str:
+    """Write a difference of scores; one that rounds to zero is +0.0000.
+
+    Example:
+        >>> signed(-1e-7), signed(0.25)
+        ('+0.0000', '+0.2500')
+    """
+    return f"{round(difference, 4) + 0.0:+.4f}"
+
+
 def write_json(report: Report, path: str | os.PathLike[str]) -> Path:
     """Write a report as JSON.
 

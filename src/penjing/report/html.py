@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.files import write_text
-from penjing.report.documents import Report
+from penjing.report.documents import Report, signed
 from penjing.report.page_templates import render_page
 from penjing.version import __version__
 
@@ -23,7 +23,9 @@ def render_html(report: Report) -> str:
     Returns:
         The page.
     """
-    return render_page("report.html", _context(report), {"bytes": _readable_bytes})
+    return render_page(
+        "report.html", _context(report), {"bytes": _readable_bytes, "signed": signed}
+    )
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> Path:

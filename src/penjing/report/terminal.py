@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penjing.methods.channel_report import ChannelReport
-from penjing.report.documents import Report, ScoreRow
+from penjing.report.documents import Report, ScoreRow, signed
 
 _SIZES = ("raw", "gzip", "zstd", "xz")
 _MAX_WEIGHTS = 40
@@ -52,7 +52,7 @@ def size_table(report: Report) -> Table:
 def score_table(report: Report) -> Table:
     """Build the table of models: what each scored, and its distance to the first."""
     names = list(dict.fromkeys(name for row in report.scores for name in row.metrics))
-    table = Table(title="Accuracy of every model", title_justify="left")
+    table = Table(title="Scores of every model", title_justify="left")
     table.add_column("model", style="bold", overflow="fold")
     table.add_column("runs in", style="dim")
     for name in names:
@@ -140,4 +140,4 @@ def _value(value: float | None) -> str:
 def _difference(first: ScoreRow, row: ScoreRow, metric: str) -> str:
     if row is first or metric not in row.metrics or metric not in first.metrics:
         return ""
-    return f"{row.metrics[metric] - first.metrics[metric]:+.4f}"
+    return signed(row.metrics[metric] - first.metrics[metric])
