@@ -176,7 +176,7 @@ def test_recurrent_and_attention_layers():
 
 
 @pytest.mark.once
-def test_subclassed_models_are_clustered_too():
+def test_subclassed_models_are_clustered_too(tmp_path):
     class Subclassed(keras.Model):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
@@ -192,6 +192,17 @@ def test_subclassed_models_are_clustered_too():
     model.build((None, 5))
     clustered = clustering.cluster_weights(model, 3)
     assert isinstance(clustered, penjing.CompressionModel)
+    keras.saving.save_model(clustered, tmp_path / "clustered.h5")
+    with clustering.cluster_scope():
+        loaded = keras.models.load_model(
+            tmp_path / "clustered.h5",
+            custom_objects={"Subclassed": Subclassed},
+            compile=False,
+        )
+    np.testing.assert_array_equal(
+        to_array(loaded.transforms[0].weights[0]),
+        to_array(clustered.transforms[0].weights[0]),
+    )
     plain = clustering.strip_clustering(clustered)
     assert np.unique(to_array(plain.head.kernel)).size == 3
 
@@ -242,6 +253,11 @@ def test_arguments_out_of_range_are_refused(arguments, error, says):
             Plain(name="p"),
             ValueError,
             "'p' of class Plain can be clustered is not known",
+        ),
+        (
+            tfmot.sparsity.keras.prune_low_magnitude(layers.Dense(2, name="d")),
+            ValueError,
+            "'prune_low_magnitude_d' is being pruned, .* cannot be clustered. Strip",
         ),
         (
             keras.Sequential([keras.Input((3,)), layers.ReLU()], name="bare"),

@@ -228,7 +228,7 @@ def test_graphs_with_operators_shared_layers_and_nested_models():
     assert {row.zeros for row in report.rows if row.status != "skipped"} == {18, 6}
 
 
-def test_subclassed_models_go_through_the_engine():
+def test_subclassed_models_go_through_the_engine(tmp_path):
     model = Subclassed()
     model.build((None, 6))
     pruned = sparsity.prune_low_magnitude(
@@ -236,6 +236,11 @@ def test_subclassed_models_go_through_the_engine():
     )
     assert isinstance(pruned, penjing.CompressionModel)
     train(compiled(pruned))
+    keras.saving.save_model(pruned, tmp_path / "pruned.h5")
+    with sparsity.prune_scope():
+        loaded = keras.models.load_model(tmp_path / "pruned.h5", compile=False)
+    for mine, yours in zip(arrays(loaded), arrays(pruned), strict=True):
+        np.testing.assert_array_equal(mine, yours)
     stripped = sparsity.strip_pruning(pruned)
     assert type(stripped) is Subclassed
     assert np.mean(arrays(stripped)[0] == 0) == 0.5
@@ -383,6 +388,12 @@ REFUSED = {
             keras.Sequential([keras.Input((4,)), Unknown(name="mine")])
         ),
         "'mine' of class Unknown",
+    ),
+    "clustered": (
+        lambda: sparsity.prune_low_magnitude(
+            tfmot.clustering.keras.cluster_weights(dense_model(), 4)
+        ),
+        "'cluster_body' is being pruned, clustered or quantized already.*Strip",
     ),
     "all frozen": (
         lambda: sparsity.prune_low_magnitude(_all_frozen()),

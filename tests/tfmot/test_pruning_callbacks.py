@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -76,6 +78,33 @@ def test_the_callback_is_harmless_elsewhere():
     assert zeros(penjing.strip(compressed)) == 8
 
 
+def test_a_training_loop_of_ones_own_calls_them_as_the_peers_guide_does(tmp_path):
+    model = pruned_model(sparsity.ConstantSparsity(0.5, 0))
+    callbacks = [sparsity.UpdatePruningStep(), sparsity.PruningSummaries(tmp_path)]
+    for callback in callbacks:
+        callback.set_model(model)
+    step_callback, log_callback = callbacks
+    step_callback.on_train_begin()
+    log_callback.on_epoch_begin(epoch=-1)
+    step_callback.on_train_batch_begin(batch=-1)
+    model(np.ones((2, 4), "float32"), training=True)
+    step_callback.on_epoch_end(batch=-1)
+    assert zeros(model) == 8
+    keras.callbacks.CallbackList(callbacks, model=model).on_epoch_begin(0)
+
+
+@pytest.mark.once
+def test_a_model_that_is_not_compiled_is_logged(tmp_path):
+    model = sparsity.prune_low_magnitude(
+        keras.Sequential([keras.Input((4,)), layers.Dense(4)])
+    )
+    callback = sparsity.PruningSummaries(tmp_path)
+    callback.set_model(model)
+    callback.on_epoch_begin(0)
+    (file,) = (tmp_path / "metrics").iterdir()
+    assert {step for step, *_ in read_scalars(file)} == {0}
+
+
 def test_sparsities_and_metrics_are_logged(tmp_path):
     model = pruned_model(sparsity.ConstantSparsity(0.5, 0))
     fit(model, [sparsity.PruningSummaries(str(tmp_path))], epochs=2)
@@ -121,3 +150,14 @@ def test_a_folder_is_needed(log_dir):
 def test_frequencies_are_checked(update_freq):
     with pytest.raises(ValueError, match="`update_freq` must be 'epoch', 'batch'"):
         sparsity.PruningSummaries("logs", update_freq=update_freq)
+
+
+@pytest.mark.once
+def test_arguments_of_tensorboard_are_taken():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sparsity.PruningSummaries("logs", profile_batch=0, write_graph=False)
+    with pytest.warns(penjing.CompressionWarning, match="nothing for profile_batch"):
+        sparsity.PruningSummaries("logs", profile_batch=2)
+    with pytest.raises(TypeError, match="profil_batch"):
+        sparsity.PruningSummaries("logs", profil_batch=0)

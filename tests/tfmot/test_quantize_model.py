@@ -103,18 +103,28 @@ def test_weights_lie_on_the_grids_that_follow_them(trained):
         assert np.abs(integers).max() > 100
 
 
-def test_a_saved_model_goes_on(trained, tmp_path):
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_saved_model_goes_on(trained, tmp_path, suffix):
     _, quantized = trained
-    quantized.save(tmp_path / "quantized.keras")
+    path = tmp_path / f"quantized.{suffix}"
+    keras.saving.save_model(quantized, path)
     with quantization.quantize_scope():
-        loaded = keras.models.load_model(tmp_path / "quantized.keras")
+        # Keras cannot go on with the optimizer of an .h5 file.
+        loaded = keras.models.load_model(path, compile=suffix == "keras")
     x, _ = data(8, 8, 2)
     assert [layer.name for layer in loaded.layers] == [
         layer.name for layer in quantized.layers
     ]
     np.testing.assert_allclose(outputs(loaded, x), outputs(quantized, x), atol=1e-6)
-    with pytest.raises(penjing.UnsupportedModelError, match="Save it as .keras"):
-        quantized.save(tmp_path / "quantized.h5")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its converter")
+def test_the_converter_of_tensorflow_is_refused_with_what_to_use(trained):
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(trained[1])
+    with pytest.raises(penjing.UnsupportedModelError, match="penjing.export_litert"):
+        converter.convert()
 
 
 @pytest.mark.once

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from penjing.methods.clustering import apply_clustering
+from penjing.models.compression_model import CompressionModel
 from penjing.tfmot.clustering_wrapper import (
     CentroidInitialization,
     ClusterWeights,
@@ -106,12 +107,14 @@ def strip_clustering(model: keras.Model) -> keras.Model:
 def cluster_scope() -> Any:
     """Make the wrapper known to Keras by its bare name.
 
-    It is registered as soon as this module is imported, so the scope is not needed.
+    It is registered as soon as this module is imported, so that the scope is needed
+    only for an `.h5` file of a subclassed model being clustered.
 
     Returns:
         A `keras.saving.CustomObjectScope`.
     """
-    return keras.saving.custom_object_scope({"ClusterWeights": ClusterWeights})
+    known = (ClusterWeights, CompressionModel)
+    return keras.saving.custom_object_scope({kind.__name__: kind for kind in known})
 
 
 def _cluster_model(model: keras.Model, settings: dict[str, Any]) -> keras.Model:

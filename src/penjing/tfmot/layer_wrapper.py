@@ -151,12 +151,19 @@ def check_known(layer: Any, *, hook: str, mark: str, done: str) -> None:
 
     Raises:
         ValueError: If it is no Keras layer.
-        UnsupportedModelError: If its weights are not known.
+        UnsupportedModelError: If its weights are not known, or it is a wrapper.
     """
     if not isinstance(layer, keras.layers.Layer):
         raise ValueError(
             f"Only Keras 3 layers can be {done}, got an object of type "
             f"{type(layer).__module__}.{type(layer).__name__}."
+        )
+    if is_compressed(layer):
+        raise UnsupportedModelError(
+            f"The layer {layer.name!r} is being pruned, clustered or quantized "
+            f"already, so it cannot be {done}. Strip the model first (strip_pruning, "
+            "strip_clustering, penjing.strip), or combine methods with penjing.prune, "
+            "penjing.cluster and penjing.quantize_aware."
         )
     parts = layer._flatten_layers()
     known = any(find_weight_specs(part) or hasattr(part, hook) for part in parts)

@@ -10,6 +10,7 @@ import keras
 
 from penjing.errors import UnsupportedModelError
 from penjing.methods.pruning import apply_pruning
+from penjing.models.compression_model import CompressionModel
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.stripping import is_compressed
 from penjing.schedules import Schedule
@@ -119,13 +120,13 @@ def prune_scope() -> Any:
     """Make the wrapper and the schedules known to Keras by their bare names.
 
     They are registered as soon as this module is imported, so that the scope is needed
-    only for files of tfmot itself: an `.h5` of a model still in its wrappers can be
-    loaded within it, with `compile=False`.
+    for some `.h5` files only: those of tfmot itself, of a model still in its wrappers,
+    loaded with `compile=False`; and those of subclassed models being pruned.
 
     Returns:
         A `keras.saving.CustomObjectScope`.
     """
-    known = (PruneLowMagnitude, ConstantSparsity, PolynomialDecay)
+    known = (PruneLowMagnitude, ConstantSparsity, PolynomialDecay, CompressionModel)
     return keras.saving.custom_object_scope({kind.__name__: kind for kind in known})
 
 

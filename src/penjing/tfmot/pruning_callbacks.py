@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ class UpdatePruningStep(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Warn, once, of a schedule that ends after training."""
-        steps, epochs = self.params.get("steps"), self.params.get("epochs")
+        params = self.params or {}  # none in a training loop of one's own
+        steps, epochs = params.get("steps"), params.get("epochs")
         if self._checked or steps is None or epochs is None:
             return
         self._checked = True
@@ -57,14 +59,14 @@ class UpdatePruningStep(keras.callbacks.Callback):
                     )
                     return
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write the zeros."""
+    def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Write the zeros; what tfmot's guide passes as `batch` is `epoch` in Keras."""
         for engine in _find_engines(self.model):
             engine.write_back()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Write the zeros, where training ended within an epoch."""
-        self.on_epoch_end(-1)
+        self.on_epoch_end()
 
 
 class PruningSummaries(keras.callbacks.Callback):
@@ -78,18 +80,25 @@ class PruningSummaries(keras.callbacks.Callback):
         log_dir: Folder of this run.
         update_freq: `"epoch"`, `"batch"`, or a number of batches: how often sparsities
             and thresholds are logged besides the beginning of epochs and the end.
+        **kwargs: Other arguments of `keras.callbacks.TensorBoard`, such as
+            `profile_batch=0`; a warning names those that ask for more than is logged.
 
     Raises:
-        ValueError: If an argument is not one of these.
+        ValueError: If `log_dir` or `update_freq` is none of these.
+        TypeError: If `TensorBoard` has no such argument.
 
     Example:
         >>> callbacks = [PruningSummaries(log_dir="logs")]
     """
 
     def __init__(
-        self, log_dir: str | os.PathLike[str], update_freq: str | int = "epoch"
+        self,
+        log_dir: str | os.PathLike[str],
+        update_freq: str | int = "epoch",
+        **kwargs: Any,
     ) -> None:
         super().__init__()
+        _check_board_arguments(kwargs)
         if not isinstance(log_dir, str | os.PathLike) or not os.fspath(log_dir):
             raise ValueError(
                 f"`log_dir` must be the path of a folder, got {log_dir!r}."
@@ -137,13 +146,27 @@ class PruningSummaries(keras.callbacks.Callback):
             values[f"{threshold.path}/threshold"] = float(
                 ops.convert_to_numpy(threshold.value)
             )
-        iterations = getattr(self.model.optimizer, "iterations", 0)
+        optimizer = getattr(self.model, "optimizer", None)
+        iterations = getattr(optimizer, "iterations", 0)
         self._file("metrics").add_scalars(values, int(ops.convert_to_numpy(iterations)))
 
     def _file(self, folder: str) -> EventFile:
         if folder not in self._files:
             self._files[folder] = EventFile(self.log_dir / folder)
         return self._files[folder]
+
+
+def _check_board_arguments(arguments: dict[str, Any]) -> None:
+    """Refuse what `TensorBoard` does not take; warn of what it alone does."""
+    inspect.signature(keras.callbacks.TensorBoard).bind_partial(**arguments)
+    asked = sorted(name for name, value in arguments.items() if value)
+    if asked:
+        warnings.warn(
+            f"PruningSummaries does nothing for {', '.join(asked)}. Add "
+            "keras.callbacks.TensorBoard to the callbacks for what they log.",
+            CompressionWarning,
+            stacklevel=3,
+        )
 
 
 def _find_engines(model: keras.Model) -> list[TransformEngine]:

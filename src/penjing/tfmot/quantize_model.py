@@ -114,7 +114,8 @@ def quantize_scope(*args: Mapping[str, Any]) -> Any:
     """Make classes known to Keras by their bare names, one's own among them.
 
     Those of penjing are registered, and annotated layers keep the object of their
-    config, so the scope is needed only for loading models with classes of one's own.
+    config, so the scope is needed only for loading `.h5` files, and models with classes
+    of one's own.
 
     Args:
         *args: Dictionaries of names and classes.

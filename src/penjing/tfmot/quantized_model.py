@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
+from keras.src.backend.common.global_state import get_global_attribute
 
 from penjing.errors import UnsupportedModelError
 from penjing.models.compression_model import CompressionModel
@@ -28,7 +28,9 @@ class QuantizedModel(CompressionModel):
     @property
     def layers(self) -> list[Any]:
         """The layers of the inner model."""
-        state = super().layers if self._shows_state else ()
+        # Into an .h5 file and out of it Keras takes the weights of these layers alone.
+        whole = self._shows_state or get_global_attribute("use_legacy_config")
+        state = super().layers if whole else ()
         return [*self.model.layers, *(s for s in state if s is not self.model)]
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
@@ -50,16 +52,10 @@ class QuantizedModel(CompressionModel):
                     selected[path].variable.assign(value)
         return history
 
-    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Save as a `.keras` file.
-
-        Raises:
-            UnsupportedModelError: If the file is of another format.
-        """
-        if os.fspath(filepath).endswith((".h5", ".hdf5")):
-            raise UnsupportedModelError(
-                f"{os.fspath(filepath)!r} cannot hold a model that is being quantized: "
-                "Keras writes the weights of layers alone to HDF5, without scales and "
-                "ranges. Save it as .keras; what penjing.strip gives fits into .h5."
-            )
-        super().save(filepath, *args, **kwargs)
+    def _get_save_spec(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse `tf.lite.TFLiteConverter`, which alone asks for it."""
+        raise UnsupportedModelError(
+            f"tf.lite.TFLiteConverter does not know the scales and ranges of the model "
+            f"{self.name!r}, which is being quantized. Write the file with "
+            "penjing.export_litert(model, path, 'int8')."
+        )
