@@ -1,6 +1,6 @@
 """A training that can be killed: run as a script, it kills itself half-way.
 
-python -m tests.pipeline.resumable FOLDER KILL_AFTER
+python -m tests.pipeline.resumable FOLDER KILL_AFTER STEPS_BETWEEN_SAVES
 """
 
 import os
@@ -77,4 +77,6 @@ if __name__ == "__main__":
         if event.done >= int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
 
+    training.STEPS_BETWEEN_SAVES = int(sys.argv[3])
+    training.SECONDS_BETWEEN_SAVES = 0.0
     train(sys.argv[1], kill)

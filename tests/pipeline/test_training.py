@@ -9,7 +9,7 @@ import pytest
 from tests.pipeline import resumable
 
 from penjing.errors import CompressionError, RecipeError
-from penjing.pipeline import TrainingRecipe, run_recipe
+from penjing.pipeline import TrainingRecipe
 from penjing.pipeline.training import (
     build_loss,
     build_optimizer,
@@ -26,35 +26,37 @@ def all_values(model):
     return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
 
 
-def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
-    command = [sys.executable, "-m", "tests.pipeline.resumable", str(tmp_path), "30"]
+@pytest.mark.parametrize("longest", [8, 1000])
+def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
+    longest, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(resumable.training, "STEPS_BETWEEN_SAVES", longest)
+    script = [sys.executable, "-m", "tests.pipeline.resumable"]
+    command = [*script, str(tmp_path), "30", str(longest)]
     environment = {**os.environ, "KERAS_BACKEND": keras.backend.backend()}
     killed = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     events = []
     resumed = resumable.train(tmp_path, events.append)
     assert any(event.detail == "going on in epoch 2 of 3" for event in events)
-    # The state was saved after batch 28 of 60; 30 is the first message after it.
+    # The state was saved after batch 28 of 60, or after the first epoch; 30 is the
+    # first message after both.
     assert min(event.done for event in events if event.total) == 30
     whole = resumable.train()
     for left, right in zip(all_values(resumed), all_values(whole), strict=True):
         np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize("longest", [20, 1000])
-def test_epochs_that_run_together_give_what_pieces_give(longest, monkeypatch):
-    def trained():
-        events, model = [], resumable.build_model()
-        model.get_layer("drop").rate = 1e-12  # PyTorch draws by the segment
-        model = run_recipe(
-            model, resumable.make_data(), resumable.RECIPE, progress=events.append
-        )
+def test_epochs_that_run_together_give_what_single_ones_give(monkeypatch):
+    def trained(longest):
+        monkeypatch.setattr(resumable.training, "STEPS_BETWEEN_SAVES", longest)
+        events = []
+        model = resumable.train(progress=events.append)
         return all_values(model), [(e.done, e.total, e.detail[:9]) for e in events]
 
-    expected, places = trained()
+    expected, places = trained(20)
     assert places[-1] == (60, 60, "epoch 3/3")
-    monkeypatch.setattr(resumable.training, "STEPS_BETWEEN_SAVES", longest)
-    values, found = trained()
+    values, found = trained(1000)
     assert found == places
     for left, right in zip(values, expected, strict=True):
         np.testing.assert_array_equal(left, right)

@@ -13,13 +13,15 @@ def arrays(count=10):
 
 
 def epoch_order(source, epoch, longest):
-    order = []
-    for segment in source.segments(3, longest):
-        batches = source.batches(segment)
-        for number in range(segment.epoch, segment.epoch + segment.epochs):
-            if number == epoch:
+    left, order = list(source.segments(3, longest)), []
+    while left:
+        together = source.together(left, longest)
+        batches = source.batches(together[0])
+        for segment in together:
+            if segment.epoch == epoch:
                 order += [batches[i][0] for i in range(len(batches))]
             batches.on_epoch_end()
+        left = left[len(together) :]
     return np.concatenate(order)
 
 
@@ -29,10 +31,12 @@ def test_segments_cover_every_batch_once():
     assert found == [(0, 0, 3), (0, 3, 4), (1, 0, 3), (1, 3, 4)]
 
 
-def test_short_epochs_stay_together():
+@pytest.mark.parametrize(("longest", "count"), [(3, 1), (4, 1), (9, 2), (100, 3)])
+def test_short_epochs_go_together(longest, count):
     source = TrainingData(source=arrays(), batch_size=3, seed=0)
-    found = [(s.epoch, s.epochs, s.start, s.stop) for s in source.segments(5, 9)]
-    assert found == [(0, 2, 0, 4), (2, 2, 0, 4), (4, 1, 0, 4)]
+    segments = list(source.segments(3, longest))
+    assert source.together(segments, longest) == segments[:count]
+    assert source.together(segments[-1:], longest) == segments[-1:]
 
 
 @pytest.mark.parametrize("longest", [1, 3, 4, 8, 100])
@@ -72,6 +76,7 @@ def test_an_epoch_of_a_loader_is_never_cut():
     source = TrainingData(source=loader, batch_size=4, seed=0)
     assert [(s.start, s.stop) for s in source.segments(2, 2)] == [(0, 5), (0, 5)]
     assert source.batches(Segment(epoch=0, start=0, stop=5)) is loader
+    assert len(source.together(list(source.segments(2, 100)), 100)) == 1
 
 
 def test_a_loader_without_a_length_is_refused_with_the_fix():

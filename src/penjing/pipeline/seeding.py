@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 
-def set_global_seeds(seed: int) -> None:
+def set_global_seeds(seed: int, *, tensorflow: bool = True) -> None:
     """Seed Python, NumPy, and the backend that is in use.
 
     It is `keras.utils.set_random_seed`, which loads TensorFlow wherever it is
@@ -17,8 +17,9 @@ def set_global_seeds(seed: int) -> None:
 
     Args:
         seed: From 0 to 2**32 - 1.
+        tensorflow: False leaves TensorFlow's seed, which drops its compiled functions.
     """
-    if "tensorflow" in sys.modules:
+    if tensorflow and "tensorflow" in sys.modules:
         keras.utils.set_random_seed(seed)
         return
     random.seed(seed)

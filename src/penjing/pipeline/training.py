@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from penjing.pipeline.training_data import Segment, TrainingData
 from penjing.progress import Listener, Progress
 
 STEPS_BETWEEN_SAVES = 1000
+SECONDS_BETWEEN_SAVES = 60.0
 _STEPS_BETWEEN_MESSAGES = 10
 
 
@@ -187,9 +189,11 @@ def train(
 ) -> list[dict[str, float]]:
     """Train a compiled model, from where an earlier run stopped.
 
-    The state is saved every `STEPS_BETWEEN_SAVES` batches, or where the last epoch
-    before that ends; for a loader after every epoch. Each segment sets the global seeds
-    anew, so a run that was killed gives the same weights as one that was not.
+    The state is saved every `STEPS_BETWEEN_SAVES` batches, and where an epoch ends
+    `SECONDS_BETWEEN_SAVES` after the last time; for a loader after every epoch. Each
+    epoch sets the global seeds anew, so a run that was killed gives the same weights as
+    one that was not. Layers that draw from TensorFlow's global generator are the
+    exception: its seed is set with the first of the epochs that `fit` runs together.
 
     Args:
         model: A built and compiled model; it is changed.
@@ -197,7 +201,7 @@ def train(
         epochs: Passes over it.
         state: Where the progress is kept; None keeps nothing.
         stage: What is being done, for messages.
-        callbacks: Further callbacks, which keep nothing from one segment to the next.
+        callbacks: Further callbacks, which keep nothing from one epoch to the next.
         progress: Is told about every few batches.
 
     Returns:
@@ -220,46 +224,40 @@ def train(
             )
         )
     history = state.history if state else []
-    for index in range(position, len(segments)):
-        reporter = _BatchReporter(stage, segments[index], data.steps_per_epoch, epochs)
-        reporter.listener = progress
-        logs = _fit_segment(model, data, segments[index], [*callbacks, reporter])
-        del history[segments[index].epoch :]
-        history.extend(logs)
-        if state:
-            state.save_variables(variables, index + 1)
+
+    while position < len(segments):
+        group = data.together(segments[position:], STEPS_BETWEEN_SAVES)
+
+        def save(finished: int, before: int = position) -> None:
+            if state:
+                state.save_variables(variables, before + finished)
+
+        journal = _Journal(group, history, save)
+        reporter = _BatchReporter(stage, group, data.steps_per_epoch, epochs, progress)
+        _fit_together(model, data, group, [*callbacks, reporter, journal])
+        position += len(group)
     return history
 
 
-def _fit_segment(
-    model: keras.Model, data: TrainingData, segment: Segment, callbacks: list[Any]
-) -> list[dict[str, float]]:
-    """Train on a segment; gives loss and metrics of its epochs."""
-    seed = data.segment_seed(segment)
-    set_global_seeds(seed)
+def _fit_together(
+    model: keras.Model,
+    data: TrainingData,
+    segments: Sequence[Segment],
+    callbacks: list[Any],
+) -> None:
+    set_global_seeds(data.segment_seed(segments[0]))
     with warnings.catch_warnings():
-        # The model sees one segment and cannot know that training goes on.
+        # The model sees these segments and cannot know that training goes on.
         warnings.filterwarnings(
             "ignore", message="Training ends at step", category=CompressionWarning
         )
-        history = model.fit(
-            data.batches(segment),
-            epochs=segment.epochs,
+        model.fit(
+            data.batches(segments[0]),
+            epochs=len(segments),
             shuffle=False,
             verbose=0,
-            callbacks=[_SeedCallback(seed), *callbacks],
+            callbacks=[_SeedCallback(data, segments), *callbacks],
         )
-    logs = [
-        {name: float(values[epoch]) for name, values in history.history.items()}
-        for epoch in range(segment.epochs)
-    ]
-    for epoch, scores in enumerate(logs, start=segment.epoch + 1):
-        if not math.isfinite(scores["loss"]):
-            raise CompressionError(
-                f"Training diverged in epoch {epoch}: the loss is {scores['loss']}. "
-                "Lower `learning_rate` in the recipe, and check the data for NaN."
-            )
-    return logs
 
 
 def _state_variables(model: keras.Model) -> list[Any]:
@@ -272,42 +270,85 @@ def _state_variables(model: keras.Model) -> list[Any]:
 
 
 class _SeedCallback(keras.callbacks.Callback):
-    """Seeds once more after Keras has looked at the model and the first batch.
+    """Seeds each segment, the first once more after Keras has looked at the model.
 
     It does so in the first `fit` of a process alone, and draws random numbers.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, data: TrainingData, segments: Sequence[Segment]) -> None:
         super().__init__()
-        self._seed = seed
+        self._seeds = [data.segment_seed(segment) for segment in segments]
 
     def on_train_begin(self, logs: Any = None) -> None:
-        set_global_seeds(self._seed)
+        set_global_seeds(self._seeds[0])
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch:
+            set_global_seeds(self._seeds[epoch], tensorflow=False)
+
+
+class _Journal(keras.callbacks.Callback):
+    """Writes down what each segment gave, and saves it where that is due."""
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        history: list[dict[str, float]],
+        save: Callable[[int], None],
+    ) -> None:
+        super().__init__()
+        self._segments = segments
+        self._history = history
+        self._save = save
+        self._saved = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        number = self._segments[epoch].epoch
+        scores = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(scores["loss"]):
+            raise CompressionError(
+                f"Training diverged in epoch {number + 1}: the loss is "
+                f"{scores['loss']}. Lower `learning_rate` in the recipe, and check "
+                "the data for NaN."
+            )
+        self._history[number:] = [scores]
+        now = time.monotonic()
+        last = epoch + 1 == len(self._segments)
+        if last or now - self._saved >= SECONDS_BETWEEN_SAVES:
+            self._save(epoch + 1)
+            self._saved = now
 
 
 class _BatchReporter(keras.callbacks.Callback):
     """Tells the listener how far the training is."""
 
-    listener: Listener
-
-    def __init__(self, stage: str, segment: Segment, steps: int, epochs: int) -> None:
+    def __init__(
+        self,
+        stage: str,
+        segments: Sequence[Segment],
+        steps: int,
+        epochs: int,
+        listener: Listener,
+    ) -> None:
         super().__init__()
         self._stage = stage
-        self._segment = segment
+        self._segments = segments
         self._steps = steps
         self._epochs = epochs
+        self._listener = listener
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = self._segment.epoch + epoch
+        self._segment = self._segments[epoch]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        done = self._epoch * self._steps + self._segment.start + batch + 1
+        segment = self._segment
+        done = segment.epoch * self._steps + segment.start + batch + 1
         total = self._epochs * self._steps
         if done % _STEPS_BETWEEN_MESSAGES and done != total:
             return
-        detail = f"epoch {self._epoch + 1}/{self._epochs}"
+        detail = f"epoch {segment.epoch + 1}/{self._epochs}"
         if logs and "loss" in logs:
             detail += f", loss {float(logs['loss']):.4f}"
-        self.listener(
+        self._listener(
             Progress(stage=self._stage, done=done, total=total, detail=detail)
         )

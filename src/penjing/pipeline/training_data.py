@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,19 +14,17 @@ from penjing.errors import DataError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A run of batches, after which the state can be saved.
+    """A run of batches within one epoch, after which the state can be saved.
 
     Args:
-        epoch: First epoch, from 0.
-        start: First batch within each of its epochs; 0 where there are several.
-        stop: Batch after the last one within each epoch.
-        epochs: Number of epochs.
+        epoch: Epoch, from 0.
+        start: First batch within the epoch.
+        stop: Batch after the last one.
     """
 
     epoch: int
     start: int
     stop: int
-    epochs: int = 1
 
 
 class ArrayBatches(keras.utils.PyDataset):
@@ -100,23 +98,32 @@ class TrainingData:
         return count_batches(self.source)
 
     def segments(self, epochs: int, longest: int) -> Iterator[Segment]:
-        """Cut the training into segments of at most `longest` batches.
+        """Cut the training into segments of at most `longest` batches of an epoch.
 
-        Short epochs of arrays stay together, for `fit` takes as long to begin as to
-        train on a hundred batches. A segment of a loader is an epoch: it can only be
-        read from its start, in the order of the seeds that are set there.
+        An epoch of a loader is never cut: it can only be read from its start.
         """
         steps = self.steps_per_epoch
         longest = longest if self.is_arrays else steps
-        together = max(longest // steps, 1)
-        for epoch in range(0, epochs, together):
+        for epoch in range(epochs):
             for start in range(0, steps, longest):
                 yield Segment(
-                    epoch=epoch,
-                    start=start,
-                    stop=min(start + longest, steps),
-                    epochs=min(together, epochs - epoch),
+                    epoch=epoch, start=start, stop=min(start + longest, steps)
                 )
+
+    def together(self, segments: Sequence[Segment], longest: int) -> Sequence[Segment]:
+        """Give the first segments, as many as one call of `fit` takes.
+
+        Short epochs of arrays go together, up to `longest` batches: `fit` takes as long
+        to begin as to train on a hundred. A loader's order depends on the seeds that
+        are set before it is read.
+
+        Args:
+            segments: Segments that are left, at least one.
+            longest: Batches in one call.
+        """
+        steps = self.steps_per_epoch
+        whole = self.is_arrays and segments[0].stop - segments[0].start == steps
+        return segments[: max(longest // steps, 1) if whole else 1]
 
     def segment_seed(self, segment: Segment) -> int:
         """Give the global seed of a segment."""
@@ -124,7 +131,7 @@ class TrainingData:
         return int(seeds.generate_state(1)[0])
 
     def batches(self, segment: Segment) -> Any:
-        """Give the batches of a segment, as Keras' `fit` takes them."""
+        """Give the batches of a segment and of epochs after it, as `fit` takes them."""
         if self.is_arrays:
             return ArrayBatches(tuple(self.source), self.batch_size, segment, self.seed)
         return self.source
