@@ -264,6 +264,21 @@ def test_an_invalid_schedule_in_the_json_keeps_its_reason():
 
 
 NOT_A_SPARSITY = [1, 1.0, -0.1, math.nan, math.inf, "0.5", None, True]
+
+
+@pytest.mark.once
+def test_numbers_of_numpy_become_those_of_python():
+    steps = np.ceil(1000 / 64).astype(np.int32)  # as tutorials compute them
+    schedule = PolynomialDecay(
+        final_sparsity=np.float64(0.75), begin_step=np.int64(0), end_step=2 * steps
+    )
+    assert type(schedule.end_step) is int and type(schedule.final_sparsity) is float
+    assert schedule_from_json(schedule.to_json()) == schedule
+    assert schedule == PolynomialDecay(final_sparsity=0.75, begin_step=0, end_step=32)
+    with pytest.raises(ValueError, match="an integer"):
+        OneShot(0.5, step=np.float64(3.0))
+
+
 NOT_A_STEP = [-1, 2.0, "3", True]
 
 

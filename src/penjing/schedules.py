@@ -13,6 +13,7 @@ import math
 from typing import Any, Self
 
 import keras
+import numpy as np
 from keras import ops
 
 from penjing.numerics import Tensor
@@ -45,6 +46,13 @@ class Schedule:
     end_step: int | None
     frequency: int
     final_sparsity: float
+
+    def __post_init__(self) -> None:
+        """Make Python's of NumPy's numbers, such as `np.ceil(...).astype(int)`."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, field.name, value.item())
 
     def __call__(self, step: int | Tensor) -> float | Tensor:
         """Sparsity asked for at `step`, from 0 to 1."""
@@ -143,6 +151,7 @@ class ConstantSparsity(Schedule):
     frequency: int = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_sparsity("sparsity", self.sparsity)
         _check_steps(self)
 
@@ -191,6 +200,7 @@ class PolynomialDecay(Schedule):
     frequency: int = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_ramp(self, self.initial_sparsity)
         if not _is_number(self.power) or not 0 < self.power < math.inf:
             raise ValueError(
@@ -235,6 +245,7 @@ class CosineDecay(Schedule):
     frequency: int = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_ramp(self, self.initial_sparsity)
 
     def __call__(self, step: int | Tensor) -> float | Tensor:
@@ -268,6 +279,7 @@ class OneShot(Schedule):
     frequency: int = dataclasses.field(default=1, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_sparsity("sparsity", self.sparsity)
         _check_count("step", self.step, minimum=1)
 

@@ -96,6 +96,7 @@ def test_data_in_every_form_gives_the_same_ranges():
         ([], "`calibration_data` is empty"),
         (3, "must be arrays, a data set or an iterable of batches, got int"),
         (np.full((8, 6), np.nan, "float32"), "NaN or infinite on `calibration_data`"),
+        (np.zeros((8, 5), "float32"), "cannot run on `calibration_data`"),
     ],
 )
 def test_data_that_makes_no_range_is_refused(data, message):

@@ -117,7 +117,6 @@ def relu(x):
     return keras.ops.maximum(x, 0.0) * 2
 
 
-@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 def test_functions_of_the_user_are_copied_as_they_are():
     model = sequential(
         layers.Dense(3, activation=relu),
@@ -265,6 +264,30 @@ def test_such_a_class_is_pruned_trained_and_stripped():
     plain = penjing.strip(pruned)
     assert np.mean(array(plain.weights[0]) == 0) == 0.5
     assert [w.path for w in plain.weights] == [w.path for w in model.weights]
+
+
+def test_methods_combine_on_what_keras_could_not_load():
+    """Code that no file holds, and classes and functions that only the user knows."""
+
+    class Schedule(penjing.Schedule):
+        begin_step, end_step, frequency, final_sparsity = 0, 1, 1, 0.5
+
+        def __call__(self, step):
+            return 0.5
+
+    model = sequential(
+        Residual(),
+        layers.Lambda(lambda x: 2 * x),
+        layers.Dense(4, activation=lambda x: x + 1),
+        shape=(4,),
+    )
+    model = penjing.prune(model, Schedule(), importance=lambda w: keras.ops.abs(w))
+    model(X, training=True)
+    model = penjing.quantize_aware(penjing.cluster(model, 4))
+    assert int(array(model.step)) == 1
+    rows = penjing.sparsity_report(penjing.strip(model)).rows
+    assert [row.zeros for row in rows if row.size == 16] == [8, 8]
+    assert all(row.distinct <= 5 for row in rows if row.size == 16)
 
 
 def test_a_copy_that_would_compute_in_another_type_is_refused():

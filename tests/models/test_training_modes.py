@@ -350,6 +350,17 @@ def test_training_that_a_callback_stops_too_early_is_reported():
         model.fit(x, y, BATCH, callbacks=[Stop()], verbose=0)
 
 
+def test_sparsity_that_a_callback_takes_back_is_reported():
+    x, y = make_data()
+    model = compiled(
+        penjing.prune(make_model(), ramp(end_step=7)), optimizer=SGD(-0.5)
+    )  # it climbs, so that the first epoch stays the best
+    stop = keras.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
+    message = r"restored the weights of step 4, but .* instead of 0\.75\. Let it start"
+    with pytest.warns(penjing.CompressionWarning, match=message):
+        model.fit(x, y, BATCH, epochs=5, callbacks=[stop], verbose=0)
+
+
 def test_a_partial_last_batch_is_a_step():
     x, y = make_data()
     model = compiled(penjing.prune(make_model(), ramp(end_step=3)))

@@ -48,7 +48,9 @@ def add_transform(
             f"The model {model.name!r} holds compressed layers. Strip it first."
         )
     deferred = isinstance(model, keras.Sequential)
-    if copy and isinstance(model, keras.Model) and (model.built or deferred):
+    if copy and isinstance(model, CompressionModel):
+        model = model.around(copy_model(model.model))
+    elif copy and isinstance(model, keras.Model) and (model.built or deferred):
         model = copy_model(model)
     if not isinstance(model, CompressionModel):
         return CompressionModel(model, [transform], activations=activations)

@@ -80,12 +80,13 @@ def reestimate_batch_normalization(
     return twin
 
 
-def run_on_data(model: keras.Model, inputs: Any) -> None:
+def run_on_data(model: keras.Model, inputs: Any, argument: str = "data") -> None:
     """Run a model in inference mode.
 
     Args:
         model: A built model.
         inputs: A batch of its inputs.
+        argument: Where they came from, for the message.
 
     Raises:
         DataError: If they do not fit.
@@ -94,8 +95,8 @@ def run_on_data(model: keras.Model, inputs: Any) -> None:
         model(keras.tree.map_structure(ops.convert_to_tensor, inputs), training=False)
     except Exception as error:
         raise DataError(
-            f"The model {model.name!r} cannot run on `data`: {error}. Pass the data "
-            "that the model was trained on."
+            f"The model {model.name!r} cannot run on `{argument}`: {error}. Pass the "
+            "data that the model was trained on."
         ) from error
 
 

@@ -205,14 +205,4 @@ def _fold_in_training(model: CompressionModel) -> CompressionModel:
             "normalization scales each channel, which splits shared values. Fold "
             "first: penjing.cluster(penjing.fold_batch_normalization(model), ...)."
         )
-    transforms = [
-        keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(t))
-        for t in model.transforms
-    ]
-    folded = CompressionModel(
-        fold_batch_normalization(model.model), transforms, name=model.name
-    )
-    for old, new in zip(model.transforms, transforms, strict=True):
-        copy_values(old, new)
-    folded.step.assign(ops.copy(model.step.value))
-    return folded
+    return model.around(fold_batch_normalization(model.model))

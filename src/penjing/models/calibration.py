@@ -11,6 +11,7 @@ from keras import ops
 
 from penjing.errors import DataError
 from penjing.models.activation_config import HIGHEST, LOWEST
+from penjing.models.batch_statistics import run_on_data
 from penjing.models.compression_model import CompressionModel
 
 MAX_SAMPLES = 1024
@@ -57,7 +58,7 @@ def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
         for inputs in _batches(data):
             for values in batches.values():
                 _check_finite(values[-1])
-            model(inputs, training=False)
+            run_on_data(model, inputs, "calibration_data")
             count += 1
     if not batches:
         raise DataError("`calibration_data` is empty. Pass some real inputs.")

@@ -13,6 +13,7 @@ from keras import ops
 
 from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.models.activation_grids import ActivationGrids
+from penjing.models.configured_transform import ConfiguredTransform
 from penjing.models.copying import (
     OWN_STEPS,
     copy_values,
@@ -227,7 +228,7 @@ class CompressionModel(TransformEngine, keras.Model):
     def around(self, model: keras.Model) -> Self:
         """A twin that trains another model; it takes the state over, but no weights.
 
-        Nothing is serialized: what the user wrote needs no name that Keras finds.
+        What the user wrote is not serialized, so it needs no name that Keras finds.
 
         Args:
             model: A built model with weights of the same paths and shapes.
@@ -274,11 +275,10 @@ class CompressionModel(TransformEngine, keras.Model):
 
 
 def _made_again(part: Any) -> Any:
-    """A transform, or what rounds activations, whose frozen config is shared."""
-    config = part.get_config()
-    if "config" in config:
-        config["config"] = part.config
-    return type(part)(**config)
+    """A twin of a transform, whose frozen config is shared, or of activation grids."""
+    if isinstance(part, ConfiguredTransform):
+        return type(part)(part.config, **Transform.get_config(part))
+    return type(part).from_config(part.get_config())
 
 
 def on_grids(transforms: Sequence[Transform]) -> set[int]:

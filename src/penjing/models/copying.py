@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -229,7 +230,7 @@ def make_layer_again(layer: Any) -> Any:
             dtype=layer.dtype_policy,
             trainable=layer.trainable,
         )
-    config = {**layer.get_config(), **_own_functions(layer)}
+    config = _config(layer)
     refused = _refused_by_constructor(layer)
     if not refused:
         return type(layer).from_config(config)
@@ -264,16 +265,20 @@ def _check_types(layer: Any, twin: Any) -> None:
             )
 
 
-def _own_functions(layer: Any) -> dict[str, Callable[..., Any]]:
-    """Functions that a layer was given by the user, by their names in its config.
+def _config(layer: Any) -> dict[str, Any]:
+    """A layer's config, with the functions that the user gave it as they are.
 
     A config holds the code of a lambda and the name of a function, of which Keras makes
     the function again only where it is registered.
     """
+    with warnings.catch_warnings():
+        # Keras warns of files that hold a lambda, but none is written.
+        warnings.filterwarnings("ignore", "The object being serialized includes a `la")
+        config: dict[str, Any] = layer.get_config()
     if not defined_by_keras(type(layer).from_config):
-        return {}
-    given = {key: getattr(layer, key, None) for key in layer.get_config()}
-    return {
+        return config
+    given = {key: getattr(layer, key, None) for key in config}
+    return config | {
         key: value
         for key, value in given.items()
         if inspect.isfunction(value) and not defined_by_keras(value)
