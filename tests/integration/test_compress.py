@@ -340,6 +340,13 @@ def test_a_folder_must_be_a_path(tmp_path):
 
 
 @pytest.mark.once
+def test_modules_to_import_are_looked_for_before_the_training(tmp_path):
+    with pytest.raises(ValueError, match="`imports` names 'no.such', which is no mod"):
+        compress(make_model(), make_data(), out=tmp_path / "out", imports=["no.such"])
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.once
 def test_data_in_memory_is_used_whole_and_known_again(tmp_path, quick_files):
     recipe = make_recipe(epochs=1)
     report = compress(

@@ -143,7 +143,7 @@ def export_litert(
             f"quantization={quantization!r} needs `representative_data`: some real "
             "inputs, as in x_train[:500], from which it learns the ranges."
         )
-    modules = _checked_imports(imports)
+    modules = checked_imports(imports)
     _require_runtime()
     signature = input_signature(model.model if trained else model)
     samples = None
@@ -204,7 +204,12 @@ def _exported_model(model: Any, config: ConversionConfig) -> keras.Model:
     return strip(model)
 
 
-def _checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
+def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
+    """Give modules to import as a tuple.
+
+    Raises:
+        ValueError: If Python does not find one.
+    """
     modules = (imports,) if isinstance(imports, str) else tuple(imports)
     for name in modules:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from penjing.errors import CompressionError
+from penjing.export.litert import checked_imports
 from penjing.model_files import load_keras_model
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
@@ -61,6 +62,7 @@ def compress(
     Raises:
         CompressionError: If the model, the data, the recipe or the folder cannot be
             used; the message says which and how to go on.
+        ValueError: If `imports` names no module.
 
     Example:
         >>> report = compress(
@@ -71,6 +73,7 @@ def compress(
     """
     set_global_seeds(seed)
     recipe = as_recipe(recipe)
+    modules = checked_imports(imports)
     source = model if isinstance(model, (str, os.PathLike)) else None
     loaded = load_keras_model(source) if source is not None else model
     _check_model(loaded)
@@ -98,7 +101,7 @@ def compress(
             recipe=recipe,
             folder=folder,
             seed=seed,
-            imports=tuple(imports),
+            imports=modules,
             state=state,
             progress=listen,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from penjing.data_checks import first_batch
 from penjing.data_sources import UserData, load_data
 from penjing.datasets import Dataset
+from penjing.errors import CompressionWarning
 from penjing.measurement.scoring import Scorer
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.training import compile_arguments, evaluation_metrics
@@ -45,6 +47,7 @@ def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, st
             source=data.source,
         )
         return parts, data.name
+    warn_of_rescaling(data, model)
     size = image_size(getattr(model, "input_shape", None))
     parts = load_data(data, image_size=size, seed=seed, split=False)
     if not isinstance(data, (str, os.PathLike)):
@@ -75,6 +78,28 @@ def check_scores(data: UserData, model: keras.Model, training: TrainingRecipe) -
             output_names=getattr(model, "output_names", None),
         )
         scorer.update(y, model.predict_on_batch(x))
+
+
+def warn_of_rescaling(data: Any, model: keras.Model) -> None:
+    """Warn where images are read from 0 to 1 for a model that divides by 255 itself.
+
+    Args:
+        data: What the user gave as data; only a folder of images is looked at.
+        model: The model.
+    """
+    if not isinstance(data, (str, os.PathLike)) or not Path(data).is_dir():
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Rescaling) and np.max(layer.scale) < 0.1:
+            warnings.warn(
+                f"Pixels of the images in {os.fspath(data)} are read as 0 to 1, but "
+                f"the layer {layer.name!r} multiplies by {np.max(layer.scale):.4g}, "
+                "which is for 0 to 255. Give a function in place of the folder: "
+                f"load_data({os.fspath(data)!r}, image_size=..., pixel_maximum=255) of "
+                "penjing.data_sources.",
+                CompressionWarning,
+                stacklevel=3,
+            )
 
 
 def image_size(input_shape: Any) -> tuple[int, ...] | None:
