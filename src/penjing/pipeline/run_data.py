@@ -65,13 +65,15 @@ def check_scores(data: UserData, model: keras.Model, training: TrainingRecipe) -
         training: The recipe's training.
 
     Raises:
-        DataError: If they cannot be computed on two examples of each part.
+        DataError: If they cannot be computed on a few examples of each part.
     """
     arguments = compile_arguments(model, training, steps=1)
+    fixed = [tensor.shape[0] for tensor in getattr(model, "inputs", None) or []]
+    count = max([size for size in fixed if size is not None], default=2)
     for name in ("train", "test"):
         part = getattr(data, name)
         pair = part if isinstance(part, tuple) else first_batch(model, part, name)
-        x, y = keras.tree.map_structure(lambda array: array[:2], pair[:2])
+        x, y = keras.tree.map_structure(lambda array: array[:count], pair[:2])
         scorer = Scorer(
             evaluation_metrics(model, training),
             loss=arguments["loss"],
