@@ -1,4 +1,5 @@
 import inspect
+import io
 import json
 import os
 import signal
@@ -11,13 +12,16 @@ import keras
 import numpy as np
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 import penjing
 from penjing import cli
 from penjing.cli import backend_choice, console
 from penjing.cli.application import app
+from penjing.cli.benchmark_command import latency_table
 from penjing.errors import CompressionError
+from penjing.measurement.latency_report import LatencyConditions, summarize_rounds
 from penjing.pipeline import compression
 
 pytestmark = pytest.mark.once
@@ -343,3 +347,22 @@ def test_sensitivity_prints_a_table_and_leaves_json_and_a_page(tmp_path, capsys)
         assert cli.main(given) == 2
         assert "--ratios" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(("memory", "shown"), [(None, False), ({"a": 2**21}, True)])
+def test_times_speak_of_memory_where_it_was_measured(memory, shown):
+    conditions = LatencyConditions(
+        runtime="LiteRT.js",
+        processor="",
+        threads=1,
+        batch=1,
+        cold_caches=False,
+        rounds=2,
+        warm_up=0,
+    )
+    rounds = {"a": [[1.0], [1.0]], "b": [[0.5], [0.5]]}
+    console = Console(file=io.StringIO(), width=100)
+    console.print(latency_table(summarize_rounds(conditions, rounds, memory=memory)))
+    text = console.file.getvalue()
+    assert "2.00x" in text
+    assert ("emory" in text) is shown and ("2.0 MiB" in text) is shown

@@ -109,30 +109,37 @@ def benchmark(
 
 def latency_table(report: Any) -> Table:
     """Build the table of a `LatencyReport`: one row for each file."""
+    knows_memory = any(row.memory is not None for row in report.files)
+    caption = "Spread: between the quartiles."
+    names = ["median", "spread", "minimum", "faster", "95 %"]
+    if knows_memory:
+        caption += " Memory: growth of a process that loads the file and runs it once."
+        names.append("memory")
     table = Table(
         title=str(report.conditions),
         title_justify="left",
-        caption="Spread: between the quartiles. Memory: growth of a process that loads "
-        "the file and runs it once.",
+        caption=caption,
         caption_justify="left",
     )
     table.add_column("file", style="bold", overflow="fold", min_width=12)
-    for name in ("median", "spread", "minimum", "faster", "95 %", "memory"):
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     unit, scale = ("us", 1e3) if report.files[0].milliseconds < 1 else ("ms", 1.0)
     for row in report.files:
         times = (row.milliseconds, row.spread, row.minimum)
         median, spread, minimum = (f"{scale * value:,.3g}" for value in times)
         unsure = row is report.files[0] or report.conditions.rounds == 1
-        table.add_row(
+        cells = [
             escape(row.path),
             f"{median} {unit}",
             spread,
             minimum,
             f"{row.speedup:.2f}x",
             "" if unsure else f"{row.speedup_low:.2f}-{row.speedup_high:.2f}",
-            "" if row.memory is None else f"{row.memory / 2**20:.1f} MiB",
-        )
+        ]
+        if knows_memory:
+            cells.append("" if row.memory is None else f"{row.memory / 2**20:.1f} MiB")
+        table.add_row(*cells)
     return table
 
 
