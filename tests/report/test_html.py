@@ -82,6 +82,18 @@ def test_the_curve_spans_its_box():
     assert points == "0.00,2.00 50.00,38.00 100.00,26.00"
 
 
+def test_the_facts_are_those_of_the_methods_that_ran():
+    whole = render_html(make_report())
+    assert "multiply-accumulates left</span><b>20.0 %" in whole
+    assert "zeros in compressed weights" in whole
+    cut = render_html(make_report(weights=()))
+    assert "multiply-accumulates left" in cut
+    assert "zeros in compressed weights" not in cut
+    pruned = render_html(make_report(channels=None))
+    assert "multiply-accumulates left" not in pruned
+    assert "zeros in compressed weights" in pruned
+
+
 @pytest.mark.parametrize(
     "changes",
     [
