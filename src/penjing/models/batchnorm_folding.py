@@ -12,13 +12,9 @@ from keras import ops
 
 from penjing.errors import UnsupportedModelError
 from penjing.models.compression_model import CompressionModel
-from penjing.models.copying import (
-    build_as,
-    clone_graph,
-    copy_values,
-    make_layer_again,
-)
+from penjing.models.copying import clone_graph, copy_values
 from penjing.models.graph_flow import Call, trace_flow
+from penjing.models.layer_making import build_as, make_layer_again
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.pruning_transform import Prune
 

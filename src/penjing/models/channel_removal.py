@@ -16,16 +16,15 @@ from penjing.models.channel_graph import ChannelGraph
 from penjing.models.channel_groups import ChannelGroup
 from penjing.models.channel_trace import TracedAxis
 from penjing.models.copying import (
-    build_as,
     check_own_methods,
     clone_graph,
     copy_model,
     copy_values,
-    make_layer_again,
     name_weights,
     weight_paths,
 )
 from penjing.models.graph_flow import as_graph
+from penjing.models.layer_making import build_as, make_layer_again
 
 # Config keys of layers within layers, and the attributes that hold these.
 _INNER = (

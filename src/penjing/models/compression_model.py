@@ -14,14 +14,9 @@ from keras import ops
 from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.models.activation_grids import ActivationGrids
 from penjing.models.configured_transform import ConfiguredTransform
-from penjing.models.copying import (
-    OWN_STEPS,
-    copy_values,
-    defined_by_keras,
-    name_weights,
-    weight_paths,
-)
+from penjing.models.copying import OWN_STEPS, copy_values, name_weights, weight_paths
 from penjing.models.engine import TransformEngine, count_regularizers
+from penjing.models.layer_making import defined_by_keras
 from penjing.models.quantization_transform import FakeQuantize
 from penjing.models.transforms import Transform
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -13,6 +11,12 @@ import keras
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.layer_making import (
+    build_as,
+    defined_by_keras,
+    layers_but_inputs,
+    make_layer_again,
+)
 
 OWN_STEPS = ("train_step", "test_step", "predict_step")
 
@@ -117,7 +121,7 @@ def copy_values(
     theirs, ours = source.variables, target.variables
     if len(ours) != len(theirs):
         raise _other_variables(source, len(ours), len(theirs))
-    pairs = list(zip(_layers(target), _layers(source), strict=True))
+    pairs = list(zip(layers_but_inputs(target), layers_but_inputs(source), strict=True))
     for mine, yours in pairs:
         if mine._trainable != yours._trainable:
             mine.trainable = yours._trainable
@@ -128,12 +132,6 @@ def copy_values(
         mine.assign(value)
     for mine, yours in pairs:
         _copy_state_beside_variables(mine, yours)
-
-
-def _layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """A layer and all within it, but inputs: two graphs may share one, no twins do."""
-    parts = layer._flatten_layers()
-    return [part for part in parts if not isinstance(part, keras.layers.InputLayer)]
 
 
 def _copy_state_beside_variables(mine: Any, yours: Any) -> None:
@@ -203,104 +201,6 @@ def clone_graph(
     finally:
         for part in nested:
             part.compiled = True
-
-
-def make_layer_again(layer: Any) -> Any:
-    """A new, mostly unbuilt layer, operation or subclassed model of the same config.
-
-    Args:
-        layer: A Keras layer, model or operation such as the one behind `x + y`.
-
-    Returns:
-        One of the same class.
-
-    Raises:
-        UnsupportedModelError: If its config does not say how it was made.
-    """
-    if isinstance(layer, keras.Model):
-        _check_config(layer)
-    if type(layer) is keras.layers.Lambda:
-        # Its config is code, which Keras does not run. Here it is the user's own.
-        return keras.layers.Lambda(
-            layer.function,
-            output_shape=layer._output_shape,
-            mask=layer.mask,
-            arguments=layer.arguments,
-            name=layer.name,
-            dtype=layer.dtype_policy,
-            trainable=layer.trainable,
-        )
-    config = _config(layer)
-    refused = _refused_by_constructor(layer)
-    if not refused:
-        return type(layer).from_config(config)
-    kept = {key: value for key, value in config.items() if key not in refused}
-    twin = type(layer).from_config(kept)
-    twin.name = layer.name
-    _check_types(layer, twin)
-    return twin
-
-
-def _refused_by_constructor(layer: Any) -> set[str]:
-    """What Keras puts in a config that a class of `__init__(self)` does not take."""
-    own = type(layer)
-    if not isinstance(layer, keras.layers.Layer):
-        return set()
-    if not (defined_by_keras(own.get_config) and defined_by_keras(own.from_config)):
-        return set()
-    parameters = inspect.signature(own.__init__).parameters
-    if any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
-        return set()
-    return {"name", "trainable", "dtype"} - set(parameters)
-
-
-def _check_types(layer: Any, twin: Any) -> None:
-    """Refuse a twin that was made under another global dtype policy."""
-    for old, new in zip(_layers(layer), _layers(twin), strict=False):
-        if old.dtype_policy.name != new.dtype_policy.name:
-            raise ValueError(
-                f"{old.name!r} was made with dtype policy {old.dtype_policy.name!r}, "
-                f"the copy with {new.dtype_policy.name!r}, for the constructor of "
-                f"{type(layer).__name__!r} takes no `dtype`"
-            )
-
-
-def _config(layer: Any) -> dict[str, Any]:
-    """A layer's config, with the functions that the user gave it as they are.
-
-    A config holds the code of a lambda and the name of a function, of which Keras makes
-    the function again only where it is registered.
-    """
-    with warnings.catch_warnings():
-        # Keras warns of files that hold a lambda, but none is written.
-        warnings.filterwarnings("ignore", "The object being serialized includes a `la")
-        config: dict[str, Any] = layer.get_config()
-    if not defined_by_keras(type(layer).from_config):
-        return config
-    given = {key: getattr(layer, key, None) for key in config}
-    return config | {
-        key: value
-        for key, value in given.items()
-        if inspect.isfunction(value) and not defined_by_keras(value)
-    }
-
-
-def build_as(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
-    """Build `twin` for the input shapes that `layer` was built for.
-
-    Args:
-        layer: A Keras layer or model.
-        twin: One made from the same config, left alone where it is built.
-    """
-    build_config = layer.get_build_config()
-    if layer.built and not twin.built and build_config is not None:
-        twin.build_from_config(build_config)
-        twin.built = True  # Keras leaves that to its loader.
-
-
-def defined_by_keras(function: Callable[..., Any]) -> bool:
-    """Whether a method is Keras' own, not that of a user's subclass."""
-    return function.__module__.partition(".")[0] == "keras"
 
 
 def _is_compiled(layer: keras.layers.Layer) -> bool:
@@ -377,30 +277,14 @@ def check_own_methods(model: keras.Model, twin: keras.Model) -> None:
     Raises:
         ValueError: If a layer became one of another class.
     """
-    for old, new in zip(_layers(model), _layers(twin), strict=False):
+    for old, new in zip(
+        layers_but_inputs(model), layers_but_inputs(twin), strict=False
+    ):
         if type(new) is not type(old) and _has_own_behaviour(old):
             raise ValueError(
                 f"Keras makes a {type(new).__name__} of the "
                 f"{type(old).__name__} {old.name!r}, without its own methods"
             )
-
-
-def _check_config(model: keras.Model) -> None:
-    """Refuse a config that Keras fills with defaults in place of what was passed."""
-    if not defined_by_keras(type(model).get_config):
-        return
-    parameters = inspect.signature(type(model).__init__).parameters.values()
-    unknown = [
-        parameter.name
-        for parameter in list(parameters)[1:]
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        and parameter.name not in ("name", "trainable", "dtype")
-    ]
-    if unknown:
-        raise ValueError(
-            f"its class has no `get_config`, and Keras does not know which "
-            f"{', '.join(f'`{name}`' for name in unknown)} it was made with"
-        )
 
 
 def _has_own_behaviour(layer: keras.layers.Layer) -> bool:

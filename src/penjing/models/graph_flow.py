@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import keras
 
-from penjing.models.copying import defined_by_keras, is_functional
+from penjing.models.copying import is_functional
+from penjing.models.layer_making import defined_by_keras
 
 Value = TypeVar("Value")
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.models.copying import make_layer_again
+from penjing.models.layer_making import make_layer_again
 from penjing.models.sparse_layers import (
     Placed,
     between_stem_and_pooling,

@@ -21,8 +21,9 @@ import keras
 from keras import ops
 
 from penjing.errors import CompressionWarning
-from penjing.models.copying import copy_values, make_layer_again
+from penjing.models.copying import copy_values
 from penjing.models.graph_flow import as_graph
+from penjing.models.layer_making import make_layer_again
 from penjing.models.sparse_changes import (
     LayerChange,
     needs_turn,

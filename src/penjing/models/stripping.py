@@ -12,15 +12,9 @@ from keras import ops
 from penjing.errors import CompressionError, CompressionWarning, UnsupportedModelError
 from penjing.models.compressed_layer import CompressedLayer
 from penjing.models.compression_model import CompressionModel
-from penjing.models.copying import (
-    build_as,
-    clone_graph,
-    copy_model,
-    copy_values,
-    is_functional,
-    make_layer_again,
-)
+from penjing.models.copying import clone_graph, copy_model, copy_values, is_functional
 from penjing.models.engine import TransformEngine
+from penjing.models.layer_making import build_as, make_layer_again
 
 
 def is_compressed(model: Any) -> bool:

@@ -9,12 +9,8 @@ import keras
 
 from penjing.errors import UnsupportedModelError
 from penjing.models.compressed_layer import CompressedLayer
-from penjing.models.copying import (
-    build_as,
-    clone_graph,
-    copy_values,
-    make_layer_again,
-)
+from penjing.models.copying import clone_graph, copy_values
+from penjing.models.layer_making import build_as, make_layer_again
 from penjing.models.stripping import find_compressed_layers, is_compressed
 from penjing.tfmot.layer_graph import is_functional
 from penjing.tfmot.quantize_config import QuantizeConfig

@@ -12,7 +12,7 @@ from penjing.errors import UnsupportedModelError
 from penjing.models.activation_config import ActivationConfig
 from penjing.models.activation_grids import ActivationGrids
 from penjing.models.batchnorm_folding import fold_batch_normalization
-from penjing.models.copying import make_layer_again
+from penjing.models.layer_making import make_layer_again
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.quantization_config import QuantizationConfig
 from penjing.models.quantization_transform import FakeQuantize
