@@ -26,7 +26,7 @@ from trained_models import behind_enlarging, enlarged, kept, train_baseline
 from penjing.pipeline.run_state import digest_of
 
 BASELINE_EPOCHS = {"cnn": 10, "resnet-20": 6, "mobilenet": 8}
-SEEDS = {"cnn": (0, 1, 2), "resnet-20": (0, 1, 2), "mobilenet": (0, 1, 2)}
+SEEDS = (0, 1, 2)
 TARGETS: dict[str, dict[str, tuple[dict[str, float], int]]] = {
     "resnet-20": {"half": ({"macs": 1 / 2}, 5), "third": ({"macs": 1 / 3}, 5)},
     "mobilenet": {"half": ({"macs": 1 / 2}, 3), "fast": ({"latency": 0.52}, 8)},
@@ -200,14 +200,14 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default="cnn,resnet-20,mobilenet")
-    parser.add_argument("--seeds", help="in place of each model's own")
+    parser.add_argument("--seeds", help="in place of 0,1,2")
     parser.add_argument("--only-train", action="store_true")
     options = parser.parse_args()
     path = RESULTS / "channels.json"
     runs = json.loads(path.read_text())["runs"] if path.exists() else {}
     data = load_dataset("fashion-mnist")
     for architecture in options.models.split(","):
-        seeds = options.seeds.split(",") if options.seeds else SEEDS[architecture]
+        seeds = options.seeds.split(",") if options.seeds else SEEDS
         for seed in map(int, seeds):
             key = f"{architecture}/{seed}"
             if key in runs:

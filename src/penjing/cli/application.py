@@ -230,7 +230,7 @@ def _image_size(file: Path, data: str) -> tuple[int, ...] | None:
     """Give the size in which a folder of images is to be read for a model."""
     if not Path(data).is_dir():
         return None
-    from penjing.pipeline.run_data import image_size, warn_of_rescaling
+    from penjing.pipeline.run_data import image_size, image_size_for
 
     if file.suffix == ".tflite":
         from penjing.export.interpreter import LiteRTModel
@@ -238,9 +238,7 @@ def _image_size(file: Path, data: str) -> tuple[int, ...] | None:
         return image_size((None, *LiteRTModel(file).inputs[0].shape[1:]))
     from penjing.model_files import load_keras_model
 
-    model = load_keras_model(file)
-    warn_of_rescaling(data, model)
-    return image_size(getattr(model, "input_shape", None))
+    return image_size_for(load_keras_model(file), data)
 
 
 @app.command()

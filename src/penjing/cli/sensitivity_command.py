@@ -67,13 +67,11 @@ def sensitivity(
         from penjing.methods.sensitivity import sensitivity as measure
         from penjing.model_files import load_keras_model
         from penjing.pipeline.compression import make_folder
-        from penjing.pipeline.run_data import image_size, warn_of_rescaling
+        from penjing.pipeline.run_data import image_size_for
         from penjing.report.sensitivity_page import write_sensitivity
 
         loaded = load_keras_model(model)
-        size = image_size(getattr(loaded, "input_shape", None))
-        warn_of_rescaling(data, loaded)
-        parts = load_data(data, image_size=size)
+        parts = load_data(data, image_size=image_size_for(loaded, data))
         folder = make_folder(out)
         table = measure(
             loaded,

@@ -82,17 +82,17 @@ def measure_latency(
     check_counts(threads=threads, batch=batch, rounds=rounds, runs=runs)
     if not isinstance(warm_up, int) or warm_up < 0:
         raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")
-    with contextlib.ExitStack() as stack:
-        listen = stack.enter_context(listening(progress))
-        timed = []
-        for number, path in enumerate(paths):
-            listen(Progress(stage="Loading", done=number, total=len(paths)))
-            file = TimedFile(path, threads=threads, batch=batch)
-            timed.append(stack.enter_context(file))
-        _check_batches(timed, batch)
-        blocks = [runs or fitting_runs(file, cold_caches) for file in timed]
-        measured = take_turns(timed, blocks, rounds, warm_up, cold_caches, listen)
-        memory = {path: file.memory for path, file in zip(paths, timed, strict=True)}
+    with listening(progress) as listen:
+        with contextlib.ExitStack() as stack:
+            timed = []
+            for number, path in enumerate(paths):
+                listen(Progress(stage="Loading", done=number, total=len(paths)))
+                file = TimedFile(path, threads=threads, batch=batch)
+                timed.append(stack.enter_context(file))
+            _check_batches(timed, batch)
+            blocks = [runs or fitting_runs(file, cold_caches) for file in timed]
+            measured = take_turns(timed, blocks, rounds, warm_up, cold_caches, listen)
+            memory = {path: f.memory for path, f in zip(paths, timed, strict=True)}
         operators = {}
         for number, path in enumerate(paths if profile else []):
             listen(Progress(stage="Timing operators", done=number, total=len(paths)))

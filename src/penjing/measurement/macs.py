@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ from penjing.measurement.layer_calls import (
 )
 from penjing.measurement.mac_formulas import count_call, find_formula, is_whole
 from penjing.models.compression_model import CompressionModel
-from penjing.models.copying import name_apart
+from penjing.models.copying import layers_by_place, name_apart
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -164,20 +164,14 @@ def _layer_paths(model: keras.Model) -> dict[int, str]:
     """`id` of each layer -> its path, told apart from those of others."""
     by_place: dict[int, str] = {}
     by_keras: dict[int, str] = {}
-    for path, layer in _walk(model, ""):
-        by_place.setdefault(id(layer), path)
+    for place, layer in layers_by_place(model):
+        by_place.setdefault(id(layer), place.removesuffix("/"))
         by_keras[id(layer)] = layer.path or layer.name
     counts = Counter(by_keras.values())
     return {
         key: by_place[key] if counts[path] > 1 else path
         for key, path in by_keras.items()
     }
-
-
-def _walk(layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for part in _parts(layer):
-        yield prefix + part.name, part
-        yield from _walk(part, f"{prefix}{part.name}/")
 
 
 def _row(

@@ -84,19 +84,28 @@ def name_apart(layer: keras.layers.Layer) -> None:
     shared = {id(v) for v in layer.weights if counts[v.path] > 1}
     if not shared:
         return
-    for path, variable in _weights_by_layers(layer, ""):
-        if id(variable) in shared:
-            shared.remove(id(variable))
-            variable._path = path
+    for place, part in layers_by_place(layer):
+        for variable in part._trainable_variables + part._non_trainable_variables:
+            if id(variable) in shared:
+                shared.remove(id(variable))
+                variable._path = f"{place}{variable.name}"
 
 
-def _weights_by_layers(
-    layer: keras.layers.Layer, prefix: str
-) -> Iterator[tuple[str, Any]]:
-    for variable in layer._trainable_variables + layer._non_trainable_variables:
-        yield f"{prefix}{variable.name}", variable
+def layers_by_place(
+    layer: keras.layers.Layer, place: str = ""
+) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Go through a layer and all within it, once for each place where one stands.
+
+    Args:
+        layer: A Keras layer or model.
+        place: Names of the layers that it is in, its own too, each with a "/" behind.
+
+    Yields:
+        Places, as given or below it, and layers.
+    """
+    yield place, layer
     for part in layer._flatten_layers(include_self=False, recursive=False):
-        yield from _weights_by_layers(part, f"{prefix}{part.name}/")
+        yield from layers_by_place(part, f"{place}{part.name}/")
 
 
 def _value_of(variable: Any) -> Any:

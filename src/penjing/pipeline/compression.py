@@ -80,7 +80,7 @@ def compress(
     arguments = compile_arguments(loaded, recipe.training, steps=1)
     user_data, name = as_user_data(data, loaded, seed)
     user_data.validate_against(loaded, labels_match_outputs=_has_keras_loss(arguments))
-    check_scores(user_data, loaded, recipe.training)
+    check_scores(user_data, loaded, recipe.training, arguments["loss"])
     digest = digest_of(
         [
             {"penjing": __version__, "keras": keras.__version__},

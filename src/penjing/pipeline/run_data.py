@@ -17,7 +17,7 @@ from penjing.datasets import Dataset
 from penjing.errors import CompressionWarning
 from penjing.measurement.scoring import Scorer
 from penjing.pipeline.recipe import TrainingRecipe
-from penjing.pipeline.training import compile_arguments, evaluation_metrics
+from penjing.pipeline.training import evaluation_metrics
 from penjing.pipeline.training_data import count_samples
 from penjing.report.documents import DataSummary
 
@@ -47,8 +47,7 @@ def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, st
             source=data.source,
         )
         return parts, data.name
-    warn_of_rescaling(data, model)
-    size = image_size(getattr(model, "input_shape", None))
+    size = image_size_for(model, data)
     parts = load_data(data, image_size=size, seed=seed, split=False)
     if not isinstance(data, (str, os.PathLike)):
         return parts, parts.source
@@ -56,18 +55,20 @@ def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, st
     return parts, Path(name).name or name
 
 
-def check_scores(data: UserData, model: keras.Model, training: TrainingRecipe) -> None:
+def check_scores(
+    data: UserData, model: keras.Model, training: TrainingRecipe, loss: Any
+) -> None:
     """Find out before the training whether loss and metrics take the labels.
 
     Args:
         data: Data that fits the model's inputs and outputs.
         model: The model.
         training: The recipe's training.
+        loss: The loss of the training.
 
     Raises:
         DataError: If they cannot be computed on a few examples of each part.
     """
-    arguments = compile_arguments(model, training, steps=1)
     fixed = [tensor.shape[0] for tensor in getattr(model, "inputs", None) or []]
     count = max([size for size in fixed if size is not None], default=2)
     for name in ("train", "test"):
@@ -76,19 +77,25 @@ def check_scores(data: UserData, model: keras.Model, training: TrainingRecipe) -
         x, y = keras.tree.map_structure(lambda array: array[:count], pair[:2])
         scorer = Scorer(
             evaluation_metrics(model, training),
-            loss=arguments["loss"],
+            loss=loss,
             output_names=getattr(model, "output_names", None),
         )
         scorer.update(y, model.predict_on_batch(x))
 
 
-def warn_of_rescaling(data: Any, model: keras.Model) -> None:
-    """Warn where images are read from 0 to 1 for a model that divides by 255 itself.
+def image_size_for(model: keras.Model, data: Any) -> tuple[int, ...] | None:
+    """Give the size in which a folder of images is to be read for a model.
 
     Args:
-        data: What the user gave as data; only a folder of images is looked at.
-        model: The model.
+        model: The model. A `CompressionWarning` says where it divides by 255 itself:
+            images are read from 0 to 1.
+        data: What the user gave as data.
     """
+    _warn_of_rescaling(model, data)
+    return image_size(getattr(model, "input_shape", None))
+
+
+def _warn_of_rescaling(model: keras.Model, data: Any) -> None:
     if not isinstance(data, (str, os.PathLike)) or not Path(data).is_dir():
         return
     for layer in model._flatten_layers():
@@ -100,7 +107,7 @@ def warn_of_rescaling(data: Any, model: keras.Model) -> None:
                 f"load_data({os.fspath(data)!r}, image_size=..., pixel_maximum=255) of "
                 "penjing.data_sources.",
                 CompressionWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
 

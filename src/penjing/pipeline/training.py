@@ -225,14 +225,13 @@ def train(
         )
     history = state.history if state else []
 
+    def save(finished: int) -> None:
+        if state:
+            state.save_variables(variables, finished)
+
     while position < len(segments):
         group = data.together(segments[position:], STEPS_BETWEEN_SAVES)
-
-        def save(finished: int, before: int = position) -> None:
-            if state:
-                state.save_variables(variables, before + finished)
-
-        journal = _Journal(group, history, save)
+        journal = _Journal(group, position, history, save)
         reporter = _BatchReporter(stage, group, data.steps_per_epoch, epochs, progress)
         _fit_together(model, data, group, [*callbacks, reporter, journal])
         position += len(group)
@@ -293,11 +292,13 @@ class _Journal(keras.callbacks.Callback):
     def __init__(
         self,
         segments: Sequence[Segment],
+        finished: int,
         history: list[dict[str, float]],
         save: Callable[[int], None],
     ) -> None:
         super().__init__()
         self._segments = segments
+        self._finished = finished
         self._history = history
         self._save = save
         self._saved = time.monotonic()
@@ -312,10 +313,11 @@ class _Journal(keras.callbacks.Callback):
                 "the data for NaN."
             )
         self._history[number:] = [scores]
+        self._finished += 1
         now = time.monotonic()
         last = epoch + 1 == len(self._segments)
         if last or now - self._saved >= SECONDS_BETWEEN_SAVES:
-            self._save(epoch + 1)
+            self._save(self._finished)
             self._saved = now
 
 
