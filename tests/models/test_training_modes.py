@@ -286,12 +286,16 @@ def test_callbacks_in_a_list_by_position_are_taken_as_by_plain_keras():
     assert watch.seen == [{0.75}]
 
 
+def climbing(end_step):
+    """A model whose loss climbs, so that its first epoch stays the best."""
+    pruned = penjing.prune(make_model(), ramp(end_step=end_step))
+    stop = keras.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
+    return compiled(pruned, optimizer=SGD(-0.5)), stop
+
+
 def test_best_weights_are_restored_with_their_masks():
     x, y = make_data()
-    model = compiled(
-        penjing.prune(make_model(), ramp(end_step=4)), optimizer=SGD(-0.5)
-    )  # it climbs, so that the first epoch stays the best
-    stop = keras.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
+    model, stop = climbing(end_step=4)
     history = model.fit(x, y, BATCH, epochs=5, callbacks=[stop], verbose=0)
     assert len(history.epoch) == 3
     assert int(to_array(model.step)) == 4
@@ -352,10 +356,7 @@ def test_training_that_a_callback_stops_too_early_is_reported():
 
 def test_sparsity_that_a_callback_takes_back_is_reported():
     x, y = make_data()
-    model = compiled(
-        penjing.prune(make_model(), ramp(end_step=7)), optimizer=SGD(-0.5)
-    )  # it climbs, so that the first epoch stays the best
-    stop = keras.callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
+    model, stop = climbing(end_step=7)
     message = r"restored the weights of step 4, but .* instead of 0\.75\. Let it start"
     with pytest.warns(penjing.CompressionWarning, match=message):
         model.fit(x, y, BATCH, epochs=5, callbacks=[stop], verbose=0)
