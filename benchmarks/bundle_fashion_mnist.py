@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from penjing import datasets
+from penjing.data import datasets
 from penjing.files import write_bytes
 
 SEED = 0
 TRAIN_PER_CLASS = 1_000
 TEST_PER_CLASS = 200
-TARGET = Path(datasets.__file__).parent / "data" / datasets.BUNDLE
+TARGET = Path(datasets.__file__).parent / datasets.BUNDLE
 # Pixels repeat themselves after any number of bytes, so no alignment bits (`pb`),
 # and the neighbouring pixel says most about the next (`lc`).
 FILTER = {

@@ -196,7 +196,7 @@ def _mean(values) -> float:
 
 
 def main() -> None:
-    from penjing.datasets import load_dataset
+    from penjing.data.datasets import load_dataset
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", default="cnn,resnet-20,mobilenet")

@@ -29,7 +29,7 @@ def train(data):
     import keras
 
     import penjing
-    from penjing.architectures import build_architecture
+    from penjing.data.architectures import build_architecture
     from penjing.pipeline import load_recipe, run_recipe
 
     keras.utils.set_random_seed(_SEED)
@@ -97,7 +97,7 @@ def measure(model, quantization, data, folder: Path) -> dict:
 
 
 def main() -> None:
-    from penjing.datasets import load_dataset
+    from penjing.data.datasets import load_dataset
 
     data = load_dataset("fashion-mnist")
     model = train(data)

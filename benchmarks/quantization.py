@@ -56,8 +56,8 @@ def measure(name: str) -> dict:
     import numpy as np
 
     import penjing
-    from penjing.architectures import build_architecture
-    from penjing.datasets import load_dataset
+    from penjing.data.architectures import build_architecture
+    from penjing.data.datasets import load_dataset
 
     small = load_dataset("fashion-mnist-small")
     test = load_dataset("fashion-mnist")

@@ -60,7 +60,7 @@ def train(epochs: int, seed: int, data: tuple):
     import keras
 
     import penjing
-    from penjing.architectures import build_architecture
+    from penjing.data.architectures import build_architecture
 
     x, y = data
     keras.utils.set_random_seed(seed)
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    from penjing.datasets import load_dataset
+    from penjing.data.datasets import load_dataset
 
     data = load_dataset("fashion-mnist")
     x, y = data.x_train[: options.images], data.y_train[: options.images]

@@ -35,7 +35,7 @@ NAME = "compression"
 
 def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) -> dict:
     import penjing
-    from penjing.datasets import load_dataset
+    from penjing.data.datasets import load_dataset
     from penjing.pipeline.model_writing import write_h5
     from penjing.pipeline.recipe_files import load_recipe
 

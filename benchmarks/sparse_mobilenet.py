@@ -99,7 +99,7 @@ def measure(models: dict, data, engine: str, rounds: int) -> dict:
 
 
 def main() -> None:
-    from penjing.datasets import load_dataset
+    from penjing.data.datasets import load_dataset
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)

@@ -21,7 +21,7 @@ def measure(architecture: str, steps: int, rounds: int, batch_size: int) -> dict
     import numpy as np
 
     import penjing
-    from penjing.architectures import build_architecture
+    from penjing.data.architectures import build_architecture
 
     class EpochClock(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

@@ -41,7 +41,7 @@ def train_baseline(architecture: str, seed: int, epochs: int, data):
     """
     import keras
 
-    from penjing.architectures import build_architecture
+    from penjing.data.architectures import build_architecture
 
     keras.utils.set_random_seed(seed)
     enlarged = architecture == "mobilenet"
@@ -104,7 +104,7 @@ def _optimizer(architecture: str, steps: int):
 
 
 def main() -> None:
-    from penjing.datasets import load_dataset
+    from penjing.data.datasets import load_dataset
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("architecture")

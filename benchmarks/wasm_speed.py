@@ -22,7 +22,7 @@ from environment import write_results
 from keras import layers
 
 import penjing
-from penjing.export.dense_twin import dense_twin, fix_sizes
+from penjing.sparse.dense_twin import dense_twin, fix_sizes
 
 # Filters of the 1x1 convolution, and stride of the depthwise one before it.
 BLOCKS = (

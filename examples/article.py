@@ -20,7 +20,7 @@ from ai_edge_litert.interpreter import Interpreter  # was: tf.lite.Interpreter
 
 import penjing
 from penjing import tfmot  # was: import tensorflow_model_optimization as tfmot
-from penjing.datasets import load_dataset
+from penjing.data.datasets import load_dataset
 
 BATCH_SIZE = 128
 VALIDATION_SPLIT = 0.1

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import keras
 
-from penjing.architectures import build_architecture
-from penjing.datasets import SMALL, Dataset, load_dataset
+from penjing.data.architectures import build_architecture
+from penjing.data.datasets import SMALL, Dataset, load_dataset
 from penjing.pipeline import Recipe, compress, load_recipe
 from penjing.pipeline.compression import make_folder
 from penjing.pipeline.model_writing import write_keras
 from penjing.pipeline.run_state import RunState, digest_of
-from penjing.pipeline.seeding import set_global_seeds
-from penjing.pipeline.training import train
+from penjing.pipeline.training import set_global_seeds, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Files of users: checked before they are read, and never met half written."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from penjing.errors import CompressionError
+from penjing.errors import CompressionError, FileFormatError
 
 # Enough of a long name to recognise it by, within what file systems allow.
 _NAME_LENGTH = 32
+MAX_FILE_BYTES = 8 * 2**30
 
 
 @contextlib.contextmanager
@@ -88,3 +89,54 @@ def _concerns(error: OSError, folder: Path) -> bool:
         return True  # a write to an open file: it does not know its name
     named = os.path.abspath(os.fsdecode(error.filename))
     return os.path.abspath(folder) in (named, os.path.dirname(named))
+
+
+def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Path:
+    """Refuse a path that is no readable, non-empty file of a bounded size.
+
+    Args:
+        path: Any path.
+        limit: Largest size in bytes.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileFormatError: If there is no such file, or it is a folder, empty or larger.
+    """
+    path = as_path(path)
+    try:
+        if path.is_dir():
+            raise FileFormatError(f"{path} is a folder. Give the path of a file.")
+        if not path.is_file():
+            raise FileFormatError(f"There is no file {path}. Check the path.")
+        size = path.stat().st_size
+    except OSError as error:
+        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
+    if size == 0:
+        raise FileFormatError(f"{path} is empty. Write it again.")
+    if size > limit:
+        raise FileFormatError(
+            f"{path} has {size:,} bytes, more than the {limit:,} that are allowed."
+        )
+    return path
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Give a path as `Path`.
+
+    Args:
+        path: Any path.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileFormatError: If it is something else.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise FileFormatError(
+            f"Expected the path of a file, got an object of type {type(path).__name__}."
+            " Give a text or a pathlib.Path."
+        )
+    return Path(path)

@@ -1,5 +1,32 @@
 """What `penjing` offers to programs; importing it loads Keras."""
 
+from penjing.channels.channel_pruning import prune_channels
+from penjing.channels.channel_report import ChannelReport, channel_report
+from penjing.channels.group_lasso import GroupLasso
+from penjing.channels.groups import ChannelGroup
+from penjing.channels.removal import remove_channels, silence_channels
+from penjing.channels.rules.rule_table import register_channel_rule
+from penjing.channels.tracing import ChannelGraph, trace_channels
+from penjing.engine.activations.activation_config import ActivationConfig
+from penjing.engine.batch_statistics import reestimate_batch_normalization
+from penjing.engine.batchnorm_folding import fold_batch_normalization
+from penjing.engine.clustering import cluster
+from penjing.engine.compressed_layer import CompressedLayer
+from penjing.engine.compression_model import CompressionModel
+from penjing.engine.pruning import prune, prune_layer
+from penjing.engine.quantization import quantize_aware
+from penjing.engine.schedules import (
+    ConstantSparsity,
+    CosineDecay,
+    OneShot,
+    PolynomialDecay,
+    Schedule,
+    schedule_from_json,
+)
+from penjing.engine.stripping import is_compressed, strip, strip_layer
+from penjing.engine.transforms.clustering_config import ClusteringConfig
+from penjing.engine.transforms.pruning_config import PruningConfig
+from penjing.engine.transforms.quantization_config import QuantizationConfig
 from penjing.errors import (
     CompressionError,
     CompressionWarning,
@@ -10,9 +37,6 @@ from penjing.errors import (
     RecipeError,
     UnsupportedModelError,
 )
-from penjing.export.finishing.report import ShrinkReport
-from penjing.export.finishing.shrinking import shrink_litert
-from penjing.export.interpreter import LiteRTModel
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import inspect_file
@@ -20,49 +44,26 @@ from penjing.measurement.latency import measure_latency
 from penjing.measurement.latency_model import LatencyModel, build_latency_model
 from penjing.measurement.latency_report import LatencyReport
 from penjing.measurement.macs import MacsReport, count_macs
+from penjing.measurement.sensitivity_table import SensitivityTable
 from penjing.measurement.size import measure_size
 from penjing.measurement.sparse_report import SparsityExplanation, explain_sparsity
-from penjing.measurement.wasm_latency import measure_wasm_latency
-from penjing.measurement.wasm_verification import VerifyReport, verify
-from penjing.methods.channel_pruning import prune_channels
-from penjing.methods.channel_report import ChannelReport, channel_report
-from penjing.methods.clustering import cluster
-from penjing.methods.group_lasso import GroupLasso
-from penjing.methods.pruning import prune, prune_layer, sparsity_report
-from penjing.methods.quantization import quantize_aware
-from penjing.methods.sensitivity import sensitivity
-from penjing.methods.sensitivity_table import SensitivityTable
-from penjing.models.activation_config import ActivationConfig
-from penjing.models.batch_statistics import reestimate_batch_normalization
-from penjing.models.batchnorm_folding import fold_batch_normalization
-from penjing.models.channel_graph import ChannelGraph, trace_channels
-from penjing.models.channel_groups import ChannelGroup
-from penjing.models.channel_removal import remove_channels, silence_channels
-from penjing.models.channel_rules import register_channel_rule
-from penjing.models.clustering_config import ClusteringConfig
-from penjing.models.compressed_layer import CompressedLayer
-from penjing.models.compression_model import CompressionModel
+from penjing.measurement.weight_report import sparsity_report
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
-from penjing.models.pruning_config import PruningConfig
-from penjing.models.quantization_config import QuantizationConfig
-from penjing.models.sparse_layout import (
+from penjing.numerics.grids import Grid
+from penjing.numerics.patterns import NM, Block, Unstructured
+from penjing.progress import Progress
+from penjing.runtime.interpreter import LiteRTModel
+from penjing.sensitivity import sensitivity
+from penjing.shrinking.shrink_report import ShrinkReport
+from penjing.shrinking.shrinking import shrink_litert
+from penjing.sparse.model_changes import (
     SparseLayout,
     prepare_for_sparse_inference,
     sparse_layout,
 )
-from penjing.models.stripping import is_compressed, strip, strip_layer
-from penjing.numerics.grids import Grid
-from penjing.numerics.patterns import NM, Block, Unstructured
-from penjing.progress import Progress
-from penjing.schedules import (
-    ConstantSparsity,
-    CosineDecay,
-    OneShot,
-    PolynomialDecay,
-    Schedule,
-    schedule_from_json,
-)
 from penjing.version import __version__
+from penjing.web.wasm_latency import measure_wasm_latency
+from penjing.web.wasm_verification import VerifyReport, verify
 
 __all__ = [
     "ActivationConfig",

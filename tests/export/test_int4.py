@@ -21,7 +21,7 @@ from penjing.errors import ExportError
 from penjing.export.integer_weights import pack_int4, rounded_to_int4
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
-from penjing.measurement.tflite_tensors import read_tflite
+from penjing.tflite.stored_tensors import read_tflite
 
 once = pytest.mark.once
 KERNELS = ("AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "BUILTIN_REF")

@@ -18,9 +18,9 @@ from penjing.errors import (
     UnsupportedModelError,
 )
 from penjing.export import litert
-from penjing.export.interpreter import LiteRTModel
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
+from penjing.runtime.interpreter import LiteRTModel
 
 layers = keras.layers
 once = pytest.mark.once

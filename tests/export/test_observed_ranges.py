@@ -8,13 +8,13 @@ import pytest
 from keras import layers
 
 import penjing
-from penjing.export.finishing.flat_buffer_writer import write_records
-from penjing.export.finishing.records import Record, read_records
+from penjing.engine.calibration import OBSERVERS, sampled
 from penjing.export.litert import export_litert
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.verification import output_error
-from penjing.measurement.tflite_tensors import read_tflite
-from penjing.models.calibration import OBSERVERS, sampled
+from penjing.tflite.records import Record, read_records
+from penjing.tflite.stored_tensors import read_tflite
+from penjing.tflite.writing import write_records
 
 once = pytest.mark.once
 

@@ -10,7 +10,7 @@ import pytest
 
 from penjing.errors import DataError
 from penjing.export.samples import random_samples, representative_samples
-from penjing.export.signature import InputSignature, ModelInput, input_signature
+from penjing.models.signature import InputSignature, ModelInput, input_signature
 
 ONE = InputSignature(
     inputs=(ModelInput(name="x", shape=(None, 3), dtype="float32"),), structure=0

@@ -9,9 +9,9 @@ from keras import layers, ops
 
 import penjing
 from penjing import Grid
-from penjing.datasets import load_dataset
-from penjing.measurement.tflite_tensors import read_tflite
-from penjing.models.quantization_transform import FakeQuantize
+from penjing.data.datasets import load_dataset
+from penjing.engine.transforms.quantization_transform import FakeQuantize
+from penjing.tflite.stored_tensors import read_tflite
 
 once = pytest.mark.once
 RNG = np.random.default_rng(0)

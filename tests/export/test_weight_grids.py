@@ -12,7 +12,7 @@ from penjing import Grid
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
 from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
-from penjing.measurement.tflite_tensors import read_tflite
+from penjing.tflite.stored_tensors import read_tflite
 
 once = pytest.mark.once
 FEW = Grid(levels=15, granularity="per_tensor")

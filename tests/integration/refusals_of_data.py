@@ -21,10 +21,11 @@ from tests.integration.refusal import (
 )
 
 import penjing
-from penjing import DataError, RecipeError, datasets
-from penjing.architectures import build_architecture
-from penjing.data_sources import UserData, load_data
-from penjing.datasets import load_dataset
+from penjing import DataError, RecipeError
+from penjing.data import datasets
+from penjing.data.architectures import build_architecture
+from penjing.data.data_sources import UserData, load_data
+from penjing.data.datasets import load_dataset
 from penjing.pipeline import compress, load_recipe
 
 sound = data()

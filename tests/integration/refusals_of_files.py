@@ -34,11 +34,11 @@ from penjing import (
     export_litert,
     inspect_file,
     measure_size,
-    model_files,
 )
 from penjing.export import litert
 from penjing.measurement import size
-from penjing.model_files import load_keras_model
+from penjing.models import model_files
+from penjing.models.model_files import load_keras_model
 
 layers = keras.layers
 x, y = data()["x_test"], data()["y_test"]

@@ -15,16 +15,16 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from tests.wasm_engines import needs_browser, needs_node
+from tests.web.wasm_engines import needs_browser, needs_node
 
 import penjing
-from penjing import datasets
-from penjing.architectures import build_architecture
-from penjing.browser_demo import demo_files, page_server
 from penjing.cli import main
+from penjing.data import datasets
+from penjing.data.architectures import build_architecture
 from penjing.errors import CompressionError
-from penjing.export.wasm.engines import find_browser
 from penjing.progress import ignore_progress
+from penjing.web.demo import demo_files, page_server
+from penjing.web.engines import find_browser
 
 pytestmark = pytest.mark.once
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import penjing
-from penjing.measurement.tflite_tensors import read_tflite
+from penjing.tflite.stored_tensors import read_tflite
 
 pytestmark = pytest.mark.once
 

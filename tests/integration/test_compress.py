@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from penjing.data_sources import UserData
+from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, DataError
 from penjing.measurement.inspection import inspect_file
 from penjing.pipeline import (

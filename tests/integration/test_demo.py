@@ -5,7 +5,8 @@ import dataclasses
 import keras
 import pytest
 
-from penjing import datasets, demo
+from penjing import demo
+from penjing.data import datasets
 from penjing.pipeline import load_recipe, stages
 from penjing.report.documents import read_json
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import penjing
-from penjing.data_sources import UserData
+from penjing.data.data_sources import UserData
 from penjing.measurement.inspection import inspect_file
 from penjing.pipeline import (
     ClusterRecipe,

@@ -11,7 +11,7 @@ def converted(tmp_path_factory):
 
     In zeros.tflite and sparse.tflite the kernel of `hidden` holds 90 % zeros.
     """
-    from tests.measurement.tflite_writer import convert, small_model
+    from tests.tflite.tflite_writer import convert, small_model
 
     keras.utils.set_random_seed(1)
     folder = tmp_path_factory.mktemp("converted")

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.measurement import tflite_writer as writer
+from tests.tflite import tflite_writer as writer
 
 from penjing.errors import FileFormatError
-from penjing.export.flat_buffers import FlatBuffer
 from penjing.measurement.inspection import Inspection, inspect_file
+from penjing.tflite.flat_buffers import FlatBuffer
 
 pytestmark = pytest.mark.once
 

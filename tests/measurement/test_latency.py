@@ -14,10 +14,10 @@ import penjing
 from penjing.cli.application import app
 from penjing.cli.benchmark_command import operator_table
 from penjing.errors import DataError, FileFormatError
-from penjing.export import timing
-from penjing.export.timing import OperatorTime, TimedFile, time_operators
 from penjing.measurement import latency
 from penjing.measurement.latency_report import LatencyConditions, summarize_rounds
+from penjing.runtime import timing
+from penjing.runtime.timing import OperatorTime, TimedFile, time_operators
 
 pytestmark = pytest.mark.once
 CONDITIONS = LatencyConditions(
@@ -181,7 +181,7 @@ def test_every_operator_of_a_file_is_timed_by_itself(converted, name):
 
 
 def test_what_cannot_run_alone_is_listed_without_a_time(converted, monkeypatch):
-    from penjing.export import operator_files
+    from penjing.runtime import operator_files
 
     monkeypatch.setattr(operator_files, "_STATEFUL", ("CONV_2D",))
     report = latency.measure_latency(

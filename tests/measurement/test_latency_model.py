@@ -12,13 +12,13 @@ from keras import layers
 
 import penjing
 from penjing.errors import UnsupportedModelError
-from penjing.export.product_files import KernelProduct, write_product
 from penjing.measurement import latency_model
 from penjing.measurement.kernel_products import used_kernels
 from penjing.measurement.latency_cache import TimeCache
 from penjing.measurement.latency_model import KernelTimes, LatencyModel
-from penjing.measurement.layer_calls import known_signature, trace_calls
 from penjing.measurement.mac_formulas import is_whole
+from penjing.models.layer_calls import known_signature, trace_calls
+from penjing.runtime.product_files import KernelProduct, write_product
 
 START = 0.5
 WHOLE = 18.0

@@ -11,9 +11,9 @@ from keras import layers, ops
 
 import penjing
 from penjing.errors import UnsupportedModelError
-from penjing.measurement import layer_calls
 from penjing.measurement.mac_formulas import einsum_macs
 from penjing.measurement.macs import count_macs
+from penjing.models import layer_calls
 
 
 def macs_of(layer, *shapes):

@@ -7,21 +7,16 @@ import json
 import keras
 import numpy as np
 import pytest
-from tests.export.sparse_topologies import build_topology, sparse_unchecked
+from tests.sparse.sparse_topologies import build_topology, sparse_unchecked
 from typer.testing import CliRunner
 
 import penjing
 from penjing.cli.application import app
 from penjing.errors import FileFormatError
-from penjing.export.finishing.constants import (
-    FLOAT16,
-    all_tensors,
-    data_of,
-    set_values,
-)
-from penjing.export.finishing.flat_buffer_writer import write_records
-from penjing.export.finishing.loading import load_records
-from penjing.models.sparse_rules import RUNTIMES, SOURCES, SPARSE_RULES, rule_for
+from penjing.sparse.sparse_rules import RUNTIMES, SOURCES, SPARSE_RULES, rule_for
+from penjing.tflite.loading import load_records
+from penjing.tflite.tensors import FLOAT16, all_tensors, data_of, set_values
+from penjing.tflite.writing import write_records
 
 pytestmark = pytest.mark.once
 BOTH = "bytes and milliseconds"

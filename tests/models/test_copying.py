@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tests.models.model_cases import CASES, TwoLayers, WithoutConfig, built, sequential
-from tests.models.training_cases import to_array
+from tests.engine.model_cases import CASES, TwoLayers, WithoutConfig, built, sequential
+from tests.engine.training_cases import to_array
 
 import penjing
 from penjing.models.copying import copy_model, copy_values, name_weights

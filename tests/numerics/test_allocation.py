@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from penjing.numerics.allocation import erk_sparsities
+from penjing.numerics.masks import erk_sparsities
 
 pytestmark = pytest.mark.once  # NumPy only
 

@@ -20,7 +20,7 @@ from penjing.pipeline import (
     training,
 )
 from penjing.pipeline.run_state import RunState
-from penjing.pipeline.seeding import set_global_seeds
+from penjing.pipeline.training import set_global_seeds
 
 # 20 batches an epoch, a state every 8 batches: 8, 16, 20, 28, 36, 40, ...
 training.STEPS_BETWEEN_SAVES = 8

@@ -24,7 +24,7 @@ from penjing.pipeline import (
     run_recipe,
 )
 from penjing.pipeline.run_state import RunState
-from penjing.pipeline.seeding import set_global_seeds
+from penjing.pipeline.training import set_global_seeds
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

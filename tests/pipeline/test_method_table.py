@@ -1,6 +1,12 @@
 import keras
 import pytest
 
+from penjing.engine.schedules import (
+    ConstantSparsity,
+    CosineDecay,
+    OneShot,
+    PolynomialDecay,
+)
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Unstructured
 from penjing.pipeline import (
@@ -16,7 +22,6 @@ from penjing.pipeline.method_table import (
     build_pattern,
     build_schedule,
 )
-from penjing.schedules import ConstantSparsity, CosineDecay, OneShot, PolynomialDecay
 
 pytestmark = pytest.mark.once
 

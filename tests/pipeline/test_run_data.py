@@ -2,7 +2,7 @@ import warnings
 
 import keras
 import pytest
-from tests.test_image_folders import fill
+from tests.data.test_image_folders import fill
 
 from penjing.errors import CompressionWarning
 from penjing.pipeline.run_data import as_user_data

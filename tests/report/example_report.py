@@ -1,6 +1,6 @@
 """A report with every kind of row, to render and to check."""
 
-from penjing.methods.channel_report import ChannelReport, ChannelRow
+from penjing.channels.channel_report import ChannelReport, ChannelRow
 from penjing.report.documents import (
     DataSummary,
     Environment,

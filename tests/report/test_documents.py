@@ -7,12 +7,7 @@ import pytest
 from tests.report.example_report import file_row, make_report
 
 from penjing.errors import FileFormatError
-from penjing.report.documents import (
-    Report,
-    describe_environment,
-    read_json,
-    write_json,
-)
+from penjing.report.documents import Report, describe_environment, read_json, write_json
 
 pytestmark = pytest.mark.once
 

@@ -2,8 +2,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from penjing.methods.sensitivity_table import SensitivityRow, SensitivityTable
-from penjing.report.sensitivity_page import render_sensitivity, write_sensitivity
+from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
+from penjing.report.pages import render_sensitivity, write_sensitivity
 
 pytestmark = pytest.mark.once
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from tests.models.training_cases import to_array
+from tests.engine.training_cases import to_array
 
 import penjing
 from penjing import tfmot

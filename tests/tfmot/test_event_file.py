@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from penjing.tfmot.event_file import EventFile
+from penjing.tfmot.pruning_callbacks import EventFile
 
 pytestmark = pytest.mark.once
 

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 import penjing
 from penjing import tfmot
-from penjing.architectures import build_architecture
+from penjing.data.architectures import build_architecture
 
 sparsity = tfmot.sparsity.keras
 

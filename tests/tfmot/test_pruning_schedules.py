@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from penjing import schedules
+from penjing.engine import schedules
 from penjing.errors import CompressionError
 from penjing.tfmot.pruning_schedules import (
     ConstantSparsity,

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 import penjing
 from penjing.errors import CompressionError
-from penjing.tfmot.prunable_weights import PrunableLayer
+from penjing.tfmot.layer_wrapper import PrunableLayer
 from penjing.tfmot.pruning_schedules import ConstantSparsity, PruningSchedule
 from penjing.tfmot.pruning_wrapper import PruneLowMagnitude
 

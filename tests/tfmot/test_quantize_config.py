@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tests.models.training_cases import to_array
+from tests.engine.training_cases import to_array
 
 import penjing
 from penjing import tfmot
 from penjing.numerics.grids import Grid
-from penjing.tfmot.quantizers import activation_grid, weight_grid
+from penjing.tfmot.quantize_config import activation_grid, weight_grid
 
 quantization = tfmot.quantization.keras
 quantizers = quantization.quantizers

@@ -20,7 +20,6 @@ from penjing.cli.benchmark_command import benchmark
 from penjing.cli.console import print_result, progress_bar, quiet_libraries
 from penjing.cli.demo_command import demo
 from penjing.cli.sensitivity_command import sensitivity
-from penjing.cli.setup_wasm_command import setup_wasm
 from penjing.cli.shared_options import (
     BackendOption,
     ImportOption,
@@ -30,7 +29,7 @@ from penjing.cli.shared_options import (
 )
 from penjing.cli.shrink_command import shrink
 from penjing.cli.sparsity_table import show_sparsity
-from penjing.cli.verify_command import verify
+from penjing.cli.verify_command import setup_wasm, verify
 from penjing.version import __version__
 
 _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
@@ -233,10 +232,10 @@ def _image_size(file: Path, data: str) -> tuple[int, ...] | None:
     from penjing.pipeline.run_data import image_size, image_size_for
 
     if file.suffix == ".tflite":
-        from penjing.export.interpreter import LiteRTModel
+        from penjing.runtime.interpreter import LiteRTModel
 
         return image_size((None, *LiteRTModel(file).inputs[0].shape[1:]))
-    from penjing.model_files import load_keras_model
+    from penjing.models.model_files import load_keras_model
 
     return image_size_for(load_keras_model(file), data)
 
@@ -271,7 +270,7 @@ def evaluate(
     with quiet_libraries():
         select_backend(backend)
         import_modules(imports or [])
-        from penjing.data_sources import load_data
+        from penjing.data.data_sources import load_data
         from penjing.measurement.accuracy import evaluate as run
 
         test = load_data(data, image_size=_image_size(file, data)).test

@@ -13,8 +13,13 @@ from rich.table import Table
 
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import progress_bar
-from penjing.cli.engine_choice import Engine, EngineOption, Runtime, RuntimeOption
-from penjing.cli.shared_options import JsonOption
+from penjing.cli.shared_options import (
+    Engine,
+    EngineOption,
+    JsonOption,
+    Runtime,
+    RuntimeOption,
+)
 
 
 def benchmark(
@@ -85,7 +90,7 @@ def benchmark(
     with progress_bar() as progress:
         select_backend(None)
         from penjing.measurement.latency import measure_latency
-        from penjing.measurement.wasm_latency import measure_wasm_latency
+        from penjing.web.wasm_latency import measure_wasm_latency
 
         measure: Any = measure_latency
         if runtime is Runtime.wasm:

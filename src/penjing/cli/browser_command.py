@@ -16,7 +16,7 @@ from penjing.cli.backend_choice import Backend, select_backend
 from penjing.cli.console import progress_bar
 
 if TYPE_CHECKING:
-    from penjing.browser_demo.demo_files import BrowserFiles
+    from penjing.web.demo.demo_files import BrowserFiles
 
 BrowserOption = Annotated[
     bool,
@@ -90,12 +90,12 @@ def show_in_browser(
     with contextlib.ExitStack() as stack:
         with progress_bar() as progress:
             select_backend(backend)
-            from penjing.browser_demo.demo_files import (
+            from penjing.web.demo.demo_files import (
                 BASELINE_EPOCHS,
                 EPOCHS,
                 build_browser_files,
             )
-            from penjing.browser_demo.page_server import serve_page
+            from penjing.web.demo.page_server import serve_page
 
             # Before minutes of training: packages may be missing, and the port taken.
             server = stack.enter_context(serve_page(out, port))

@@ -63,12 +63,12 @@ def sensitivity(
     with progress_bar() as progress:
         select_backend(backend)
         import_modules(imports or [])
-        from penjing.data_sources import load_data
-        from penjing.methods.sensitivity import sensitivity as measure
-        from penjing.model_files import load_keras_model
+        from penjing.data.data_sources import load_data
+        from penjing.models.model_files import load_keras_model
         from penjing.pipeline.compression import make_folder
         from penjing.pipeline.run_data import image_size_for
-        from penjing.report.sensitivity_page import write_sensitivity
+        from penjing.report.pages import write_sensitivity
+        from penjing.sensitivity import sensitivity as measure
 
         loaded = load_keras_model(model)
         parts = load_data(data, image_size=image_size_for(loaded, data))

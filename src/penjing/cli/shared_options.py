@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 import typer
@@ -42,4 +43,31 @@ ImportOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs to read.")
+]
+
+
+class Runtime(enum.StrEnum):
+    """The runtimes that files are timed in."""
+
+    litert = "litert"
+    wasm = "wasm"
+
+
+class Engine(enum.StrEnum):
+    """What runs WebAssembly."""
+
+    node = "node"
+    chromium = "chromium"
+
+
+EngineOption = Annotated[
+    Engine,
+    typer.Option(help="What runs WebAssembly: Node, or a browser without a window."),
+]
+RuntimeOption = Annotated[
+    Runtime,
+    typer.Option(
+        help="litert: the runtime of phones and servers, with this machine's kernels. "
+        "wasm: LiteRT.js, the runtime of browsers; see penjing setup-wasm."
+    ),
 ]

@@ -72,7 +72,7 @@ def shrink(
     """
     with quiet_libraries():
         select_backend(None)
-        from penjing.export.finishing.shrinking import shrink_litert
+        from penjing.shrinking.shrinking import shrink_litert
 
         report = shrink_litert(
             file,

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from penjing.cli.benchmark_command import latency_table
 from penjing.cli.console import quiet_libraries
-from penjing.cli.engine_choice import Engine, EngineOption
+from penjing.cli.shared_options import Engine, EngineOption
 
 
 def verify(
@@ -48,7 +48,7 @@ def verify(
         $ penjing verify sparse.tflite --twin dense.tflite --engine chromium
     """
     with quiet_libraries():
-        from penjing.measurement.wasm_verification import verify as run
+        from penjing.web.wasm_verification import verify as run
 
         report = run(
             file,
@@ -70,3 +70,42 @@ def verify(
         f"{report.python_difference:.1e}.",
         highlight=False,
     )
+
+
+def setup_wasm(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--dir",
+            help="Where to. Default: what PENJING_WASM_DIR says, else the user's cache "
+            "folder; penjing looks in these two.",
+        ),
+    ] = None,
+) -> None:
+    """Fetch LiteRT.js, the runtime of browsers, once: about 40 MB from npm.
+
+    Exactly the versions that penjing was tested with, compared with the digests
+    that it brings. Needs Node with npm. Then `penjing verify`, `penjing benchmark
+    --runtime wasm` and `penjing demo --browser` work, without a network too.
+
+    [bold]Examples[/bold]
+
+        $ penjing setup-wasm
+        $ penjing setup-wasm --dir tools/wasm
+    """
+    with quiet_libraries():
+        from penjing.web.npm_packages import FOLDER_VARIABLE, packages_folder
+        from penjing.web.npm_packages import setup_wasm as run
+
+        done = run(folder)
+        found = done.folder == packages_folder()
+    console = Console()
+    did = "Fetched" if done.fetched else "Already there:"
+    packages = " and ".join(f"{name} {v}" for name, v in done.versions.items())
+    console.print(f"{did} {packages}, {done.bytes / 1e6:.0f} MB.", highlight=False)
+    console.print(f"Folder: {escape(str(done.folder))}", soft_wrap=True)
+    if not found:
+        console.print(
+            f"penjing finds it with {FOLDER_VARIABLE}={escape(str(done.folder))}",
+            soft_wrap=True,
+        )

@@ -20,15 +20,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.engine.calibration import OBSERVERS
 from penjing.errors import CompressionError, ExportError
 from penjing.export.narrow_weights import narrow_weights
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.precision import float32_compute
 from penjing.export.recurrence import check_calibration, convertible_loops
-from penjing.export.signature import InputSignature, output_names
-from penjing.export.silence import captured_output
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
-from penjing.models.calibration import OBSERVERS
+from penjing.models.signature import InputSignature, output_names
+from penjing.runtime.silence import captured_output
 
 QUANTIZATIONS = (
     None,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from penjing.export.finishing.constants import INT8
-from penjing.export.finishing.records import Record
 from penjing.numerics.grid_detection import find_scale, find_scales
 from penjing.numerics.grids import Grid, mse_scale
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import INT8
 
 INT4 = 17
 HIGHEST = {4: 7, 8: 127}  # Bits -> the largest integer; the lowest is its negative.

@@ -18,7 +18,7 @@ import numpy as np
 
 from penjing.errors import ExportError
 from penjing.export.conversion import ConversionConfig
-from penjing.export.signature import InputSignature
+from penjing.models.signature import InputSignature
 
 
 def convert_in_subprocess(

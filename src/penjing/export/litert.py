@@ -21,20 +21,16 @@ from penjing.errors import (
     require_extra,
 )
 from penjing.export.conversion import ConversionConfig, convert_model
-from penjing.export.finishing.shrinking import shrink_litert
 from penjing.export.isolation import convert_in_subprocess
-from penjing.export.samples import (
-    random_samples,
-    representative_samples,
-    spread_evenly,
-)
-from penjing.export.signature import InputSignature, input_signature
-from penjing.export.sparse_export import SparseConfig
+from penjing.export.samples import random_samples, representative_samples, spread_evenly
 from penjing.export.trained_grids import has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
 from penjing.export.verification import verify as verify_file
 from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
 from penjing.files import atomic_path
+from penjing.models.signature import InputSignature, input_signature
+from penjing.shrinking.shrinking import shrink_litert
+from penjing.sparse.sparse_export import SparseConfig
 
 
 def export_litert(
@@ -190,7 +186,7 @@ def _exported_model(model: Any, config: ConversionConfig) -> keras.Model:
             f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
             "model with keras.models.load_model first."
         )
-    from penjing.models.stripping import is_compressed, strip
+    from penjing.engine.stripping import is_compressed, strip
 
     if not is_compressed(model):
         return model

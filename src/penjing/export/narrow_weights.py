@@ -12,19 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from penjing.export.finishing.constants import (
-    FLOAT32,
-    INT8,
-    INT32,
-    all_tensors,
-    is_plain,
-    operator_code,
-    set_values,
-    values_of,
-)
-from penjing.export.finishing.flat_buffer_writer import write_records
-from penjing.export.finishing.loading import load_records
-from penjing.export.finishing.records import Record
 from penjing.export.integer_weights import (
     IntegerWeights,
     rounded_to_int4,
@@ -36,8 +23,21 @@ from penjing.export.weight_grids import (
     DEPTHWISE_CONV_2D,
     FULLY_CONNECTED,
     SMALLEST_WITHOUT_GRID,
-    empty_unused_buffers,
 )
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import (
+    FLOAT32,
+    INT8,
+    INT32,
+    all_tensors,
+    empty_unused_buffers,
+    is_plain,
+    operator_code,
+    set_values,
+    values_of,
+)
+from penjing.tflite.writing import write_records
 
 # Operators that take int4 weights beside int8 inputs -> the version that does.
 INT4_VERSIONS = {CONV_2D: 7, DEPTHWISE_CONV_2D: 7, FULLY_CONNECTED: 10}

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from penjing.engine.calibration import OBSERVERS, sampled
 from penjing.errors import require_extra
-from penjing.export.finishing.constants import FLOAT32
-from penjing.export.finishing.flat_buffer_writer import write_records
-from penjing.export.finishing.loading import load_records
-from penjing.export.finishing.records import Record
-from penjing.models.calibration import OBSERVERS, sampled
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import FLOAT32
+from penjing.tflite.writing import write_records
 
 _BATCH = 20
 _SAMPLED = 5_000  # values of a tensor that are kept of each batch
@@ -32,7 +32,7 @@ def observe_ranges(content: bytes, samples: Sequence[Array], observer: str) -> b
         content: The bytes of a `.tflite` file with ranges, as the converter makes it
             before it quantizes; its inputs have the order of the samples.
         samples: For each input an array `(samples, ...)`.
-        observer: One of `penjing.models.calibration.OBSERVERS`.
+        observer: One of `penjing.engine.calibration.OBSERVERS`.
 
     Returns:
         The bytes with the ranges that the observer finds, widened to hold zero. Tensors

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from penjing.errors import DataError
-from penjing.export.signature import InputSignature, ModelInput
+from penjing.models.signature import InputSignature, ModelInput
 
 MAX_SAMPLES = 500
 _FREE_SIZE = 32  # Of an axis whose size the model leaves free.

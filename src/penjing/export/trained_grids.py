@@ -19,23 +19,19 @@ import keras
 import numpy as np
 from keras import ops
 
+from penjing.engine.activations.activation_config import HIGHEST, LOWEST
+from penjing.engine.compression_model import CompressionModel
+from penjing.engine.transforms.quantization_config import HIGHEST_INTEGER
+from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import ExportError
-from penjing.export.finishing.constants import INT8, operator_code
-from penjing.export.finishing.flat_buffer_writer import write_records
-from penjing.export.finishing.loading import load_records
-from penjing.export.finishing.records import Record
-from penjing.export.weight_grids import (
-    CHANNEL_AXES,
-    TRANSPOSE_CONV,
-    keep_weight_grids,
-)
-from penjing.models.activation_config import HIGHEST, LOWEST
-from penjing.models.compression_model import CompressionModel
+from penjing.export.weight_grids import CHANNEL_AXES, TRANSPOSE_CONV, keep_weight_grids
 from penjing.models.layer_specs import find_weight_specs
-from penjing.models.quantization_config import HIGHEST_INTEGER
-from penjing.models.quantization_transform import FakeQuantize
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import INT8, operator_code
+from penjing.tflite.writing import write_records
 
 _NATIVE = ("Conv2D", "SeparableConv2D", "DepthwiseConv2D")
 # Layer, name of its method, what stands in for it.

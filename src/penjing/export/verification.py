@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from penjing.errors import CompressionError, ExportError
-from penjing.export.interpreter import LiteRTModel
 from penjing.export.precision import float32_compute
-from penjing.export.signature import InputSignature
+from penjing.models.signature import InputSignature
+from penjing.runtime.interpreter import LiteRTModel
 
 # Largest `output_error` accepted for each quantization.
 TOLERANCES: dict[str | None, float] = {

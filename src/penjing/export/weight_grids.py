@@ -17,15 +17,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.export.finishing.constants import (
-    FLOAT32,
-    is_plain,
-    operator_code,
-    values_of,
-)
-from penjing.export.finishing.flat_buffer_writer import write_records
-from penjing.export.finishing.loading import load_records
-from penjing.export.finishing.records import Record
 from penjing.export.integer_weights import (
     HIGHEST,
     IntegerWeights,
@@ -34,6 +25,16 @@ from penjing.export.integer_weights import (
     weights_on_grid,
 )
 from penjing.numerics.grid_detection import find_scale, find_scales, shares_values
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import (
+    FLOAT32,
+    empty_unused_buffers,
+    is_plain,
+    operator_code,
+    values_of,
+)
+from penjing.tflite.writing import write_records
 
 CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED = 3, 4, 6, 9
 GATHER, TRANSPOSE_CONV, BATCH_MATMUL, CONV_3D, CONV_3D_TRANSPOSE = 36, 67, 126, 132, 141
@@ -274,25 +275,6 @@ class _Writer:
         )
         self._model["operator_codes"] = [*codes, code]
         return len(codes)
-
-
-def empty_unused_buffers(model: Record) -> None:
-    """Take the bytes out of buffers that no tensor has any more.
-
-    Args:
-        model: The table of a model, which is changed.
-    """
-    used = {
-        int(tensor["buffer"])
-        for graph in model["subgraphs"]
-        for tensor in graph["tensors"]
-    }
-    used |= {int(entry["buffer"]) for entry in model["metadata"]}
-    used |= set(map(int, model["metadata_buffer"]))
-    model["buffers"] = [
-        buffer if i in used else Record("Buffer")
-        for i, buffer in enumerate(model["buffers"])
-    ]
 
 
 def _needs_channels(graph: Record, tensor: Record, use: _Use) -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 
 import keras
 
+from penjing.data.batches import leaves, to_batches
 from penjing.errors import DataError, FileFormatError
-from penjing.measurement.batches import leaves, to_batches
+from penjing.files import check_file
 from penjing.measurement.scoring import Scorer
-from penjing.model_files import check_file, load_keras_model
+from penjing.models.model_files import load_keras_model
 
 _SUFFIXES = (".keras", ".h5", ".hdf5", ".tflite")
 
@@ -123,7 +124,7 @@ def _keras_predict(model: keras.Model) -> Predict:
 
 
 def _litert_predict(path: Path, batch_size: int) -> tuple[Predict, list[str]]:
-    from penjing.export.interpreter import LiteRTModel
+    from penjing.runtime.interpreter import LiteRTModel
 
     model = LiteRTModel(path)
     ranks = [len(spec.shape) for spec in model.inputs]

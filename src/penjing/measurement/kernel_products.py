@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
-from penjing.export.product_files import KernelProduct
-from penjing.measurement.layer_calls import LayerCall
 from penjing.measurement.mac_formulas import count_call
+from penjing.models.layer_calls import LayerCall
+from penjing.runtime.product_files import KernelProduct
 
 _TRANSPOSED = (
     keras.layers.Conv1DTranspose,

@@ -7,20 +7,20 @@ import importlib.metadata
 import os
 from collections.abc import Sequence
 
-from penjing.export.timing import TimedFile, time_operators
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
     processor_name,
     summarize_rounds,
 )
-from penjing.measurement.timing_rounds import (
+from penjing.progress import Listener, Progress, listening
+from penjing.runtime.timing import TimedFile, time_operators
+from penjing.runtime.timing_rounds import (
     check_counts,
     checked_files,
     fitting_runs,
     take_turns,
 )
-from penjing.progress import Listener, Progress, listening
 
 
 def measure_latency(

@@ -13,23 +13,19 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.engine.compression_model import CompressionModel
 from penjing.export.litert import export_litert
-from penjing.export.product_files import KernelProduct
 from penjing.export.samples import random_samples
-from penjing.export.signature import InputSignature
-from penjing.export.timing import time_products
 from penjing.measurement.kernel_products import UsedKernel, used_kernels
 from penjing.measurement.latency import measure_latency
 from penjing.measurement.latency_cache import TimeCache
 from penjing.measurement.latency_report import processor_name
-from penjing.measurement.layer_calls import (
-    check_is_model,
-    known_signature,
-    trace_calls,
-)
 from penjing.measurement.mac_formulas import is_whole
-from penjing.models.compression_model import CompressionModel
+from penjing.models.layer_calls import check_is_model, known_signature, trace_calls
+from penjing.models.signature import InputSignature
 from penjing.progress import Listener, Progress, listening
+from penjing.runtime.product_files import KernelProduct
+from penjing.runtime.timing import time_products
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 _MULTIPLE = 8  # Sizes that are timed: kernels work in blocks of channels.

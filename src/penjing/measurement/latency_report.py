@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from penjing.export.timing import OperatorTime
+from penjing.runtime.timing import OperatorTime
 
 _RESAMPLES = 2000
 _SEED = 0

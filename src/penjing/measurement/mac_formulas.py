@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from penjing.measurement.layer_calls import LayerCall
+from penjing.models.layer_calls import LayerCall
 
 Counts = dict[str | None, int]  # path of a weight, None for products of activations
 

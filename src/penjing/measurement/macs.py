@@ -10,15 +10,15 @@ from typing import Any
 
 import keras
 
-from penjing.measurement.layer_calls import (
+from penjing.engine.compression_model import CompressionModel
+from penjing.measurement.mac_formulas import count_call, find_formula, is_whole
+from penjing.models.copying import layers_by_place, name_apart
+from penjing.models.layer_calls import (
     LayerCall,
     check_is_model,
     known_signature,
     trace_calls,
 )
-from penjing.measurement.mac_formulas import count_call, find_formula, is_whole
-from penjing.models.compression_model import CompressionModel
-from penjing.models.copying import layers_by_place, name_apart
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from penjing.data.batches import leaves
 from penjing.errors import DataError
-from penjing.measurement.batches import leaves
 
 _ACCURACY = ("accuracy", "acc")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from penjing.errors import FileFormatError
-from penjing.model_files import check_file
+from penjing.files import check_file
 
 # The slowest compressor here takes about two seconds for each 2**20 bytes.
 MAX_FILE_BYTES = 2**30

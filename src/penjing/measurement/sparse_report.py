@@ -13,17 +13,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from penjing.engine.stripping import is_compressed, strip
 from penjing.errors import FileFormatError
-from penjing.export.explicit_padding import make_padding_explicit
-from penjing.export.finishing.constants import is_plain, values_of
-from penjing.export.finishing.flat_buffer_writer import MAX_FILE_BYTES
-from penjing.export.finishing.loading import load_records
-from penjing.export.finishing.records import Record
 from penjing.export.litert import export_litert
-from penjing.export.sparse_export import check_runtime
-from penjing.export.sparse_kernels import GraphKernels
-from penjing.model_files import as_path, check_file, load_keras_model
-from penjing.models.stripping import is_compressed, strip
+from penjing.files import as_path, check_file
+from penjing.models.model_files import load_keras_model
+from penjing.sparse.explicit_padding import make_padding_explicit
+from penjing.sparse.sparse_export import check_runtime
+from penjing.sparse.sparse_kernels import GraphKernels
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import is_plain, values_of
+from penjing.tflite.writing import MAX_FILE_BYTES
 
 _SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
 
@@ -115,7 +116,7 @@ def explain_sparsity(
 ) -> SparsityExplanation:
     """Say for every layer which kernel runs it and what its zeros buy there.
 
-    The rules stand in one table, `penjing.models.sparse_rules.SPARSE_RULES`. Whether a
+    The rules stand in one table, `penjing.sparse.sparse_rules.SPARSE_RULES`. Whether a
     convolution runs on sparse weights is decided by the whole network, so its file is
     looked at: that of a model is made first, as `export_litert` makes it.
 

@@ -155,3 +155,16 @@ def _unused(name: str, flow: Flow) -> str:
     while (candidate := name if number == 1 else f"{name}:{number}") in taken:
         number += 1
     return candidate
+
+
+def is_plain_graph(model: keras.Model) -> bool:
+    """Whether cloning keeps all that a model does: no class of one's own in it."""
+    if isinstance(model, keras.Sequential):
+        known = type(model) is keras.Sequential
+    else:
+        known = is_functional(model) and type(model).__module__.startswith("keras.")
+    return known and all(
+        is_plain_graph(layer)
+        for layer in model.layers
+        if isinstance(layer, keras.Model)
+    )

@@ -342,3 +342,11 @@ class _Matcher:
                     f"`{self.argument}` names {name!r}, of which nothing can be "
                     f"compressed. {reasons}."
                 )
+
+
+def filter_names(filters: Filter) -> list[str] | None:
+    """Patterns and layers of a filter as JSON-ready names."""
+    if filters is None:
+        return None
+    entries = (filters,) if isinstance(filters, str | keras.layers.Layer) else filters
+    return [entry if isinstance(entry, str) else entry.name for entry in entries]

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
+from penjing.channels.target import ChannelTarget
 from penjing.errors import RecipeError
-from penjing.methods.channel_target import ChannelTarget
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,16 +9,15 @@ from typing import Any
 
 import keras
 
-from penjing.methods.channel_pruning import prune_channels
-from penjing.methods.group_lasso import GroupLasso
-from penjing.model_files import load_keras_model
-from penjing.models.batch_statistics import (
+from penjing.channels.channel_pruning import prune_channels
+from penjing.channels.group_lasso import GroupLasso
+from penjing.engine.batch_statistics import (
     find_batch_normalizations,
     reestimate_batch_normalization,
 )
 from penjing.models.copying import copy_model, name_weights, weight_paths
+from penjing.models.model_files import load_keras_model
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
-from penjing.pipeline.distillation import distilled_by
 from penjing.pipeline.model_writing import write_keras
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.run_state import RunState
@@ -175,3 +174,52 @@ class ChannelStages:
         rate = self.channels.learning_rate or self.recipe.training.learning_rate
         training = dataclasses.replace(self.recipe.training, learning_rate=rate)
         return compile_arguments(self.original, training, steps)
+
+
+def distilled_by(
+    teacher: keras.Model,
+    student: keras.Model,
+    loss: Any,
+    *,
+    weight: float,
+    temperature: float,
+) -> keras.Model:
+    """Let a model learn from another one with Keras' own `Distiller`.
+
+    Logits of classes are compared by their softened probabilities, other outputs by
+    the mean of their squared difference. `Distiller` passes over sample weights, and
+    over losses that layers and regularizers add.
+
+    Args:
+        teacher: The model to learn from; a copy of it is used.
+        student: The model that is trained.
+        loss: The loss that it is trained with.
+        weight: Weight of the teacher's outputs in the whole loss; the labels have the
+            rest.
+        temperature: Softens logits.
+
+    Returns:
+        A model to compile and train in place of the student, which it changes.
+    """
+    losses = keras.distillation
+    logits = all(_takes_logits(part) for part in keras.tree.flatten(loss))
+    how = (
+        losses.LogitsDistillation(temperature=temperature)
+        if logits
+        else losses.FeatureDistillation(loss="mse")
+    )
+    return losses.Distiller(
+        teacher=copy_model(teacher),
+        student=student,
+        distillation_losses=how,
+        student_loss_weight=1.0 - weight,
+    )
+
+
+def _takes_logits(loss: Any) -> bool:
+    """Whether a loss compares classes by their logits."""
+    kinds = (
+        keras.losses.CategoricalCrossentropy,
+        keras.losses.SparseCategoricalCrossentropy,
+    )
+    return isinstance(loss, kinds) and bool(loss.get_config().get("from_logits"))

@@ -11,14 +11,13 @@ import keras
 
 from penjing.errors import CompressionError
 from penjing.export.litert import checked_imports
-from penjing.model_files import load_keras_model
+from penjing.models.model_files import load_keras_model
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
 from penjing.pipeline.run_state import RunState, digest_of
-from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.stages import Stages
-from penjing.pipeline.training import compile_arguments
+from penjing.pipeline.training import compile_arguments, set_global_seeds
 from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report
 from penjing.version import __version__
@@ -46,7 +45,7 @@ def compress(
         model: A Keras model, or the path of a `.keras` or `.h5` file.
         data: `((x_train, y_train), (x_test, y_test))`; `{"train": ..., "test": ...}`
             with such pairs or loaders; an `.npz` file, `"module:function"` or a folder
-            of images, see `penjing.data_sources.load_data`; or a `Dataset`.
+            of images, see `penjing.data.data_sources.load_data`; or a `Dataset`.
         recipe: A recipe, its packaged name (`"default"`, `"article"`), or a TOML file.
         out: Folder for `model.keras`, `model.tflite`, `report.json`, `report.html`
             and the files they are compared with; created where it is missing.

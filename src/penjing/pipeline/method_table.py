@@ -8,9 +8,16 @@ from typing import Any
 
 import keras
 
-from penjing.methods.clustering import cluster
-from penjing.methods.pruning import prune
-from penjing.methods.quantization import default_granularity, quantize_aware
+from penjing.engine.clustering import cluster
+from penjing.engine.pruning import prune
+from penjing.engine.quantization import default_granularity, quantize_aware
+from penjing.engine.schedules import (
+    ConstantSparsity,
+    CosineDecay,
+    OneShot,
+    PolynomialDecay,
+    Schedule,
+)
 from penjing.models.selection import select_weights
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
@@ -21,13 +28,6 @@ from penjing.pipeline.recipe import (
     PruneRecipe,
     QuantizeAwareRecipe,
     ScheduleRecipe,
-)
-from penjing.schedules import (
-    ConstantSparsity,
-    CosineDecay,
-    OneShot,
-    PolynomialDecay,
-    Schedule,
 )
 
 UPDATES_IN_RAMP = 25

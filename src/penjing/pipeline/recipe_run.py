@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
+from penjing.engine.batchnorm_folding import fold_batch_normalization
 from penjing.errors import RecipeError
-from penjing.models.batchnorm_folding import fold_batch_normalization
 from penjing.models.copying import copy_model
 from penjing.models.graph_flow import trace_flow
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
@@ -17,8 +17,7 @@ from penjing.pipeline.method_table import METHODS
 from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_state import RunState
-from penjing.pipeline.seeding import set_global_seeds
-from penjing.pipeline.training import compile_arguments, train
+from penjing.pipeline.training import compile_arguments, set_global_seeds, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, listening
 

@@ -11,9 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from penjing.data_checks import first_batch
-from penjing.data_sources import UserData, load_data
-from penjing.datasets import Dataset
+from penjing.data.data_checks import first_batch
+from penjing.data.data_sources import UserData, load_data
+from penjing.data.datasets import Dataset
 from penjing.errors import CompressionWarning
 from penjing.measurement.scoring import Scorer
 from penjing.pipeline.recipe import TrainingRecipe
@@ -105,7 +105,7 @@ def _warn_of_rescaling(model: keras.Model, data: Any) -> None:
                 f"the layer {layer.name!r} multiplies by {np.max(layer.scale):.4g}, "
                 "which is for 0 to 255. Give a function in place of the folder: "
                 f"load_data({os.fspath(data)!r}, image_size=..., pixel_maximum=255) of "
-                "penjing.data_sources.",
+                "penjing.data.data_sources.",
                 CompressionWarning,
                 stacklevel=4,
             )

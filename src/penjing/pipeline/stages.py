@@ -10,14 +10,14 @@ from typing import Any
 
 import keras
 
-from penjing.data_sources import UserData
+from penjing.channels.channel_report import ChannelReport, channel_report
+from penjing.data.data_sources import UserData
+from penjing.engine.stripping import is_compressed, strip
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import measure_size
-from penjing.methods.channel_report import ChannelReport, channel_report
-from penjing.methods.pruning import sparsity_report
-from penjing.model_files import load_keras_model
-from penjing.models.stripping import is_compressed, strip
+from penjing.measurement.weight_report import sparsity_report
+from penjing.models.model_files import load_keras_model
 from penjing.pipeline.model_writing import write_h5, write_keras
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_run import run_recipe, split_channels
@@ -33,7 +33,7 @@ from penjing.report.documents import (
     describe_environment,
     write_json,
 )
-from penjing.report.html import write_html
+from penjing.report.pages import write_html
 
 BASELINE = "baseline"
 RESULT = "model"

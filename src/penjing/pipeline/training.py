@@ -5,17 +5,19 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import random
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState
-from penjing.pipeline.seeding import set_global_seeds
 from penjing.pipeline.training_data import Segment, TrainingData
 from penjing.progress import Listener, Progress
 
@@ -354,3 +356,22 @@ class _BatchReporter(keras.callbacks.Callback):
         self._listener(
             Progress(stage=self._stage, done=done, total=total, detail=detail)
         )
+
+
+def set_global_seeds(seed: int, *, tensorflow: bool = True) -> None:
+    """Seed Python, NumPy, and the backend that is in use.
+
+    It is `keras.utils.set_random_seed`, which loads TensorFlow wherever it is
+    installed, for one backend alone.
+
+    Args:
+        seed: From 0 to 2**32 - 1.
+        tensorflow: False leaves TensorFlow's seed, which drops its compiled functions.
+    """
+    if tensorflow and "tensorflow" in sys.modules:
+        keras.utils.set_random_seed(seed)
+        return
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from penjing.channels.channel_report import ChannelReport
 from penjing.errors import FileFormatError
 from penjing.files import write_text
-from penjing.methods.channel_report import ChannelReport
 from penjing.version import __version__
 
 SCHEMA_VERSION = 1

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from penjing.methods.channel_report import ChannelReport
+from penjing.channels.channel_report import ChannelReport
 from penjing.report.documents import Report, ScoreRow, signed
 
 _SIZES = ("raw", "gzip", "zstd", "xz")

@@ -6,14 +6,14 @@ from typing import Any
 
 import keras
 
-from penjing.methods.clustering import apply_clustering
-from penjing.models.compression_model import CompressionModel
+from penjing.engine.clustering import apply_clustering
+from penjing.engine.compression_model import CompressionModel
+from penjing.models.graph_flow import is_plain_graph
 from penjing.tfmot.clustering_wrapper import (
     CentroidInitialization,
     ClusterWeights,
     make_clustering_config,
 )
-from penjing.tfmot.layer_graph import is_plain_graph
 from penjing.tfmot.layer_wrapper import (
     check_something_taken,
     strip_wrappers,

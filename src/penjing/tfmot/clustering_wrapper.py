@@ -9,9 +9,9 @@ from typing import Any, Self, cast
 
 import keras
 
+from penjing.engine.transforms.clustering_config import ClusteringConfig
+from penjing.engine.transforms.clustering_transform import Cluster
 from penjing.errors import UnsupportedModelError
-from penjing.models.clustering_config import ClusteringConfig
-from penjing.models.clustering_transform import Cluster
 from penjing.models.selection import SelectedWeight
 from penjing.tfmot.layer_wrapper import LayerWrapper, check_known, choose_weights
 

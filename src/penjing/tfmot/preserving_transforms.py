@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from penjing.engine.transforms.weight_transform import Incoming, Transform, Values
 from penjing.models.selection import SelectedWeight
-from penjing.models.transforms import Incoming, Transform, Values
 from penjing.numerics import Tensor
 from penjing.numerics.codebooks import share_values
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import keras
 
+from penjing.engine.compression_model import CompressionModel
+from penjing.engine.pruning import apply_pruning
+from penjing.engine.schedules import Schedule
+from penjing.engine.stripping import is_compressed
 from penjing.errors import UnsupportedModelError
-from penjing.methods.pruning import apply_pruning
-from penjing.models.compression_model import CompressionModel
+from penjing.models.graph_flow import is_plain_graph
 from penjing.models.layer_specs import find_weight_specs
-from penjing.models.stripping import is_compressed
-from penjing.schedules import Schedule
-from penjing.tfmot.layer_graph import is_plain_graph
 from penjing.tfmot.layer_wrapper import (
     check_something_taken,
     strip_wrappers,

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 import keras
 
 from penjing.errors import UnsupportedModelError
-from penjing.models.sparse_layers import (
+from penjing.models.copying import is_functional
+from penjing.sparse.sparse_layers import (
     Placed,
     convolution_failure,
     is_convolution,
@@ -17,7 +18,6 @@ from penjing.models.sparse_layers import (
     layer_failure,
     place_layers,
 )
-from penjing.tfmot.layer_graph import is_functional
 
 
 class PruningPolicy(abc.ABC):

@@ -10,7 +10,7 @@ from typing import Any, Self
 import keras
 from keras import ops
 
-from penjing import schedules
+from penjing.engine import schedules
 from penjing.errors import CompressionError
 from penjing.numerics import Tensor
 

@@ -8,10 +8,10 @@ from typing import Any, Self, cast
 
 import keras
 
-from penjing.models.pruning_config import PruningConfig
-from penjing.models.pruning_transform import Prune
+from penjing.engine.schedules import Schedule
+from penjing.engine.transforms.pruning_config import PruningConfig
+from penjing.engine.transforms.pruning_transform import Prune
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
-from penjing.schedules import Schedule
 from penjing.tfmot.layer_wrapper import LayerWrapper, check_known, choose_weights
 from penjing.tfmot.pruning_schedules import (
     ConstantSparsity,

@@ -7,12 +7,11 @@ from typing import Any, Self
 
 import keras
 
+from penjing.engine.compressed_layer import CompressedLayer
+from penjing.engine.stripping import find_compressed_layers, is_compressed
 from penjing.errors import UnsupportedModelError
-from penjing.models.compressed_layer import CompressedLayer
-from penjing.models.copying import clone_graph, copy_values
+from penjing.models.copying import clone_graph, copy_values, is_functional
 from penjing.models.layer_making import build_as, make_layer_again
-from penjing.models.stripping import find_compressed_layers, is_compressed
-from penjing.tfmot.layer_graph import is_functional
 from penjing.tfmot.quantize_config import QuantizeConfig
 
 

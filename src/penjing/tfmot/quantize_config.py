@@ -11,7 +11,6 @@ import keras
 
 from penjing.errors import UnsupportedModelError
 from penjing.numerics.grids import Grid
-from penjing.tfmot.quantizers import activation_grid, weight_grid
 
 
 class QuantizeConfig(abc.ABC):
@@ -123,3 +122,141 @@ def read_quantize_config(
             "different grids. Give both the same quantizer."
         )
     return LayerGrids(weights=weights, activations=next(iter(grids), None))
+
+
+_ACTIVATION_BITS = 8
+
+
+class Quantizer(abc.ABC):
+    """Base of the quantizers.
+
+    A quantizer describes a grid; penjing's engine rounds. So one with a `__call__` of
+    its own is refused where it is used: what it computes has no place in the file.
+    """
+
+    @abc.abstractmethod
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Quantizer from the dictionary that `get_config` gave."""
+        return cls(**config)
+
+
+@dataclasses.dataclass(frozen=True)
+class _RangeQuantizer(Quantizer):
+    """A grid whose range follows the values.
+
+    Args:
+        num_bits: Width of the integers.
+        per_axis: A scale for each output channel.
+        symmetric: The zero point is 0.
+        narrow_range: Leave the lowest integer out. Symmetric weights always do.
+    """
+
+    num_bits: int
+    per_axis: bool
+    symmetric: bool
+    narrow_range: bool
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return dataclasses.asdict(self)
+
+
+@keras.saving.register_keras_serializable("penjing.tfmot")
+class LastValueQuantizer(_RangeQuantizer):
+    """A grid that follows a weight from batch to batch."""
+
+
+@keras.saving.register_keras_serializable("penjing.tfmot")
+class MovingAverageQuantizer(_RangeQuantizer):
+    """A grid whose range is averaged over batches."""
+
+
+@keras.saving.register_keras_serializable("penjing.tfmot")
+class AllValuesQuantizer(_RangeQuantizer):
+    """The same as `MovingAverageQuantizer`, so that no outlier sets the range."""
+
+
+@keras.saving.register_keras_serializable("penjing.tfmot")
+@dataclasses.dataclass(frozen=True)
+class FixedQuantizer(Quantizer):
+    """A grid with a range that is given; it can be described, but not trained on.
+
+    Args:
+        num_bits: Width of the integers.
+        init_min: Lower end of the range.
+        init_max: Upper end of the range.
+        narrow_range: Leave the lowest integer out.
+    """
+
+    num_bits: int
+    init_min: float
+    init_max: float
+    narrow_range: bool
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return dataclasses.asdict(self)
+
+
+def weight_grid(quantizer: Any, where: str) -> Grid:
+    """The grid of a weight that a quantizer describes.
+
+    Args:
+        quantizer: A quantizer whose range follows the values.
+        where: What it rounds, for the message.
+
+    Raises:
+        UnsupportedModelError: If no grid of penjing is meant.
+    """
+    described = _known(quantizer, where)
+    if not described.symmetric:
+        raise UnsupportedModelError(
+            f"The {where} asks for a zero point of its own, but LiteRT's kernels take "
+            "weights whose zero point is 0. Pass symmetric=True."
+        )
+    return Grid(
+        bits=described.num_bits,
+        granularity="per_channel" if described.per_axis else "per_tensor",
+    )
+
+
+def activation_grid(quantizer: Any, where: str) -> Grid:
+    """The grid of an activation that a quantizer describes.
+
+    Args:
+        quantizer: A quantizer whose range follows the values.
+        where: What it rounds, for the message.
+
+    Raises:
+        UnsupportedModelError: If no grid of LiteRT's int8 kernels is meant.
+    """
+    described = _known(quantizer, where)
+    plain = not described.per_axis and not described.narrow_range
+    if described.num_bits != _ACTIVATION_BITS or not plain:
+        raise UnsupportedModelError(
+            f"The {where} asks for {described}, but LiteRT's integer kernels take "
+            f"activations of {_ACTIVATION_BITS} bits with one scale and the whole "
+            "range. Pass num_bits=8, per_axis=False and narrow_range=False."
+        )
+    return Grid(granularity="per_tensor", symmetric=bool(described.symmetric))
+
+
+def _known(quantizer: Any, where: str) -> _RangeQuantizer:
+    if isinstance(quantizer, FixedQuantizer):
+        raise UnsupportedModelError(
+            f"The {where} has a FixedQuantizer, whose range is given, but ranges "
+            "follow the data here. Use MovingAverageQuantizer."
+        )
+    known = (LastValueQuantizer, MovingAverageQuantizer, AllValuesQuantizer)
+    if type(quantizer) not in known:
+        raise UnsupportedModelError(
+            f"The {where} has the quantizer {quantizer!r} of class "
+            f"{type(quantizer).__name__}, whose values lie on no grid that is known, "
+            "so that no file could hold them. Use LastValueQuantizer or "
+            "MovingAverageQuantizer, or put what it computes into a layer."
+        )
+    return quantizer  # type: ignore[no-any-return]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
+from keras.src.backend.common.global_state import get_global_attribute
 
+from penjing.engine.activations.activation_config import ActivationConfig
+from penjing.engine.activations.activation_grids import ActivationGrids
+from penjing.engine.batchnorm_folding import fold_batch_normalization
+from penjing.engine.compression_model import CompressionModel
+from penjing.engine.transforms.quantization_config import QuantizationConfig
+from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import UnsupportedModelError
-from penjing.models.activation_config import ActivationConfig
-from penjing.models.activation_grids import ActivationGrids
-from penjing.models.batchnorm_folding import fold_batch_normalization
 from penjing.models.layer_making import make_layer_again
 from penjing.models.layer_specs import find_weight_specs
-from penjing.models.quantization_config import QuantizationConfig
-from penjing.models.quantization_transform import FakeQuantize
 from penjing.models.selection import SelectedWeight, find_weights, select_weights
 from penjing.numerics.grids import Grid
-from penjing.tfmot import quantizers
+from penjing.tfmot import quantize_config as quantizers
+from penjing.tfmot.preserving_transforms import KeepClusters
 from penjing.tfmot.quantize_annotate import (
     QuantizeAnnotate,
     check_graph,
@@ -27,7 +30,6 @@ from penjing.tfmot.quantize_annotate import (
 )
 from penjing.tfmot.quantize_config import LayerGrids, read_quantize_config
 from penjing.tfmot.quantize_schemes import Default8BitQuantizeScheme, QuantizeScheme
-from penjing.tfmot.quantized_model import QuantizedModel
 
 
 def quantize_model(
@@ -280,3 +282,52 @@ def _suited(
             wanted = "per_tensor"
         suited[weight.path] = dataclasses.replace(grid, granularity=wanted)
     return suited
+
+
+@keras.saving.register_keras_serializable("penjing.tfmot")
+class QuantizedModel(CompressionModel):
+    """A `CompressionModel` that shows the layers inside it as its own.
+
+    Args:
+        model: See `CompressionModel`.
+        transforms: See `CompressionModel`.
+        activations: See `CompressionModel`.
+        **kwargs: Passed to `keras.Model`.
+    """
+
+    _shows_state = False
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of the inner model."""
+        # Into an .h5 file and out of it Keras takes the weights of these layers alone.
+        whole = self._shows_state or get_global_attribute("use_legacy_config")
+        state = super().layers if whole else ()
+        return [*self.model.layers, *(s for s in state if s is not self.model)]
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Print the layers, and what quantization added."""
+        self._shows_state = True
+        try:
+            super().summary(*args, **kwargs)
+        finally:
+            self._shows_state = False
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as any Keras model; shared values are in the weights afterwards."""
+        history = super().fit(*args, **kwargs)
+        for transform in self.transforms:
+            if isinstance(transform, KeepClusters):
+                selected = transform.weights_by_path
+                raw = {path: w.variable.value for path, w in selected.items()}
+                for path, value in transform.apply(raw, training=False).items():
+                    selected[path].variable.assign(value)
+        return history
+
+    def _get_save_spec(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse `tf.lite.TFLiteConverter`, which alone asks for it."""
+        raise UnsupportedModelError(
+            f"tf.lite.TFLiteConverter does not know the scales and ranges of the model "
+            f"{self.name!r}, which is being quantized. Write the file with "
+            "penjing.export_litert(model, path, 'int8')."
+        )

@@ -7,15 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from keras import ops
 
+from penjing.engine.transforms.weight_transform import Transform
 from penjing.errors import UnsupportedModelError
 from penjing.models.selection import SelectedWeight
-from penjing.models.transforms import Transform
 from penjing.numerics.grids import Grid
-from penjing.tfmot.preserving_transforms import (
-    KeepClusters,
-    KeepZeros,
-    find_codebooks,
-)
+from penjing.tfmot.preserving_transforms import KeepClusters, KeepZeros, find_codebooks
 
 
 class QuantizeScheme:

@@ -1,6 +1,6 @@
 """What tfmot offers for pruning Keras models, under the same names."""
 
-from penjing.tfmot.prunable_weights import PrunableLayer
+from penjing.tfmot.layer_wrapper import PrunableLayer
 from penjing.tfmot.prune_low_magnitude import (
     prune_low_magnitude,
     prune_scope,

@@ -6,11 +6,7 @@ from penjing.tfmot.quantize_annotate import (
     quantize_annotate_model,
 )
 from penjing.tfmot.quantize_config import QuantizeConfig
-from penjing.tfmot.quantize_model import (
-    quantize_apply,
-    quantize_model,
-    quantize_scope,
-)
+from penjing.tfmot.quantize_model import quantize_apply, quantize_model, quantize_scope
 from penjing.tfmot.quantize_schemes import QuantizeScheme
 
 __all__ = [

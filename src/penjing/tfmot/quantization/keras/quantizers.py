@@ -1,6 +1,6 @@
 """Descriptions of how a tensor is rounded."""
 
-from penjing.tfmot.quantizers import (
+from penjing.tfmot.quantize_config import (
     AllValuesQuantizer,
     FixedQuantizer,
     LastValueQuantizer,

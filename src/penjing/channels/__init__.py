@@ -1,0 +1,1 @@
+"""Which channels fall together, what each is worth, and models without them."""

@@ -1,0 +1,270 @@
+"""Channel pruning: a smaller model, from which whole channels are gone."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from penjing.arguments import check_choice, check_integer
+from penjing.channels.choice import choose_groups
+from penjing.channels.constant_channels import fold_constant_channels
+from penjing.channels.cut_costs import CutCosts
+from penjing.channels.cut_search import (
+    Candidates,
+    CutSearch,
+    KeptUnits,
+    as_candidates,
+    cut_within,
+    find_cut,
+    least_units,
+)
+from penjing.channels.removal import remove_channels
+from penjing.channels.scores import ChannelImportance, check_importance, score_channels
+from penjing.channels.target import ChannelTarget
+from penjing.channels.tracing import ChannelGraph, trace_channels
+from penjing.errors import CompressionWarning
+from penjing.export.litert import export_litert
+from penjing.export.samples import random_samples
+from penjing.measurement.latency import measure_latency
+from penjing.measurement.latency_model import LatencyModel, build_latency_model
+from penjing.measurement.sensitivity_table import SensitivityTable
+from penjing.models.layer_calls import known_signature
+from penjing.models.selection import Filter
+from penjing.progress import Listener, Progress, listening
+
+
+def prune_channels(
+    model: keras.Model,
+    *,
+    ratio: float | None = None,
+    macs: float | int | None = None,
+    parameters: float | int | None = None,
+    latency: float | str | None = None,
+    importance: ChannelImportance = "l2",
+    scope: str = "global",
+    round_to: int = 8,
+    min_channels: int = 1,
+    include: Filter = None,
+    exclude: Filter = None,
+    data: Any = None,
+    sensitivity: SensitivityTable | None = None,
+    tolerance: float = 0.02,
+    quantization: str | None = None,
+    progress: Listener | bool = True,
+) -> keras.Model:
+    """Remove whole channels: a new, plain, smaller Keras model.
+
+    What falls together falls together: a channel with all that is added to it, whole
+    heads of attention, whole groups of grouped convolutions. Layers whose channels
+    cannot be followed stay whole; `penjing.channel_report` names them with the reason.
+    What removed units add to their readers is lost, but for units that give the same
+    value for every input, as after group lasso: that goes into the readers' biases.
+    The smaller model has the surviving weights and trains on, saves and exports as any
+    other. Compile it and train it: accuracy comes back.
+
+    Exactly one of the first four arguments says how much is cut.
+
+    Args:
+        model: A built, plain Sequential or Functional model. It is left alone.
+        ratio: Fraction of the channels that go, of those that can: 0.3 removes about
+            30 %, as near as `round_to` allows.
+        macs: Multiply-accumulates that stay, at most: a fraction between 0 and 1 of the
+            model's, or an integer, which is a number of them. 0.5 keeps half.
+        parameters: The same for the numbers in all weights.
+        latency: The same for the time: a fraction of the model's, or "0.5 ms".
+        importance: Which channels stay: `"l2"`, the norm of all weights that fall with
+            one; `"batch_norm"`, the scales of its normalizations; `"taylor"`, what the
+            loss changes by without it (needs `data` and a compiled loss); `"lamp"`;
+            `"activation_variance"` (needs `data`); `"random"` (a control); a function
+            of (group, weights by path) to scores; or a mapping from group names to
+            scores. Scores have the shape `(group.size,)` and are at least 0.
+        scope: `"global"`: all channels compete, layers that matter less give more;
+            `"layer"`: every group gives the same fraction.
+        round_to: Channels that stay are a multiple of it, in groups that have more:
+            kernels run in blocks of 8. 1 allows every number.
+        min_channels: Channels that stay in each group, at least.
+        include: What to cut: layers, or patterns matched against layer paths and names
+            (`"conv*"`). Default: all that can be.
+        exclude: What to leave whole, in the same form; wins over `include`.
+        data: `(x, y)` or a loader, for importances that look at data.
+        sensitivity: What `penjing.sensitivity` measured on the model's channels: no
+            group loses a larger fraction than it stood.
+        tolerance: What a single group's cut may have cost in that table, in its first
+            metric.
+        quantization: Kind of file whose time counts, for `latency`: None for float32,
+            "dynamic" or "int8". Kernels are timed one by one on this machine, units go
+            that are worth least for each millisecond, and the finished file is
+            measured; where it is too slow, the search is repeated.
+        progress: For `latency`. True for a bar in terminals and notebooks, False for
+            silence, or a function that is told each `penjing.Progress`; the last one
+            says the measured times.
+
+    Returns:
+        A new uncompiled model.
+
+    Raises:
+        UnsupportedModelError: If the model is subclassed, not built or compressed, or a
+            named layer cannot be cut.
+        CompressionError: If the target cannot be met; it says what can.
+        DataError: If data is needed and missing, or does not fit.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import keras, penjing
+        >>> model = keras.Sequential([keras.Input((8,)),
+        ...     keras.layers.Dense(32, name="hidden"), keras.layers.Dense(2)])
+        >>> smaller = penjing.prune_channels(model, ratio=0.5)
+        >>> smaller.layers[0].units
+        16
+    """
+    target = ChannelTarget(
+        ratio=ratio, macs=macs, parameters=parameters, latency=latency
+    )
+    check_importance(importance)
+    check_choice("scope", scope, ("global", "layer"))
+    check_integer("round_to", round_to, least=1)
+    check_integer("min_channels", min_channels, least=1)
+    graph = trace_channels(model)
+    groups = choose_groups(graph, include, exclude)
+    scores = score_channels(model, groups, importance, data)
+    floors = least_units(groups, sensitivity, tolerance)
+    candidates = [
+        as_candidates(group, scores[group.name], round_to, min_channels, floor)
+        for group, floor in zip(groups, floors, strict=True)
+    ]
+    costs = CutCosts(model, graph)
+    if target.kind != "latency":
+        search = CutSearch(candidates, scope)
+        return _without(model, graph, find_cut(model, target, search, costs))
+    with listening(progress) as listen:
+        times = build_latency_model(model, quantization=quantization, progress=listen)
+        search = CutSearch(per_millisecond(candidates, costs, times), scope)
+
+        def cost(kept: KeptUnits) -> float:
+            return times.milliseconds(costs.input_and_output(kept))
+
+        return cut_to_time(
+            model,
+            target,
+            times,
+            lambda limit: cut_within(search, cost, limit, target, times.measured),
+            lambda kept: _without(model, graph, kept),
+            listen,
+        )
+
+
+def _without(model: keras.Model, graph: ChannelGraph, kept: KeptUnits) -> keras.Model:
+    """The smaller model; what constant units added stays in biases."""
+    folded = fold_constant_channels(model, graph, kept)
+    if folded is not model:
+        graph = trace_channels(folded)
+    return remove_channels(folded, graph, kept)
+
+
+ATTEMPTS = 3
+_SLACK = 1.03  # times of the same file differ by as much
+_CALIBRATION_SAMPLES = 8
+_ROUNDS = 15
+
+
+def per_millisecond(
+    candidates: Sequence[Candidates], costs: CutCosts, times: LatencyModel
+) -> list[Candidates]:
+    """Scores over the time that a unit of the group takes: cheap losses go first.
+
+    Args:
+        candidates: The groups that can be cut.
+        costs: Sizes after a cut.
+        times: Times of the model's kernels.
+    """
+    weighed = []
+    whole = times.milliseconds()
+    for group in candidates:
+        count = max(group.allowed[0], group.size // 2)
+        kept = {group.name: group.best(count)}
+        saved = whole - times.milliseconds(costs.input_and_output(kept))
+        unit = max(saved / max(group.size - count, 1), 1e-3 * whole / group.size)
+        weighed.append(dataclasses.replace(group, scores=group.scores / unit))
+    return weighed
+
+
+def cut_to_time(
+    model: keras.Model,
+    target: ChannelTarget,
+    times: LatencyModel,
+    find: Callable[[float], KeptUnits],
+    build: Callable[[KeptUnits], keras.Model],
+    progress: Listener,
+) -> keras.Model:
+    """Cut until the finished file takes as long as asked.
+
+    Where the kernels' times foretold too little, the search is repeated with a limit
+    that is lower by as much as the file was too slow.
+
+    Args:
+        model: The whole model.
+        target: The time that stays.
+        times: Times of the model's kernels.
+        find: Gives the cut whose foretold time is at most a number of milliseconds.
+        build: Makes the smaller model.
+        progress: Is told what was measured.
+
+    Returns:
+        The smaller model. A `CompressionWarning` says the measured time where it is
+        still more than was asked for.
+    """
+    goal = target.amount(times.measured)
+    limit = goal
+    for attempt in range(1, ATTEMPTS + 1):
+        smaller = build(find(limit))
+        before, after = measured_pair(model, smaller, times)
+        wanted = target.amount(before)
+        said = f"{after:.4g} ms measured, {wanted:.4g} asked, {before:.4g} before"
+        progress(Progress(stage="Cutting", detail=said, done=attempt, total=ATTEMPTS))
+        if after <= wanted * _SLACK:
+            return smaller
+        limit *= wanted / after
+    warnings.warn(
+        f"latency={target.value!r} was not quite met in {ATTEMPTS} attempts: {said}. "
+        "Ask for less time, or lower `round_to`.",
+        CompressionWarning,
+        stacklevel=3,
+    )
+    return smaller
+
+
+def measured_pair(
+    model: keras.Model, smaller: keras.Model, times: LatencyModel
+) -> tuple[float, float]:
+    """Milliseconds of the files of two models, measured in turns.
+
+    Args:
+        model: The whole model.
+        smaller: The cut one.
+        times: Says the kind of file and the threads.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, name) for name in ("before.tflite", "after.tflite")]
+        for one, file in zip((model, smaller), files, strict=True):
+            samples = None
+            if times.quantization == "int8":
+                signature = known_signature(one)
+                samples = random_samples(signature, one, _CALIBRATION_SAMPLES)
+            export_litert(
+                one,
+                file,
+                times.quantization,
+                representative_data=samples,
+                verify=False,
+            )
+        report = measure_latency(
+            files, threads=times.threads, rounds=_ROUNDS, progress=False
+        )
+    before, after = (row.milliseconds for row in report.files)
+    return before, after

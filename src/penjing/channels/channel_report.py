@@ -1,0 +1,175 @@
+"""How many channels each layer has, had, and why some cannot lose any."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from penjing.channels.groups import ChannelGroup
+from penjing.channels.tracing import ChannelGraph, trace_channels
+from penjing.errors import UnsupportedModelError
+from penjing.measurement.macs import count_macs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChannelRow:
+    """One group of channels that fall together, or a layer that stays whole.
+
+    Attributes:
+        group: Name of the group, the path of the first layer that makes it.
+        layers: Paths of the layers that make it.
+        before: Units of the first model: channels, heads or convolution groups.
+        after: Units of the second model; the same where only one was given.
+        reason: Why it stays whole, else empty.
+    """
+
+    group: str
+    layers: tuple[str, ...]
+    before: int
+    after: int
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChannelReport:
+    """What `channel_report` found; printed, it is a table.
+
+    Attributes:
+        rows: One for each group and for each layer that stays whole.
+        macs: Multiply-accumulates before and after; None where sizes are left free.
+        parameters: Parameters before and after.
+    """
+
+    rows: tuple[ChannelRow, ...]
+    macs: tuple[int, int] | None
+    parameters: tuple[int, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON has."""
+        rows = [{**dataclasses.asdict(r), "layers": list(r.layers)} for r in self.rows]
+        return {
+            "rows": rows,
+            "macs": None if self.macs is None else list(self.macs),
+            "parameters": list(self.parameters),
+        }
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> ChannelReport:
+        """Build a report from what `to_dict` gave, read from JSON or not.
+
+        Raises:
+            KeyError: If a part is missing.
+            TypeError: If a part is of another kind.
+        """
+        rows = [
+            ChannelRow(**{**row, "layers": tuple(row["layers"])})
+            for row in table["rows"]
+        ]
+        macs = table["macs"]
+        return cls(
+            rows=tuple(rows),
+            macs=None if macs is None else (int(macs[0]), int(macs[1])),
+            parameters=(int(table["parameters"][0]), int(table["parameters"][1])),
+        )
+
+    def __str__(self) -> str:
+        """A table with one line for each group."""
+        width = max([len(row.group) for row in self.rows] + [5])
+        lines = [f"{'group':<{width}}  before  after"]
+        for row in self.rows:
+            counts = f"{row.group:<{width}}  {row.before:>6}  {row.after:>5}"
+            lines.append(f"{counts}  {row.reason}".rstrip())
+        if self.macs is not None:
+            lines.append(_ratio("multiply-accumulates", *self.macs))
+        lines.append(_ratio("parameters", *self.parameters))
+        return "\n".join(lines)
+
+
+def channel_report(
+    model: keras.Model, smaller: keras.Model | None = None
+) -> ChannelReport:
+    """Say how many channels each group has, and why layers stay whole.
+
+    Args:
+        model: A built, plain Sequential or Functional model.
+        smaller: What `penjing.prune_channels` made of it, trained further or not;
+            None reports one model alone, before anything is cut.
+
+    Returns:
+        One row for each group of channels.
+
+    Raises:
+        UnsupportedModelError: If channels cannot be followed in a model, or the second
+            one was not made from the first.
+
+    Example:
+        >>> import keras, penjing
+        >>> model = keras.Sequential([keras.Input((8,)),
+        ...     keras.layers.Dense(32, name="hidden"), keras.layers.Dense(2)])
+        >>> smaller = penjing.prune_channels(model, ratio=0.5)
+        >>> row = penjing.channel_report(model, smaller).rows[0]
+        >>> row.before, row.after
+        (32, 16)
+    """
+    first = trace_channels(model)
+    second = first if smaller is None else trace_channels(smaller)
+    # A model that was loaded has its weights in the same order, at other paths.
+    weights = zip(second.model.weights, model.weights, strict=False)
+    paths = {own.path: first_one.path for own, first_one in weights}
+    sizes = {
+        (paths.get(path), axis): group.size
+        for group in second.groups
+        for path, axis in _made_by(group)
+    }
+    rows = []
+    for group in first.groups:
+        after = {sizes[place] for place in _made_by(group) if place in sizes}
+        if len(after) != 1 or max(after) > group.size:
+            raise UnsupportedModelError(
+                f"{second.model.name!r} was not made from {model.name!r}: the channels "
+                f"of {group.name!r} are {group.size} in one and "
+                f"{sorted(after) or 'missing'} in the other."
+            )
+        rows.append(
+            ChannelRow(
+                group=group.name,
+                layers=group.layers,
+                before=group.size,
+                after=after.pop(),
+                reason=group.reason or "",
+            )
+        )
+    return ChannelReport(
+        rows=(*rows, *_skipped_rows(first)),
+        macs=_both_macs(model, second.model),
+        parameters=(model.count_params(), second.model.count_params()),
+    )
+
+
+def _made_by(group: ChannelGroup) -> list[tuple[str, int]]:
+    """Weights that make the channels of a group, and their axes."""
+    return [(m.path, m.axis) for m in group.members if m.role == "output"]
+
+
+def _skipped_rows(graph: ChannelGraph) -> list[ChannelRow]:
+    """Layers that are left whole and belong to no group."""
+    known = {path for group in graph.groups for path in group.layers}
+    return [
+        ChannelRow(group=path, layers=(path,), before=0, after=0, reason=reason)
+        for path, reason in graph.skipped
+        if path not in known
+    ]
+
+
+def _both_macs(before: keras.Model, after: keras.Model) -> tuple[int, int] | None:
+    try:
+        return count_macs(before).macs, count_macs(after).macs
+    except UnsupportedModelError:
+        return None
+
+
+def _ratio(name: str, before: int, after: int) -> str:
+    return f"{name}: {before:,} -> {after:,} ({after / max(before, 1):.1%})"

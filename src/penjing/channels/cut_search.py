@@ -1,0 +1,340 @@
+"""Which units go: a ranking, whole multiples, the fewest that meet a target."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from penjing.channels.cut_costs import CutCosts
+from penjing.channels.groups import ChannelGroup
+from penjing.channels.target import ChannelTarget
+from penjing.errors import CompressionError
+from penjing.measurement.macs import count_macs
+from penjing.measurement.sensitivity_table import SensitivityTable
+from penjing.numerics.channel_importance import Scores
+
+KeptUnits = dict[str, npt.NDArray[np.bool_]]
+Cost = Callable[[KeptUnits], float]
+
+_MAX_REFILLS = 1000
+_TOLERANCE = 1e-9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Candidates:
+    """The units of one group, and how many of them may stay.
+
+    Args:
+        name: Name of the group.
+        scores: What each unit is worth, `(size,)`.
+        step: Units that stay are a multiple of it, or all.
+        floor: Units that stay at least.
+    """
+
+    name: str
+    scores: npt.NDArray[np.float64]
+    step: int
+    floor: int
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return len(self.scores)
+
+    @functools.cached_property
+    def allowed(self) -> list[int]:
+        """Numbers of units that may stay, rising; the last one is all.
+
+        A group that is smaller than the step cannot keep a multiple of it: there
+        every number is allowed.
+        """
+        step = self.step if self.step < self.size else 1
+        least = math.ceil(self.floor / step) * step
+        return sorted({*range(min(least, self.size), self.size, step), self.size})
+
+    def best(self, count: int) -> npt.NDArray[np.bool_]:
+        """Mask of the `count` best units; of equal ones the first stay."""
+        mask = np.zeros(self.size, bool)
+        mask[np.argsort(-self.scores, kind="stable")[:count]] = True
+        return mask
+
+
+class CutSearch:
+    """All cuts that one ranking allows, from none to as much as can go.
+
+    Args:
+        groups: The groups that can be cut.
+        scope: `"global"`: one ranking of all units; `"layer"`: each group gives the
+            same fraction.
+    """
+
+    def __init__(self, groups: Sequence[Candidates], scope: str) -> None:
+        self.groups = groups
+        self.scope = scope
+        keys, owners = [], []
+        for number, group in enumerate(groups):
+            spare = group.size - group.allowed[0]
+            rising = np.sort(group.scores)[:spare]
+            if scope == "layer":
+                rising = (np.arange(spare) + 0.5) / group.size
+            keys.append(rising)
+            owners.append(np.full(spare, number))
+        order = np.argsort(np.concatenate(keys or [np.zeros(0)]), kind="stable")
+        self._owners = np.concatenate(owners or [np.zeros(0, int)])[order]
+
+    @property
+    def units(self) -> int:
+        """Units of all groups."""
+        return sum(group.size for group in self.groups)
+
+    @property
+    def most(self) -> int:
+        """Units that can go at most."""
+        return len(self._owners)
+
+    def counts(self, dropped: int) -> list[int]:
+        """Units of each group that stay when the last ones of the ranking go.
+
+        Each number is the allowed one next to it, the larger of two.
+
+        Args:
+            dropped: How many go, before rounding.
+        """
+        gone = np.bincount(self._owners[:dropped], minlength=len(self.groups))
+        return [
+            min(group.allowed, key=lambda n: (abs(n - left), -n))
+            for group, left in (
+                (group, group.size - int(lost))
+                for group, lost in zip(self.groups, gone, strict=True)
+            )
+        ]
+
+    def kept(self, counts: Sequence[int]) -> KeptUnits:
+        """Group name -> which units stay, the best of each."""
+        return {
+            group.name: group.best(count)
+            for group, count in zip(self.groups, counts, strict=True)
+        }
+
+    def within(self, cost: Cost, target: float) -> KeptUnits | None:
+        """The fewest units of the ranking that must go for a cost to be met.
+
+        In the global scope what is left of the budget then gives groups back as many
+        units as fit in.
+
+        Args:
+            cost: Cost of a cut; it does not rise as units go.
+            target: The highest cost that is allowed.
+
+        Returns:
+            The cut, or None where the smallest one costs more.
+        """
+        limit = target * (1 + _TOLERANCE)
+        low, high = 0, self.most
+        if cost(self.kept(self.counts(high))) > limit:
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            if cost(self.kept(self.counts(middle))) <= limit:
+                high = middle
+            else:
+                low = middle + 1
+        counts = self.counts(low)
+        if self.scope == "global":
+            counts = self._refilled(counts, cost, limit)
+        return self.kept(counts)
+
+    def _refilled(self, counts: list[int], cost: Cost, limit: float) -> list[int]:
+        """Give back units, the best that went first, as long as the cost allows."""
+        closed: set[int] = set()
+        for _ in range(_MAX_REFILLS):
+            choices = {
+                number: self._best_lost(number, counts[number])
+                for number, group in enumerate(self.groups)
+                if number not in closed and counts[number] < group.size
+            }
+            if not choices:
+                break
+            number = max(choices, key=lambda n: choices[n])
+            allowed = self.groups[number].allowed
+            trial = list(counts)
+            trial[number] = allowed[allowed.index(counts[number]) + 1]
+            if cost(self.kept(trial)) <= limit:
+                counts = trial
+            else:
+                closed.add(number)
+        return counts
+
+    def _best_lost(self, number: int, count: int) -> float:
+        scores = self.groups[number].scores
+        return float(np.sort(scores)[::-1][count])
+
+
+def units_in_steps(
+    size: int, width: int, round_to: int, min_channels: int
+) -> dict[str, int]:
+    """How many units of a group may stay, given numbers of channels.
+
+    Args:
+        size: Units of the group.
+        width: Channels of one unit: more than 1 for heads and convolution groups.
+        round_to: Channels that stay are a multiple of it.
+        min_channels: Channels that stay at least.
+
+    Returns:
+        `step` and `floor` of `Candidates`.
+
+    Example:
+        >>> units_in_steps(size=12, width=4, round_to=8, min_channels=9)
+        {'step': 2, 'floor': 3}
+    """
+    step = round_to // math.gcd(round_to, width)
+    return {"step": step, "floor": min(max(math.ceil(min_channels / width), 1), size)}
+
+
+_WORDS = {
+    "macs": "multiply-accumulates",
+    "parameters": "parameters",
+    "latency": "milliseconds",
+}
+
+
+def as_candidates(
+    group: ChannelGroup, scores: Scores, round_to: int, min_channels: int, least: int
+) -> Candidates:
+    """The units of a group, and how many may stay.
+
+    Every layer that makes some keeps its best one.
+
+    Args:
+        group: The group.
+        scores: What its units are worth.
+        round_to: Channels that stay are a multiple of it.
+        min_channels: Channels that stay at least.
+        least: Units that stay at least.
+    """
+    scores = scores.copy()
+    reserved: set[int] = set()
+    for member in group.members:
+        units = np.unique(member.units[member.units >= 0])
+        if len(units) and reserved.isdisjoint(units.tolist()):
+            reserved.add(int(units[np.argmax(scores[units])]))
+    scores[sorted(reserved)] = np.inf
+    steps = units_in_steps(group.size, group.width, round_to, min_channels)
+    floor = max(steps["floor"], len(reserved), least)
+    return Candidates(name=group.name, scores=scores, step=steps["step"], floor=floor)
+
+
+def least_units(
+    groups: Sequence[ChannelGroup], table: SensitivityTable | None, tolerance: float
+) -> list[int]:
+    """Units of each group that a sensitivity table lets stay at least.
+
+    Args:
+        groups: The groups that are cut.
+        table: What was measured; None leaves them free.
+        tolerance: What a single group's cut may have cost.
+
+    Raises:
+        ValueError: If the table is of weights, or lacks a group.
+    """
+    if table is None:
+        return [1] * len(groups)
+    if not isinstance(table, SensitivityTable) or table.method != "channels":
+        got = getattr(table, "method", type(table).__name__)
+        raise ValueError(
+            "`sensitivity` must be what penjing.sensitivity(model, data, "
+            f"method='channels') gave, got method={got!r}."
+        )
+    missing = [group.name for group in groups if group.name not in table.names]
+    if missing:
+        raise ValueError(
+            f"`sensitivity` has no measurement of {missing[0]!r}; it has "
+            f"{', '.join(table.names)}. Measure it too, or exclude it."
+        )
+    return [
+        math.ceil(group.size * (1.0 - table.largest_ratio(group.name, tolerance)))
+        for group in groups
+    ]
+
+
+def find_cut(
+    model: keras.Model, target: ChannelTarget, search: CutSearch, costs: CutCosts
+) -> KeptUnits:
+    """Find the cut that reaches a target with the least loss.
+
+    Args:
+        model: The model.
+        target: Channels, multiply-accumulates or parameters.
+        search: The cuts that the ranking allows.
+        costs: Sizes after a cut.
+
+    Returns:
+        Group name -> which units stay.
+
+    Raises:
+        CompressionError: If the target cannot be met; it says what can.
+    """
+    if target.kind == "ratio":
+        dropped = round(float(target.value) * search.units)
+        if dropped > search.most:
+            raise _out_of_reach(target, 1.0, 1.0 - search.most / search.units)
+        return search.kept(search.counts(dropped))
+    cost, whole = _cost_of(target.kind, model, costs)
+    return cut_within(search, cost, target.amount(whole), target, whole)
+
+
+def cut_within(
+    search: CutSearch, cost: Cost, limit: float, target: ChannelTarget, whole: float
+) -> KeptUnits:
+    """Find the cut of least loss whose cost is at most `limit`.
+
+    Args:
+        search: The cuts that the ranking allows.
+        cost: Cost of a cut.
+        limit: The highest cost.
+        target: What was asked for, for the message.
+        whole: Cost of the whole model.
+
+    Raises:
+        CompressionError: If there is none; it says the least cost.
+    """
+    found = search.within(cost, limit)
+    if found is None:
+        least = cost(search.kept(search.counts(search.most)))
+        raise _out_of_reach(target, whole, least)
+    return found
+
+
+def _cost_of(kind: str, model: keras.Model, costs: CutCosts) -> tuple[Cost, float]:
+    """What a cut costs, and what the whole model does."""
+    if kind == "parameters":
+        return costs.parameters, costs.parameters({})
+    report = count_macs(model)
+    kernels = report.kernels
+    fixed = report.macs - sum(kernels.values())
+    return lambda kept: fixed + costs.weighted(kernels, kept), float(report.macs)
+
+
+def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> CompressionError:
+    limits = (
+        "Lower `round_to` or `min_channels`, or let more layers be cut; "
+        "penjing.channel_report(model) says why layers stay whole."
+    )
+    if target.kind == "ratio":
+        return CompressionError(
+            f"ratio={target.value} would empty layers: at most {1 - best:.3f} of the "
+            "channels can go, for each group keeps at least one multiple of "
+            f"`round_to`. {limits}"
+        )
+    return CompressionError(
+        f"{target.kind}={target.value} cannot be met: the best that can be reached is "
+        f"{best:,.6g} {_WORDS[target.kind]}, {best / whole:.3f} of the model's "
+        f"{whole:,.6g}. {limits}"
+    )

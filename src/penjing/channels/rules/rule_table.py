@@ -1,0 +1,232 @@
+"""The open table: layer class -> what it does with channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import keras
+
+from penjing.channels.rules.attention_rules import (
+    trace_grouped_query_attention,
+    trace_multi_head_attention,
+)
+from penjing.channels.rules.dense_rules import (
+    trace_convolution,
+    trace_dense,
+    trace_depthwise_convolution,
+    trace_einsum_dense,
+    trace_embedding,
+    trace_separable_convolution,
+    trace_transposed_convolution,
+)
+from penjing.channels.rules.elementwise_rules import (
+    trace_activation,
+    trace_along,
+    trace_batch_normalization,
+    trace_dropout,
+    trace_elementwise,
+    trace_global_pooling,
+    trace_group_normalization,
+    trace_layer_scale,
+    trace_merge,
+    trace_prelu,
+    trace_rescaling,
+    trace_spatial,
+    trace_unchanged,
+)
+from penjing.channels.rules.recurrent_rules import (
+    trace_bidirectional,
+    trace_convolutional_recurrent,
+    trace_recurrent,
+)
+from penjing.channels.rules.shape_rules import (
+    trace_concatenate,
+    trace_expand_dims,
+    trace_item,
+    trace_pad,
+    trace_permute,
+    trace_reduction,
+    trace_repeat_vector,
+    trace_reshape,
+    trace_split,
+    trace_squeeze,
+    trace_stack,
+    trace_swapped_axes,
+    trace_transpose,
+)
+from penjing.channels.rules.trace import ChannelStep
+from penjing.channels.rules.units import Layout
+
+ChannelRule: TypeAlias = Callable[[ChannelStep], Layout | list[Layout]]
+
+
+def _rules(**names: tuple[ChannelRule, str]) -> dict[str, ChannelRule]:
+    return {name: rule for rule, text in names.values() for name in text.split()}
+
+
+_LAYERS = _rules(
+    dense=(trace_dense, "Dense"),
+    einsum=(trace_einsum_dense, "EinsumDense"),
+    embedding=(trace_embedding, "Embedding"),
+    convolution=(trace_convolution, "Conv1D Conv2D Conv3D"),
+    transposed=(
+        trace_transposed_convolution,
+        "Conv1DTranspose Conv2DTranspose Conv3DTranspose",
+    ),
+    depthwise=(trace_depthwise_convolution, "DepthwiseConv1D DepthwiseConv2D"),
+    separable=(trace_separable_convolution, "SeparableConv1D SeparableConv2D"),
+    recurrent=(trace_recurrent, "RNN SimpleRNN LSTM GRU"),
+    bidirectional=(trace_bidirectional, "Bidirectional"),
+    convolutional=(trace_convolutional_recurrent, "ConvLSTM1D ConvLSTM2D ConvLSTM3D"),
+    heads=(trace_multi_head_attention, "MultiHeadAttention"),
+    queries=(
+        trace_grouped_query_attention,
+        "GroupQueryAttention GroupedQueryAttention",
+    ),
+    statistics=(trace_batch_normalization, "BatchNormalization"),
+    groups=(trace_group_normalization, "GroupNormalization"),
+    along=(
+        trace_along,
+        "LayerNormalization RMSNormalization UnitNormalization Softmax",
+    ),
+    rescaling=(trace_rescaling, "Rescaling"),
+    slopes=(trace_prelu, "PReLU"),
+    scale=(trace_layer_scale, "LayerScale"),
+    activation=(trace_activation, "Activation"),
+    dropout=(
+        trace_dropout,
+        "Dropout AlphaDropout SpatialDropout1D SpatialDropout2D SpatialDropout3D",
+    ),
+    unchanged=(
+        trace_unchanged,
+        "ReLU LeakyReLU ELU Identity GaussianDropout GaussianNoise "
+        "ActivityRegularization StochasticDepth",
+    ),
+    spatial=(
+        trace_spatial,
+        "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D "
+        "AveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D "
+        "AdaptiveMaxPooling3D AdaptiveAveragePooling1D AdaptiveAveragePooling2D "
+        "AdaptiveAveragePooling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D "
+        "Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D UpSampling3D "
+        "Resizing CenterCrop",
+    ),
+    pooled=(
+        trace_global_pooling,
+        "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D "
+        "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D",
+    ),
+    merge=(
+        trace_merge,
+        "Add Subtract Multiply Average Maximum Minimum CustomScaleLayer",
+    ),
+    concatenate=(trace_concatenate, "Concatenate"),
+    reshape=(trace_reshape, "Flatten Reshape"),
+    permute=(trace_permute, "Permute"),
+    repeat=(trace_repeat_vector, "RepeatVector"),
+)
+
+_OPERATIONS = _rules(
+    elementwise=(
+        trace_elementwise,
+        "Abs Absolute Add Cast Celu Ceil Clip Copy Cos Divide DivideNoNan Elu "
+        "Equal Erf Exp Expm1 Floor Gelu Greater GreaterEqual HardShrink "
+        "HardSigmoid HardSilu HardTanh LeakyRelu Less LessEqual Log Log1p "
+        "LogSigmoid LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Multiply "
+        "Negative NotEqual Power Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid "
+        "Sign Silu Sin SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt "
+        "Square Squareplus StopGradient Subtract Tan Tanh TanhShrink Threshold "
+        "TrueDivide Where",
+    ),
+    reduction=(trace_reduction, "Amax Amin Max Mean Min Prod Std Sum Var"),
+    along=(trace_along, "Softmax LogSoftmax"),
+    spatial=(trace_spatial, "MaxPool AveragePool Resize"),
+    concatenate=(trace_concatenate, "Concatenate"),
+    stack=(trace_stack, "Stack"),
+    split=(trace_split, "Split"),
+    item=(trace_item, "GetItem"),
+    reshape=(trace_reshape, "Reshape"),
+    transpose=(trace_transpose, "Transpose"),
+    swapped=(trace_swapped_axes, "Swapaxes"),
+    expand=(trace_expand_dims, "ExpandDims"),
+    squeeze=(trace_squeeze, "Squeeze"),
+    pad=(trace_pad, "Pad"),
+)
+
+_OWN: dict[type[Any], ChannelRule] = {}
+
+
+def register_channel_rule(
+    layer_class: type[keras.layers.Layer],
+    rule: ChannelRule | type[keras.layers.Layer],
+) -> None:
+    """Say what one's own layer class does with channels, so that they can be removed.
+
+    Subclasses of the class are covered too. Registering a class again replaces what
+    was there.
+
+    Args:
+        layer_class: A subclass of `keras.layers.Layer`.
+        rule: A layer class of Keras that does the same with channels, such as
+            `keras.layers.ReLU` for what handles each value by itself and has no
+            weights, or `keras.layers.Dense` for a subclass of it with the same
+            weights and config; or a function that follows the channels of one call,
+            from `ChannelStep` to the layout of the output.
+
+    Raises:
+        ValueError: If the class is no layer class, or nothing is known of `rule`.
+
+    Example:
+        >>> import keras, penjing
+        >>> class Doubled(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return 2 * x
+        >>> penjing.register_channel_rule(Doubled, keras.layers.ReLU)
+    """
+    if not (
+        isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)
+    ):
+        raise ValueError(
+            "`layer_class` must be a subclass of keras.layers.Layer, got "
+            f"{layer_class!r}."
+        )
+    if isinstance(rule, type):
+        known = _LAYERS.get(rule.__name__) if _is_of_keras(rule) else None
+        if known is None:
+            raise ValueError(
+                "`rule` must be a layer class of Keras whose channels can be followed, "
+                f"such as keras.layers.ReLU, or a function, got {rule!r}."
+            )
+        rule = known
+    if not callable(rule):
+        raise ValueError(
+            "`rule` must be a layer class of Keras or a function that takes a "
+            f"ChannelStep, got {rule!r}."
+        )
+    _OWN[layer_class] = rule
+
+
+def find_channel_rule(operation: Any) -> ChannelRule | None:
+    """The rule for a layer or operation.
+
+    A user's subclass of a layer of Keras may do anything: it is found only if it, or
+    a base class, was registered.
+
+    Args:
+        operation: A Keras layer or operation.
+
+    Returns:
+        Its rule; `None` where nothing is known of its class.
+    """
+    for base in type(operation).__mro__:
+        if base in _OWN:
+            return _OWN[base]
+    if not _is_of_keras(type(operation)):
+        return None
+    layer = isinstance(operation, keras.layers.Layer)
+    return (_LAYERS if layer else _OPERATIONS).get(type(operation).__name__)
+
+
+def _is_of_keras(kind: type[Any]) -> bool:
+    return kind.__module__.partition(".")[0] == "keras"

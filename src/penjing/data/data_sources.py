@@ -1,0 +1,379 @@
+"""A user's own data: arrays, an `.npz` file, a Python function, a folder of images."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import os
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.data.data_checks import (
+    UNNAMED,
+    as_named,
+    check_inputs,
+    check_labels,
+    check_lengths,
+    first_batch,
+    to_array,
+)
+from penjing.data.datasets import stratified_split
+from penjing.data.image_folders import read_image_folder
+from penjing.errors import DataError
+
+PARTS = ("train", "validation", "test")
+_MAX_BYTES = 16 * 2**30
+_VALIDATION_FRACTION = 0.1
+_KEY = re.compile(r"([xy])_(train|validation|test)(?:_(.+))?")
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_FILES = (
+    "an .npz file with x_train, y_train, x_test and y_test; module:function; a folder "
+    "of class folders of images."
+)
+_FORMS = f"Allowed: {_FILES}"
+_VALUES = (
+    "Allowed: ((x_train, y_train), (x_test, y_test)); a tuple of those four; a mapping "
+    "or object with these names; {'train': ..., 'test': ...} with loaders or (x, y)"
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class UserData:
+    """Data to train and measure a model with.
+
+    A part is `(x, y)`, both an array or a mapping from the name of an input or
+    output to its array; or a loader that can be iterated again and again and gives
+    such batches (`tf.data.Dataset`, PyTorch `DataLoader`, `keras.utils.PyDataset`).
+
+    Attributes:
+        train: The training part.
+        test: The test part.
+        validation: The validation part. Where none is given, `load_data` splits 10 %
+            of the training arrays off, of each class alike where there are classes;
+            None where `train` is a loader: a loader cannot be split.
+        source: Where the data comes from, for people to read.
+        class_names: Names of the classes in the order of their labels, or None.
+    """
+
+    train: Any
+    test: Any
+    validation: Any = None
+    source: str
+    class_names: tuple[str, ...] | None = None
+
+    def validate_against(
+        self, model: keras.Model, *, labels_match_outputs: bool = True
+    ) -> None:
+        """Find out before any training whether a model can use this data.
+
+        Arrays are looked at whole, loaders in their first batch. A model whose
+        inputs and outputs are not known in advance (subclassed) is run on two
+        examples.
+
+        Args:
+            model: The model.
+            labels_match_outputs: False for a loss of one's own that compares
+                outputs with labels of another form.
+
+        Raises:
+            DataError: If names, shapes, types or the range of labels do not fit;
+                the message says which part and what the model takes.
+
+        Example:
+            >>> load_data("data.npz").validate_against(model)  # doctest: +SKIP
+        """
+        for name in PARTS:
+            part = getattr(self, name)
+            if part is None:
+                continue
+            where = name if isinstance(part, tuple) else f"{name}, in its first batch"
+            x, y = part if isinstance(part, tuple) else first_batch(model, part, name)
+            check_inputs(model, x, where)
+            if labels_match_outputs:
+                check_labels(model, x, y, where)
+
+
+def load_data(
+    spec: Any,
+    *,
+    image_size: Sequence[int] | None = None,
+    pixel_maximum: float = 1.0,
+    seed: int = 0,
+    split: bool = True,
+) -> UserData:
+    """Load a user's data.
+
+    | spec | what is there |
+    |---|---|
+    | `data.npz` | `x_train`, `y_train`, `x_test`, `y_test`, perhaps `x_validation`, \
+`y_validation` and `class_names`; several inputs as `x_train_<input name>` |
+    | a folder | images in class folders, see `read_image_folder` |
+    | arrays | `((x_train, y_train), (x_test, y_test))`, those four in one tuple, a \
+mapping or object with the names above, or `{"train": ..., "test": ...}` with loaders \
+or `(x, y)` |
+    | `module:function` | imported with the current folder on the path; gives arrays |
+
+    Args:
+        spec: One of the above.
+        image_size: For images, the input shape of the model without the batch.
+        pixel_maximum: For images, the value of a white pixel.
+        seed: Chooses the examples of a part that has to be split off.
+        split: Split a validation part off the training arrays where there is none.
+
+    Returns:
+        The data, checked on its own; see `UserData.validate_against`.
+
+    Raises:
+        DataError: If it is not there or not usable; the message says why.
+        MissingDependencyError: If images are given and Pillow is not installed.
+
+    Example:
+        >>> load_data("my_module:load").train  # doctest: +SKIP
+    """
+    if not isinstance(spec, (str, os.PathLike)):
+        raw = _as_mapping(spec, f"The data is a {type(spec).__name__}.", _FILES)
+        names, source = raw.pop("class_names", None), "data in memory"
+        return _assemble(_grouped(raw, source), source, names, seed if split else None)
+    text = os.fspath(spec)
+    path = Path(text).expanduser()
+    names = None
+    if path.is_dir():
+        parts, names = read_image_folder(path, image_size, pixel_maximum, seed)
+        raw = dict(parts)
+        source = f"images in {path}"
+    elif path.suffix.lower() == ".npz":
+        raw, source = _read_npz(path), f"file {path}"
+    elif _FUNCTION.fullmatch(text):
+        raw, source = _call(text), f"function {text}"
+    elif path.exists():
+        raise DataError(f"Cannot read {path} as data: unknown suffix. {_FORMS}")
+    else:
+        raise DataError(f"There is no data {text!r}. {_FORMS}")
+    names = names or raw.pop("class_names", None)
+    return _assemble(_grouped(raw, source), source, names, seed if split else None)
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataError(f"There is no file {path}. {_FORMS}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > _MAX_BYTES:
+            raise DataError(
+                f"{path} unpacks to {size / 2**30:.1f} GiB, more than "
+                f"{_MAX_BYTES / 2**30:.0f}. Give module:function with a loader."
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (
+        OSError,
+        EOFError,
+        MemoryError,
+        NotImplementedError,
+        RuntimeError,
+        SyntaxError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise DataError(
+            f"Cannot read {path} as .npz ({error}). Write it again with "
+            "numpy.savez_compressed."
+        ) from error
+    except DataError:
+        raise
+    except ValueError as error:
+        raise DataError(
+            f"Cannot read the arrays in {path} ({error}). Arrays of Python objects are "
+            "not allowed: give all examples one shape and a dtype of numbers."
+        ) from error
+
+
+def _call(text: str) -> dict[str, Any]:
+    """Import and call a user's function; the current folder stays on the path."""
+    module_name, function_name = text.split(":")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise DataError(
+            f"Cannot import {module_name!r} for the data {text!r}: "
+            f"{type(error).__name__}: {error}. It is looked for in {folder} and among "
+            "the installed packages."
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        near = difflib.get_close_matches(function_name, dir(module), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"{module_name!r} ({module.__file__}) has no function "
+            f"{function_name!r}.{hint}"
+        )
+    try:
+        result = function()
+    except Exception as error:
+        raise DataError(
+            f"The data function {text!r} failed with {type(error).__name__}: {error}."
+        ) from error
+    given = f"The data function {text!r} gave a {type(result).__name__}."
+    return _as_mapping(result, given)
+
+
+def _as_mapping(result: Any, given: str, files: str = "") -> dict[str, Any]:
+    if isinstance(result, Mapping):
+        return dict(result)
+    if isinstance(result, (tuple, list)):
+        pairs = [pair for pair in result if isinstance(pair, (tuple, list))]
+        if [len(pair) for pair in pairs] == [2, 2] == [len(result)] * 2:
+            result = [*pairs[0], *pairs[1]]  # Keras' ((x, y), (x, y))
+        if len(result) == 4:
+            order = ("x_train", "y_train", "x_test", "y_test")
+            return dict(zip(order, result, strict=True))
+    names = [f"{axis}_{part}" for part in PARTS for axis in "xy"]
+    found = {
+        name: getattr(result, name)
+        for name in (*names, *PARTS, "class_names")
+        if getattr(result, name, None) is not None
+    }
+    if found:
+        return found
+    pair = isinstance(result, (tuple, list)) and len(result) == 2
+    lacks = " A single (x, y) lacks the test part." if pair else ""
+    others = f"; the name of {files}" if files else "."
+    raise DataError(f"{given}{lacks} {_VALUES}{others}")
+
+
+def _grouped(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Gather `x_train`, `x_train_<name>`, ... into `{"train": (x, y), ...}`."""
+    groups: dict[str, Any] = {}
+    fields: dict[str, dict[str, Any]] = {}
+    for key, value in raw.items():
+        match = _KEY.fullmatch(str(key))
+        if key in PARTS:
+            groups[key] = value
+        elif match is None:
+            raise DataError(_unknown_key(str(key), source))
+        else:
+            axis, part, name = match.groups()
+            fields.setdefault(f"{axis}_{part}", {})[name or UNNAMED] = value
+    for field, named in fields.items():
+        if UNNAMED in named and len(named) > 1:
+            others = ", ".join(f"{field}_{name}" for name in named if name)
+            raise DataError(
+                f"{source} has both {field} and {others}. Name all of them or none."
+            )
+    present = {field[2:] for field in fields}
+    for part in PARTS:
+        if part not in present and (part in groups or part == "validation"):
+            continue
+        if part in groups:
+            raise DataError(f"{source} has {part!r} twice. Give it once.")
+        for field in (f"x_{part}", f"y_{part}"):
+            if field not in fields:
+                got = ", ".join(map(str, raw)) or "nothing"
+                raise DataError(f"{source} lacks {field}; it has {got}. {_FORMS}")
+        groups[part] = (_single(fields[f"x_{part}"]), _single(fields[f"y_{part}"]))
+    return groups
+
+
+def _single(named: dict[str, Any]) -> Any:
+    return named.get(UNNAMED, named)
+
+
+def _unknown_key(key: str, source: str) -> str:
+    allowed = [f"{axis}_{part}" for part in PARTS for axis in "xy"]
+    allowed += [*PARTS, "class_names"]
+    near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return (
+        f"{source} has the unknown name {key!r}.{hint} Allowed: {', '.join(allowed)}."
+    )
+
+
+def _assemble(
+    groups: Mapping[str, Any], source: str, names: Any, seed: int | None
+) -> UserData:
+    parts = {
+        name: _checked_part(part, name, source)
+        for name, part in groups.items()
+        if part is not None
+    }
+    train, validation = parts["train"], parts.get("validation")
+    if validation is None and isinstance(train, tuple) and seed is not None:
+        train, validation = _split_off(train, seed)
+    return UserData(
+        train=train,
+        validation=validation,
+        test=parts["test"],
+        source=source,
+        class_names=None if names is None else tuple(str(name) for name in names),
+    )
+
+
+def _checked_part(part: Any, name: str, source: str) -> Any:
+    if isinstance(part, (tuple, list)) and len(part) == 2:
+        arrays: dict[str, Any] = {}
+        for axis, value in zip("xy", part, strict=True):
+            for key, array in as_named(value).items():
+                label = f"{axis}_{name}" + (f"_{key}" if key else "")
+                arrays[label] = to_array(array, label)
+        check_lengths(arrays)
+        return tuple(_by_name(arrays, f"{axis}_{name}") for axis in "xy")
+    repeatable = isinstance(part, keras.utils.PyDataset) or (
+        isinstance(part, Iterable) and not isinstance(part, (Iterator, str, Mapping))
+    )
+    if repeatable and not isinstance(part, (tuple, list, np.ndarray)):
+        return part
+    reason = " A generator runs only once." if isinstance(part, Iterator) else ""
+    raise DataError(
+        f"{name!r} of {source} is a {type(part).__name__}.{reason} Allowed: (x, y), "
+        "a tf.data.Dataset, a PyTorch DataLoader or a keras.utils.PyDataset."
+    )
+
+
+def _by_name(arrays: Mapping[str, Any], prefix: str) -> Any:
+    if prefix in arrays:
+        return arrays[prefix]
+    return {
+        label.removeprefix(f"{prefix}_"): array
+        for label, array in arrays.items()
+        if label.startswith(f"{prefix}_")
+    }
+
+
+def _split_off(train: tuple[Any, Any], seed: int) -> tuple[Any, Any]:
+    labels = train[1]
+    count = len(next(iter(as_named(labels).values())))
+    if count < 2:
+        raise DataError("The training part has 1 example; at least 2 are needed.")
+    groups = np.zeros(count, np.int8)
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iub":
+        classes = labels.reshape(count, -1)
+        if classes.shape[1] == 1 and 10 * len(np.unique(classes)) <= count:
+            groups = classes[:, 0]
+    fraction = max(_VALIDATION_FRACTION, 1 / count)
+    return _take_both(train, *stratified_split(groups, fraction, seed))
+
+
+def _take_both(train: tuple[Any, Any], kept: Any, moved: Any) -> tuple[Any, Any]:
+    def taken(positions: Any) -> tuple[Any, ...]:
+        return tuple(
+            {name: array[positions] for name, array in value.items()}
+            if isinstance(value, Mapping)
+            else value[positions]
+            for value in train
+        )
+
+    return taken(kept), taken(moved)

@@ -1,0 +1,190 @@
+"""Folders of images, one folder for each class, as arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penjing.data.datasets import stratified_split
+from penjing.errors import CompressionWarning, DataError, require_extra
+
+_Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
+_MAX_BYTES = 16 * 2**30
+_TEST_FRACTION = 0.2
+
+
+def read_image_folder(
+    folder: Path,
+    image_size: Sequence[int] | None,
+    pixel_maximum: float = 1.0,
+    seed: int = 0,
+) -> tuple[dict[str, _Part], tuple[str, ...]]:
+    """Read the images under a folder into memory.
+
+    The folder holds `train` and `test` (and perhaps `validation`), each with one
+    folder for each class; or the class folders themselves, of which 20 % of every
+    class become the test part. Classes are numbered in the order of their names.
+
+    Args:
+        folder: The folder.
+        image_size: `(height, width)` for grey images of that shape, or `(height,
+            width, channels)` with 1 or 3 channels. Images are resized to it.
+        pixel_maximum: Value of a white pixel: 1.0, or 255.0 for a model that
+            rescales its input itself.
+        seed: Chooses the test images where there is no `test` folder.
+
+    Returns:
+        Part name -> float32 images of shape `(n, *image_size)` and int32 labels of
+        shape `(n,)`, and the names of the classes.
+
+    Raises:
+        DataError: If the folder is laid out differently, or an image is unreadable.
+        MissingDependencyError: If Pillow is not installed.
+
+    Example:
+        >>> read_image_folder(Path("flowers"), (96, 96, 3))  # doctest: +SKIP
+    """
+    size = _checked_size(folder, image_size)
+    parts = {part: folder / part for part in ("train", "validation", "test")}
+    present = {part: path for part, path in parts.items() if path.is_dir()}
+    if "train" not in present and "test" not in present:
+        names = _class_names(folder)
+        x, y = _read_part(folder, names, size, pixel_maximum)
+        return _split(x, y, seed, folder), names
+    for part in ("train", "test"):
+        if part not in present:
+            raise DataError(
+                f"{folder} has {', '.join(present)} but no folder {part!r}. Add it, or "
+                "put the class folders directly into the folder for an 80/20 split."
+            )
+    names = _class_names(present["train"])
+    for path in present.values():
+        unknown = sorted(set(_class_names(path)) - set(names))
+        if unknown:
+            raise DataError(
+                f"{path} has the class {unknown[0]!r}, which {present['train']} lacks. "
+                f"Classes there: {', '.join(names)}."
+            )
+    return {
+        part: _read_part(path, names, size, pixel_maximum)
+        for part, path in present.items()
+    }, names
+
+
+def _checked_size(folder: Path, image_size: Sequence[int] | None) -> tuple[int, ...]:
+    size = tuple(image_size) if image_size is not None else ()
+    good = len(size) in (2, 3) and all(
+        isinstance(value, (int, np.integer)) and value > 0 for value in size
+    )
+    if not good or (len(size) == 3 and size[2] not in (1, 3)):
+        raise DataError(
+            f"The images in {folder} need `image_size` (height, width) or (height, "
+            f"width, channels) with 1 or 3 channels, got {image_size!r}. It is the "
+            "input shape of the model; images cannot feed a model of another shape."
+        )
+    return tuple(int(value) for value in size)
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith(".")
+    )
+    if not names:
+        raise DataError(
+            f"{folder} has no class folders. Expected {folder}/<class name>/<image>, "
+            f"or {folder}/train/<class name>/<image> and the same under test."
+        )
+    return tuple(names)
+
+
+def _read_part(
+    folder: Path, names: Sequence[str], size: tuple[int, ...], pixel_maximum: float
+) -> _Part:
+    files: list[tuple[Path, int]] = []
+    for label, name in enumerate(names):
+        files += [(path, label) for path in _image_files(folder / name)]
+    if not files:
+        raise DataError(f"{folder} has no images. Allowed: {sorted(_SUFFIXES)}.")
+    if 4 * len(files) * np.prod(size, dtype=float) > _MAX_BYTES:
+        raise DataError(
+            f"{folder} holds {len(files):,} images, which at {size} do not fit into "
+            f"{_MAX_BYTES / 2**30:.0f} GiB. Give --data module:function with a loader."
+        )
+    x = np.empty((len(files), *size), np.float32)
+    for position, (path, _) in enumerate(files):
+        x[position] = _read_image(path, size)
+    x *= np.float32(pixel_maximum / 255)
+    return x, np.array([label for _, label in files], np.int32)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []  # A test part need not have every class.
+    files = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    images = [path for path in files if path.suffix.lower() in _SUFFIXES]
+    if not images:
+        raise DataError(
+            f"The class folder {folder} has no images. Remove it or fill it; allowed: "
+            f"{', '.join(sorted(_SUFFIXES))}."
+        )
+    if len(images) < len(files):
+        other = next(path for path in files if path not in images)
+        warnings.warn(
+            f"{len(files) - len(images)} files in {folder} are passed over, since they "
+            f"are not images, for instance {other.name}.",
+            CompressionWarning,
+            stacklevel=2,
+        )
+    return images
+
+
+def _read_image(path: Path, size: tuple[int, ...]) -> npt.NDArray[Any]:
+    image_module = require_extra("PIL.Image", "images")
+    height, width = size[:2]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", image_module.DecompressionBombWarning)
+            with image_module.open(path) as image:
+                grey = len(size) == 2 or size[2] == 1
+                image = image.convert("L" if grey else "RGB")
+                if image.size != (width, height):
+                    image = image.resize(
+                        (width, height), image_module.Resampling.BILINEAR
+                    )
+                pixels = np.asarray(image)
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        image_module.DecompressionBombError,
+        image_module.DecompressionBombWarning,
+    ) as error:
+        raise DataError(
+            f"Cannot read the image {path} ({error}). Remove it or save it again."
+        ) from error
+    return pixels.reshape(size)
+
+
+def _split(
+    x: npt.NDArray[Any], y: npt.NDArray[Any], seed: int, folder: Path
+) -> dict[str, _Part]:
+    try:
+        train, test = stratified_split(y, _TEST_FRACTION, seed)
+    except ValueError as error:
+        raise DataError(
+            f"{folder} has too few images to split 80/20 ({error}). Add images, or "
+            "make `train` and `test` folders."
+        ) from error
+    return {"train": (x[train], y[train]), "test": (x[test], y[test])}

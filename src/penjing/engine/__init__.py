@@ -1,0 +1,1 @@
+"""Models that train through weight transforms: prune, cluster, round, and strip."""

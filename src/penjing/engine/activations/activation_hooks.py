@@ -1,0 +1,179 @@
+"""A forward pass in which tensors between the operations are rounded.
+
+The model itself stays as it is: for the time of one pass, each operation that the plan
+names runs through a function that rounds what goes in and comes out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import keras
+from keras import ops
+
+from penjing.engine.activations.activation_plan import ActivationPlan, Site
+from penjing.models.graph_flow import as_graph
+from penjing.numerics import Tensor
+
+
+class Rounding(Protocol):
+    """What rounds a tensor to the grid of its group."""
+
+    def __call__(
+        self,
+        values: Tensor,
+        group: str,
+        *,
+        halves_away: bool = False,
+        again: bool = False,
+    ) -> Tensor:
+        """Give the rounded tensor.
+
+        Args:
+            values: Tensor of floats.
+            group: Name of its group.
+            halves_away: Halves between two integers go away from zero, not to the
+                even one.
+            again: They were rounded to another grid before.
+        """
+
+
+@contextlib.contextmanager
+def rounded_operations(
+    model: keras.Model, plan: ActivationPlan, rounding: Rounding
+) -> Iterator[None]:
+    """Let a model round in the block, in which one forward pass may run.
+
+    Args:
+        model: A Sequential or Functional model.
+        plan: Its plan.
+        rounding: What rounds a tensor.
+    """
+    sites: dict[int, list[Site]] = {}
+    for site in plan.sites:
+        sites.setdefault(id(site.operation), []).append(site)
+    hooked = [own for own in sites.values() if any(site.rounds for site in own)]
+    replaced = [(own[0].operation, "call", _hook(own, rounding)) for own in hooked]
+    graph = as_graph(model)
+    if any(plan.inputs):
+        replaced.append((graph, "_standardize_inputs", _inputs(graph, plan, rounding)))
+    saved = [owner.__dict__.get(name, _ABSENT) for owner, name, _ in replaced]
+    try:
+        for owner, name, function in replaced:
+            object.__setattr__(owner, name, function)
+        yield
+    finally:
+        for (owner, name, _), before in zip(replaced, saved, strict=True):
+            _restore(owner, name, before)
+
+
+_ABSENT = object()
+
+
+def _restore(owner: Any, name: str, value: Any) -> None:
+    if value is _ABSENT:
+        owner.__dict__.pop(name, None)
+    else:
+        object.__setattr__(owner, name, value)
+
+
+def _inputs(graph: Any, plan: ActivationPlan, rounding: Rounding) -> Callable[..., Any]:
+    """What stands for the function that gives a graph its inputs in a list."""
+    original = graph._standardize_inputs
+
+    def standardize(inputs: Any) -> list[Any]:
+        return [
+            value if group is None else rounding(value, group)
+            for value, group in zip(original(inputs), plan.inputs, strict=True)
+        ]
+
+    return standardize
+
+
+def _hook(sites: list[Site], rounding: Rounding) -> Callable[..., Any]:
+    """What stands for `call`; the calls of a shared layer come in their order."""
+    operation = sites[0].operation
+    original = operation.call
+    remaining = iter(sites)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        site = next(remaining)
+        if site.inputs:
+            args, kwargs = _rounded_arguments(site, args, kwargs, rounding)
+        function = original
+        if site.between is not None:
+            function = _separable(site, rounding)
+        with _rounded_activation(site, rounding):
+            outputs = function(*args, **kwargs)
+        group = site.output
+        if group is None:
+            return outputs
+        return keras.tree.map_structure(
+            lambda x: rounding(x, group, halves_away=site.halves_away), outputs
+        )
+
+    return call
+
+
+def _rounded_arguments(
+    site: Site, args: Any, kwargs: Any, rounding: Rounding
+) -> tuple[Any, Any]:
+    flat = keras.tree.flatten((args, kwargs))
+    tensors = [i for i, value in enumerate(flat) if ops.is_tensor(value)]
+    for position, group in site.inputs.items():
+        place = tensors[position]
+        flat[place] = rounding(flat[place], group, again=True)
+    args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
+    return args, kwargs
+
+
+@contextlib.contextmanager
+def _rounded_activation(site: Site, rounding: Rounding) -> Iterator[None]:
+    """Round what the activation of a layer takes, and what is inside it."""
+    before, gate, layer = site.before_activation, site.gate, site.operation
+    if before is None and gate is None:
+        yield
+        return
+    activation = layer.activation
+
+    def rounded(x: Tensor) -> Tensor:
+        if before is not None:
+            x = rounding(x, before)
+        if gate is not None:
+            return x * rounding(ops.sigmoid(x), gate)
+        return activation(x)
+
+    object.__setattr__(layer, "activation", rounded)
+    try:
+        yield
+    finally:
+        object.__setattr__(layer, "activation", activation)
+
+
+def _separable(site: Site, rounding: Rounding) -> Callable[..., Any]:
+    """`call` of a separable convolution, with what its halves hand over rounded."""
+    layer, group = site.operation, str(site.between)
+
+    def call(inputs: Tensor) -> Tensor:
+        middle = ops.depthwise_conv(
+            inputs,
+            layer.depthwise_kernel,
+            strides=layer.strides,
+            padding=layer.padding,
+            data_format=layer.data_format,
+            dilation_rate=layer.dilation_rate,
+        )
+        outputs = ops.conv(
+            rounding(middle, group),
+            layer.pointwise_kernel,
+            strides=1,
+            padding="valid",
+            data_format=layer.data_format,
+        )
+        if layer.use_bias:
+            outputs = outputs + layer.bias
+        return outputs if layer.activation is None else layer.activation(outputs)
+
+    return call

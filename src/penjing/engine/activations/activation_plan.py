@@ -1,0 +1,236 @@
+"""Which tensors of a graph become int8, and which of them share a range."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import keras
+
+from penjing.engine.activations.integer_kinds import (
+    ARITHMETIC,
+    FIXED_GRIDS,
+    FUSED,
+    WEIGHTED,
+    Kind,
+    activation_of,
+    kind_of,
+)
+from penjing.models.graph_flow import Call, Flow, trace_flow
+
+_GROUPS = ("output", "before_activation", "between", "gate", "bias_input")
+_INTEGER = (Kind.COMPUTED, Kind.RECTIFIER, Kind.FIXED, Kind.ROUNDED, Kind.JOINED)
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class Site:
+    """Where one call of an operation rounds; groups are named, `None` is nowhere.
+
+    Attributes:
+        operation: The layer or operation.
+        in_integers: Whether it computes in integers.
+        output: Group that its output is rounded to.
+        before_activation: Group of what its activation takes.
+        between: Group of what a separable convolution hands from its first half to
+            its second.
+        inputs: Position of an input -> group that it is rounded to once more.
+        gate: Group of the sigmoid inside `silu`, which is its input times that.
+        bias_input: Group of what the weights are multiplied with: its scale and theirs
+            are the grid of the bias.
+        halves_away: Halves between two integers go away from zero, as the kernel of
+            average pooling rounds.
+    """
+
+    operation: Any
+    in_integers: bool = False
+    output: str | None = None
+    before_activation: str | None = None
+    between: str | None = None
+    inputs: dict[int, str] = dataclasses.field(default_factory=dict)
+    gate: str | None = None
+    bias_input: str | None = None
+    halves_away: bool = False
+
+    @property
+    def rounds(self) -> bool:
+        """Whether anything is rounded here."""
+        whole = (self.output, self.before_activation, self.between, self.gate)
+        return any(whole) or bool(self.inputs)
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class ActivationPlan:
+    """Which tensors of a model are rounded, to which ranges.
+
+    Attributes:
+        sites: One for each call, in the order of the calls.
+        inputs: Group of each input of the model; `None` where it stays as it is.
+        groups: Names of the groups whose range is found, in order.
+        fixed: Group -> scale and zero point that the runtime dictates.
+        in_float: Name of a call that runs in float -> the reason.
+    """
+
+    sites: list[Site]
+    inputs: tuple[str | None, ...]
+    groups: tuple[str, ...]
+    fixed: Mapping[str, tuple[float, int]]
+    in_float: Mapping[str, str]
+
+
+def plan_activations(
+    model: keras.Model, quantized: Collection[int]
+) -> ActivationPlan | None:
+    """Plan the ranges of a built model, as LiteRT's int8 kernels want them.
+
+    Args:
+        model: A Keras model.
+        quantized: `id` of each weight that lies on a grid; layers with others run in
+            float.
+
+    Returns:
+        The plan; `None` where the model is no graph.
+    """
+    flow = trace_flow(model)
+    return None if flow is None else _Planner(flow, quantized).plan()
+
+
+class _Planner:
+    def __init__(self, flow: Flow, quantized: Collection[int]) -> None:
+        self.flow = flow
+        self.quantized = quantized
+        self.consumers = flow.consumers()
+        self.reasons: dict[str, str] = {}
+        self.kinds = {call.source: self._kind(call) for call in flow.calls}
+        self.wanted = self._wanted()
+        self.parents: dict[str, str] = {}
+        self.fixed: dict[str, tuple[float, int]] = {}
+
+    def plan(self) -> ActivationPlan:
+        for name in self.flow.inputs:
+            if name in self.wanted:
+                self._add(name)
+        sites = [self._site(call) for call in self.flow.calls]
+        roots = {name: self._root(name) for name in self.parents}
+        for site in sites:
+            for field in _GROUPS:
+                name = getattr(site, field)
+                setattr(site, field, roots.get(name))
+            site.inputs = {i: roots[name] for i, name in site.inputs.items()}
+        groups = dict.fromkeys(roots.values())
+        return ActivationPlan(
+            sites=sites,
+            inputs=tuple(roots.get(name) for name in self.flow.inputs),
+            groups=tuple(name for name in groups if name not in self.fixed),
+            fixed=self.fixed,
+            in_float=self.reasons,
+        )
+
+    def _kind(self, call: Call) -> Kind:
+        name = type(call.operation).__name__
+        kind = kind_of(call.operation, len(call.inputs))
+        reason = None
+        if call.source not in self.flow.floating:
+            reason = "it gives no floats"
+        elif kind is Kind.FLOAT:
+            reason = f"{name} has no integer kernel with trained ranges"
+        elif name in WEIGHTED:
+            weights = [w for w in call.operation.trainable_weights if len(w.shape) > 1]
+            if not weights or any(id(w) not in self.quantized for w in weights):
+                reason = "its weights are not quantized"
+        if reason is not None:
+            self.reasons[call.source] = reason
+            return Kind.FLOAT
+        return kind
+
+    def _wanted(self) -> set[str]:
+        """Tensors that an operation takes as integers."""
+        wanted: set[str] = set()
+        for call in reversed(self.flow.calls):
+            kind = self.kinds[call.source]
+            shared = kind is Kind.SHARED and call.source in wanted
+            if kind in _INTEGER or shared:
+                wanted.update(call.inputs)
+        return wanted & self.flow.floating
+
+    def _site(self, call: Call) -> Site:
+        kind = self.kinds[call.source]
+        site = Site(operation=call.operation, in_integers=kind is Kind.COMPUTED)
+        if kind in (Kind.SHARED, Kind.ROUNDED):
+            if call.inputs[0] in self.parents:
+                self._add(call.source)
+                self._join(call.source, call.inputs[0])
+                site.output = call.source if kind is Kind.ROUNDED else None
+                name = type(call.operation).__name__
+                site.halves_away = name.startswith("AveragePooling")
+        elif kind is Kind.JOINED:
+            self._joined(call, site)
+        elif kind is Kind.FLOAT:
+            if call.source in self.wanted:
+                self._add(call.source)
+                site.output = call.source
+        else:
+            self._computed(call, site)
+        return site
+
+    def _joined(self, call: Call, site: Site) -> None:
+        self._add(call.source)
+        for i, name in enumerate(call.inputs):
+            if self._root(name) in self.fixed:
+                site.inputs[i] = call.source
+            else:
+                self._join(call.source, name)
+
+    def _computed(self, call: Call, site: Site) -> None:
+        operation = call.operation
+        if type(operation).__name__.startswith("Separable"):
+            site.between = f"{call.source}/between"
+            self._add(site.between)
+        activation = activation_of(operation) or "linear"
+        if activation == "silu":
+            site.gate = f"{call.source}/sigmoid"
+            self._add(site.gate)
+            self.fixed[site.gate] = FIXED_GRIDS["sigmoid"]
+        weighted = type(operation).__name__ in WEIGHTED
+        if weighted:
+            site.bias_input = site.between or call.inputs[0]
+        if weighted and activation not in FUSED:
+            site.before_activation = f"{call.source}/before_activation"
+            self._add(site.before_activation)
+        if activation in FIXED_GRIDS:
+            self.fixed[call.source] = FIXED_GRIDS[activation]
+        elif (
+            activation == "other"
+            and call.source not in self.wanted
+            or activation == "linear"
+            and self._fuses(call)
+        ):
+            return
+        self._add(call.source)
+        site.output = call.source
+
+    def _fuses(self, call: Call) -> bool:
+        """Whether a rectifier after it becomes one operator with it."""
+        readers = self.consumers.get(call.source, [])
+        name = type(call.operation).__name__
+        return (
+            (name in WEIGHTED or name in ARITHMETIC)
+            and len(readers) == 1
+            and self.kinds[readers[0].source] is Kind.RECTIFIER
+            and call.source not in self.flow.outputs
+        )
+
+    def _add(self, name: str) -> None:
+        self.parents.setdefault(name, name)
+
+    def _root(self, name: str) -> str:
+        while self.parents[name] != name:
+            name = self.parents[name]
+        return name
+
+    def _join(self, name: str, other: str) -> None:
+        """Let two tensors share a range; its name is that of the earlier one."""
+        ours, theirs = self._root(name), self._root(other)
+        order = list(self.parents)
+        first, last = sorted((ours, theirs), key=order.index)
+        self.parents[last] = first

@@ -1,0 +1,171 @@
+"""Data through a model: the ranges that its activations need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.engine.activations.activation_config import HIGHEST, LOWEST
+from penjing.engine.batch_statistics import run_on_data
+from penjing.engine.compression_model import CompressionModel
+from penjing.errors import DataError
+
+MAX_SAMPLES = 1024
+PERCENTILE = 99.99
+_BATCH = 64
+_SAMPLED = 20_000  # values of a tensor that are kept of each batch
+_MOMENTUM = 0.9
+_SHARES = np.linspace(0.2, 1.0, 81)  # of the whole range, tried by "mse"
+
+Range = tuple[float, float]
+Observer = Callable[[Sequence[np.ndarray]], Range]
+
+
+def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
+    """Find the ranges of a model's activations on data.
+
+    Args:
+        model: A model that rounds its activations; its ranges are set.
+        data: Inputs: an array, what the model is called with in arrays, or a data set
+            of batches, each `x` or `(x, y)`. At most 1,024 samples are used.
+        observer: One of `OBSERVERS`.
+
+    Raises:
+        DataError: If the data is empty or does not fit the model.
+    """
+    grids = model.activations
+    if grids is None or grids.plan is None:
+        raise DataError(f"The model {model.name!r} does not round its activations.")
+    fixed = grids.plan.fixed
+    batches: dict[str, list[np.ndarray]] = {}
+
+    def note(values: Any, group: str) -> None:
+        if group in fixed:
+            return
+        array = ops.convert_to_numpy(ops.cast(values, "float32")).ravel()
+        earlier = batches.setdefault(group, [])
+        if len(earlier) == count:
+            earlier.append(sampled(array))
+        else:  # the group holds several tensors
+            earlier[count - 1] = np.concatenate([earlier[-1], sampled(array)])
+
+    count = 0
+    with grids.observed(note):
+        for inputs in _batches(data):
+            for values in batches.values():
+                _check_finite(values[-1])
+            run_on_data(model, inputs, "calibration_data")
+            count += 1
+    if not batches:
+        raise DataError("`calibration_data` is empty. Pass some real inputs.")
+    for values in batches.values():
+        _check_finite(values[-1])
+    find = OBSERVERS[observer]
+    grids.set_ranges({group: find(v) for group, v in batches.items()})
+
+
+def _min_max(batches: Sequence[np.ndarray]) -> Range:
+    """The least and largest value of all."""
+    return min(float(b.min()) for b in batches), max(float(b.max()) for b in batches)
+
+
+def _moving_average(batches: Sequence[np.ndarray]) -> Range:
+    """The least and largest values of the batches, averaged, later ones count more."""
+    low, high = float(batches[0].min()), float(batches[0].max())
+    for batch in batches[1:]:
+        low = _MOMENTUM * low + (1 - _MOMENTUM) * float(batch.min())
+        high = _MOMENTUM * high + (1 - _MOMENTUM) * float(batch.max())
+    return low, high
+
+
+def _percentile(batches: Sequence[np.ndarray]) -> Range:
+    """What one value in ten thousand lies below, and one above."""
+    values = np.concatenate(batches)
+    low, high = np.percentile(values, [100 - PERCENTILE, PERCENTILE])
+    return float(low), float(high)
+
+
+def _mse(batches: Sequence[np.ndarray]) -> Range:
+    """The part of the whole range with the least squared error of rounding."""
+    values = np.concatenate(batches)
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    errors = []
+    for share in _SHARES:
+        step = max((high - low) * share / (HIGHEST - LOWEST), 1e-30)
+        clipped = np.clip(values, low * share, high * share)
+        errors.append(np.square(np.rint(clipped / step) * step - values).mean())
+    best = float(_SHARES[int(np.argmin(errors))])
+    return low * best, high * best
+
+
+OBSERVERS: dict[str, Observer] = {
+    "moving_average": _moving_average,
+    "min_max": _min_max,
+    "percentile": _percentile,
+    "mse": _mse,
+}
+
+
+def sampled(values: np.ndarray, count: int = _SAMPLED) -> np.ndarray:
+    """Take some values, with the least and the largest.
+
+    Args:
+        values: Flat array.
+        count: How many are spread evenly over it.
+
+    Returns:
+        The array itself where it has no more, else `count + 2` of its values.
+    """
+    if values.size <= count:
+        return values
+    rows = np.linspace(0, values.size - 1, count).astype(int)
+    ends = np.array([values.min(), values.max()], values.dtype)
+    return np.concatenate([values[rows], ends])
+
+
+def _check_finite(values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise DataError(
+            "An activation is NaN or infinite on `calibration_data`. Check the data "
+            "and the weights of the model."
+        )
+
+
+def _batches(data: Any) -> Iterator[Any]:
+    """Batches of inputs, until there were enough samples."""
+    samples = 0
+    for batch in _unlimited(data):
+        yield batch
+        samples += len(keras.tree.flatten(batch)[0])
+        if samples >= MAX_SAMPLES:
+            return
+
+
+def _unlimited(data: Any) -> Iterator[Any]:
+    if isinstance(data, keras.utils.PyDataset):
+        data = (data[i] for i in range(len(data)))
+    flat = keras.tree.flatten(data) if isinstance(data, list | tuple | dict) else [data]
+    if flat and all(hasattr(value, "shape") for value in flat):
+        arrays = keras.tree.map_structure(ops.convert_to_numpy, data)
+        size = len(keras.tree.flatten(arrays)[0])
+        for start in range(0, min(size, MAX_SAMPLES), _BATCH):
+            stop = min(start + _BATCH, MAX_SAMPLES)
+            yield _tensors(
+                keras.tree.map_structure(lambda a: a[start:stop], arrays)  # noqa: B023
+            )
+        return
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+        raise DataError(
+            "`calibration_data` must be arrays, a data set or an iterable of batches, "
+            f"got {type(data).__name__}."
+        )
+    for batch in data:
+        yield _tensors(batch[0] if isinstance(batch, tuple) else batch)
+
+
+def _tensors(batch: Any) -> Any:
+    return keras.tree.map_structure(ops.convert_to_tensor, batch)

@@ -1,0 +1,123 @@
+"""Clustering: weights that share a few values, trained with the model."""
+
+from __future__ import annotations
+
+import keras
+
+from penjing.engine.compression_model import CompressionModel
+from penjing.engine.transforms.clustering_config import ClusteringConfig
+from penjing.engine.transforms.clustering_transform import Cluster
+from penjing.engine.wrapping import add_transform
+from penjing.errors import UnsupportedModelError
+from penjing.models.selection import Filter
+
+
+def cluster(
+    model: keras.Model,
+    num_clusters: int,
+    *,
+    initialization: str = "k-means++",
+    granularity: str = "per_tensor",
+    preserve_sparsity: bool = True,
+    centroid_gradient: str = "mean",
+    include: Filter = None,
+    exclude: Filter = None,
+    seed: int = 0,
+    copy: bool = True,
+) -> CompressionModel:
+    """Let the weights of each layer share a few values, and train those.
+
+    It acts at once, so the outputs change at once; training then brings the accuracy
+    back: the gradients of all weights that share a value move it, and each weight may
+    change over to another value. Train with a small learning rate, a tenth of that
+    of the model. `penjing.strip` gives the plain model with its shared values.
+
+    Fewer distinct values compress better: `gzip` of a `.keras`, `.h5` or `.tflite`
+    file is smaller, the raw file is not. The quantized modes of `penjing.export_litert`
+    give each output channel a scale of its own, after its largest weight: zeros stay
+    zeros and a channel has at most `num_clusters` other integers, but a channel
+    that lacks the largest value has other integers than the rest.
+
+    To prune as well, best prune and train first, then cluster: the clusters are found
+    among the weights that are left. Both at once works too: while the mask takes small
+    weights, their centroids are moved among the others.
+
+    Args:
+        model: A built Keras model, best a trained one, or one that carries transforms
+            already: masked weights of `penjing.prune` stay zero.
+        num_clusters: Values that a weight may share, 1 or more. Weights that do not
+            have more values than that are left whole.
+        initialization: Where k-means starts: `"k-means++"`, `"linear"` (evenly between
+            the extremes, which serves rare, large weights), `"density"` (where many
+            weights are) or `"random"`.
+        granularity: `"per_tensor"`: one codebook for a weight; `"per_channel"`: one
+            for each output channel, which is more exact but compresses less.
+        preserve_sparsity: Weights that are exactly zero stay so, in training too; zero
+            does not count among the clusters.
+        centroid_gradient: The gradient of a shared value is the `"mean"` or the `"sum"`
+            of those of the weights that share it. The sum, the one of the paper,
+            grows with the layer: plain SGD diverges with it at learning rates that
+            suit the model. Adam is indifferent to it.
+        include: What to cluster: layers, or patterns matched against weight paths,
+            layer paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default:
+            all that pruning takes: no biases, norms or depthwise kernels.
+        exclude: What to leave whole, in the same form; wins over `include`.
+        seed: Of the initializations that draw.
+        copy: Leave the given model alone. `False` trains its own weights and saves
+            the memory of a copy.
+
+    Returns:
+        A model to compile and train.
+
+    Raises:
+        UnsupportedModelError: If nothing can be clustered, a named layer cannot, or the
+            model is not built, is being clustered already or cannot be copied.
+        CompressionError: If a weight is NaN or infinite.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import keras, numpy as np, penjing
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> clustered = penjing.cluster(model, 3)
+        >>> clustered.compile("adam", "mse")
+        >>> x, y = np.ones((64, 8), "float32"), np.ones((64, 4), "float32")
+        >>> _ = clustered.fit(x, y, epochs=1, verbose=0)
+        >>> kernel = penjing.strip(clustered).get_weights()[0]
+        >>> len(np.unique(kernel))
+        3
+
+    Reference:
+        Han et al., 2015, https://arxiv.org/abs/1510.00149
+    """
+    config = ClusteringConfig(
+        num_clusters=num_clusters,
+        initialization=initialization,
+        granularity=granularity,
+        preserve_sparsity=preserve_sparsity,
+        centroid_gradient=centroid_gradient,
+        include=include,
+        exclude=exclude,
+        seed=seed,
+    )
+    return apply_clustering(model, config, copy=copy)
+
+
+def apply_clustering(
+    model: keras.Model, config: ClusteringConfig, *, copy: bool = True
+) -> CompressionModel:
+    """`cluster` with its arguments in a config, as recipes hold them.
+
+    Args:
+        model: See `cluster`.
+        config: What to cluster, and into how many values.
+        copy: See `cluster`.
+
+    Returns:
+        A model to compile and train.
+    """
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise UnsupportedModelError(
+            f"The model {model.name!r} is not built, so it has no values to cluster. "
+            "Give it an input shape, train it, then cluster it."
+        )
+    return add_transform(model, Cluster(config), copy=copy)

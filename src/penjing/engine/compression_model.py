@@ -1,0 +1,415 @@
+"""A model that trains through weight transforms, and its way back to a plain one."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import keras
+from keras import ops
+
+from penjing.engine.activations.activation_grids import ActivationGrids
+from penjing.engine.engine import TransformEngine, count_regularizers
+from penjing.engine.transforms.quantization_transform import FakeQuantize
+from penjing.engine.transforms.weight_transform import ConfiguredTransform, Transform
+from penjing.errors import CompressionWarning, UnsupportedModelError
+from penjing.models.copying import (
+    OWN_STEPS,
+    copy_model,
+    copy_values,
+    name_weights,
+    weight_paths,
+)
+from penjing.models.layer_making import defined_by_keras
+
+
+@keras.saving.register_keras_serializable(package="penjing")
+class CompressionModel(TransformEngine, keras.Model):
+    """Trains any Keras model through weight transforms.
+
+    It owns the inner model, which stays untouched; compile it and train it as any
+    other Keras model. `penjing.strip` gives the plain, compressed model.
+
+    Args:
+        model: A built Keras model, or a Sequential one that is built by the first
+            batch.
+        transforms: What the weights pass through.
+        activations: Rounds the tensors between the layers of a Sequential or
+            Functional model; `None` leaves them as they are.
+
+    Raises:
+        UnsupportedModelError: If the model is not built and cannot build itself.
+        ValueError: If `model` is not a Keras model.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        transforms: Sequence[Transform],
+        *,
+        activations: ActivationGrids | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                "`model` must be a Keras 3 model, got an object of type "
+                f"{type(model).__module__}.{type(model).__name__}."
+            )
+        if not model.built and not isinstance(model, keras.Sequential):
+            raise UnsupportedModelError(
+                f"The model {model.name!r} is not built, so it has no weights yet. "
+                "Call it once on a batch, or `model.build(input_shape)`, first."
+            )
+        kwargs.setdefault("name", f"compressed_{model.name}")
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+        self.model = model
+        self.activations = activations
+        self._start_engine(transforms)
+
+    def _attach_transforms(self) -> None:
+        super()._attach_transforms()
+        if self.activations is not None and not self.activations.built:
+            self.activations.attach(self.model, on_grids(self.transforms))
+
+    def _forward(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool
+    ) -> Any:
+        if self.activations is None:
+            return super()._forward(args, kwargs, training=training)
+        with self.activations.rounding(self.model, training=training):
+            return self.model(*args, **kwargs)
+
+    def _further_values(self) -> dict[int, Any]:
+        if self.activations is None:
+            return {}
+        return self.activations.rounded_biases(
+            {
+                id(transform.weights_by_path[path].variable): scale
+                for transform in self.transforms
+                if isinstance(transform, FakeQuantize)
+                for path, scale in transform.scales().items()
+            }
+        )
+
+    def _forward_variables(self) -> Sequence[Any]:
+        if self.activations is None:
+            return super()._forward_variables()
+        return [*self.model.variables, *self.activations.variables]
+
+    def _inner(self) -> keras.Model:
+        return self.model
+
+    def build(self, input_shape: Any) -> None:
+        """Build the inner model where it is not, then select its weights."""
+        if not self.model.built:
+            self.model.build(input_shape)
+            paths = weight_paths(self.model)
+            name_weights(
+                self.model, [path.removeprefix(f"{self.name}/") for path in paths]
+            )
+        self._attach_transforms()
+
+    def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        """Forward pass on the transformed weights."""
+        kwargs = {} if training is None else {"training": training}
+        if self.model._call_has_mask_arg and mask is not None:
+            kwargs["mask"] = mask
+        return self._run((inputs,), kwargs, advance=bool(training))
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        """Mask that the inner model gives."""
+        return self.model.compute_mask(inputs, previous_mask)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Metrics that were compiled, and those that the inner model keeps itself."""
+        return [*super().metrics, *self.model._metrics]  # Keras passes over the latter
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names by which losses, metrics and labels can be given, as for the inner."""
+        return self.model.output_names  # type: ignore[no-any-return]
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        *args: Any,
+        auto_scale_loss: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Compile as any Keras model; under mixed float16 the loss is scaled.
+
+        Raises:
+            UnsupportedModelError: If the inner model has a training step of its own.
+        """
+        _refuse_own_steps(self.model)
+        half = self.model.dtype_policy.name == "mixed_float16"
+        if auto_scale_loss and half and optimizer is not None:
+            optimizer = keras.optimizers.get(optimizer)
+            if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        super().compile(optimizer, *args, auto_scale_loss=False, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile as the saved model was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Loss of the compiled model; that of the inner model where it has its own."""
+        if not _overrides(self.model, "compute_loss"):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return self._inner_loss(x, y, y_pred, sample_weight, training)
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Compiled metrics; those of the inner model where it computes its own."""
+        if not _overrides(self.model, "compute_metrics"):
+            return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
+        with _compiled_as(self.model, self):
+            return self.model.compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as any Keras model.
+
+        Masked weights are written back as zeros at the end of every epoch, and a
+        schedule that ends after the training is reported when it begins.
+        """
+        given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        guard = _TrainingGuard(self, given.get("initial_epoch", 0))
+        given["callbacks"] = _prepend(guard, given.get("callbacks"))
+        history = super().fit(**given)
+        guard.check_end()
+        return history
+
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Export the plain model that `penjing.strip` gives, as any Keras model."""
+        self.strip().export(*args, **kwargs)
+
+    def strip(self, *, copy: bool = True, stacklevel: int = 2) -> keras.Model:
+        """The plain model, as `penjing.strip` gives it.
+
+        Args:
+            copy: Give a new model and leave this one in training.
+            stacklevel: Of the warning that nothing was trained: 2 is the caller.
+
+        Raises:
+            UnsupportedModelError: If the model is not built.
+            CompressionError: If a compressed weight is NaN or infinite.
+        """
+        if not self.built:
+            raise UnsupportedModelError(
+                f"The model {self.name!r} is not built yet, so no weight was "
+                "compressed. Train it, then strip it."
+            )
+        if self._is_untrained():
+            warnings.warn(
+                f"The model {self.name!r} was not trained since it was compressed, so "
+                "nothing was: a schedule acts from the first training batch on.",
+                CompressionWarning,
+                stacklevel=stacklevel,
+            )
+        inner = copy_model(self.model) if copy else self.model
+        self.write_values(inner)
+        return inner
+
+    def get_config(self) -> dict[str, Any]:
+        """The inner model and the transforms, serialized by Keras."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "model": keras.saving.serialize_keras_object(self.model),
+            "paths": weight_paths(self.model),
+            "transforms": [
+                keras.saving.serialize_keras_object(transform)
+                for transform in self.transforms
+            ],
+            "activations": keras.saving.serialize_keras_object(self.activations),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Model from the dictionary that `get_config` gave."""
+        config = dict(config)
+        for name in ("model", "transforms", "activations"):
+            config[name] = keras.saving.deserialize_keras_object(
+                config.get(name), custom_objects=custom_objects
+            )
+        name_weights(config["model"], config.pop("paths", ()))
+        return cls(**config)
+
+    def around(self, model: keras.Model) -> Self:
+        """A twin that trains another model; it takes the state over, but no weights.
+
+        What the user wrote is not serialized, so it needs no name that Keras finds.
+
+        Args:
+            model: A built model with weights of the same paths and shapes.
+        """
+        parts = [_made_again(transform) for transform in self.transforms]
+        grids = self.activations and _made_again(self.activations)
+        twin = type(self)(model, parts, activations=grids, name=self.name)
+        for old, new in zip(self.transforms, parts, strict=True):
+            copy_values(old, new)
+        if grids is not None:
+            copy_values(self.activations, grids)
+        twin.step.assign(ops.copy(self.step.value))
+        return twin
+
+    def _inner_loss(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool
+    ) -> Any:
+        """`compute_loss` of the inner model, seeing the transformed weights."""
+        inner = self.model
+        if self._compile_loss is not None and not self._compile_loss.built:
+            self._compile_loss.build(y, y_pred)
+        selected = self._selected()
+        values = self.transformed_values()
+        by_id = {id(selected[path].variable): value for path, value in values.items()}
+        variables = [*inner.variables, *self.metrics_variables]
+        mapping = [(v, by_id.get(id(v), v.value)) for v in variables]
+        arguments = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
+        if inner._compute_loss_has_training_arg:
+            arguments["training"] = training
+        losses = self.losses
+        added = losses[: len(losses) - count_regularizers(self)]
+        with (
+            _compiled_as(inner, self),
+            keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope,
+        ):
+            for loss in added:
+                inner.add_loss(loss)
+            total = inner.compute_loss(**arguments)
+        for variable, old in mapping:
+            new = scope.get_current_value(variable)
+            if new is not old and not variable.trainable and id(variable) not in by_id:
+                variable.assign(new)
+        return total
+
+
+def _made_again(part: Any) -> Any:
+    """A twin of a transform, whose frozen config is shared, or of activation grids."""
+    if isinstance(part, ConfiguredTransform):
+        return type(part)(part.config, **Transform.get_config(part))
+    return type(part).from_config(part.get_config())
+
+
+def on_grids(transforms: Sequence[Transform]) -> set[int]:
+    """`id` of each weight that quantization rounds to a grid."""
+    return {
+        id(weight.variable)
+        for transform in transforms
+        if isinstance(transform, FakeQuantize)
+        for weight in transform.weights_by_path.values()
+    }
+
+
+@contextlib.contextmanager
+def _compiled_as(inner: keras.Model, outer: keras.Model) -> Iterator[None]:
+    """Lend what `compile` gave `outer` to `inner`, which is not compiled itself."""
+    names = ("_compile_loss", "_compile_metrics", "_loss_tracker", "loss", "compiled")
+    own = {name: inner.__dict__[name] for name in names if name in inner.__dict__}
+    # Past `__setattr__`, which would track the metrics as those of `inner`.
+    inner.__dict__.update({name: getattr(outer, name, None) for name in names})
+    try:
+        yield
+    finally:
+        for name in names:
+            inner.__dict__.pop(name)
+        inner.__dict__.update(own)
+
+
+class _TrainingGuard(keras.callbacks.Callback):
+    """Writes zeros back after every epoch and says what a schedule will not reach."""
+
+    def __init__(self, model: CompressionModel, initial_epoch: int) -> None:
+        super().__init__()
+        self._compression_model = model
+        self._initial_epoch = initial_epoch
+        self._warned = False
+        self._last_step = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        steps, epochs = self.params.get("steps"), self.params.get("epochs")
+        if steps is None or epochs is None:
+            return
+        epochs -= self._initial_epoch
+        last = self._step() + steps * epochs
+        self._warn(
+            last, f"Training ends at step {last} ({epochs} epochs of {steps} steps)"
+        )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._compression_model.write_back()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._compression_model.write_back()
+        self._last_step = self._step()
+
+    def check_end(self) -> None:
+        """Warn of what was not reached, after all callbacks have had their turn."""
+        step = self._step()
+        if step < self._last_step:  # EarlyStopping(restore_best_weights=True) does it
+            self._warn(
+                step,
+                f"A callback restored the weights of step {step}",
+                "Let it start later (`start_from_epoch`) or the schedule end earlier.",
+            )
+        elif not self._warned:  # the data gave out, or a callback stopped the training
+            self._warn(step, f"Training ended at step {step}")
+
+    def _step(self) -> int:
+        return int(ops.convert_to_numpy(self._compression_model.step.value))
+
+    def _warn(
+        self,
+        last: int,
+        end: str,
+        remedy: str = "Train for longer or let the schedule end earlier.",
+    ) -> None:
+        for transform in self._compression_model.transforms:
+            pending = transform.pending(last)
+            if pending is not None:
+                self._warned = True
+                warnings.warn(
+                    f"{end}, but {pending}. {remedy}", CompressionWarning, stacklevel=4
+                )
+
+
+def _prepend(callback: keras.callbacks.Callback, callbacks: Any) -> Any:
+    """`callbacks` with one that is called before all others."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callback.set_model(callbacks._model)
+        callback.set_params(callbacks.params)
+        callbacks.callbacks.insert(0, callback)
+        return callbacks
+    return [callback, *keras.tree.flatten(callbacks or [])]
+
+
+def _overrides(model: keras.Model, method: str) -> bool:
+    """Whether the class of a model defines a method that Keras defines too."""
+    return not defined_by_keras(getattr(type(model), method))
+
+
+def _refuse_own_steps(model: keras.Model) -> None:
+    for name in OWN_STEPS:
+        if _overrides(model, name):
+            raise UnsupportedModelError(
+                f"The model {model.name!r} of class {type(model).__name__} defines its "
+                f"own `{name}`, which would run on the raw weights. Either move what "
+                "it does into `compute_loss`, or wrap single layers inside the model "
+                "with penjing.prune_layer and keep the step, or train the compressed "
+                "model in a loop of your own."
+            )

@@ -1,0 +1,230 @@
+"""The engine: runs a model or a layer on weights that passed through transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.engine.transforms.weight_transform import Transform, Values, readable_step
+from penjing.errors import CompressionError
+from penjing.models.selection import SelectedWeight
+from penjing.numerics import Tensor
+
+
+class TransformEngine:
+    """Mixin of `CompressionModel` and `CompressedLayer`.
+
+    The inner model or layer is called as it is, inside a `keras.StatelessScope` that
+    maps its variables to the transformed weights; what it changes in its own state is
+    assigned back. (`stateless_call` would do the same but for what Keras does around
+    `call`: casts, masks, activity regularizers.)
+    """
+
+    transforms: Sequence[Transform]
+    step: Any
+
+    def _inner(self) -> keras.layers.Layer:
+        """The inner model or layer; a method, so that Keras saves it only once."""
+        raise NotImplementedError
+
+    def _start_engine(self, transforms: Sequence[Transform]) -> None:
+        """Take the transforms in; attach them if the inner object is built."""
+        for transform in transforms:
+            if not isinstance(transform, Transform):
+                raise ValueError(
+                    "`transforms` takes penjing transforms, got "
+                    f"{transform!r} of type {type(transform).__name__}."
+                )
+        self.transforms = sorted(transforms, key=lambda transform: transform.order)
+        self.step = self.add_weight(  # type: ignore[attr-defined]
+            name="step",
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",
+        )
+        if self._inner().built:
+            self._attach_transforms()
+
+    def _attach_transforms(self) -> None:
+        for i, transform in enumerate(self.transforms):
+            if not transform.built:
+                transform.attach(self._inner(), self.transforms[:i])
+        self.built = True
+
+    def _selected(self) -> dict[str, SelectedWeight]:
+        """Every weight that some transform takes, by path."""
+        return {
+            path: weight
+            for transform in self.transforms
+            for path, weight in transform.weights_by_path.items()
+        }
+
+    def transformed_values(
+        self, *, training: bool = False, batch: Any = None
+    ) -> Values:
+        """Values of the compressed weights as the forward pass uses them, by path.
+
+        Args:
+            training: Count a training step and let the transforms advance.
+            batch: The data of that step.
+
+        Returns:
+            Path of a compressed weight -> tensor of its shape.
+        """
+        values = {
+            path: ops.convert_to_tensor(weight.variable.value)
+            for path, weight in self._selected().items()
+        }
+        step = readable_step(self.step.value)
+        if training:
+            step = step + _one_batch(batch)
+            self.step.assign(step)
+        for transform in self.transforms:
+            if training:
+                transform.update(step - transform.start_step, values)
+            values |= transform.apply(values, training)
+        return values
+
+    def write_back(self) -> None:
+        """Write zeros into the masked weights of the inner model.
+
+        It changes no output: the masks stay. `fit` does it at the end of every epoch.
+        """
+        for transform in self.transforms:
+            selected = transform.weights_by_path
+            values = {path: w.variable.value for path, w in selected.items()}
+            for path, value in transform.persist(values).items():
+                selected[path].variable.assign(value)
+
+    def write_values(self, target: keras.layers.Layer) -> None:
+        """Write the transformed values into a twin of the inner model or layer.
+
+        Raises:
+            CompressionError: If a compressed weight is NaN or infinite.
+        """
+        twins = {
+            id(old): new
+            for old, new in zip(self._inner().variables, target.variables, strict=True)
+        }
+        selected = self._selected()
+        for path, value in self.transformed_values().items():
+            array = ops.convert_to_numpy(ops.cast(value, "float32"))
+            if not np.isfinite(array).all():
+                raise CompressionError(
+                    f"The weight {path!r} holds {int((~np.isfinite(array)).sum())} NaN "
+                    "or infinite values: training diverged. Lower the learning rate or "
+                    "clip the gradients, and train again."
+                )
+            twins[id(selected[path].variable)].assign(value)
+
+    def _is_untrained(self) -> bool:
+        """Whether a transform that acts in training alone saw no step."""
+        step = int(ops.convert_to_numpy(self.step.value))
+        return any(
+            t.waits_for_training and step <= t.start_step for t in self.transforms
+        )
+
+    def _run(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, advance: bool
+    ) -> Any:
+        """Forward pass of the inner object on transformed weights."""
+        inner = self._inner()
+        selected = self._selected()
+        values = self.transformed_values(training=advance, batch=(args, kwargs))
+        by_id = {id(selected[path].variable): value for path, value in values.items()}
+        by_id |= self._further_values()
+        variables = [*self._forward_variables(), *_metrics_in_call(inner)]
+        state = [(v, ops.convert_to_tensor(v.value)) for v in variables]
+        state += [(v, v.value) for v in _recurrent_states(inner)]
+        mapping = [(v, by_id.get(id(v), value)) for v, value in state]
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            outputs = self._forward(args, kwargs, training=advance)
+            losses = inner.losses
+            inner._clear_losses()
+        for variable, old in state:
+            new = scope.get_current_value(variable)
+            if new is not old and not variable.trainable and id(variable) not in by_id:
+                variable.assign(new)
+        self._add_inner_losses(losses)
+        for transform in self.transforms:
+            penalty = transform.penalty()
+            if penalty is not None:
+                self.add_loss(penalty)  # type: ignore[attr-defined]
+        return outputs
+
+    def _forward(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool
+    ) -> Any:
+        """Call the inner object, whose weights are transformed by now."""
+        return self._inner()(*args, **kwargs)
+
+    def _further_values(self) -> dict[int, Tensor]:
+        """`id` of a variable that no transform takes -> its value in `_forward`."""
+        return {}
+
+    def _forward_variables(self) -> Sequence[Any]:
+        """The variables that `_forward` reads and may change."""
+        return self._inner().variables  # type: ignore[no-any-return]
+
+    def _add_inner_losses(self, losses: Sequence[Any]) -> None:
+        """Add what layers of the inner object added; Keras adds regularizers itself."""
+        own = losses[: len(losses) - count_regularizers(self._inner())]
+        for loss in own:
+            self.add_loss(loss)  # type: ignore[attr-defined]
+
+    def skipped_weights(self) -> dict[str, str]:
+        """Path of each weight that no transform takes -> the reason."""
+        selected = self._selected()
+        reasons: dict[str, str] = {}
+        for transform in self.transforms:
+            for path, reason in transform.skipped.items():
+                if path not in selected:
+                    reasons.setdefault(path, reason)
+        return reasons
+
+
+def _recurrent_states(layer: keras.layers.Layer) -> list[Any]:
+    """Variables of stateful RNNs, which Keras does not list."""
+    states = [
+        inner.states
+        for inner in layer._flatten_layers()
+        if isinstance(inner, keras.layers.RNN) and inner.stateful
+    ]
+    return [state for state in keras.tree.flatten(states) if state is not None]
+
+
+def _one_batch(batch: Any) -> int | Tensor:
+    """One, which a compiled TensorFlow step does not know before it has its data.
+
+    Else it would count the step that finds its data at an end.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    dense = [
+        value
+        for value in keras.tree.flatten(batch)
+        if ops.is_tensor(value)
+        and not hasattr(value, "indices")  # sparse
+        and not hasattr(value, "row_splits")  # ragged
+    ]
+    if not dense:
+        return 1
+    first = ops.reshape(dense[0], (-1,))[:1]
+    return 1 + ops.sum(ops.zeros_like(first, dtype="int32"))
+
+
+def _metrics_in_call(layer: keras.layers.Layer) -> list[Any]:
+    """State of metrics that `call` may update; on JAX Keras lets it update none."""
+    return [] if keras.backend.backend() == "jax" else list(layer.metrics_variables)
+
+
+def count_regularizers(layer: keras.layers.Layer) -> int:
+    """Regularized weights: Keras lists their losses last in `layer.losses`."""
+    return sum(v.regularizer is not None for v in layer.trainable_variables)

@@ -1,0 +1,202 @@
+"""Quantization-aware training: weights learn to live on the grids of the file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, cast
+
+import keras
+
+from penjing.arguments import check_choice
+from penjing.engine.activations.activation_config import INT8, ActivationConfig
+from penjing.engine.activations.activation_grids import ActivationGrids
+from penjing.engine.batchnorm_folding import fold_batch_normalization
+from penjing.engine.calibration import OBSERVERS, calibrate
+from penjing.engine.compression_model import CompressionModel
+from penjing.engine.transforms.clustering_transform import Cluster
+from penjing.engine.transforms.quantization_config import QuantizationConfig
+from penjing.engine.transforms.quantization_transform import FakeQuantize
+from penjing.engine.wrapping import add_transform
+from penjing.errors import CompressionWarning, UnsupportedModelError
+from penjing.models.graph_flow import trace_flow
+from penjing.models.selection import Filter
+from penjing.numerics.grids import Grid
+
+
+def quantize_aware(
+    model: keras.Model,
+    *,
+    weights: Grid | None = None,
+    activations: Grid | str | None = None,
+    calibration_data: Any = None,
+    observer: str = "moving_average",
+    learn_scale: bool = True,
+    begin_step: int = 0,
+    include: Filter = None,
+    exclude: Filter = None,
+    grids_by_layer: Mapping[str, Grid] | None = None,
+    copy: bool = True,
+) -> CompressionModel:
+    """Round a model's weights to evenly spaced values while it trains on.
+
+    It acts at once, so the outputs change at once; training then brings the accuracy
+    back. `penjing.strip` gives the plain model, whose weights lie exactly on their
+    grids, and `penjing.export_litert(..., quantization="dynamic")` writes exactly those
+    integers and scales. With `activations` the whole file computes in integers.
+
+    Args:
+        model: Any Keras model, on any backend, or one that carries transforms already:
+            zeros of `penjing.prune` stay zero, shared values of `penjing.cluster` stay
+            shared.
+        weights: The grid. Fewer levels make smaller files: `Grid(levels=15,
+            granularity="per_tensor")` costs little accuracy with some epochs of
+            training. Default: 8 bits with a scale for each output channel; with one
+            scale for each weight where the model is clustered, as a scale for each
+            channel would split the shared values.
+        activations: Round the tensors between the layers too, as LiteRT's int8 kernels
+            do: `"int8"`, or a grid of 8 bits. Each tensor has one scale, whatever
+            `granularity` says; `"int8"` is `Grid(symmetric=False)`, whose zero points
+            use the whole range. Batch normalization is folded first, see
+            `penjing.fold_batch_normalization`, and `penjing.export_litert(...,
+            quantization="int8")` of the model, not stripped, writes exactly the grids
+            of training. Sequential and Functional models; in others the activations
+            are left as they are, with a warning. Default: weights alone.
+        calibration_data: Inputs on which the first ranges of the activations are
+            found: arrays, or batches of `x` or `(x, y)`. Default: the first 100
+            batches of training.
+        observer: How a range is found on `calibration_data`: `"moving_average"` of the
+            batches' least and largest values, `"min_max"` of all, `"percentile"`
+            (99.99), or `"mse"`: the range with the least squared error.
+        learn_scale: Train the scales with the model (LSQ), those of activations too.
+            `False`: they follow the weights, by least squares, and the ranges of
+            activations, by a moving average.
+        begin_step: Leave the weights, and activations, as they are in the training
+            steps before this one; the first scales are found in it. For models that are
+            pruned first, in the same training.
+        include: What to quantize: layers, or patterns matched against weight paths,
+            layer paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default:
+            all kernels and embeddings, depthwise kernels too; no biases or norms.
+        exclude: What to leave as it is, in the same form; wins over `include`.
+        grids_by_layer: Pattern -> grid in place of `weights` for what it matches.
+        copy: Leave the given model alone. `False` trains its own weights and saves
+            the memory of a copy.
+
+    Returns:
+        A model to compile and train.
+
+    Raises:
+        UnsupportedModelError: If nothing can be quantized, a named layer cannot, a
+            pattern of `grids_by_layer` matches nothing, or the model is not built, is
+            being quantized already or cannot be copied.
+        CompressionError: If a weight is NaN or infinite.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> import keras, numpy as np, penjing
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> grid = penjing.Grid(levels=7, granularity="per_tensor")
+        >>> quantized = penjing.quantize_aware(model, weights=grid)
+        >>> quantized.compile("adam", "mse")
+        >>> x, y = np.ones((64, 8), "float32"), np.ones((64, 4), "float32")
+        >>> _ = quantized.fit(x, y, epochs=1, verbose=0)
+        >>> len(np.unique(penjing.strip(quantized).get_weights()[0])) <= 7
+        True
+
+    Reference:
+        Esser et al., 2020, https://arxiv.org/abs/1902.08153
+    """
+    config = QuantizationConfig(
+        weights=Grid(granularity=default_granularity(model))
+        if weights is None
+        else weights,
+        learn_scale=learn_scale,
+        begin_step=begin_step,
+        include=include,
+        exclude=exclude,
+        grids_by_layer=grids_by_layer,
+    )
+    rounding = None
+    if activations is not None:
+        rounding = ActivationConfig(
+            grid=INT8 if activations == "int8" else cast(Grid, activations),
+            learn_ranges=learn_scale,
+            calibrated=calibration_data is not None,
+            begin_step=begin_step,
+        )
+    _check_calibration(activations, calibration_data, observer)
+    quantized = apply_quantization(model, config, rounding, copy=copy)
+    if calibration_data is not None and quantized.activations is not None:
+        calibrate(quantized, calibration_data, observer)
+    return quantized
+
+
+def default_granularity(model: keras.Model) -> str:
+    """One scale for each weight where a model is clustered, else one for each channel.
+
+    Args:
+        model: Any Keras model.
+
+    Returns:
+        `"per_tensor"` or `"per_channel"`: a scale for each channel would split values
+        that all channels share.
+    """
+    clustered = isinstance(model, CompressionModel) and any(
+        isinstance(transform, Cluster) and transform.config.granularity == "per_tensor"
+        for transform in model.transforms
+    )
+    return "per_tensor" if clustered else "per_channel"
+
+
+def apply_quantization(
+    model: keras.Model,
+    config: QuantizationConfig,
+    activations: ActivationConfig | None = None,
+    *,
+    copy: bool = True,
+) -> CompressionModel:
+    """`quantize_aware` with its arguments in a config, as recipes hold them.
+
+    Args:
+        model: See `quantize_aware`.
+        config: What to round to which grid, and from when on.
+        activations: How activations are rounded; `None` leaves them as they are.
+        copy: See `quantize_aware`.
+
+    Returns:
+        A model to compile and train.
+    """
+    grids = None
+    if activations is not None and _can_round_activations(model):
+        model = fold_batch_normalization(model)
+        grids = ActivationGrids(activations)
+    return add_transform(model, FakeQuantize(config), activations=grids, copy=copy)
+
+
+def _check_calibration(activations: Any, data: Any, observer: str) -> None:
+    check_choice("observer", observer, tuple(OBSERVERS))
+    if data is not None and activations is None:
+        raise ValueError(
+            "`calibration_data` finds the ranges of activations, but `activations` is "
+            'None. Pass activations="int8" too.'
+        )
+
+
+def _can_round_activations(model: keras.Model) -> bool:
+    """Whether the tensors between the layers of a model are known; else it warns."""
+    inner = model.model if isinstance(model, CompressionModel) else model
+    if trace_flow(inner) is not None:
+        return True
+    if not inner.built:
+        raise UnsupportedModelError(
+            f"The model {inner.name!r} is not built, so its activations are not known "
+            "yet. Call it once on a batch, or give it a keras.Input, first."
+        )
+    warnings.warn(
+        f"The model {inner.name!r} of class {type(inner).__name__} runs code of its "
+        "own, so only its weights are trained on grids: the ranges of its activations "
+        "are found when it is exported, on `representative_data`.",
+        CompressionWarning,
+        stacklevel=4,
+    )
+    return False

@@ -1,0 +1,303 @@
+"""Pruning as a weight transform: masks that follow a schedule."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.engine.transforms.pruning_config import PruningConfig
+from penjing.engine.transforms.weight_transform import (
+    ConfiguredTransform,
+    Incoming,
+    Values,
+    check_finite,
+    choose,
+)
+from penjing.errors import UnsupportedModelError
+from penjing.models.selection import SelectedWeight, matches_layer
+from penjing.numerics import Tensor
+from penjing.numerics.importance import IMPORTANCES, Importance
+from penjing.numerics.masks import erk_sparsities, kept_count, top_k_mask
+
+LAYER_FLOOR = 0.05
+
+
+@keras.saving.register_keras_serializable(package="penjing")
+class Prune(ConfiguredTransform):
+    """Masks of a model's weights, computed anew inside the training step.
+
+    Args:
+        config: What to prune, how much and when.
+        **kwargs: Passed to `Transform`.
+    """
+
+    order = 0
+    display_name = "pruned"
+    waits_for_training = True
+    config: PruningConfig
+
+    def __init__(self, config: PruningConfig, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.masks: list[Any] = []
+        self.thresholds: list[Any] = []
+        self.scales: tuple[float, ...] = ()
+
+    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
+        """Weights that the config names and that can take its pattern."""
+        loaded = self.paths is not None
+        weights = super().select(owner)
+        if not loaded:
+            for weight in weights:
+                self._check_values(weight)
+        return weights
+
+    def create_state(
+        self, weights: Sequence[SelectedWeight], incoming: Incoming
+    ) -> None:
+        """A mask and a threshold for each weight.
+
+        Masks are stored as 1 and 0 in the weight's type: a product costs a TensorFlow
+        step a third of what a selection by a boolean tensor does. On JAX, where the
+        type is cast within the product, they are boolean: they are copied every step.
+        """
+        self.scales = self._schedule_scales(weights)
+        for weight in weights:
+            self.masks.append(
+                self.add_state(
+                    weight.path,
+                    "mask",
+                    shape=weight.shape,
+                    dtype=_mask_dtype(weight),
+                    initializer="ones",
+                )
+            )
+            self.thresholds.append(
+                self.add_state(
+                    weight.path,
+                    "threshold",
+                    shape=(),
+                    dtype="float32",
+                    initializer="zeros",
+                )
+            )
+
+    def update(self, step: int | Tensor, values: Values) -> None:
+        """Compute the masks anew where the schedule says so.
+
+        Masked weights count as zeros: their old values would else come back, untrained,
+        in place of weights that are in use.
+        """
+        due = self.config.schedule.updates_at(step)
+        if due is False:
+            return
+        raw = [ops.stop_gradient(values[path]) for path in self.weights_by_path]
+        variables = (*self.masks, *self.thresholds)
+        state = [ops.convert_to_tensor(variable.value) for variable in variables]
+        fresh = choose(
+            due,
+            lambda: self._new_state(
+                step,
+                [
+                    v * ops.cast(mask, v.dtype)
+                    for v, mask in zip(raw, state[: len(raw)], strict=True)
+                ],
+            ),
+            lambda: state,
+        )
+        for variable, old, new in zip(variables, state, fresh, strict=True):
+            if new is not old:
+                variable.assign(new)
+
+    def apply(self, values: Values, training: bool) -> Values:
+        """Weights with zeros where the mask drops them."""
+        masks = zip(self.weights_by_path, self.masks, strict=True)
+        if training:
+            return {
+                path: values[path] * ops.cast(mask.value, values[path].dtype)
+                for path, mask in masks
+            }
+        return {
+            path: ops.where(
+                ops.cast(mask.value, "bool"), values[path], ops.zeros_like(values[path])
+            )
+            for path, mask in masks
+        }
+
+    def penalty(self) -> Tensor | None:
+        """The sum of the magnitudes of the kept weights, times `l1`."""
+        if not self.config.l1:
+            return None
+        masks = zip(self.weights_by_path.values(), self.masks, strict=True)
+        sums = [
+            ops.sum(
+                ops.abs(ops.cast(weight.variable.value, "float32"))
+                * ops.cast(mask.value, "float32")
+            )
+            for weight, mask in masks
+        ]
+        return self.config.l1 * functools.reduce(operator.add, sums)
+
+    def persist(self, values: Values) -> Values:
+        """Masked weights; zero is what they are."""
+        return self.apply(values, training=False)
+
+    def pending(self, last_step: int) -> str | None:
+        """The sparsity reached by `last_step`, where the schedule ends after it."""
+        last_step -= self.start_step
+        schedule = self.config.schedule
+        end = schedule.begin_step if schedule.end_step is None else schedule.end_step
+        if last_step >= end:
+            return None
+        reached = 0.0
+        if last_step >= max(schedule.begin_step, 1):
+            since = (last_step - schedule.begin_step) % schedule.frequency
+            last_update = max(last_step - since, schedule.begin_step, 1)
+            reached = float(schedule(last_update))
+        return (
+            f"the pruning schedule ends at step {end + self.start_step}, so a sparsity "
+            f"of {reached:.3g} will be reached instead of {schedule.final_sparsity:.3g}"
+        )
+
+    def obstacle(self, weight: SelectedWeight) -> str | None:
+        """Why the pattern does not fit a weight, or `None`."""
+        return self.config.pattern.obstacle(
+            *weight.matrix_shape, input_channels=weight.input_channels
+        )
+
+    def _importance(self, path: str) -> Importance:
+        importance = self.config.importance
+        if callable(importance):
+            return importance
+        if importance == "random":
+            seed = zlib.crc32(path.encode())
+            return functools.partial(IMPORTANCES[importance], seed=seed)  # type: ignore[call-arg]
+        return IMPORTANCES[importance]
+
+    def _check_values(self, weight: SelectedWeight) -> None:
+        values = _known_values(weight)
+        if values is None:
+            return
+        check_finite(weight, values)
+        if not callable(self.config.importance):
+            return
+        scores = ops.convert_to_numpy(self._importance(weight.path)(values))
+        if scores.shape != values.shape or not (scores >= 0).all():
+            raise ValueError(
+                f"`importance` must give non-negative scores of the weight's shape "
+                f"{values.shape}, got shape {scores.shape} and a minimum of "
+                f"{scores.min()} for {weight.path!r}."
+            )
+
+    def _schedule_scales(self, weights: Sequence[SelectedWeight]) -> tuple[float, ...]:
+        """Final sparsity of each weight over the schedule's final sparsity."""
+        final = self.config.schedule.final_sparsity
+        targets = [final] * len(weights)
+        if self.config.allocation == "erk":
+            targets = erk_sparsities([weight.shape for weight in weights], final)
+        for pattern, sparsity in (self.config.sparsity_by_layer or {}).items():
+            hits = [
+                i
+                for i, weight in enumerate(weights)
+                if matches_layer(weight.layer, weight.path, pattern)
+            ]
+            if not hits:
+                raise _unmatched_sparsity(pattern, weights)
+            for i in hits:
+                targets[i] = sparsity
+        return tuple(target / final if final else 1.0 for target in targets)
+
+    def _new_state(self, step: int | Tensor, raw: Sequence[Tensor]) -> list[Tensor]:
+        sparsity = self.config.schedule(ops.convert_to_tensor(step, "int32"))
+        weights = list(self.weights_by_path.values())
+        scores = [
+            weight.to_matrix(ops.cast(self._importance(weight.path)(value), "float32"))
+            for weight, value in zip(weights, raw, strict=True)
+        ]
+        units = [self.config.pattern.unit_scores(score) for score in scores]
+        rank = self._rank_globally if self._is_global else self._rank_by_layer
+        unit_masks = rank(units, sparsity)
+        masks = [
+            ops.cast(
+                weight.from_matrix(
+                    self.config.pattern.weight_mask(mask, weight.matrix_shape)
+                ),
+                _mask_dtype(weight),
+            )
+            for weight, mask in zip(weights, unit_masks, strict=True)
+        ]
+        thresholds = [
+            ops.min(ops.where(mask, unit, float("inf")))
+            for unit, mask in zip(units, unit_masks, strict=True)
+        ]
+        return [*masks, *thresholds]
+
+    @property
+    def _is_global(self) -> bool:
+        return self.config.scope == "global"
+
+    def _rank_by_layer(
+        self, units: Sequence[Tensor], sparsity: float | Tensor
+    ) -> list[Tensor]:
+        return [
+            top_k_mask(unit, kept_count(_size(unit), sparsity * scale))
+            for unit, scale in zip(units, self.scales, strict=True)
+        ]
+
+    def _rank_globally(
+        self, units: Sequence[Tensor], sparsity: float | Tensor
+    ) -> list[Tensor]:
+        """One ranking for all, after each weight's best few are set aside for it."""
+        sizes = [_size(unit) for unit in units]
+        density = 1.0 - ops.cast(sparsity, "float32")
+        reserved = []
+        for unit, size in zip(units, sizes, strict=True):
+            floor = ops.cast(ops.floor(LAYER_FLOOR * density * size), "int32")
+            best = top_k_mask(unit, ops.clip(floor, 1, size))
+            reserved.append(ops.where(best, float("inf"), unit))
+        flat = ops.concatenate([ops.reshape(unit, (-1,)) for unit in reserved])
+        total = sum(sizes)
+        kept = ops.maximum(kept_count(total, sparsity), len(sizes))
+        chosen = top_k_mask(flat, kept)
+        ends = np.cumsum(sizes)
+        return [
+            ops.reshape(chosen[int(end) - size : int(end)], unit.shape)
+            for unit, size, end in zip(units, sizes, ends, strict=True)
+        ]
+
+
+def _known_values(weight: SelectedWeight) -> np.ndarray | None:
+    """Values of a weight, or `None` where its model is built by its first batch.
+
+    It was then initialized just now, inside a function that TensorFlow or JAX traces.
+    """
+    with contextlib.suppress(NotImplementedError, TypeError):
+        return ops.convert_to_numpy(  # type: ignore[no-any-return]
+            ops.cast(weight.variable.value, "float32")
+        )
+    return None
+
+
+def _mask_dtype(weight: SelectedWeight) -> str:
+    return "bool" if keras.backend.backend() == "jax" else weight.variable.dtype
+
+
+def _size(tensor: Tensor) -> int:
+    return int(np.prod(tensor.shape))
+
+
+def _unmatched_sparsity(
+    pattern: str, weights: Sequence[SelectedWeight]
+) -> UnsupportedModelError:
+    names = [weight.path for weight in weights]
+    return UnsupportedModelError(
+        f"`sparsity_by_layer` names {pattern!r}, which matches no pruned weight. The "
+        f"pruned weights are {', '.join(map(repr, names))}."
+    )

@@ -1,0 +1,321 @@
+"""What a weight passes through on its way into the forward pass."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeAlias
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.errors import CompressionError, UnsupportedModelError
+from penjing.models.selection import (
+    SelectedWeight,
+    Selection,
+    find_weights,
+    select_weights,
+)
+from penjing.numerics import Tensor
+
+Values = dict[str, Tensor]
+Incoming: TypeAlias = Callable[[], dict[str, np.ndarray] | None]
+
+
+class Transform(keras.layers.Layer):
+    """Base of the transforms: masks, codebooks, grids.
+
+    A transform holds its state (masks, centroids, ranges) as ordinary Keras weights,
+    so that it is trained, saved and loaded with the model. The engine calls `attach`
+    once, then for every forward pass `update` (in training only) and `apply`.
+
+    `order` fixes the place among the transforms of a model: masks, then codebooks,
+    then grids, so that zeros survive clustering and centroids survive quantization.
+    `waits_for_training` says that it changes nothing before the first training step.
+
+    Args:
+        paths: Weights, by path, where they were selected before; `None` selects them.
+        start_step: Training steps that the model had behind it when the transform was
+            added; its own steps are counted from there.
+        **kwargs: Passed to `keras.layers.Layer`.
+    """
+
+    order: ClassVar[int]
+    display_name: ClassVar[str]
+    waits_for_training: bool = False
+
+    def __init__(
+        self,
+        *,
+        paths: Sequence[str] | None = None,
+        start_step: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, dtype="float32", **kwargs)
+        self.weights_by_path: Mapping[str, SelectedWeight] = {}
+        self.paths = None if paths is None else tuple(paths)
+        self.start_step = start_step
+        self.skipped: dict[str, str] = {}
+
+    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
+        """Weights of the built `owner` that this transform takes: those of `paths`."""
+        return find_weights(owner, self.paths or ())
+
+    def create_state(
+        self, weights: Sequence[SelectedWeight], incoming: Incoming
+    ) -> None:
+        """Add the state variables; called once.
+
+        Args:
+            weights: The selected weights.
+            incoming: Gives their values by path, float32, as the earlier transforms
+                leave them; `None` where the model is built by its first batch, inside
+                a function that is traced.
+        """
+        raise NotImplementedError
+
+    def update(self, step: int | Tensor, values: Values) -> None:
+        """Advance the state in a training step; runs inside the compiled step.
+
+        The step is a Python number where `readable_step` gives one.
+        """
+
+    def apply(self, values: Values, training: bool) -> Values:
+        """Values that the forward pass uses, for the paths of this transform."""
+        raise NotImplementedError
+
+    def penalty(self) -> Tensor | None:
+        """A scalar to add to the loss, or `None`."""
+        return None
+
+    def persist(self, values: Values) -> Values:
+        """Raw values that may replace the stored ones after an epoch.
+
+        Masked weights become zero; values that must stay continuous for training
+        (behind a codebook or a grid) are left as they are.
+        """
+        return {}
+
+    def pending(self, last_step: int) -> str | None:
+        """What will not be reached by `last_step`, or `None`.
+
+        Args:
+            last_step: Last training step of the model.
+        """
+        return None
+
+    def attach(
+        self, owner: keras.layers.Layer, earlier: Sequence[Transform] = ()
+    ) -> None:
+        """Select the weights of a built model or layer and create the state.
+
+        Args:
+            owner: The model or layer.
+            earlier: Attached transforms that its values pass through before.
+        """
+        weights = self.select(owner)
+        self.paths = tuple(weight.path for weight in weights)
+        self.weights_by_path = {weight.path: weight for weight in weights}
+        with keras.name_scope(self.name, caller=self):
+            self.create_state(weights, lambda: _known_values(weights, earlier))
+        self.built = True
+
+    def add_state(
+        self, path: str, name: str, *, trainable: bool = False, **kwargs: Any
+    ) -> Any:
+        """A variable named after the weight that it belongs to.
+
+        `>` is what TensorFlow, whose names take no `|`, and PyTorch, whose names take
+        no `.`, both allow.
+        """
+        return self.add_weight(
+            name=f"{path.replace('/', '>')}>{name}",
+            trainable=trainable,
+            autocast=False,
+            aggregation="mean" if trainable else "only_first_replica",
+            **kwargs,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, with the paths once they are selected."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "paths": None if self.paths is None else list(self.paths),
+            "start_step": self.start_step,
+        }
+
+
+def check_finite(weight: SelectedWeight, values: np.ndarray) -> None:
+    """Refuse a weight with values that cannot be ranked or rounded.
+
+    Args:
+        weight: The weight, for the message.
+        values: Its values.
+
+    Raises:
+        CompressionError: If one of them is NaN or infinite.
+    """
+    if not np.isfinite(values).all():
+        raise CompressionError(
+            f"The weight {weight.path!r} holds "
+            f"{int((~np.isfinite(values)).sum())} NaN or infinite values, so it "
+            "cannot be compressed. Train the model again or restore sound weights."
+        )
+
+
+def _known_values(
+    weights: Sequence[SelectedWeight], earlier: Sequence[Transform]
+) -> dict[str, np.ndarray] | None:
+    """Values behind the earlier transforms, or `None` inside a traced function."""
+    before = [w for t in earlier for w in t.weights_by_path.values()]
+    with contextlib.suppress(NotImplementedError, TypeError):
+        values = {
+            # A copy, as a variable that TensorFlow mirrors is no array.
+            weight.path: ops.copy(weight.variable.value)
+            for weight in [*before, *weights]
+        }
+        for transform in earlier:
+            values |= transform.apply(values, training=False)
+        return {
+            weight.path: ops.convert_to_numpy(ops.cast(values[weight.path], "float32"))
+            for weight in weights
+        }
+    return None
+
+
+def readable_step(step: Any) -> int | Tensor:
+    """The step as a Python number where reading it costs nothing, else as a tensor.
+
+    PyTorch runs every operation of a schedule by itself, which takes longer than the
+    masked forward pass of a small model.
+
+    Args:
+        step: Value of an integer variable of shape `()`.
+
+    Returns:
+        A number on PyTorch's CPU outside of compiled functions.
+    """
+    if keras.backend.backend() == "torch":
+        import torch
+
+        if step.device.type == "cpu" and not torch.compiler.is_compiling():
+            return int(step)
+    return ops.convert_to_tensor(step)
+
+
+def choose(
+    condition: bool | Tensor,
+    when_true: Callable[[], Sequence[Tensor]],
+    when_false: Callable[[], Sequence[Tensor]],
+) -> Sequence[Tensor]:
+    """`keras.ops.cond`, which does not make JAX or PyTorch compile what is rare.
+
+    JAX would compile it at every call outside a compiled step, and `torch.compile`
+    would break the search for a mask into dozens of graphs.
+
+    Args:
+        condition: Boolean tensor of shape `()`, or its value.
+        when_true: What to compute where it holds.
+        when_false: What to take where it does not; cheap, it may be called anyhow.
+
+    Returns:
+        The tensors of the one that holds.
+    """
+    known = condition if isinstance(condition, bool) else None
+    if known is None and keras.backend.backend() == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
+            choose_eagerly = torch.compiler.disable(ops.cond)
+            return choose_eagerly(condition, when_true, when_false)  # type: ignore[no-any-return]
+    if known is None and keras.backend.backend() == "jax":
+        # `TypeError` is what JAX raises for the bool of a value that it traces.
+        with contextlib.suppress(TypeError):
+            known = bool(condition)
+        if known is None:
+            return _choose_traced(condition, when_true, when_false)
+    if known is None:
+        return ops.cond(condition, when_true, when_false)  # type: ignore[no-any-return]
+    return when_true() if known else when_false()
+
+
+def _choose_traced(
+    condition: Tensor,
+    when_true: Callable[[], Sequence[Tensor]],
+    when_false: Callable[[], Sequence[Tensor]],
+) -> Sequence[Tensor]:
+    """A selection behind a loop that runs once or not at all.
+
+    XLA copies what a branch or a loop passes through, so the values that stay pass by;
+    and on CPUs it runs convolutions beside a branch more slowly than beside a loop.
+    """
+    kept = list(when_false())
+
+    def compute(_: Tensor, *old: Tensor) -> tuple[Tensor, ...]:
+        fresh = zip(when_true(), old, strict=True)
+        return ops.zeros_like(condition), *(ops.cast(new, v.dtype) for new, v in fresh)
+
+    start = [ops.convert_to_tensor(condition), *map(ops.zeros_like, kept)]
+    fresh = ops.while_loop(lambda due, *_: due, compute, start)[1:]
+    return [
+        ops.where(condition, new, old) for new, old in zip(fresh, kept, strict=True)
+    ]
+
+
+class ConfiguredTransform(Transform):
+    """Base of the transforms whose config says which weights they take.
+
+    `spares_weights` says that weights which the layer table spares are left whole
+    unless they are named.
+
+    Args:
+        config: A frozen config with `include` and `exclude`.
+        **kwargs: Passed to `Transform`.
+    """
+
+    spares_weights: ClassVar[bool] = True
+    config: Any
+
+    def __init__(self, config: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        self._restored = self.paths is not None
+
+    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
+        """Weights that the config names; those of `paths` where it was loaded."""
+        if self.paths is not None:
+            with contextlib.suppress(UnsupportedModelError):
+                self.skipped = dict(self._selection(owner).skipped)
+            return find_weights(owner, self.paths)
+        selection = self._selection(owner)
+        self.skipped = dict(selection.skipped)
+        return selection.chosen
+
+    def obstacle(self, weight: SelectedWeight) -> str | None:
+        """Why this transform cannot take a weight, or `None`."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, with the paths once they are selected."""
+        return {
+            **super().get_config(),
+            "config": keras.saving.serialize_keras_object(self.config),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Transform from the dictionary that `get_config` gave."""
+        config = dict(config)
+        config["config"] = keras.saving.deserialize_keras_object(config["config"])
+        return cls(**config)
+
+    def _selection(self, owner: keras.layers.Layer) -> Selection:
+        return select_weights(
+            owner,
+            self.config.include,
+            self.config.exclude,
+            self.obstacle,
+            spare=self.spares_weights,
+        )

@@ -1,0 +1,65 @@
+"""What all methods share: a model, plain or in training already, gets a transform."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from penjing.engine.activations.activation_grids import ActivationGrids
+from penjing.engine.compression_model import CompressionModel
+from penjing.engine.stripping import find_compressed_layers
+from penjing.engine.transforms.weight_transform import Transform
+from penjing.errors import UnsupportedModelError
+from penjing.models.copying import copy_model
+
+
+def add_transform(
+    model: keras.Model,
+    transform: Transform,
+    *,
+    activations: ActivationGrids | None = None,
+    copy: bool = True,
+) -> CompressionModel:
+    """Make a model train through one more transform.
+
+    Args:
+        model: A plain Keras model, or one that carries transforms already: they keep
+            their state, and its steps go on.
+        transform: What to add, not attached yet; its own steps count from now on.
+        activations: What rounds the tensors between the layers, where the model has
+            none yet.
+        copy: Leave the given model alone. `False` trains its own weights.
+
+    Returns:
+        A model to compile and train.
+
+    Raises:
+        UnsupportedModelError: If the model carries a transform of that class, holds
+            compressed layers or cannot be copied.
+    """
+    if isinstance(model, CompressionModel):
+        if any(type(earlier) is type(transform) for earlier in model.transforms):
+            raise UnsupportedModelError(
+                f"The model {model.name!r} is being {transform.display_name} already. "
+                "Strip it first, or ask for everything in one call."
+            )
+    elif find_compressed_layers(model):
+        raise UnsupportedModelError(
+            f"The model {model.name!r} holds compressed layers. Strip it first."
+        )
+    deferred = isinstance(model, keras.Sequential)
+    if copy and isinstance(model, CompressionModel):
+        model = model.around(copy_model(model.model))
+    elif copy and isinstance(model, keras.Model) and (model.built or deferred):
+        model = copy_model(model)
+    if not isinstance(model, CompressionModel):
+        return CompressionModel(model, [transform], activations=activations)
+    step = ops.copy(model.step.value)  # a variable that TensorFlow mirrors is no array
+    transform.start_step = int(ops.convert_to_numpy(step))
+    extended = CompressionModel(
+        model.model,
+        [*model.transforms, transform],
+        activations=activations or model.activations,
+    )
+    extended.step.assign(transform.start_step)
+    return extended

@@ -1,1 +1,0 @@
-"""The same function in fewer bytes: rewriting `.tflite` files."""

@@ -1,0 +1,209 @@
+"""Zeros and distinct values of every weight of a model, compressed or plain."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.engine.engine import TransformEngine
+from penjing.errors import UnsupportedModelError
+from penjing.models.selection import select_weights
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WeightSparsity:
+    """One weight in a `SparsityReport`.
+
+    Args:
+        path: Keras path of the weight.
+        shape: Its shape.
+        zeros: How many of its values are zero in the model that `strip` gives.
+        distinct: How many distinct values it has there, zero among them.
+        status: `"compressed"`, `"compressible"` (in a plain model) or `"skipped"`.
+        reason: Why it was skipped, else empty.
+        methods: What is done to it, such as `("pruned", "clustered")`.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    zeros: int
+    distinct: int
+    status: str
+    reason: str = ""
+    methods: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape))
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros, 0 to 1."""
+        return self.zeros / self.size if self.size else 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparsityReport:
+    """Zeros and distinct values of every weight of a model; printed, it is a table.
+
+    Args:
+        rows: One for each weight, in the model's order.
+    """
+
+    rows: tuple[WeightSparsity, ...]
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros over all weights that were not skipped."""
+        taken = [row for row in self.rows if row.status != "skipped"]
+        size = sum(row.size for row in taken)
+        return sum(row.zeros for row in taken) / size if size else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        rows = [
+            {
+                **dataclasses.asdict(row),
+                "shape": list(row.shape),
+                "size": row.size,
+                "sparsity": row.sparsity,
+            }
+            for row in self.rows
+        ]
+        return {"sparsity": self.sparsity, "rows": rows}
+
+    def __str__(self) -> str:
+        """A table with one line for each weight."""
+        width = max([len(row.path) for row in self.rows] + [6])
+        head = (
+            f"{'weight':<{width}}  {'shape':<18} {'zeros':>10} {'sparsity':>8} "
+            f"{'distinct':>10}  status"
+        )
+        lines = [
+            f"{row.path:<{width}}  {str(row.shape):<18} {row.zeros:>10,} "
+            f"{row.sparsity:>8.2%} {row.distinct:>10,}  {_status(row)}"
+            for row in self.rows
+        ]
+        return "\n".join(
+            [head, *lines, f"sparsity of what is not skipped: {self.sparsity:.2%}"]
+        )
+
+
+def _status(row: WeightSparsity) -> str:
+    return ": ".join(filter(None, (row.status, ", ".join(row.methods), row.reason)))
+
+
+def sparsity_report(model: keras.Model) -> SparsityReport:
+    """Count zeros and distinct values of every weight; say why one was skipped.
+
+    Args:
+        model: A built model: compressed, stripped or never compressed.
+
+    Returns:
+        One row for each weight; in a compressed model the values counted are those
+        of the model that `strip` would give.
+
+    Raises:
+        ValueError: If `model` is not a built Keras model or layer.
+    """
+    if not isinstance(model, keras.layers.Layer) or not model.built:
+        raise ValueError(
+            "`model` must be a built Keras model, got "
+            f"{getattr(model, 'name', model)!r}. Call it on a batch first."
+        )
+    values, skipped = _compressed_values(model)
+    if not isinstance(model, TransformEngine) and not values:
+        return _plain_report(model)
+    inner = model._inner() if isinstance(model, TransformEngine) else model
+    state = {id(variable) for variable in _engine_state(model)}
+    methods = _methods_by_path(model)
+    rows = []
+    for variable in inner.weights:
+        if id(variable) in state:
+            continue
+        path = variable.path
+        status = "compressed" if path in values else "skipped"
+        value = values.get(path, variable.value)
+        reason = "" if path in values else skipped.get(path, "not compressed")
+        rows.append(_row(path, value, status, reason, methods.get(path, ())))
+    return SparsityReport(rows=tuple(rows))
+
+
+def _engine_state(model: keras.layers.Layer) -> list[Any]:
+    """Variables that the engine added: steps, and the state of transforms."""
+    return [
+        variable
+        for layer in model._flatten_layers()
+        if isinstance(layer, TransformEngine)
+        for variable in (
+            layer.step,
+            *(v for transform in layer.transforms for v in transform.weights),
+        )
+    ]
+
+
+def _engines(model: keras.layers.Layer) -> list[TransformEngine]:
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, TransformEngine) and layer.built
+    ]
+
+
+def _methods_by_path(model: keras.layers.Layer) -> dict[str, tuple[str, ...]]:
+    methods: dict[str, tuple[str, ...]] = {}
+    for engine in _engines(model):
+        for transform in engine.transforms:
+            for path in transform.weights_by_path:
+                methods[path] = (*methods.get(path, ()), transform.display_name)
+    return methods
+
+
+def _compressed_values(
+    model: keras.layers.Layer,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    values: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    for engine in _engines(model):
+        values |= engine.transformed_values()
+        skipped |= engine.skipped_weights()
+    return values, skipped
+
+
+def _plain_report(model: keras.layers.Layer) -> SparsityReport:
+    try:
+        selection = select_weights(model)
+        chosen = {weight.path for weight in selection.chosen}
+        reasons = selection.skipped
+    except UnsupportedModelError:
+        chosen, reasons = set(), {}
+    rows = [
+        _row(
+            variable.path,
+            variable.value,
+            "compressible" if variable.path in chosen else "skipped",
+            "" if variable.path in chosen else reasons.get(variable.path, ""),
+        )
+        for variable in model.weights
+    ]
+    return SparsityReport(rows=tuple(rows))
+
+
+def _row(
+    path: str, value: Any, status: str, reason: str, methods: tuple[str, ...] = ()
+) -> WeightSparsity:
+    array = ops.convert_to_numpy(ops.cast(value, "float32"))
+    return WeightSparsity(
+        path=path,
+        shape=tuple(array.shape),
+        zeros=int(array.size - np.count_nonzero(array)),
+        distinct=int(np.unique(array).size),
+        status=status,
+        reason=reason,
+        methods=methods,
+    )

@@ -1,1 +1,0 @@
-"""One compression method per module: its config and its public function."""

@@ -1,0 +1,1 @@
+"""Where a `.tflite` file runs: here, or in a process of its own."""

@@ -1,0 +1,386 @@
+"""A `.tflite` file that runs on arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import DataError, FileFormatError, require_extra
+from penjing.files import as_path
+from penjing.runtime.silence import captured_output
+
+MAX_FILE_BYTES = 2**31 - 1  # A FlatBuffer cannot be larger.
+MAX_BATCH_BYTES = 2**31 - 1  # Of one input tensor.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """An input or output of a `.tflite` file.
+
+    Attributes:
+        name: Name in the file's signature, else the name of the tensor, else
+            `input_<position>` or `output_<position>`.
+        shape: Shape with the batch axis first; -1 where the size is free.
+        dtype: NumPy name of the stored type.
+        scale: Step of a quantized tensor, 0.0 where it is not quantized.
+        zero_point: Integer that stands for 0.0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the integers stand for real values."""
+        return self.scale != 0.0
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Turn real values into what the file stores.
+
+        Args:
+            values: Array of any shape.
+
+        Returns:
+            Array of the same shape in the stored type. Quantized values are
+            rounded half to even and clipped to the range of the type.
+
+        Raises:
+            DataError: If the values cannot be represented.
+        """
+        if values.dtype.kind not in "fiub":
+            raise DataError(
+                f"Input `{self.name}` takes numbers, got an array of type "
+                f"{values.dtype}. Convert it to float32 first."
+            )
+        target = np.dtype(self.dtype)
+        if self.is_quantized:
+            limits = np.iinfo(target)
+            steps = np.rint(values.astype("float64") / self.scale) + self.zero_point
+            if np.isnan(steps).any():
+                raise DataError(
+                    f"Input `{self.name}` holds NaN, which {self.dtype} cannot store."
+                )
+            clipped = np.clip(steps, limits.min, limits.max)
+            return np.asarray(clipped, target)
+        if target.kind in "iu":
+            return self._as_integers(values, target)
+        return values.astype(target)
+
+    def _as_integers(self, values: np.ndarray, target: np.dtype[Any]) -> np.ndarray:
+        limits = np.iinfo(target)
+        whole = values.dtype.kind != "f" or bool(
+            np.all(np.isfinite(values)) and np.all(values == np.rint(values))
+        )
+        if not whole:
+            raise DataError(
+                f"Input `{self.name}` takes whole numbers ({self.dtype}), got "
+                "fractions. Round the values, or pass the column that holds the ids."
+            )
+        if values.size and (values.min() < limits.min or values.max() > limits.max):
+            raise DataError(
+                f"Input `{self.name}` takes {self.dtype} values from {limits.min} to "
+                f"{limits.max}, got {values.min()} to {values.max()}."
+            )
+        return values.astype(target)
+
+    def decode(self, stored: np.ndarray) -> np.ndarray:
+        """Turn what the file stores into real values, float32 where quantized."""
+        if not self.is_quantized:
+            return stored
+        steps = stored.astype("float32") - np.float32(self.zero_point)
+        return np.asarray(steps * np.float32(self.scale), "float32")
+
+
+class LiteRTModel:
+    """A `.tflite` file loaded into the LiteRT runtime.
+
+    Args:
+        path: The file.
+        num_threads: Threads the runtime may use.
+
+    Attributes:
+        path: The file.
+        inputs: One `TensorSpec` for each input. In a file that `export_litert`
+            wrote they have the order of the Keras model's inputs.
+        outputs: The same for the outputs.
+
+    Raises:
+        FileFormatError: If the file is missing, corrupt, too large or needs an
+            operation that the runtime does not have.
+        MissingDependencyError: If the runtime is not installed.
+
+    Example:
+        >>> model = LiteRTModel("model.tflite")  # doctest: +SKIP
+        >>> model.predict(images).shape  # doctest: +SKIP
+        (10000, 10)
+    """
+
+    def __init__(self, path: str | os.PathLike[str], num_threads: int = 1) -> None:
+        if not isinstance(num_threads, int) or num_threads < 1:
+            raise ValueError(f"`num_threads` must be 1 or more, got {num_threads!r}.")
+        self.path = as_path(path)
+        content = read_litert(self.path)
+        runtime = require_extra("ai_edge_litert.interpreter", "litert")
+        with captured_output():
+            try:
+                self._interpreter = runtime.Interpreter(
+                    model_content=content, num_threads=num_threads
+                )
+                self._interpreter.allocate_tensors()
+                inputs = self._interpreter.get_input_details()
+                outputs = self._interpreter.get_output_details()
+                names = self._signature_names()
+            except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
+                raise FileFormatError(
+                    f"LiteRT cannot run {self.path}: {_first_lines(error)} The file is "
+                    "damaged, or it needs operations that this runtime does not have."
+                ) from error
+        pairs = [
+            (_spec(detail, names, f"output_{n}"), detail["index"])
+            for n, detail in enumerate(outputs)
+        ]
+        pairs.sort(key=lambda pair: _output_number(pair[0].name))
+        self.inputs = tuple(
+            _spec(detail, names, f"input_{n}") for n, detail in enumerate(inputs)
+        )
+        self.outputs = tuple(spec for spec, _ in pairs)
+        self._input_indices = [detail["index"] for detail in inputs]
+        self._output_indices = [index for _, index in pairs]
+        self._shapes: list[tuple[int, ...]] = []
+
+    def predict(self, x: Any, batch_size: int = 128) -> Any:
+        """Run the file on data.
+
+        Args:
+            x: Array of shape `(samples, ...)`; for several inputs a list or tuple
+                in the order of `inputs`, or a dict by input name. Real values:
+                quantized inputs are quantized here.
+            batch_size: Samples run at once. A file with a fixed batch ignores it.
+
+        Returns:
+            NumPy array of shape `(samples, ...)`, or a list of them in the order of
+            `outputs` where there are several. Quantized outputs come as float32.
+
+        Raises:
+            DataError: If the data does not fit the inputs.
+        """
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"`batch_size` must be 1 or more, got {batch_size!r}.")
+        arrays = self.match(x)
+        samples = len(arrays[0])
+        parts = [
+            self._run_batch([array[start:stop] for array in arrays], size)
+            for start, stop, size in self._batches(samples, batch_size)
+        ]
+        results = [self._join(column, samples) for column in zip(*parts, strict=True)]
+        return results[0] if len(results) == 1 else results
+
+    def match(self, x: Any) -> list[np.ndarray]:
+        """Give data as one array for each input; `x` is as in `predict`.
+
+        Raises:
+            DataError: If the data does not fit the inputs.
+        """
+        arrays = [_to_array(value) for value in self._ordered(x)]
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            _check_shape(spec, array, self.path)
+        lengths = [len(array) for array in arrays]
+        if len(set(lengths)) > 1 or lengths[0] == 0:
+            names = [spec.name for spec in self.inputs]
+            raise DataError(
+                f"The inputs {names} need the same number of samples, at least 1, got "
+                f"{lengths}."
+            )
+        return arrays
+
+    def _signature_names(self) -> dict[int, str]:
+        signatures = self._interpreter._get_full_signature_list()
+        if not signatures:
+            return {}
+        signature = signatures.get("serving_default", next(iter(signatures.values())))
+        return {
+            index: name
+            for side in ("inputs", "outputs")
+            for name, index in signature[side].items()
+        }
+
+    def _ordered(self, x: Any) -> list[Any]:
+        names = [spec.name for spec in self.inputs]
+        if isinstance(x, Mapping):
+            if set(x) != set(names):
+                raise DataError(
+                    f"{self.path} has the inputs {names}, got a dict with the keys "
+                    f"{list(x)}. Use the names of the inputs as keys."
+                )
+            return [x[name] for name in names]
+        if isinstance(x, list | tuple) and (len(names) > 1 or _holds_one_array(x)):
+            if len(x) != len(names):
+                raise DataError(
+                    f"{self.path} has {len(names)} inputs {names}, got {len(x)} arrays."
+                )
+            return list(x)
+        if len(names) != 1:
+            raise DataError(
+                f"{self.path} has {len(names)} inputs {names}, got one "
+                f"{type(x).__name__}. Pass a list in this order or a dict by name."
+            )
+        return [x]
+
+    def _batches(self, samples: int, batch_size: int) -> Iterator[tuple[int, int, int]]:
+        """Give start, stop and the size to run for each batch."""
+        fixed = max(spec.shape[0] if spec.shape else 1 for spec in self.inputs)
+        step = fixed if fixed > 0 else batch_size
+        for start in range(0, samples, step):
+            stop = min(start + step, samples)
+            yield start, stop, step if fixed > 0 else stop - start
+
+    def _run_batch(self, arrays: list[np.ndarray], size: int) -> list[np.ndarray]:
+        count = len(arrays[0])
+        encoded = [
+            _pad(spec.encode(array), size)
+            for spec, array in zip(self.inputs, arrays, strict=True)
+        ]
+        try:
+            self._resize([array.shape for array in encoded])
+            for index, array in zip(self._input_indices, encoded, strict=True):
+                self._interpreter.set_tensor(index, array)
+            self._interpreter.invoke()
+            stored = [self._interpreter.get_tensor(i) for i in self._output_indices]
+        except (ValueError, RuntimeError, MemoryError) as error:
+            self._shapes = []
+            raise DataError(
+                f"{self.path} does not run on inputs of shape "
+                f"{[array.shape for array in encoded]}: {_first_lines(error)}"
+            ) from error
+        decoded = [
+            spec.decode(value) for spec, value in zip(self.outputs, stored, strict=True)
+        ]
+        return [v[:count] if v.ndim and len(v) == size else v for v in decoded]
+
+    def _resize(self, shapes: list[tuple[int, ...]]) -> None:
+        if shapes == self._shapes:
+            return
+        for spec, index, shape in zip(
+            self.inputs, self._input_indices, shapes, strict=True
+        ):
+            size = int(np.prod(shape, dtype="float64")) * np.dtype(spec.dtype).itemsize
+            if size > MAX_BATCH_BYTES:
+                raise DataError(
+                    f"A batch of input `{spec.name}` would take {size:,} bytes. "
+                    "Use a smaller `batch_size`."
+                )
+            self._interpreter.resize_tensor_input(index, shape)
+        with captured_output():
+            self._interpreter.allocate_tensors()
+        self._shapes = shapes
+
+    def _join(self, parts: tuple[np.ndarray, ...], samples: int) -> np.ndarray:
+        if len(parts) == 1:
+            return parts[0]
+        if any(part.ndim == 0 for part in parts) or sum(map(len, parts)) != samples:
+            raise DataError(
+                f"An output of {self.path} has no batch axis (shape "
+                f"{parts[0].shape}), so batches cannot be joined. Use "
+                f"batch_size={samples}."
+            )
+        return np.concatenate(parts)
+
+
+def read_litert(path: Path) -> bytes:
+    """Read a `.tflite` file and check that it is one by its mark.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        FileFormatError: If it is missing, too large or of another type.
+    """
+    if not path.is_file():
+        raise FileFormatError(f"There is no file {path}. Check the path.")
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise FileFormatError(
+                f"{path} has {size:,} bytes; a .tflite file has at most "
+                f"{MAX_FILE_BYTES:,}."
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
+    if content[4:8] != b"TFL3":
+        raise FileFormatError(
+            f"{path} is not a .tflite file (it lacks the mark TFL3 at byte 4). "
+            "Write one with penjing.export_litert."
+        )
+    return content
+
+
+def _spec(
+    detail: Mapping[str, Any], names: Mapping[int, str], position: str
+) -> TensorSpec:
+    scales = detail["quantization_parameters"]["scales"]
+    zero_points = detail["quantization_parameters"]["zero_points"]
+    plain = detail["name"].removeprefix("serving_default_").removesuffix(":0")
+    return TensorSpec(
+        name=names.get(detail["index"], plain) or position,
+        shape=tuple(int(size) for size in detail["shape_signature"]),
+        dtype=np.dtype(detail["dtype"]).name,
+        scale=float(scales[0]) if len(scales) else 0.0,
+        zero_point=int(zero_points[0]) if len(zero_points) else 0,
+    )
+
+
+def _output_number(name: str) -> int:
+    """Sort `output_0`, `output_1`, ... by number and leave other names in place."""
+    match = re.fullmatch(r"output_(\d+)", name)
+    return int(match.group(1)) if match else 0
+
+
+def _to_array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"An input is not an array: {error}.") from error
+
+
+def _holds_one_array(x: list[Any] | tuple[Any, ...]) -> bool:
+    return len(x) == 1 and hasattr(x[0], "shape")
+
+
+def _check_shape(spec: TensorSpec, array: np.ndarray, path: Path) -> None:
+    wanted = ("samples", *spec.shape[1:])
+    fits = array.ndim == len(spec.shape) and all(
+        size in (-1, actual)
+        for size, actual in zip(spec.shape[1:], array.shape[1:], strict=True)
+    )
+    if array.ndim == 0 or not fits:
+        shown = ", ".join("any" if size == -1 else str(size) for size in wanted)
+        raise DataError(
+            f"Input `{spec.name}` of {path} has the shape ({shown}), got an array of "
+            f"shape {array.shape}."
+        )
+
+
+def _pad(array: np.ndarray, size: int) -> np.ndarray:
+    if len(array) == size:
+        return array
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
+
+
+def _first_lines(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()[:3] or [type(error).__name__]
+    return " ".join(line.strip() for line in lines).rstrip(".") + "."

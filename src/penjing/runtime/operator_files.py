@@ -1,0 +1,168 @@
+"""The operators of a `.tflite` file, each as a file of its own, for timing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from penjing.tflite.loading import graph_references, load_records
+from penjing.tflite.operators import operator_name
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import data_of
+from penjing.tflite.writing import write_records
+
+_NO_TENSOR = -1
+# They keep something between runs.
+_STATEFUL = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
+_UNPACKING = ("DENSIFY", "DEQUANTIZE")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SingleOperator:
+    """One operator of a file.
+
+    Attributes:
+        name: Its name in the schema.
+        shape: Shape of its first output, for a batch of 1.
+        content: A `.tflite` file that runs it alone; None where it cannot run alone, as
+            a loop or what keeps a state.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    content: bytes | None
+
+
+def single_operators(data: bytes, where: str) -> list[SingleOperator]:
+    """Take a file apart.
+
+    Args:
+        data: The bytes of a `.tflite` file.
+        where: What it is called in messages.
+
+    Returns:
+        The operators of its main graph, in their order, but for those that unpack a
+        constant when the file is loaded: they go with the operator that reads it.
+
+    Raises:
+        FileFormatError: If it is corrupt or of a newer format.
+    """
+    model = load_records(data, where)
+    graph = model["subgraphs"][0]
+    unpacking: dict[int, list[Record]] = {}
+    found = []
+    for operator in graph["operators"]:
+        before = _unpacked_by(model, graph, operator, unpacking)
+        if before is None:
+            found.append(_single(model, graph["tensors"], operator, unpacking))
+        else:
+            unpacking[int(operator["outputs"][0])] = [*before, operator]
+    return found
+
+
+def _unpacked_by(
+    model: Record,
+    graph: Record,
+    operator: Record,
+    unpacking: Mapping[int, list[Record]],
+) -> list[Record] | None:
+    """What goes before an operator that unpacks a constant; None for all others.
+
+    The runtime runs it when it loads the file.
+    """
+    is_whole = len(operator["inputs"]) and len(operator["outputs"])
+    if operator_name(model, operator) not in _UNPACKING or not is_whole:
+        return None
+    number = int(operator["inputs"][0])
+    if number in unpacking:
+        return unpacking[number]
+    return [] if len(data_of(model, graph["tensors"][number])) else None
+
+
+def _single(
+    model: Record,
+    tensors: Sequence[Record],
+    operator: Record,
+    unpacking: Mapping[int, list[Record]],
+) -> SingleOperator:
+    name = operator_name(model, operator)
+    outputs = [int(n) for n in operator["outputs"] if n != _NO_TENSOR]
+    shape = tuple(int(n) for n in tensors[outputs[0]]["shape"]) if outputs else ()
+    if name in _STATEFUL or list(graph_references(operator)) or not outputs:
+        return SingleOperator(name=name, shape=shape, content=None)
+    if name == "RESHAPE":
+        operator = _with_known_shape(operator, shape)
+    unpacked = [one for n in operator["inputs"] for one in unpacking.get(int(n), ())]
+    content = _file(model, tensors, [*unpacked, operator])
+    return SingleOperator(name=name, shape=shape, content=content)
+
+
+def _with_known_shape(operator: Record, shape: tuple[int, ...]) -> Record:
+    """A reshape to the stored shape, which other operators may compute in the file."""
+    known = operator.copy()
+    known["inputs"] = _indices([int(operator["inputs"][0])])
+    known["builtin_options"] = Record("ReshapeOptions", new_shape=_indices(shape))
+    return known
+
+
+def _file(
+    model: Record, tensors: Sequence[Record], operators: Sequence[Record]
+) -> bytes | None:
+    """Write a file of a few operators; None where a tensor is kept between runs."""
+    used = sorted({n for operator in operators for n in _tensors(operator)})
+    if any(tensors[n]["is_variable"] for n in used):
+        return None
+    places = {_NO_TENSOR: _NO_TENSOR, **{n: place for place, n in enumerate(used)}}
+    buffers = [Record("Buffer")]
+    copies = []
+    for n in used:
+        copy = tensors[n].copy()
+        copy.drop("shape_signature")
+        data = model["buffers"][tensors[n]["buffer"]]["data"]
+        copy["buffer"] = len(buffers) if len(data) else 0
+        if len(data):
+            buffers.append(Record("Buffer", data=data))
+        copies.append(copy)
+    made = {int(n) for operator in operators for n in operator["outputs"]}
+    given = [n for n in used if n not in made and not copies[places[n]]["buffer"]]
+    graph = Record(
+        "SubGraph",
+        tensors=copies,
+        inputs=_indices([places[n] for n in given]),
+        outputs=_indices([places[int(n)] for n in operators[-1]["outputs"]]),
+        operators=[
+            _moved(operator, number, places)
+            for number, operator in enumerate(operators)
+        ],
+    )
+    codes = [model["operator_codes"][o["opcode_index"]].copy() for o in operators]
+    single = Record(
+        "Model", version=3, operator_codes=codes, subgraphs=[graph], buffers=buffers
+    )
+    return write_records(single)
+
+
+def _moved(operator: Record, code: int, places: Mapping[int, int]) -> Record:
+    moved = operator.copy()
+    moved["opcode_index"] = code
+    moved.drop("debug_metadata_index")
+    for slot in _SLOTS:
+        if len(operator[slot]):
+            moved[slot] = _indices([places[int(n)] for n in operator[slot]])
+    return moved
+
+
+def _tensors(operator: Record) -> set[int]:
+    """The tensors that it reads, writes or works in."""
+    numbers = (int(n) for slot in _SLOTS for n in operator[slot])
+    return {n for n in numbers if n != _NO_TENSOR}
+
+
+_SLOTS = ("inputs", "outputs", "intermediates")
+
+
+def _indices(numbers: Sequence[int]) -> np.ndarray[Any, Any]:
+    return np.array(numbers, "<i4")

@@ -1,0 +1,289 @@
+"""A `.tflite` file that runs in a process of its own and says how long it took."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import DataError, FileFormatError, require_extra
+from penjing.files import as_path
+from penjing.runtime import timing_worker
+from penjing.runtime.interpreter import read_litert
+from penjing.runtime.operator_files import single_operators
+from penjing.runtime.product_files import KernelProduct, write_product
+from penjing.runtime.sample_inputs import make_inputs
+
+_MEMORY = 8 * 2**30
+_MEMORY_PER_BYTE = 16
+_SECONDS = 120
+_PRODUCT_ROUNDS = 7
+_PRODUCT_NANOSECONDS = 2_000_000  # Of one product in one round.
+_SCRIPT = ("-P", timing_worker.__file__)
+
+
+class _TimingProcess:
+    """The process that runs files, and what it is asked.
+
+    Args:
+        where: What the file is called in messages.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.process = _start()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+
+    def ask(self, **job: Any) -> dict[str, Any]:
+        """Send one order and wait for its answer."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        if stdin is None or stdout is None:
+            raise FileFormatError(f"The process that times {self._where} was closed.")
+        seconds = _SECONDS + job.get("runs", 0)
+        alarm = threading.Timer(seconds, self.process.kill)
+        alarm.start()
+        try:
+            stdin.write(json.dumps(job) + "\n")
+            stdin.flush()
+            line = stdout.readline()
+        except OSError:
+            line = ""
+        finally:
+            alarm.cancel()
+        if not line:
+            code = self.process.wait()
+            raise FileFormatError(
+                f"LiteRT crashes on {self._where} (exit code {code}), or takes longer "
+                f"than {seconds} seconds. The file is damaged, or too large for this "
+                "machine."
+            )
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            text = " ".join(str(answer["error"]).split()).rstrip(".")
+            raise FileFormatError(
+                f"LiteRT cannot run {self._where}: {text}. The file is damaged, or it "
+                "needs operations that this runtime does not have."
+            )
+        return answer
+
+
+class TimedFile:
+    """A `.tflite` file in a process that stays alive and runs when it is told to.
+
+    A hostile file can crash the runtime, and memory can only be told apart where
+    nothing else runs. It is a context manager: the process ends with the block.
+
+    Args:
+        path: The file.
+        threads: Threads that the runtime may use.
+        batch: Samples of an input whose batch is free. Other free sizes are 32.
+
+    Attributes:
+        path: The file.
+        batch: Samples that one run takes.
+        memory: Bytes by which the process grew at most while it loaded the file and ran
+            it once: weights, the copies that kernels make of them, and activations.
+            None where the system does not tell.
+
+    Raises:
+        FileFormatError: If the file is missing, corrupt, or does not run.
+        DataError: If an input takes texts or the like, or a batch is too large.
+        MissingDependencyError: If the runtime is not installed.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, threads: int = 1, batch: int = 1
+    ) -> None:
+        self.path = _checked_path(path)
+        content = read_litert(self.path)
+        require_extra("ai_edge_litert.interpreter", "litert")
+        self._worker = _TimingProcess(str(self.path))
+        try:
+            limit = _MEMORY + _MEMORY_PER_BYTE * len(content)
+            file = str(self.path.resolve())
+            inputs = self._worker.ask(file=file, threads=threads, memory=limit)[
+                "inputs"
+            ]
+            arrays = self._make_inputs(inputs, batch)
+            self.batch = int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
+            with tempfile.TemporaryDirectory() as folder:
+                np.savez(Path(folder) / "inputs.npz", *arrays)
+                self.memory: int | None = self._worker.ask(folder=folder)["memory"]
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_inputs(self, inputs: Any, batch: int) -> list[Any]:
+        try:
+            return make_inputs(inputs, batch)
+        except MemoryError as error:
+            raise DataError(
+                f"A batch of {batch} samples for {self.path} does not fit into memory. "
+                "Choose a smaller one."
+            ) from error
+
+    def run(self, runs: int, *, cold_caches: bool = False) -> list[float]:
+        """Run a block and time each run in it.
+
+        Args:
+            runs: How often to run.
+            cold_caches: Touch 64 MB of memory before each run, as a program that does
+                other work in between.
+
+        Returns:
+            Milliseconds of each run.
+
+        Raises:
+            FileFormatError: If the runtime fails.
+        """
+        answer = self._worker.ask(runs=runs, cold=cold_caches)
+        return [value / 1e6 for value in answer["nanoseconds"]]
+
+    def close(self) -> None:
+        """End the process."""
+        self._worker.close()
+
+    def __enter__(self) -> TimedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def time_products(
+    products: Sequence[KernelProduct], quantization: str | None, threads: int
+) -> list[float]:
+    """Time single products, in turns in one process.
+
+    Args:
+        products: The products.
+        quantization: None, "dynamic" or "int8".
+        threads: Threads that the runtime may use.
+
+    Returns:
+        Milliseconds of each: the lower quartile over rounds, with what starting the
+        runtime takes.
+
+    Raises:
+        FileFormatError: If the runtime cannot run one.
+        MissingDependencyError: If the runtime is not installed.
+    """
+    files = [write_product(product, quantization) for product in products]
+    times = _time_small(files, threads, "a layer by itself")
+    if None in times:
+        raise FileFormatError(
+            f"LiteRT cannot run {products[times.index(None)]} by itself with "
+            f"quantization={quantization!r}."
+        )
+    return [ms for ms in times if ms is not None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OperatorTime:
+    """What one operator of a file takes by itself.
+
+    Attributes:
+        name: Its name in the schema, as "CONV_2D".
+        shape: Shape of its first output, for a batch of 1.
+        milliseconds: Time by itself, without what starting the runtime takes; None
+            where it cannot run by itself, as a loop.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    milliseconds: float | None
+
+
+def time_operators(
+    path: str | os.PathLike[str], threads: int = 1
+) -> list[OperatorTime]:
+    """Time each operator of a `.tflite` file by itself, at a batch of 1.
+
+    Args:
+        path: The file.
+        threads: Threads that the runtime may use.
+
+    Returns:
+        The operators of the main graph, in their order.
+
+    Raises:
+        FileFormatError: If the file is missing, corrupt or crashes the runtime.
+        MissingDependencyError: If the runtime is not installed.
+    """
+    file = _checked_path(path)
+    operators = single_operators(read_litert(file), str(file))
+    empty = write_product(KernelProduct(kind="dense", inputs=8, outputs=8), None)
+    alone = [item.content for item in operators if item.content is not None]
+    start, *taken = _time_small([empty, *alone], threads, str(file))
+    times = iter(taken)
+    found = [next(times) if item.content is not None else None for item in operators]
+    return [
+        OperatorTime(
+            name=item.name,
+            shape=item.shape,
+            milliseconds=None if ms is None else max(ms - (start or 0.0), 0.0),
+        )
+        for item, ms in zip(operators, found, strict=True)
+    ]
+
+
+def _time_small(
+    contents: Sequence[bytes], threads: int, where: str
+) -> list[float | None]:
+    """Milliseconds of each file, in turns in one process; None for those that fail."""
+    require_extra("ai_edge_litert.interpreter", "litert")
+    worker = _TimingProcess(where)
+    try:
+        with tempfile.TemporaryDirectory() as name:
+            files = [Path(name) / f"{n}.tflite" for n in range(len(contents))]
+            for file, content in zip(files, contents, strict=True):
+                file.write_bytes(content)
+            answer = worker.ask(
+                files=[str(file) for file in files],
+                threads=threads,
+                memory=_MEMORY + _MEMORY_PER_BYTE * sum(map(len, contents)),
+                rounds=_PRODUCT_ROUNDS,
+                nanoseconds=_PRODUCT_NANOSECONDS,
+            )
+    finally:
+        worker.close()
+    return [None if ns is None else ns / 1e6 for ns in answer["nanoseconds"]]
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    checked = as_path(path)
+    if checked.suffix.lower() in (".keras", ".h5", ".hdf5"):
+        raise FileFormatError(
+            f"{checked} is a Keras model, and times are those of the deployed file: "
+            "write one with penjing.export_litert(model, 'model.tflite') first."
+        )
+    return checked
+
+
+def _start() -> subprocess.Popen[str]:
+    paths = [os.path.abspath(entry) for entry in sys.path]
+    return subprocess.Popen(
+        [sys.executable, *_SCRIPT],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "OPENBLAS_NUM_THREADS": "1",  # each reserves memory
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )

@@ -1,0 +1,368 @@
+"""Hidden units and channels that add nothing, taken out of every tensor they lie in.
+
+Heavy pruning leaves most of them so. Their zeros compress well, but the file itself
+stores them, and kernels multiply by them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from penjing.shrinking.unit_groups import UnitGroups, Use
+from penjing.shrinking.unit_values import UnitValues, is_not_zero, real_values
+from penjing.tflite.cleaning import drop_unused
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import (
+    FLOAT32,
+    INT32,
+    is_plain,
+    operator_code,
+    set_values,
+    values_of,
+)
+
+Array = np.ndarray[Any, Any]
+Edit = Callable[[Record], str]
+
+# What may be taken out, the most first: see `remove_dead_units`.
+LEVELS = ("folded", "unread", "constant", "zero")
+# Kernels that round activations while they run do it in steps of the largest one: a
+# unit that nobody reads matters to them, unless others are larger.
+_SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)
+
+_FULLY_CONNECTED, _CONV, _DEQUANTIZE = 9, 3, 6
+_RESHAPE, _SQUEEZE, _TRANSPOSE_CONV = 22, 43, 67
+# Number of the operator: place of the shape of its output among its inputs.
+_SHAPES = {_RESHAPE: 1, _TRANSPOSE_CONV: 0}
+_VALID = 1
+_LARGEST_BIAS = 2**30
+
+
+def dead_unit_edits() -> list[Edit]:
+    """Edits that take out less and less, and say how many units went."""
+    return [
+        functools.partial(_remove, level=level, share=share)
+        for level in LEVELS
+        for share in (_SHARES if level == "constant" else (1.0,))
+    ]
+
+
+def _remove(model: Record, level: str, share: float) -> str:
+    return f"{remove_dead_units(model, level, share)} units"
+
+
+def remove_dead_units(model: Record, level: str = LEVELS[0], share: float = 1.0) -> int:
+    """Take out units until none is left that adds nothing, in place.
+
+    Args:
+        model: Any model.
+        level: "zero": units that are always 0. "constant": and those whose value never
+            changes, if they get no weight wherever they are summed up. "unread": and
+            all others that get none. "folded": and those whose value never changes,
+            where it can be added to the biases instead.
+        share: For "constant": only values up to this share of the largest one.
+
+    Returns:
+        The number of units taken out. One of each layer stays in any case.
+    """
+    count = 0
+    originals = _own_vectors(model)
+    while found := _Removal(model, level, share).run():
+        count += found
+    _share_again(model, originals)
+    drop_unused(model)
+    return count
+
+
+class _Removal:
+    """One pass over all groups of units."""
+
+    def __init__(self, model: Record, level: str, share: float) -> None:
+        self._model = model
+        self._level = level
+        self._share = share
+        self._groups = UnitGroups(model)
+        self._values = [
+            UnitValues(
+                model,
+                number,
+                {t: b for (g, t), b in self._groups.blocks.items() if g == number},
+            )
+            for number in range(len(model["subgraphs"]))
+        ]
+        fixed = {self._groups.root(b) for b in self._fixed()}
+        self._roots = [n for n in self._groups.movable() if n not in fixed]
+
+    def run(self) -> int:
+        """Take out what is dead; the number of units."""
+        dead = {n: np.ones(self._groups.sizes[n], bool) for n in self._roots}
+        for use in self._groups.uses:
+            if use.ends:
+                self._spread(use, self._dead_at(use), dead)
+        ends = {
+            self._groups.root(b) for u in self._groups.uses if u.ends for b in u.blocks
+        }
+        kept: dict[int, Array] = {}
+        for root in self._roots:
+            keep = ~dead[root]
+            if root in ends and not keep.all():
+                keep[0] |= not keep.any()
+                kept[root] = keep
+        kept = {root: keep for root, keep in kept.items() if not keep.all()}
+        if self._level == "folded":
+            for use in self._groups.uses:
+                if use.ends:
+                    self._fold(use, kept)
+        self._cut(kept)
+        return sum(int((~keep).sum()) for keep in kept.values())
+
+    # Which units are dead
+
+    def _dead_at(self, use: Use) -> Array:
+        """Whether units may go, as far as one operator that sums them up goes."""
+        values = self._given(use)
+        dead = values == 0
+        if self._level != "zero":
+            unread = ~self._per_unit(use).any(axis=1)
+            if self._level == "constant":
+                sizes = np.where(unread & np.isfinite(values), np.abs(values), 0)
+                unread &= np.abs(values) <= self._share * sizes.max(initial=0)
+            dead |= unread
+        if self._level == "folded" and self._bias(use) is not None:
+            dead |= np.isfinite(values) & self._can_fold(use, values)
+        return np.asarray(dead)
+
+    def _given(self, use: Use) -> Array:
+        """The values that an operator gets for each place along its weights."""
+        operator = self._operator(use)
+        is_transposed = operator_code(self._model, operator) == _TRANSPOSE_CONV
+        x = int(operator["inputs"][2 if is_transposed else 0])
+        values = self._values[use.graph].of(x)
+        length = int(self._tensor(use)["shape"][use.axis])
+        return np.tile(values, length // max(len(values), 1))
+
+    def _per_unit(self, use: Use) -> Array:
+        """Whether weights are not zero, one row for each unit that they are for."""
+        rows = np.moveaxis(is_not_zero(self._model, self._tensor(use)), use.axis, 0)
+        return rows.reshape(len(rows), -1)
+
+    def _spread(self, use: Use, dead: Array, found: dict[int, Array]) -> None:
+        start = 0
+        for block in use.blocks:
+            root, size = self._groups.root(block), self._groups.sizes[block]
+            if root in found:
+                found[root] &= dead[start : start + size]
+            start += size
+
+    # Values that go into biases
+
+    def _bias(self, use: Use) -> Record | None:
+        """The bias that can take up values, if every output gets them in full."""
+        operator = self._operator(use)
+        code = operator_code(self._model, operator)
+        inputs, options = operator["inputs"], operator["builtin_options"]
+        shape = self._tensor(use)["shape"]
+        is_whole = code == _FULLY_CONNECTED or (
+            code == _CONV
+            and ((options and options["padding"] == _VALID) or max(shape[1:3]) == 1)
+        )
+        if not is_whole or len(inputs) < 3 or inputs[2] < 0:
+            return None
+        bias: Record = self._graph(use)["tensors"][inputs[2]]
+        is_ours = is_plain(self._model, bias) and list(bias["shape"]) == [shape[0]]
+        return bias if is_ours and bias["type"] in (FLOAT32, INT32) else None
+
+    def _can_fold(self, use: Use, values: Array) -> bool:
+        bias = self._bias(use)
+        if bias is None or bias["type"] == FLOAT32:
+            return bias is not None
+        added = self._added(use, np.where(np.isfinite(values), values, 0))
+        total = np.abs(values_of(self._model, bias).astype("f8")) + np.abs(added)
+        return bool(np.isfinite(total).all() and total.max(initial=0) < _LARGEST_BIAS)
+
+    def _added(self, use: Use, values: Array) -> Array:
+        """What values add to each output: real for float biases, else integer steps."""
+        bias = self._bias(use)
+        weights = self._weights_by_output(use, bias is not None and bias["type"])
+        if bias is not None and bias["type"] == INT32:
+            values = np.rint(values / self._step(use))
+        return np.asarray(weights @ values)
+
+    def _weights_by_output(self, use: Use, bias_type: Any) -> Array:
+        """Weights `(outputs, inputs)`, those of all places of a kernel added up."""
+        tensor = self._tensor(use)
+        weights = real_values(self._model, tensor)
+        if bias_type == INT32:
+            points = tensor["quantization"] and tensor["quantization"]["zero_point"]
+            weights = values_of(self._model, tensor).astype("f8")
+            if points is not None and np.any(points):
+                weights = np.full(weights.shape, np.nan)
+        places = weights.reshape(len(weights), -1, weights.shape[-1])
+        return np.asarray(places.sum(axis=1))
+
+    def _step(self, use: Use) -> float:
+        x = int(self._operator(use)["inputs"][0])
+        tensor = self._graph(use)["tensors"][x]
+        return float(tensor["quantization"]["scale"][0])
+
+    def _fold(self, use: Use, kept: dict[int, Array]) -> None:
+        gone = ~self._along(use.blocks, kept)
+        bias = self._bias(use)
+        values = np.where(gone, self._given(use), 0)
+        values[~np.isfinite(values)] = 0  # of units without weights
+        if bias is None or not values.any():
+            return
+        old = values_of(self._model, bias)
+        set_values(
+            self._model, bias, (old + self._added(use, values)).astype(old.dtype)
+        )
+
+    # Taking them out
+
+    def _fixed(self) -> list[int]:
+        """Groups whose size is written where this module cannot change it."""
+        found: list[int] = []
+        readers: dict[tuple[int, int], set[int]] = {}
+        for use in self._groups.uses:
+            readers.setdefault((use.graph, use.tensor), set()).add(use.operator)
+        for use in self._groups.uses:
+            if len(readers[use.graph, use.tensor]) > 1:
+                found += use.blocks
+        for number, graph in enumerate(self._model["subgraphs"]):
+            for operator in graph["operators"]:
+                if not self._knows_size(number, operator):
+                    for n in operator["outputs"]:
+                        found += self._groups.blocks.get((number, int(n)), ())
+        return found
+
+    def _knows_size(self, number: int, operator: Record) -> bool:
+        code = operator_code(self._model, operator)
+        if code == _SQUEEZE:
+            options = operator["builtin_options"]
+            return bool(options and len(options["squeeze_dims"]))
+        place = _SHAPES.get(code)
+        if place is None or len(operator["inputs"]) <= place:
+            return True
+        tensors = self._model["subgraphs"][number]["tensors"]
+        shape = tensors[operator["inputs"][place]]
+        return is_plain(self._model, shape) and shape["type"] == INT32
+
+    def _along(self, blocks: tuple[int, ...], kept: dict[int, Array]) -> Array:
+        """Which places along a row of groups stay."""
+        parts = [
+            kept.get(self._groups.root(b), np.ones(self._groups.sizes[b], bool))
+            for b in blocks
+        ]
+        return np.concatenate(parts) if parts else np.ones(0, bool)
+
+    def _cut(self, kept: dict[int, Array]) -> None:
+        for use in self._groups.uses:
+            mask = self._along(use.blocks, kept)
+            if not mask.all():
+                self._cut_constant(use, mask)
+        for (number, t), blocks in self._groups.blocks.items():
+            mask = self._along(blocks, kept)
+            if not mask.all():
+                tensor = self._model["subgraphs"][number]["tensors"][t]
+                tensor["shape"] = _with_last(tensor["shape"], int(mask.sum()))
+                signature = _with_last(tensor["shape_signature"], int(mask.sum()))
+                if len(signature):
+                    tensor["shape_signature"] = signature
+                self._resize_shapes(number, t, int(mask.sum()))
+
+    def _cut_constant(self, use: Use, mask: Array) -> None:
+        tensor = self._tensor(use)
+        values = values_of(self._model, tensor).compress(mask, use.axis)
+        set_values(self._model, tensor, values)
+        tensor["shape"] = np.array(values.shape, "<i4")
+        tensor.drop("shape_signature")
+        for operator in self._graph(use)["operators"]:
+            if operator_code(self._model, operator) != _DEQUANTIZE:
+                continue
+            if use.tensor in operator["inputs"]:
+                output = self._graph(use)["tensors"][operator["outputs"][0]]
+                output["shape"] = tensor["shape"]
+                output.drop("shape_signature")
+        quantization = tensor["quantization"]
+        if not quantization or quantization["quantized_dimension"] != use.axis:
+            return
+        for name in ("scale", "zero_point", "min", "max"):
+            if len(quantization[name]) > 1:
+                quantization[name] = quantization[name][mask]
+
+    def _resize_shapes(self, number: int, output: int, size: int) -> None:
+        """Write the new size where an operator reads the shape of its output."""
+        graph = self._model["subgraphs"][number]
+        for operator in graph["operators"]:
+            place = _SHAPES.get(operator_code(self._model, operator))
+            if place is None or output not in operator["outputs"]:
+                continue
+            options = operator["builtin_options"]
+            if options and options.kind == "ReshapeOptions":
+                options["new_shape"] = _with_last(options["new_shape"], size)
+            if len(operator["inputs"]) > place:
+                shape = graph["tensors"][operator["inputs"][place]]
+                values = values_of(self._model, shape)
+                set_values(self._model, shape, _with_last(values, size))
+
+    def _operator(self, use: Use) -> Record:
+        operator: Record = self._graph(use)["operators"][use.operator]
+        return operator
+
+    def _tensor(self, use: Use) -> Record:
+        tensor: Record = self._graph(use)["tensors"][use.tensor]
+        return tensor
+
+    def _graph(self, use: Use) -> Record:
+        graph: Record = self._model["subgraphs"][use.graph]
+        return graph
+
+
+def _with_last(sizes: Array, size: int) -> Array:
+    """A shape with another last size, unless that is free."""
+    if not len(sizes) or sizes[-1] == -1:
+        return sizes
+    return np.array([*sizes[:-1], size], sizes.dtype)
+
+
+def _own_vectors(model: Record) -> list[tuple[Record, int, int, int]]:
+    """Give each reader of a vector, such as a bias, a tensor of its own, in place.
+
+    Returns:
+        For each new tensor: the operator, the place among its inputs, the old tensor's
+        number and the graph's.
+    """
+    found = []
+    for number, graph in enumerate(model["subgraphs"]):
+        read: set[int] = set()
+        for operator in graph["operators"]:
+            for place, t in enumerate(map(int, operator["inputs"])):
+                tensor = graph["tensors"][t]
+                if t < 0 or len(tensor["shape"]) != 1 or not is_plain(model, tensor):
+                    continue
+                if t in read:
+                    graph["tensors"] = [*graph["tensors"], tensor.copy()]
+                    _read_instead(operator, place, len(graph["tensors"]) - 1)
+                    found.append((operator, place, t, number))
+                tensor = graph["tensors"][operator["inputs"][place]]
+                set_values(model, tensor, values_of(model, tensor))
+                read.add(t)
+    return found
+
+
+def _share_again(model: Record, found: list[tuple[Record, int, int, int]]) -> None:
+    for operator, place, t, number in found:
+        tensors = model["subgraphs"][number]["tensors"]
+        mine, other = (tensors[n] for n in (operator["inputs"][place], t))
+        if np.array_equal(values_of(model, mine), values_of(model, other)):
+            _read_instead(operator, place, t)
+
+
+def _read_instead(operator: Record, place: int, t: int) -> None:
+    inputs = operator["inputs"].copy()
+    inputs[place] = t
+    operator["inputs"] = inputs

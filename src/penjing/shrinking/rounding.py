@@ -1,0 +1,106 @@
+"""Biases in fewer mantissa bits, scales in one number: bytes that compress away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from penjing.tflite.records import Edit, Record
+from penjing.tflite.tensors import (
+    FLOAT32,
+    is_plain,
+    operator_code,
+    set_values,
+    values_of,
+)
+
+_MANTISSA_BITS = 23
+# Number of the operator: place of the bias among its inputs.
+_BIASES = {3: 2, 4: 2, 9: 2, 67: 3}
+
+
+def round_mantissa(values: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
+    """Round float32 values to few bits behind the leading one.
+
+    Args:
+        values: Float32 array of any shape.
+        bits: Bits kept, 0 to 23.
+
+    Returns:
+        Array of the same shape; halves are rounded to even. Infinities and NaN stay.
+
+    Example:
+        >>> round_mantissa(np.array([1.3, -5.1], "f4"), 2)
+        array([ 1.25, -5.  ], dtype=float32)
+    """
+    codes = np.ascontiguousarray(values, "<f4").view("<u4")
+    drop = _MANTISSA_BITS - bits
+    if not drop:
+        return values
+    half = np.uint32((1 << (drop - 1)) - 1)
+    odd = codes >> np.uint32(drop) & np.uint32(1)
+    rounded = (codes + half + odd) >> np.uint32(drop) << np.uint32(drop)
+    result = rounded.view("<f4")
+    return np.where(np.isfinite(values) & np.isfinite(result), result, values)
+
+
+def round_biases(model: Record, bits: int) -> int:
+    """Round the float32 biases of convolutions and dense layers, in place.
+
+    Args:
+        model: Any model.
+        bits: Mantissa bits kept.
+
+    Returns:
+        The number of biases rounded.
+    """
+    biases = {id(tensor): tensor for tensor in _biases(model)}
+    for tensor in biases.values():
+        set_values(model, tensor, round_mantissa(values_of(model, tensor), bits))
+    return len(biases)
+
+
+def _biases(model: Record) -> list[Record]:
+    found = []
+    for graph in model["subgraphs"]:
+        for operator in graph["operators"]:
+            place = _BIASES.get(operator_code(model, operator))
+            inputs = operator["inputs"]
+            if place is None or len(inputs) <= place or inputs[place] < 0:
+                continue
+            tensor = graph["tensors"][inputs[place]]
+            if tensor["type"] == FLOAT32 and is_plain(model, tensor):
+                found.append(tensor)
+    return found
+
+
+def equal_scale_edits(model: Record) -> list[Edit]:
+    """One scale where all channels have the same; each edit concerns one tensor."""
+    return [
+        _edit(g, t)
+        for g, graph in enumerate(model["subgraphs"])
+        for t, tensor in enumerate(graph["tensors"])
+        if tensor["quantization"] and _all_equal(tensor["quantization"])
+    ]
+
+
+def _all_equal(quantization: Record) -> bool:
+    scales, points = quantization["scale"], quantization["zero_point"]
+    return bool(
+        len(scales) > 1
+        and len(scales) == len(points)
+        and not quantization["details"]
+        and (scales == scales[0]).all()
+        and (points == points[0]).all()
+    )
+
+
+def _edit(graph: int, tensor: int) -> Edit:
+    def keep_first(model: Record) -> None:
+        quantization = model["subgraphs"][graph]["tensors"][tensor]["quantization"]
+        for name in ("scale", "zero_point"):
+            quantization[name] = quantization[name][:1]
+        quantization.drop("quantized_dimension", "min", "max")
+
+    return keep_first

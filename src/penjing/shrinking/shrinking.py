@@ -1,0 +1,229 @@
+"""The public function: a `.tflite` file in, the same function in fewer bytes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+from penjing.errors import FileFormatError
+from penjing.files import check_file, write_bytes
+from penjing.runtime.trials import Trial
+from penjing.shrinking.dead_units import dead_unit_edits
+from penjing.shrinking.rounding import equal_scale_edits, round_biases
+from penjing.shrinking.shrink_report import ShrinkReport
+from penjing.shrinking.stepwise import Step, Stepwise, gzip_bytes
+from penjing.shrinking.unit_order import reorder_units
+from penjing.sparse import sparse_encoding
+from penjing.sparse.sparse_graph import may_be_wrong
+from penjing.tflite import cleaning as plain_steps
+from penjing.tflite import constant_shapes
+from penjing.tflite.loading import load_records
+from penjing.tflite.tensors import clear_negative_zeros
+from penjing.tflite.writing import MAX_FILE_BYTES
+
+# What float arithmetic in another order may change, relative to the largest output.
+REORDERING_TOLERANCE = 1e-4
+# What other kernels may change that round integers differently.
+KERNEL_TOLERANCE = 2e-2
+_MANTISSA_BITS = 23
+
+
+def shrink_litert(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    keep_names: bool = False,
+    keep_metadata: bool = False,
+    keep_signature: bool = True,
+    bias_bits: int | str | None = None,
+    encoding: str | None = None,
+    tolerance: float = 1e-2,
+    representative_data: Any = None,
+    verify: bool = True,
+) -> ShrinkReport:
+    """Rewrite a `.tflite` file in fewer bytes, without changing what it computes.
+
+    Works on any file that LiteRT runs, whoever wrote it. After every step the new file
+    is run beside the original, with LiteRT's fastest and with its plain kernels, on
+    random inputs and those at the bounds of their types; a step that changes outputs
+    more than it may, or that wins nothing, is not taken. Files are run in a process of
+    their own, which a hostile one may crash.
+
+    Taken without changing a single bit of any output: texts, metadata and quantization
+    ranges that nothing reads, unused and duplicate parts, scales that say nothing,
+    and a tighter layout. Three steps keep outputs of integer models the same, bit by
+    bit, and those of float models up to rounding (`REORDERING_TOLERANCE`):
+
+    - Shapes that are computed become constants, and dense layers flatten by
+      themselves.
+    - Hidden units and channels that add nothing, as heavy pruning leaves them, are
+      taken out: those that nobody reads, and those without weights, whose constant
+      goes into biases. Memory and time shrink as well.
+    - The others are reordered so that compressors find runs.
+
+    Args:
+        path: The file.
+        out: File to write. Default: `path` is replaced, once the new file is proven.
+        keep_names: Keep the names of tensors and graphs.
+        keep_metadata: Keep metadata and description. Metadata may hold labels or
+            normalisation values that an application reads.
+        keep_signature: Keep the names of inputs and outputs. `LiteRTModel` and
+            `penjing.evaluate` run a file without them, by position.
+        bias_bits: Round float biases to this many mantissa bits, 0 to 23; "auto" finds
+            the fewest with which outputs stay within `tolerance`. None leaves them.
+        encoding: "sparse" leaves zeros out of float32 and int8 constants, in LiteRT's
+            sparse encoding, where the file itself gets smaller; gzipped it may get
+            larger. Where the fastest kernels do not take such constants, others work
+            in their place: they may take longer, and round integers differently (up to
+            `KERNEL_TOLERANCE`). Float networks that sparse constants would make
+            silently wrong on phones and in browsers stay dense, see
+            `penjing.explain_sparsity`. None: dense.
+        tolerance: Largest difference of any output that rounding may make, over the
+            output's largest magnitude.
+        representative_data: Real inputs to compare on as well: an array, or a list of
+            arrays in the order of the file's inputs.
+        verify: Without it the file is never run, and only steps are taken that change
+            no number: texts, unused and duplicate parts, layout.
+
+    Returns:
+        The bytes before and after, and what each step won.
+
+    Raises:
+        FileFormatError: If the file is missing, corrupt, too large, hostile, or cannot
+            be run; nothing is written then.
+        DataError: If no inputs can be made, or `representative_data` does not fit.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> print(shrink_litert("model.tflite"))  # doctest: +SKIP
+    """
+    config = ShrinkConfig(
+        keep_names=keep_names,
+        keep_metadata=keep_metadata,
+        keep_signature=keep_signature,
+        bias_bits=bias_bits,
+        encoding=encoding,
+        tolerance=tolerance,
+    )
+    source = check_file(path, MAX_FILE_BYTES)
+    content = _read(source)
+    model = load_records(content, str(source))
+    trial = Trial(content, str(source), representative_data) if verify else None
+    shrinking = Stepwise(content, model, trial)
+    _take_steps(shrinking, config)
+    target = write_bytes(source if out is None else out, shrinking.content)
+    return ShrinkReport(
+        path=str(target),
+        raw_before=len(content),
+        raw_after=len(shrinking.content),
+        gzip_before=gzip_bytes(content),
+        gzip_after=gzip_bytes(shrinking.content),
+        steps=tuple(shrinking.steps),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShrinkConfig:
+    """The choices of `shrink_litert`, checked."""
+
+    keep_names: bool = False
+    keep_metadata: bool = False
+    keep_signature: bool = True
+    keep_bias_scales: bool = False
+    bias_bits: int | str | None = None
+    encoding: str | None = None
+    tolerance: float = 1e-2
+
+    def __post_init__(self) -> None:
+        bits = self.bias_bits
+        is_count = isinstance(bits, int) and 0 <= bits <= _MANTISSA_BITS
+        if not (bits in (None, "auto") or (is_count and not isinstance(bits, bool))):
+            raise ValueError(
+                f"`bias_bits` must be None, 'auto' or 0 to {_MANTISSA_BITS}, got "
+                f"{bits!r}."
+            )
+        if self.encoding not in (None, "sparse"):
+            raise ValueError(
+                f"`encoding` must be None or 'sparse', got {self.encoding!r}."
+            )
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(
+                f"`tolerance` must be from 0 to below 1, got {self.tolerance!r}. It is "
+                "relative to the largest output."
+            )
+
+
+def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
+    shrinking.take(Step("layout"), lambda model: None)
+    if not config.keep_names:
+        shrinking.take(Step("names"), plain_steps.drop_names)
+    if not config.keep_metadata:
+        shrinking.take(Step("metadata"), plain_steps.drop_metadata)
+    if not config.keep_signature:
+        shrinking.take(Step("signature"), plain_steps.drop_signatures)
+    shrinking.take(Step("unused parts"), plain_steps.drop_unused)
+    shrinking.take(Step("repeated shapes"), plain_steps.drop_repeated_shapes)
+    shrinking.take(Step("quantization ranges"), plain_steps.drop_ranges)
+    if shrinking.trial is None:
+        return
+    shapes = Step("constant shapes", tolerance=REORDERING_TOLERANCE)
+    shrinking.take(shapes, constant_shapes.fold_shapes)
+    flat = Step("flattening", tolerance=REORDERING_TOLERANCE)
+    shrinking.take_each(flat, constant_shapes.flattening_edits)
+    shrinking.take(Step("repeated constants"), constant_shapes.share_constants)
+    shrinking.take(Step("inner shapes"), constant_shapes.drop_inner_signatures)
+    shrinking.take(Step("negative zeros"), clear_negative_zeros)
+    shrinking.take_each(Step("equal scales"), equal_scale_edits)
+    dead = Step("dead units", tolerance=REORDERING_TOLERANCE, both=True)
+    shrinking.take_first(dead, dead_unit_edits())
+    order = Step("unit order", tolerance=REORDERING_TOLERANCE)
+    shrinking.take(order, reorder_units)
+    if config.bias_bits is not None:
+        _round(shrinking, config.bias_bits, config.tolerance)
+    orders = [
+        functools.partial(plain_steps.sort_tensors, by=by)
+        for by in ("type", "size", "falling size")
+    ]
+    shrinking.take_best(Step("tensor order"), orders)
+    if config.encoding == "sparse" and not may_be_wrong(shrinking.content):
+        _encode_sparse(shrinking)  # last: the speed may differ after it
+
+
+def _round(shrinking: Stepwise, bits: int | str, tolerance: float) -> None:
+    count = _fewest_bits(shrinking, tolerance) if bits == "auto" else int(bits)
+    step = Step("bias bits", tolerance=tolerance, note=f"{count} bits")
+    shrinking.take(step, functools.partial(round_biases, bits=count))
+
+
+def _fewest_bits(shrinking: Stepwise, tolerance: float) -> int:
+    low, high = 0, _MANTISSA_BITS
+    while low < high:
+        middle = (low + high) // 2
+        edit = functools.partial(round_biases, bits=middle)
+        if shrinking.difference(edit) <= tolerance:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _encode_sparse(shrinking: Stepwise) -> None:
+    direct = Step("sparse", tolerance=REORDERING_TOLERANCE, raw_first=True)
+    shrinking.take_each(direct, sparse_encoding.direct_edits)
+    reshaped = Step(
+        "sparse, reshaped",
+        tolerance=KERNEL_TOLERANCE,
+        same_speed=False,
+        raw_first=True,
+    )
+    shrinking.take_each(reshaped, sparse_encoding.reshaped_edits)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error

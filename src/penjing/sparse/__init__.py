@@ -1,0 +1,1 @@
+"""Zeros that pay: which kernels use them, and the files that hold them."""

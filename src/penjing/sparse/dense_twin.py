@@ -1,0 +1,206 @@
+"""The same network in plainer files: no sparse tensors, no free sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import FileFormatError
+from penjing.tflite.constant_shapes import fold_shapes
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import (
+    INT32,
+    PACKED_BITS,
+    TENSOR_TYPES,
+    all_tensors,
+    data_of,
+    empty_unused_buffers,
+    is_plain,
+    operator_code,
+    set_values,
+)
+from penjing.tflite.writing import write_records
+
+_RESHAPE, _DENSIFY = 22, 124  # of the schema's `BuiltinOperator`
+_MAX_VALUES = 2**29
+_CSR = 1
+
+Array = np.ndarray[Any, Any]
+
+
+def dense_twin(content: bytes, where: str) -> bytes:
+    """Write the sparse tensors of a file as dense ones.
+
+    The twin computes the same by definition of the format, with the dense kernels that
+    every runtime has: what a runtime makes of the sparse file can be compared with it.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+        where: What it is called in messages.
+
+    Returns:
+        The bytes of the twin; those of the file itself, written anew, where it has no
+        sparse tensors.
+
+    Raises:
+        FileFormatError: If the file is corrupt.
+    """
+    model = load_records(content, where)
+    for tensor in all_tensors(model):
+        if tensor["sparsity"]:
+            set_values(model, tensor, _decoded(model, tensor, where))
+            tensor.drop("sparsity")
+    for graph in model["subgraphs"]:
+        _remove_densify(model, graph)
+    empty_unused_buffers(model)
+    return write_records(model)
+
+
+def has_sparse_tensors(content: bytes, where: str) -> bool:
+    """Whether a file holds tensors in sparse encoding."""
+    model = load_records(content, where)
+    return any(tensor["sparsity"] for tensor in all_tensors(model))
+
+
+def fix_sizes(content: bytes, where: str) -> tuple[bytes, bool]:
+    """Make the sizes that a file leaves free those that it stores: a batch of 1.
+
+    LiteRT.js refuses files with free sizes, and what a RESHAPE with a computed shape
+    gives there is silently wrong. Both are gone from the result.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+        where: What it is called in messages.
+
+    Returns:
+        The bytes of a file without free sizes, and whether there were any.
+    """
+    model = load_records(content, where)
+    free = [t for t in all_tensors(model) if np.any(t["shape_signature"] < 0)]
+    if not free:
+        return content, False
+    for tensor in free:
+        tensor.drop("shape_signature")
+    for graph in model["subgraphs"]:
+        for operator in graph["operators"]:
+            if operator_code(model, operator) == _RESHAPE:
+                _fix_shape(model, graph, operator)
+    fold_shapes(model)  # what computed the shapes goes
+    return write_records(model), True
+
+
+def _fix_shape(model: Record, graph: Record, reshape: Record) -> None:
+    """Let a RESHAPE read the shape that its output has, as a constant."""
+    tensors, inputs = graph["tensors"], reshape["inputs"].copy()
+    source, result = tensors[inputs[0]], tensors[reshape["outputs"][0]]
+    sizes = [np.prod(tensor["shape"], dtype="f8") for tensor in (source, result)]
+    if len(inputs) < 2 or is_plain(model, tensors[inputs[1]]) or sizes[0] != sizes[1]:
+        return
+    shape = Record("Tensor", shape=np.array([len(result["shape"])], "<i4"), type=INT32)
+    set_values(model, shape, np.asarray(result["shape"], "<i4"))
+    graph["tensors"] = [*tensors, shape]
+    inputs[1] = len(tensors)
+    reshape["inputs"] = inputs
+
+
+def _remove_densify(model: Record, graph: Record) -> None:
+    """Let what reads the output of a DENSIFY read its input."""
+    kept = []
+    outputs = {int(number) for number in graph["outputs"]}
+    for operator in graph["operators"]:
+        is_densify = operator_code(model, operator) == _DENSIFY
+        is_whole = len(operator["inputs"]) and len(operator["outputs"])
+        if not (is_densify and is_whole) or int(operator["outputs"][0]) in outputs:
+            kept.append(operator)
+            continue
+        source, result = int(operator["inputs"][0]), int(operator["outputs"][0])
+        for reader in graph["operators"]:
+            inputs = reader["inputs"]
+            reader["inputs"] = np.where(inputs == result, source, inputs).astype("<i4")
+    graph["operators"] = kept
+
+
+def _decoded(model: Record, tensor: Record, where: str) -> Array:
+    """The values of a sparse tensor in its own shape.
+
+    The format stores the positions of values axis by axis, in the order of
+    `traversal_order`. Axes beyond the rank of the tensor run within blocks, along the
+    axis that `block_map` names.
+    """
+    name, numpy_type = TENSOR_TYPES[tensor["type"]]
+    if numpy_type is None or name in PACKED_BITS:
+        raise FileFormatError(f"{where} holds a sparse tensor of the type {name}.")
+    shape = [int(size) for size in tensor["shape"]]
+    values = np.ascontiguousarray(data_of(model, tensor)).view(numpy_type)
+    sparsity = tensor["sparsity"]
+    try:
+        sizes = _level_sizes(sparsity, shape)
+        places = _places(sparsity, sizes, len(values))
+        dense = np.zeros(shape, numpy_type)
+        dense[tuple(_joined(sparsity, sizes, places, len(shape)))] = values
+    except (LookupError, ValueError, TypeError, OverflowError) as error:
+        raise FileFormatError(
+            f"{where} is corrupt: the description of its sparse tensor "
+            f"{bytes(tensor['name'] or b'')!r} does not fit its values ({error})."
+        ) from error
+    return dense
+
+
+def _level_sizes(sparsity: Record, shape: list[int]) -> list[int]:
+    """Size of each axis of the format: those of the blocks come last."""
+    if np.prod(shape, dtype="f8") > _MAX_VALUES:
+        raise ValueError(f"{shape} is too large")
+    order = [int(axis) for axis in sparsity["traversal_order"]]
+    levels = dict(zip(order, sparsity["dim_metadata"], strict=True))
+    if sorted(levels) != list(range(len(order))) or len(order) < len(shape):
+        raise ValueError(f"its traversal order is {order}")
+    sizes = [*shape, *(0 for _ in order[len(shape) :])]
+    for block, axis in enumerate(sparsity["block_map"]):
+        size = int(levels[len(shape) + block]["dense_size"])
+        if size < 1 or sizes[axis] % size:
+            raise ValueError(f"blocks of {size} on {sizes[axis]} values")
+        sizes[len(shape) + block] = size
+        sizes[axis] //= size
+    return sizes
+
+
+def _places(sparsity: Record, sizes: list[int], count: int) -> dict[int, Array]:
+    """For each axis of the format the index of each stored value."""
+    places: dict[int, Array] = {}
+    rows = 1
+    for axis, level in zip(
+        sparsity["traversal_order"], sparsity["dim_metadata"], strict=True
+    ):
+        if level["format"] == _CSR:
+            segments = np.asarray(level["array_segments"]["values"], "i8")
+            indices = np.asarray(level["array_indices"]["values"], "i8")
+            lengths = np.diff(segments)
+            if len(lengths) != rows or (lengths < 0).any() or segments[0] != 0:
+                raise ValueError(f"{len(lengths)} segments for {rows} rows")
+            indices = indices[: segments[-1]]
+            if ((indices < 0) | (indices >= sizes[axis])).any():
+                raise ValueError(f"an index beyond {sizes[axis]}")
+        elif rows * sizes[axis] > max(count, 1) * max(sizes):
+            raise ValueError(f"more places than its {count} values")
+        else:
+            lengths = np.full(rows, sizes[axis])
+            indices = np.tile(np.arange(sizes[axis]), rows)
+        places = {a: np.repeat(place, lengths) for a, place in places.items()}
+        places[int(axis)] = indices
+        rows = len(indices)
+    if rows != count:
+        raise ValueError(f"{rows} places for {count} values")
+    return places
+
+
+def _joined(
+    sparsity: Record, sizes: list[int], places: dict[int, Array], rank: int
+) -> list[Array]:
+    """Indices within the tensor, from those of blocks and within blocks."""
+    joined = [places[axis] for axis in range(rank)]
+    for block, axis in enumerate(sparsity["block_map"]):
+        inner = rank + block
+        joined[axis] = joined[axis] * sizes[inner] + places[inner]
+    return joined

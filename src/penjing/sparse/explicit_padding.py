@@ -1,0 +1,117 @@
+"""Padding that stands for itself, where sparse kernels look for it.
+
+On odd sizes "same" pads a strided convolution by the same number on every side, and the
+converter writes it so, even where the model pads explicitly. XNNPACK's sparse kernels
+take only padding that an operator PAD adds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from penjing.tflite.operators import operator_name
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import INT32, set_values
+
+_SAME, _VALID = 0, 1  # of the schema's `Padding`
+_PAD = 34  # of the schema's `BuiltinOperator`
+
+
+def make_padding_explicit(model: Record) -> int:
+    """Put PAD before strided convolutions whose "same" padding is even all around.
+
+    Args:
+        model: The table of a float model, which is changed. Outputs stay the same.
+
+    Returns:
+        How many convolutions were changed.
+    """
+    changed = 0
+    for graph in model["subgraphs"]:
+        operators = []
+        for operator in graph["operators"]:
+            sides = _even_padding(model, graph, operator)
+            if sides is not None:
+                operators.append(_padding(model, graph, operator, sides))
+                operator["builtin_options"]["padding"] = _VALID
+                changed += 1
+            operators.append(operator)
+        graph["operators"] = operators
+    return changed
+
+
+def _even_padding(
+    model: Record, graph: Record, operator: Record
+) -> tuple[int, int] | None:
+    """Rows and columns that "same" adds on each side; None where sides differ."""
+    name = operator_name(model, operator)
+    options = operator["builtin_options"]
+    if name not in ("CONV_2D", "DEPTHWISE_CONV_2D") or options is None:
+        return None
+    strides = (int(options["stride_h"]), int(options["stride_w"]))
+    dilations = (options["dilation_h_factor"], options["dilation_w_factor"])
+    if options["padding"] != _SAME or strides == (1, 1) or tuple(dilations) != (1, 1):
+        return None
+    image = graph["tensors"][int(operator["inputs"][0])]
+    kernel = graph["tensors"][int(operator["inputs"][1])]["shape"][1:3]
+    sizes = _fixed_sizes(image)
+    if sizes is None:
+        return None
+    sides = []
+    for size, length, stride in zip(sizes, kernel, strides, strict=True):
+        total = max((-(-size // stride) - 1) * stride + int(length) - size, 0)
+        if total % 2:
+            return None
+        sides.append(total // 2)
+    return (sides[0], sides[1]) if any(sides) else None
+
+
+def _fixed_sizes(image: Record) -> tuple[int, int] | None:
+    shape = image["shape"]
+    free = image["shape_signature"]
+    if len(shape) != 4 or (len(free) == 4 and min(free[1:3]) < 0):
+        return None
+    return int(shape[1]), int(shape[2])
+
+
+def _padding(
+    model: Record, graph: Record, operator: Record, sides: tuple[int, int]
+) -> Record:
+    """A new operator PAD whose output the given operator reads."""
+    number = int(operator["inputs"][0])
+    padded: Any = graph["tensors"][number].copy()
+    padded["buffer"] = 0
+    padded.drop("name", "quantization")
+    extra = np.array([0, 2 * sides[0], 2 * sides[1], 0], "<i4")
+    padded["shape"] = (padded["shape"] + extra).astype("<i4")
+    if len(padded["shape_signature"]):
+        free = padded["shape_signature"]
+        padded["shape_signature"] = np.where(free < 0, free, free + extra).astype("<i4")
+    pads = Record("Tensor", shape=np.array([4, 2], "<i4"), type=INT32)
+    rows, columns = sides
+    values = [[0, 0], [rows, rows], [columns, columns], [0, 0]]
+    set_values(model, pads, np.array(values, "<i4"))
+    graph["tensors"] = [*graph["tensors"], pads, padded]
+    last = len(graph["tensors"]) - 1
+    inputs = operator["inputs"].copy()
+    inputs[0] = last
+    operator["inputs"] = inputs
+    return Record(
+        "Operator",
+        opcode_index=_pad_code(model),
+        inputs=np.array([number, last - 1], "<i4"),
+        outputs=np.array([last], "<i4"),
+        builtin_options=Record("PadOptions"),
+    )
+
+
+def _pad_code(model: Record) -> int:
+    codes = model["operator_codes"]
+    for index, code in enumerate(codes):
+        if code["builtin_code"] == _PAD:
+            return index
+    new = Record("OperatorCode", deprecated_builtin_code=_PAD, builtin_code=_PAD)
+    model["operator_codes"] = [*codes, new]
+    return len(codes)

@@ -1,0 +1,370 @@
+"""Sparse encoding for speed: only where it is right, and only where it pays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from penjing.errors import ExportError
+from penjing.sparse import sparse_rules
+from penjing.sparse.dense_twin import fix_sizes
+from penjing.sparse.explicit_padding import make_padding_explicit
+from penjing.sparse.sparse_graph import Layout, graph_layout
+from penjing.sparse.sparse_nodes import NOT_FLOAT, Node, read_nodes
+from penjing.sparse.sparse_rules import RUNTIMES
+from penjing.sparse.sparse_weights import SparseWeight, block_sparsity, store_sparse
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import FLOAT32, is_plain, values_of
+from penjing.tflite.writing import write_records
+
+ENCODINGS = (None, "sparse")
+_MOST_REASONS = 6
+_REFUSED = {
+    "dynamic": "sparse dense layers with int8 weights fail to load, or are silently "
+    "wrong in blocks of 1x16, and zeros of int8 weights save no time",
+    "int8": "sparse dense layers with int8 weights fail to load, and zeros of int8 "
+    "weights save no time",
+}
+_INTEGERS = "no sparse kernel takes integer weights, so zeros would save no time"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparseConfig:
+    """Where a file with sparse weights is to run.
+
+    Attributes:
+        encoding: None for dense weights, or "sparse".
+        runtime: One of `RUNTIMES`; may be None without an encoding.
+        quantization: That of the file.
+    """
+
+    encoding: str | None = None
+    runtime: str | None = None
+    quantization: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ENCODINGS:
+            raise ValueError(
+                f"`encoding` must be None or 'sparse', got {self.encoding!r}."
+            )
+        if self.encoding is not None or self.runtime is not None:
+            check_runtime(self.runtime)
+        if self.encoding is not None:
+            self._check_quantization()
+
+    def finished(self, content: bytes, where: str) -> bytes:
+        """A converted file as the runtime wants it.
+
+        Args:
+            content: The bytes of the file.
+            where: What the model is called in messages.
+
+        Returns:
+            The bytes of the new file.
+
+        Raises:
+            ExportError: If sparse encoding would be wrong or buy no time there.
+        """
+        if self.encoding and self.runtime:
+            return encode_for(content, self.runtime, where)
+        if self.runtime == "wasm":
+            return _with_batch_of_one(content, where)
+        return content
+
+    def _check_quantization(self) -> None:
+        mode = self.quantization
+        if mode not in (None, "float16"):
+            reason = _REFUSED.get(str(mode), _INTEGERS)
+            raise ValueError(
+                f"encoding='sparse' does not go with quantization={mode!r}: {reason}. "
+                "Use quantization=None or 'float16', or finish='smallest' for bytes."
+            )
+        if mode == "float16" and self.runtime == "x86":
+            raise ValueError(
+                "encoding='sparse' with runtime='x86' does not go with "
+                "quantization='float16': block-sparse dense layers give NaN with "
+                "float16 weights. Use quantization=None."
+            )
+
+
+def check_runtime(runtime: object) -> None:
+    """Refuse what is no runtime.
+
+    Args:
+        runtime: What a user gave.
+
+    Raises:
+        ValueError: If it is none of `RUNTIMES`.
+    """
+    if runtime not in RUNTIMES:
+        raise ValueError(
+            f"`runtime` must be one of {', '.join(map(repr, RUNTIMES))}, got "
+            f"{runtime!r}: which zeros save time, and whether outputs stay right, "
+            "depends on it."
+        )
+
+
+def encode_for(content: bytes, runtime: str, where: str) -> bytes:
+    """Store the weights without zeros that the kernels of a runtime read so.
+
+    For "wasm" the batch size becomes 1: LiteRT.js runs no file that leaves it free.
+
+    Args:
+        content: The bytes of a float32 or float16 file.
+        runtime: One of `RUNTIMES`.
+        where: What the model is called in messages.
+
+    Returns:
+        The bytes of the new file.
+
+    Raises:
+        ExportError: If zeros would save no time there, or outputs would be wrong.
+    """
+    if runtime == "x86":
+        model = load_records(content, "the converted file")
+        return store_sparse(content, _chosen_blocks(model, where))
+    if runtime == "wasm":
+        content = _with_batch_of_one(content, where)
+    model = load_records(content, "the converted file")
+    make_padding_explicit(model)
+    chosen = _chosen_convolutions(model, runtime, where)
+    return store_sparse(write_records(model), chosen)
+
+
+def _with_batch_of_one(content: bytes, where: str) -> bytes:
+    """The file without free sizes: LiteRT.js runs no others."""
+    model = load_records(content, "the converted file")
+    for graph in model["subgraphs"]:
+        for tensor in (graph["tensors"][number] for number in graph["inputs"]):
+            if np.any(tensor["shape_signature"][1:] < 0):
+                raise ExportError(
+                    f"`{where}` is not exported for wasm: its input has the shape "
+                    f"{tuple(map(int, tensor['shape_signature']))}, and LiteRT.js runs "
+                    "no file with free sizes. Give keras.Input every size."
+                )
+    return fix_sizes(content, "the converted file")[0]
+
+
+def layout_of(
+    model: Record, graph: Record, *, if_zeros: bool = False
+) -> tuple[list[Node], Layout]:
+    """What XNNPACK makes of a graph.
+
+    Args:
+        model: The table of a model.
+        graph: One of its graphs.
+        if_zeros: Take it that there are zeros enough.
+
+    Returns:
+        The operators, and the layout that XNNPACK chooses where weights are sparse.
+    """
+    layout = graph_layout(model, graph, if_zeros=if_zeros)
+    return read_nodes(model, graph), layout
+
+
+def layout_problems(nodes: Sequence[Node], layout: Layout) -> list[str]:
+    """Why a graph does not run with the channels first, operator by operator.
+
+    Args:
+        nodes: Its operators.
+        layout: What XNNPACK makes of it, if there are zeros enough.
+
+    Returns:
+        One sentence each, none where it does.
+    """
+    if layout.outcome == "fast":
+        return []
+    if any(node.failure == NOT_FLOAT and node.weights is not None for node in nodes):
+        return [
+            "It computes with integers, and sparse kernels compute in float: export "
+            "float32 or float16 weights."
+        ]
+    pooled = reached_from_poolings(nodes)
+    found = [
+        f"{node.label} ({node.name}): {node.failure}."
+        for number, node in enumerate(nodes)
+        if node.failure is not None and number in pooled
+    ]
+    if not any(node.is_exit for node in nodes):
+        found.append(
+            "Nothing ends in a global average pooling, where sparse kernels begin to "
+            "look: put GlobalAveragePooling2D before the classifier."
+        )
+    if found:
+        return found
+    return [
+        f"{nodes[n].label} ({nodes[n].name}): others read what it gives, and would "
+        "read it in the wrong order."
+        for n in layout.misread
+    ] or [
+        "No 3x3 convolution with stride 2 and explicit padding of 1 on an image of 3 "
+        "channels leads to the global average pooling, or a value on the way is read "
+        "elsewhere too."
+    ]
+
+
+def reached_from_poolings(nodes: Sequence[Node]) -> frozenset[int]:
+    """Numbers of the operators that a global average pooling depends on.
+
+    Args:
+        nodes: The operators of a graph.
+
+    Returns:
+        Their numbers; all where there is no such pooling. Those before a stem, which
+        may be anything, are left out.
+    """
+    makers = {node.output: number for number, node in enumerate(nodes)}
+    pending = [n for n, node in enumerate(nodes) if node.is_exit]
+    if not pending:
+        return frozenset(range(len(nodes)))
+    seen: set[int] = set()
+    while pending:
+        number = pending.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        if not nodes[number].is_stem:
+            inputs = nodes[number].inputs
+            pending.extend(makers[value] for value in inputs if value in makers)
+    behind = _classifiers(nodes, makers)
+    return frozenset(seen | behind)
+
+
+def _classifiers(nodes: Sequence[Node], makers: dict[int, int]) -> set[int]:
+    """1x1 convolutions and further dense layers behind the pooling."""
+    return {
+        number
+        for number, node in enumerate(nodes)
+        if node.failure is not None
+        and any(
+            value in makers and nodes[makers[value]].is_exit for value in node.inputs
+        )
+        and node.name == "CONV_2D"
+    }
+
+
+def _chosen_convolutions(model: Record, runtime: str, where: str) -> list[SparseWeight]:
+    chosen = []
+    problems: list[str] = []
+    for g, graph in enumerate(model["subgraphs"]):
+        nodes, layout = layout_of(model, graph)
+        ideal = layout_of(model, graph, if_zeros=True)[1]
+        problems += layout_problems(nodes, ideal)
+        if layout.outcome == "wrong" or (problems and ideal.outcome == "wrong"):
+            raise ExportError(_wrong(where, runtime, problems))
+        if layout.outcome == "dense" and not problems:
+            problems.append(_too_few(nodes, ideal))
+        chosen += [
+            SparseWeight(graph=g, tensor=weights)
+            for n in layout.sparse
+            if (weights := nodes[n].weights) is not None
+            and is_plain(model, graph["tensors"][weights])
+        ]
+    if not chosen:
+        raise ExportError(_no_gain(where, runtime, problems))
+    return list(dict.fromkeys(chosen))
+
+
+def _too_few(nodes: Sequence[Node], ideal: Layout) -> str:
+    counted = [nodes[n] for n in ideal.sparse]
+    weights = sum(node.weights_count for node in counted)
+    zeros = sum(node.zeros for node in counted)
+    return (
+        f"{zeros / max(weights, 1):.0%} of the weights of its 1x1 convolutions are "
+        "zero, and XNNPACK asks for more than two of three: prune further."
+    )
+
+
+def _chosen_blocks(model: Record, where: str) -> list[SparseWeight]:
+    chosen = []
+    problems = []
+    for g, graph in enumerate(model["subgraphs"]):
+        uses = Counter(int(n) for op in graph["operators"] for n in op["inputs"])
+        for node in read_nodes(model, graph):
+            if node.name != "FULLY_CONNECTED" or node.weights is None:
+                continue
+            failure = block_failure(model, graph["tensors"][node.weights])
+            if failure is None and uses[node.weights] > 1:
+                failure = "its weights are used more than once"
+            if failure is None:
+                chosen.append(
+                    SparseWeight(graph=g, tensor=node.weights, in_blocks=True)
+                )
+            else:
+                problems.append(f"{node.label}: {failure}.")
+    if not chosen:
+        problems.append(
+            "Zeros of convolutions save no time on x86: XNNPACK turns its sparse "
+            "kernels off there."
+        )
+        raise ExportError(_no_gain(where, "x86", problems))
+    return chosen
+
+
+def block_failure(model: Record, tensor: Record) -> str | None:
+    """Say why a dense layer is not faster with block-sparse weights on x86.
+
+    Args:
+        model: The table of a model.
+        tensor: The weights, `(outputs, inputs)`.
+
+    Returns:
+        The condition that fails, None where all hold.
+    """
+    if tensor["type"] != FLOAT32 or not is_plain(model, tensor):
+        return "its weights are not float32; the block-sparse kernel takes no others"
+    values = values_of(model, tensor)
+    if values.ndim != 2:
+        return "its weights are no matrix"
+    if values.shape[1] % sparse_rules.DENSE_BLOCK:
+        return f"its {values.shape[1]} inputs are no multiple of 4"
+    if values.size < sparse_rules.MIN_BLOCK_WEIGHTS:
+        return (
+            f"its {values.size:,} weights are fewer than "
+            f"{sparse_rules.MIN_BLOCK_WEIGHTS:,}; a dense kernel is faster"
+        )
+    zeros = block_sparsity(values)
+    if zeros >= sparse_rules.MIN_BLOCK_ZEROS:
+        return None
+    return (
+        f"{zeros:.0%} of its blocks of 4 inputs hold no value, and "
+        f"{sparse_rules.MIN_BLOCK_ZEROS:.0%} are needed; {_block_advice(values)}"
+    )
+
+
+def _block_advice(values: np.ndarray) -> str:
+    across = block_sparsity(np.ascontiguousarray(values.T))
+    if across >= sparse_rules.MIN_BLOCK_ZEROS:
+        return (
+            "its blocks lie along the outputs: prune with pattern=penjing.Block(4, 1), "
+            "4 inputs of one output, not Block(1, 4)"
+        )
+    return "prune with pattern=penjing.Block(4, 1), 4 inputs of one output"
+
+
+def _wrong(where: str, runtime: str, problems: Sequence[str]) -> str:
+    return (
+        f"`{where}` is not exported with sparse encoding: on {runtime} its outputs "
+        "may be silently wrong, as XNNPACK would switch only a part of it to its "
+        f"sparse kernels. {_listed(problems)} Try "
+        "penjing.prepare_for_sparse_inference(model), or export it dense."
+    )
+
+
+def _no_gain(where: str, runtime: str, problems: Sequence[str]) -> str:
+    return (
+        f"`{where}` is not exported with sparse encoding: on {runtime} no kernel would "
+        f"use its zeros. {_listed(problems)} See penjing.explain_sparsity; for fewer "
+        "bytes alone use finish='smallest'."
+    )
+
+
+def _listed(problems: Sequence[str]) -> str:
+    shown = list(problems[:_MOST_REASONS])
+    if len(problems) > _MOST_REASONS:
+        shown.append(f"And {len(problems) - _MOST_REASONS} more.")
+    return " ".join(shown)

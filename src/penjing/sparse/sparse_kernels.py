@@ -1,0 +1,235 @@
+"""Which kernel of a runtime runs each operator with weights, and what zeros buy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from penjing.sparse.sparse_export import block_failure, layout_of, layout_problems
+from penjing.sparse.sparse_nodes import Node, weight_values
+from penjing.sparse.sparse_rules import DENSE_BLOCK, rule_for
+from penjing.tflite.operators import operator_name
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import (
+    FLOAT16,
+    FLOAT32,
+    PACKED_BITS,
+    TENSOR_TYPES,
+    data_of,
+    is_plain,
+    values_of,
+)
+
+BOTH, BYTES, COMPRESSED, NOTHING = (
+    "bytes and milliseconds",
+    "bytes",
+    "compressed bytes",
+    "nothing",
+)
+_DENSE = {
+    "CONV_2D": "XNNPACK dense convolution",
+    "DEPTHWISE_CONV_2D": "XNNPACK dense depthwise convolution",
+    "FULLY_CONNECTED": "XNNPACK dense layer",
+}
+_WRONG_BLOCKS = "in blocks such weights give NaN, fail to load, or are silently wrong"
+_NO_AVX_KERNELS = "XNNPACK turns sparse convolutions off on x86"
+_ENCODE = 'the file stores its zeros: export it with encoding="sparse"'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class KernelUse:
+    """An operator with weights, and what runs it.
+
+    Attributes:
+        label: What the file calls the weights.
+        operator: Name of the operator.
+        weights: Its weights.
+        sparsity: Fraction of zeros.
+        kernel: What runs it.
+        buys: What zeros buy.
+        reason: Which condition fails, "" where none does.
+    """
+
+    label: str
+    operator: str
+    weights: Record
+    sparsity: float
+    kernel: str
+    buys: str
+    reason: str
+
+
+class GraphKernels:
+    """The kernels of one graph of a file.
+
+    Args:
+        model: The table of a model.
+        graph: The graph.
+        runtime: "x86", "arm" or "wasm".
+        is_planned: Whether the file stands for one that is to be exported with sparse
+            encoding, where that is right and pays.
+    """
+
+    def __init__(
+        self, model: Record, graph: Record, runtime: str, *, is_planned: bool
+    ) -> None:
+        self._model = model
+        self._graph = graph
+        self._runtime = runtime
+        self._is_planned = is_planned
+        self._nodes, self._layout = layout_of(model, graph)
+        self._ideal = layout_of(model, graph, if_zeros=True)[1]
+        self._densified = {
+            number
+            for operator in graph["operators"]
+            if operator_name(model, operator) == "DENSIFY"
+            for number in map(int, operator["inputs"])
+        }
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether zeros are left out."""
+        if self._is_planned:
+            return any(use.buys == BOTH for use in self.uses())
+        return any(bool(tensor["sparsity"]) for tensor in self._graph["tensors"])
+
+    @property
+    def outcome(self) -> str:
+        """What the runtime makes of it: "fast", "dense" or "wrong"."""
+        uses = list(self.uses())
+        if any(use.reason == _WRONG_BLOCKS for use in uses):
+            return "wrong"
+        if self._runtime == "x86":
+            return "fast" if any(use.buys == BOTH for use in uses) else "dense"
+        if self._densified and not self._is_planned:
+            return self._layout.outcome
+        if self._ideal.outcome == "wrong":
+            return "wrong"
+        return self._layout.outcome if self._is_planned else "dense"
+
+    def problems(self) -> list[str]:
+        """What keeps the graph as a whole from sparse kernels."""
+        if self._runtime == "x86" or not self._nodes:
+            return []
+        if not any(node.name == "CONV_2D" for node in self._nodes):
+            return []
+        return layout_problems(self._nodes, self._ideal)
+
+    def uses(self) -> Iterator[KernelUse]:
+        """The operators with weights, in their order."""
+        for number, node in enumerate(self._nodes):
+            if node.weights is None:
+                continue
+            tensor = self._graph["tensors"][node.weights]
+            kernel, reason = self._kernel(number, node, node.weights)
+            sparsity = self._sparsity(tensor)
+            yield KernelUse(
+                label=node.label,
+                operator=node.name,
+                weights=tensor,
+                sparsity=sparsity,
+                kernel=kernel,
+                buys=self._bought(tensor, sparsity, kernel, reason),
+                reason=reason,
+            )
+
+    def _bought(self, tensor: Record, sparsity: float, kernel: str, reason: str) -> str:
+        if not sparsity:
+            return NOTHING
+        rule_kernels = {
+            rule.kernel
+            for name in _DENSE
+            if (rule := rule_for(name, self._runtime)) and rule.milliseconds
+        }
+        if kernel in rule_kernels and not reason:
+            return BOTH
+        return BYTES if tensor["sparsity"] else COMPRESSED
+
+    def _kernel(self, number: int, node: Node, weights: int) -> tuple[str, str]:
+        """The kernel, and the condition that fails."""
+        dense = _DENSE[node.name]
+        tensor = self._graph["tensors"][weights]
+        if tensor["sparsity"] and weights not in self._densified:
+            return self._read_sparse(node, tensor)
+        if tensor["type"] not in (FLOAT32, FLOAT16):
+            return f"{dense}, integer weights", "sparse kernels take float weights"
+        rule = rule_for(node.name, self._runtime)
+        if rule is None or not rule.milliseconds:
+            return dense, self._why_never(node)
+        if node.name == "FULLY_CONNECTED":
+            if tensor["sparsity"]:
+                return dense, "DENSIFY gives its zeros back when the file is loaded"
+            return self._dense_layer(tensor, rule.kernel)
+        return self._convolution(number, node, rule.kernel)
+
+    def _why_never(self, node: Node) -> str:
+        if node.name == "FULLY_CONNECTED":
+            return f"no sparse kernel for dense layers on {self._runtime}"
+        if node.name == "DEPTHWISE_CONV_2D":
+            return "no runtime has a sparse depthwise kernel"
+        return _NO_AVX_KERNELS
+
+    def _read_sparse(self, node: Node, tensor: Record) -> tuple[str, str]:
+        """The kernel of an operator that reads a sparse tensor itself."""
+        kernel = f"LiteRT sparse {node.name}"
+        if node.name != "FULLY_CONNECTED" or tensor["type"] != FLOAT32:
+            return kernel, _WRONG_BLOCKS
+        rule = rule_for(node.name, self._runtime)
+        if rule is None or not rule.milliseconds:
+            return kernel, f"its speed on {self._runtime} was not measured"
+        sizes = [int(d["dense_size"]) for d in tensor["sparsity"]["dim_metadata"]]
+        axes = [int(axis) for axis in tensor["sparsity"]["block_map"]]
+        if (sizes[2:], axes) != ([DENSE_BLOCK], [1]):
+            return kernel, "its zeros are not stored in blocks of 1x4"
+        return rule.kernel, ""
+
+    def _dense_layer(self, tensor: Record, sparse_kernel: str) -> tuple[str, str]:
+        dense = _DENSE["FULLY_CONNECTED"]
+        failure = block_failure(self._model, tensor)
+        if failure is not None:
+            return dense, failure
+        return (sparse_kernel, "") if self._is_planned else (dense, _ENCODE)
+
+    def _convolution(
+        self, number: int, node: Node, sparse_kernel: str
+    ) -> tuple[str, str]:
+        dense = _DENSE["CONV_2D"]
+        if node.is_stem:
+            return dense, "the first convolution runs dense; it has few weights"
+        if node.failure is not None:
+            return dense, node.failure
+        asks = bool(self._densified) or self._is_planned
+        if self._ideal.outcome == "wrong":
+            if self._densified and self._layout.outcome == "wrong":
+                return sparse_kernel, "outputs are silently wrong, see the problems"
+            return dense, "sparse encoding would make outputs wrong, see the problems"
+        if number not in self._ideal.sparse:
+            return dense, "the network does not fit, see the problems"
+        if number not in self._layout.sparse:
+            return dense, (
+                "XNNPACK asks for more than 2/3 zeros in all 1x1 convolutions "
+                "together: prune further"
+            )
+        return (sparse_kernel, "") if asks else (dense, _ENCODE)
+
+    def _sparsity(self, tensor: Record) -> float:
+        """The fraction of zeros, those that stand for an integer zero included."""
+        count = math.prod(int(size) for size in tensor["shape"])
+        if is_plain(self._model, tensor):
+            values = values_of(self._model, tensor)
+            quantization = tensor["quantization"]
+            points = quantization["zero_point"] if quantization else np.zeros(0)
+            zero = int(points[0]) if len(points) == 1 else 0
+            return float(np.mean(values == zero)) if values.size else 0.0
+        bits = PACKED_BITS.get(TENSOR_TYPES[tensor["type"]][0])
+        if bits is not None and not tensor["sparsity"]:
+            packed = data_of(self._model, tensor)[:, None]
+            codes = packed >> np.arange(0, 8, bits, dtype="u1") & (2**bits - 1)
+            return float(np.mean(codes.reshape(-1)[:count] == 0)) if count else 0.0
+        stored = weight_values(self._model, tensor)
+        if stored is None or not count:
+            return 0.0
+        return 1 - int(np.count_nonzero(stored)) / count

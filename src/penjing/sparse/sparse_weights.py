@@ -1,0 +1,155 @@
+"""Weights without their zeros, in the forms that sparse kernels read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from penjing.sparse.sparse_encoding import encode_directly
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import (
+    empty_unused_buffers,
+    operator_code,
+    set_values,
+    values_of,
+)
+from penjing.tflite.writing import write_records
+
+BLOCK = 4
+"""Inputs of a dense layer that the block-sparse kernel takes together."""
+
+_CSR = 1
+_INPUT_AXIS = -1  # of the weights of CONV_2D and FULLY_CONNECTED
+_FULLY_CONNECTED = 9
+_SPARSE_VERSION = 8  # of FULLY_CONNECTED; the only one with sparse weights
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparseWeight:
+    """A constant that is to be stored without its zeros.
+
+    Attributes:
+        graph: Number of the graph.
+        tensor: Number of the tensor in it.
+        in_blocks: False: zeros one by one, given back by an operator DENSIFY, which
+            XNNPACK runs once, when the file is loaded. True: blocks of 1x4 that
+            FULLY_CONNECTED itself reads, with LiteRT's own kernel.
+    """
+
+    graph: int
+    tensor: int
+    in_blocks: bool = False
+
+
+def store_sparse(content: bytes, weights: Iterable[SparseWeight]) -> bytes:
+    """Store constants of a `.tflite` file without their zeros.
+
+    Whether a runtime computes the same from the new file is not looked at here: some
+    are silently wrong, see `penjing.sparse.sparse_graph`.
+
+    Args:
+        content: The bytes of a float32 or float16 file.
+        weights: The constants. Those `in_blocks` are two-dimensional, float32, and read
+            only as weights of FULLY_CONNECTED.
+
+    Returns:
+        The bytes of the new file.
+    """
+    model = load_records(content, "the converted file")
+    for weight in weights:
+        if weight.in_blocks:
+            _store_blocks(model, weight.graph, weight.tensor)
+        else:
+            shape = model["subgraphs"][weight.graph]["tensors"][weight.tensor]["shape"]
+            axis = len(shape) + _INPUT_AXIS
+            encode_directly(weight.graph, weight.tensor, axis, model)
+    empty_unused_buffers(model)
+    return write_records(model)
+
+
+def encode_blocks(values: Array) -> tuple[Array, Record]:
+    """Take blocks of zeros out of a matrix.
+
+    Args:
+        values: Matrix `(outputs, inputs)`; the inputs are a multiple of `BLOCK`.
+
+    Returns:
+        The blocks that hold values, at least one, one behind the other, and the table
+        that says where they stand.
+    """
+    outputs, inputs = values.shape
+    blocks = values.reshape(outputs, inputs // BLOCK, BLOCK)
+    is_value = (blocks != 0).any(axis=2)
+    is_value[:1, :1] |= not is_value.any()  # without any bytes it is no constant
+    segments = np.concatenate([[0], np.cumsum(is_value.sum(axis=1))])
+    metadata = [
+        Record("DimensionMetadata", dense_size=outputs),
+        Record(
+            "DimensionMetadata",
+            format=_CSR,
+            array_segments=_numbers(segments),
+            array_indices=_numbers(np.nonzero(is_value)[1]),
+        ),
+        Record("DimensionMetadata", dense_size=BLOCK),
+    ]
+    sparsity = Record(
+        "SparsityParameters",
+        traversal_order=np.array([0, 1, 2], "<i4"),
+        block_map=np.array([1], "<i4"),
+        dim_metadata=metadata,
+    )
+    return blocks[is_value].reshape(-1), sparsity
+
+
+def block_sparsity(values: Array) -> float:
+    """The fraction of blocks of 1x4 along the input that hold zeros alone.
+
+    Args:
+        values: Matrix `(outputs, inputs)`, as FULLY_CONNECTED stores it.
+
+    Returns:
+        The fraction; 0 where the inputs are no multiple of `BLOCK`.
+    """
+    if values.ndim != 2 or values.shape[1] % BLOCK or not values.size:
+        return 0.0
+    return float((values.reshape(-1, BLOCK) == 0).all(axis=1).mean())
+
+
+def _numbers(values: Array) -> Record:
+    return Record("Int32Vector", values=values.astype("<i4"))
+
+
+def _store_blocks(model: Record, g: int, t: int) -> None:
+    graph = model["subgraphs"][g]
+    tensor = graph["tensors"][t]
+    values, tensor["sparsity"] = encode_blocks(values_of(model, tensor))
+    set_values(model, tensor, values)
+    for operator in graph["operators"]:
+        if operator_code(model, operator) == _FULLY_CONNECTED and (
+            operator["inputs"][1] == t
+        ):
+            operator["opcode_index"] = _sparse_code(model)
+
+
+def _sparse_code(model: Record) -> int:
+    codes = model["operator_codes"]
+    for index, code in enumerate(codes):
+        if (code["builtin_code"], code["version"]) == (
+            _FULLY_CONNECTED,
+            _SPARSE_VERSION,
+        ):
+            return index
+    new = Record(
+        "OperatorCode",
+        deprecated_builtin_code=_FULLY_CONNECTED,
+        builtin_code=_FULLY_CONNECTED,
+        version=_SPARSE_VERSION,
+    )
+    model["operator_codes"] = [*codes, new]
+    return len(codes)

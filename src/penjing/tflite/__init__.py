@@ -1,0 +1,1 @@
+"""The `.tflite` format: read, changed and written as records."""

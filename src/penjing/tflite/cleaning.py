@@ -1,0 +1,180 @@
+"""Steps that leave every number alone: what a running file does not read goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import all_tensors, data_of
+
+# What the runtime itself reads: it may then compute in float16.
+_READ_METADATA = (b"reduced_precision_support",)
+
+
+def drop_names(model: Record) -> None:
+    """Leave out the names of tensors and graphs."""
+    for record in (*all_tensors(model), *model["subgraphs"]):
+        record.drop("name")
+
+
+def drop_metadata(model: Record) -> None:
+    """Leave out the description, and metadata that the runtime does not read."""
+    kept = [entry for entry in model["metadata"] if entry["name"] in _READ_METADATA]
+    model["metadata"] = kept or None
+    model.drop("description", "metadata_buffer")
+    for graph in model["subgraphs"]:
+        for record in (graph, *graph["operators"]):
+            record.drop("debug_metadata_index")
+
+
+def drop_signatures(model: Record) -> list[int]:
+    """Leave out the signatures; outputs get the order that they gave.
+
+    Returns:
+        For each output of the first graph its place before.
+    """
+    graph = model["subgraphs"][0]
+    order = list(range(len(graph["outputs"])))
+    signatures = [s for s in model["signature_defs"] if s["subgraph_index"] == 0]
+    signatures.sort(key=lambda s: s["signature_key"] != b"serving_default")
+    if signatures:
+        numbers = {
+            s["tensor_index"]: _number(s["name"]) for s in signatures[0]["outputs"]
+        }
+        order.sort(key=lambda n: numbers.get(int(graph["outputs"][n]), 0))
+        graph["outputs"] = graph["outputs"][order]
+    model.drop("signature_defs")
+    return order
+
+
+def _number(name: bytes) -> int:
+    match = re.fullmatch(rb"output_(\d{1,9})", name)
+    return int(match.group(1)) if match else 0
+
+
+def drop_ranges(model: Record) -> None:
+    """Leave out the ranges from which scales were once computed."""
+    for tensor in all_tensors(model):
+        if tensor["quantization"]:
+            tensor["quantization"].drop("min", "max")
+            if not any(True for _ in tensor["quantization"].items()):
+                tensor.drop("quantization")
+
+
+def drop_repeated_shapes(model: Record) -> None:
+    """Leave out what says the same as the shape."""
+    for tensor in all_tensors(model):
+        if np.array_equal(tensor["shape_signature"], tensor["shape"]):
+            tensor.drop("shape_signature")
+        if len(tensor["shape"]):
+            tensor.drop("has_rank")
+
+
+def drop_unused(model: Record) -> None:
+    """Leave out tensors, operator codes and buffers that nothing uses."""
+    for number, graph in enumerate(model["subgraphs"]):
+        _drop_unused_tensors(model, graph, number)
+    _drop_unused_codes(model)
+    share_buffers(model)
+
+
+def sort_tensors(model: Record, *, by: str) -> None:
+    """Put the tensors of each graph, and so their buffers, in another order.
+
+    Args:
+        model: Any model, changed in place.
+        by: "type": constants come last, by type; "size": so, and small ones first;
+            "falling size": large ones first.
+    """
+    keys: dict[str, Callable[[int, int], Any]] = {
+        "type": lambda size, kind: (size > 0, kind),
+        "size": lambda size, kind: (size > 0, kind, size),
+        "falling size": lambda size, kind: -size,
+    }
+
+    def key(tensor: Record) -> Any:
+        return keys[by](len(data_of(model, tensor)), tensor["type"])
+
+    for number, graph in enumerate(model["subgraphs"]):
+        _drop_unused_tensors(model, graph, number, key)
+
+
+def _drop_unused_tensors(
+    model: Record,
+    graph: Record,
+    number: int,
+    key: Callable[[Record], Any] | None = None,
+) -> None:
+    entries = [
+        entry
+        for signature in model["signature_defs"]
+        if signature["subgraph_index"] == number
+        for entry in (*signature["inputs"], *signature["outputs"])
+    ]
+    lists = [(graph, name) for name in ("inputs", "outputs")]
+    for operator in graph["operators"]:
+        lists += [(operator, n) for n in ("inputs", "outputs", "intermediates")]
+    used = {int(n) for record, name in lists for n in record[name]}
+    used |= {entry["tensor_index"] for entry in entries}
+    while not used.issuperset(more := _scales_of(graph["tensors"], used)):
+        used |= more
+    kept = sorted(used - {-1})
+    if key is not None:
+        kept.sort(key=lambda n: key(graph["tensors"][n]))
+    places = np.full(len(graph["tensors"]) + 1, -1, "<i4")  # the last one for -1
+    places[kept] = np.arange(len(kept))
+    for record, name in lists:
+        if name in record:
+            record[name] = places[record[name]]
+    for entry in entries:
+        entry["tensor_index"] = int(places[entry["tensor_index"]])
+    graph["tensors"] = [graph["tensors"][n] for n in kept]
+    for details, name in _scale_fields(graph["tensors"]):
+        details[name] = int(places[details[name]])
+
+
+def _scale_fields(tensors: list[Record]) -> list[tuple[Record, str]]:
+    found = []
+    for tensor in tensors:
+        details = tensor["quantization"] and tensor["quantization"]["details"]
+        if details and details.kind != "CustomQuantization":
+            found += [(details, "scales"), (details, "zero_points")]
+    return found
+
+
+def _scales_of(tensors: list[Record], used: set[int]) -> set[int]:
+    """Tensors that hold the scales of used tensors."""
+    fields = _scale_fields([tensors[n] for n in used if n >= 0])
+    return {int(details[name]) for details, name in fields}
+
+
+def _drop_unused_codes(model: Record) -> None:
+    places: dict[Any, int] = {}
+    codes: list[Record] = []
+    for graph in model["subgraphs"]:
+        for operator in graph["operators"]:
+            code = model["operator_codes"][operator["opcode_index"]]
+            key = tuple((field.name, value) for field, value in code.items())
+            if key not in places:
+                places[key] = len(codes)
+                codes.append(code)
+            operator["opcode_index"] = places[key]
+    model["operator_codes"] = codes
+
+
+def share_buffers(model: Record) -> None:
+    """Keep each content once; the first buffer stays empty, as the runtime wants."""
+    places: dict[bytes, int] = {b"": 0}
+    buffers = [Record("Buffer")]
+    for holder in (*all_tensors(model), *model["metadata"]):
+        content = model["buffers"][holder["buffer"]]
+        data = content["data"].tobytes()
+        if data not in places:
+            places[data] = len(buffers)
+            buffers.append(content)
+        holder["buffer"] = places[data]
+    model["buffers"] = buffers

@@ -1,0 +1,1 @@
+"""Files in WebAssembly: run, compared and timed in Node or a browser."""

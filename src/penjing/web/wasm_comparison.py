@@ -1,0 +1,140 @@
+"""Outputs of files in WebAssembly, next to each other and to those in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import DataError
+from penjing.runtime.interpreter import LiteRTModel, TensorSpec
+from penjing.web.wasm_latency import random_inputs
+from penjing.web.wasm_session import WasmModel
+
+Array = np.ndarray[Any, Any]
+
+
+class Distance:
+    """How far outputs are apart, at most, over all that was added."""
+
+    def __init__(self) -> None:
+        self._largest: dict[int, float] = {}
+        self._scales: dict[int, float] = {}
+
+    def add(self, outputs: Sequence[Array], others: Sequence[Array]) -> None:
+        """Compare the outputs of one run with those of another."""
+        for place, (mine, other) in enumerate(zip(outputs, others, strict=True)):
+            largest, scale = _difference(mine, other)
+            self._largest[place] = max(self._largest.get(place, 0.0), largest)
+            self._scales[place] = max(self._scales.get(place, 0.0), scale)
+
+    @property
+    def absolute(self) -> float:
+        """The largest difference; infinite where a value is no number."""
+        return max(self._largest.values(), default=0.0)
+
+    @property
+    def relative(self) -> float:
+        """The largest difference over the largest magnitude of its output."""
+        worst = 0.0
+        for place, largest in self._largest.items():
+            scale = self._scales[place]
+            worst = max(worst, largest / scale if scale else (largest and np.inf))
+        return float(worst)
+
+
+def choose_samples(reference: LiteRTModel, inputs: Any, count: int) -> list[Array]:
+    """Give samples to compare a file on.
+
+    Args:
+        reference: The file.
+        inputs: The user's, or None for random ones.
+        count: How many, at most; rounded to whole batches of the file.
+
+    Returns:
+        For each input an array `(samples, ...)`.
+
+    Raises:
+        DataError: If the user's do not fit.
+    """
+    batch = _batch(reference.inputs)
+    if inputs is None:
+        seeds = range(-(-count // batch))
+        columns = zip(*(random_inputs(reference.inputs, s) for s in seeds), strict=True)
+        stored = [np.concatenate(column) for column in columns]
+        pairs = zip(reference.inputs, stored, strict=True)
+        return [spec.decode(array) for spec, array in pairs]
+    ordered = reference.match(inputs)
+    count = max(min(count, len(ordered[0])) // batch, 1) * batch
+    arrays = [np.resize(array, (count, *array.shape[1:])) for array in ordered]
+    if not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
+        raise DataError("`inputs` hold NaN or infinity. Give numbers to compare on.")
+    return arrays
+
+
+def compare_outputs(
+    models: Sequence[WasmModel], reference: LiteRTModel, arrays: Sequence[Array]
+) -> tuple[Distance, Distance]:
+    """Run a file, its twin and the file in Python on samples.
+
+    Each sample runs twice, the second time with all in the opposite order: what reads
+    memory that nobody wrote need not be wrong the first time.
+
+    Args:
+        models: The twin and the file, in the same runtime.
+        reference: The file in Python.
+        arrays: For each input an array `(samples, ...)`.
+
+    Returns:
+        How far the file is from its twin, and from itself in Python.
+    """
+    to_twin, to_python = Distance(), Distance()
+    batch = _batch(reference.inputs)
+    starts = range(0, len(arrays[0]), batch)
+    for order, step in ((starts, 1), (reversed(starts), -1)):
+        for start in order:
+            part = [array[start : start + batch] for array in arrays]
+            outputs = [_run(model, reference, part) for model in models[::step]][::step]
+            expected = reference.predict(part)
+            to_twin.add(outputs[1], outputs[0])
+            is_list = isinstance(expected, list)
+            to_python.add(outputs[1], expected if is_list else [expected])
+    return to_twin, to_python
+
+
+def _run(
+    model: WasmModel, reference: LiteRTModel, part: Sequence[Array]
+) -> list[Array]:
+    """Outputs in the order and as the real values that Python gives."""
+    places = _places(model.inputs, reference.inputs)
+    specs = reference.inputs
+    model.feed([specs[place].encode(part[place]) for place in places])
+    stored = model.run()
+    places = _places(reference.outputs, model.outputs)
+    return [
+        spec.decode(stored[place])
+        for spec, place in zip(reference.outputs, places, strict=True)
+    ]
+
+
+def _places(specs: Sequence[TensorSpec], others: Sequence[TensorSpec]) -> list[int]:
+    """For each spec its place among the others: by name, else by position."""
+    names = [spec.name for spec in others]
+    if sorted(names) == sorted(spec.name for spec in specs):
+        return [names.index(spec.name) for spec in specs]
+    return list(range(len(names)))
+
+
+def _batch(specs: Sequence[TensorSpec]) -> int:
+    return max(spec.shape[0] if spec.shape else 1 for spec in specs)
+
+
+def _difference(mine: Array, other: Array) -> tuple[float, float]:
+    if mine.shape != other.shape:
+        return float("inf"), 0.0
+    a, b = np.asarray(mine, "f8"), np.asarray(other, "f8")
+    if not np.isfinite(a).all() or not np.isfinite(b).all():
+        return float("inf"), 0.0
+    scale = float(np.abs(b).max(initial=0.0))
+    return float(np.abs(a - b).max(initial=0.0)), scale

@@ -1,0 +1,158 @@
+"""How long `.tflite` files take in WebAssembly, in Node or in a browser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import FileFormatError
+from penjing.files import as_path
+from penjing.measurement.latency_report import (
+    LatencyConditions,
+    LatencyReport,
+    processor_name,
+    summarize_rounds,
+)
+from penjing.progress import Listener, Progress, listening
+from penjing.runtime.interpreter import TensorSpec, read_litert
+from penjing.runtime.timing_rounds import (
+    check_counts,
+    checked_files,
+    fitting_runs,
+    take_turns,
+)
+from penjing.sparse.dense_twin import fix_sizes
+from penjing.web.wasm_session import WasmModel, WasmSession
+
+_ID_BOUND = 2  # Integers may be ids, with a small vocabulary.
+
+Array = np.ndarray[Any, Any]
+
+
+class WasmTiming:
+    """A loaded file as something that takes turns.
+
+    Args:
+        model: The file, with its inputs set.
+    """
+
+    def __init__(self, model: WasmModel) -> None:
+        self._model = model
+
+    def run(self, runs: int, *, cold_caches: bool = False) -> list[float]:
+        """Run a block; gives milliseconds. Caches are as they are."""
+        return self._model.time(runs)
+
+
+def measure_wasm_latency(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    engine: str = "node",
+    threads: int = 1,
+    rounds: int = 30,
+    runs: int | None = None,
+    warm_up: int = 5,
+    progress: Listener | bool = True,
+) -> LatencyReport:
+    """Time `.tflite` files against each other in LiteRT.js, the runtime of browsers.
+
+    All files are loaded in one process and take turns, as with `measure_latency`. One
+    run takes one sample: LiteRT.js has no free batch, so sizes that a file leaves free
+    are those that it stores.
+
+    Args:
+        files: The files; the first is the one that others are compared to.
+        engine: "node", or "chromium" for a browser without a window.
+        threads: Threads that the runtime may use; Node has one.
+        rounds: Rounds that are measured.
+        runs: Runs in one round. None: as many as fit into about 20 milliseconds.
+        warm_up: Rounds before those, not counted, in which the engine compiles its
+            fast code.
+        progress: True for a bar in terminals and notebooks, False for silence, or a
+            function that is told each `penjing.Progress`.
+
+    Returns:
+        For each file median, quartiles and minimum in milliseconds, and the ratio to
+        the first file with its 95 % confidence interval.
+
+    Raises:
+        FileFormatError: If a file is missing, corrupt, or does not run there.
+        MissingDependencyError: If Node, a browser or the npm packages are missing.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> files = ["dense.tflite", "sparse.tflite"]
+        >>> measure_wasm_latency(files).files[1].speedup  # doctest: +SKIP
+        3.6
+    """
+    paths = checked_files(files)
+    check_counts(threads=threads, rounds=rounds, runs=runs)
+    if not isinstance(warm_up, int) or warm_up < 0:
+        raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")
+    contents = [fixed_content(as_path(path))[0] for path in paths]
+    with listening(progress) as listen, WasmSession(engine, threads=threads) as session:
+        timed = []
+        for number, (path, content) in enumerate(zip(paths, contents, strict=True)):
+            listen(Progress(stage="Loading", done=number, total=len(paths)))
+            model = session.load(content, path)
+            model.feed(random_inputs(model.inputs, seed=0))
+            timed.append(WasmTiming(model))
+        blocks = [runs or fitting_runs(file, False) for file in timed]
+        measured = take_turns(timed, blocks, rounds, warm_up, False, listen)
+        runtime = session.runtime
+    conditions = LatencyConditions(
+        runtime=runtime,
+        processor=processor_name(),
+        threads=threads,
+        batch=1,
+        cold_caches=False,
+        rounds=rounds,
+        warm_up=warm_up,
+    )
+    return summarize_rounds(conditions, dict(zip(paths, measured, strict=True)))
+
+
+def fixed_content(path: Path) -> tuple[bytes, bool]:
+    """Read a file, with the sizes that it leaves free made fixed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes, and whether it left sizes free.
+
+    Raises:
+        FileFormatError: If it is missing, no `.tflite` file, or corrupt.
+    """
+    if path.suffix.lower() in (".keras", ".h5", ".hdf5"):
+        raise FileFormatError(
+            f"{path} is a Keras model, and only .tflite files run in LiteRT.js: write "
+            "one with penjing.export_litert(model, 'model.tflite') first."
+        )
+    return fix_sizes(read_litert(path), str(path))
+
+
+def random_inputs(specs: Sequence[TensorSpec], seed: int) -> list[Array]:
+    """Make one sample of seeded random inputs.
+
+    Args:
+        specs: The inputs of a file.
+        seed: Another one gives another sample.
+
+    Returns:
+        One array for each input.
+    """
+    generator = np.random.default_rng(seed)
+    return [_random(spec, generator) for spec in specs]
+
+
+def _random(spec: TensorSpec, generator: np.random.Generator) -> Array:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return generator.normal(size=spec.shape).astype(dtype)
+    top = 256 if dtype == np.uint8 else _ID_BOUND
+    return generator.integers(0, top, spec.shape).astype(dtype)

@@ -1,0 +1,244 @@
+"""Quantization-aware training of activations: ranges, gradients, steps, refusals."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from tests.engine.training_cases import to_array
+
+import penjing
+from penjing import ActivationConfig, CompressionWarning, Grid
+from penjing.engine.activations.activation_grids import OBSERVED_BATCHES
+
+JIT = keras.backend.backend() == "jax"
+once = pytest.mark.once
+
+
+def net():
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8, activation="relu", name="hidden"),
+            layers.Dense(3, name="head"),
+        ],
+        name="net",
+    )
+
+
+def data(count=64):
+    x = np.random.default_rng(0).normal(size=(count, 6)).astype("float32")
+    return x, x[:, :3] * 2 - x[:, 3:]
+
+
+def compiled(model, rate=0.01):
+    model.compile(keras.optimizers.Adam(rate), "mse", jit_compile=JIT)
+    return model
+
+
+def nearest(values, scale, zero_point):
+    integers = np.rint(values / np.float32(scale)) + zero_point
+    return (np.clip(integers, -128, 127) - zero_point) * np.float32(scale)
+
+
+def test_the_forward_pass_rounds_as_written_down():
+    x, _ = data()
+    model = penjing.quantize_aware(net(), activations="int8", calibration_data=x)
+    grids = model.activations.grids()
+    plain = penjing.strip(model)
+    scales = list(model.transforms[0].scales().values())
+    values = nearest(x, *grids["input_0"])
+    for layer, scale, before in zip(
+        plain.layers, scales, ("input_0", "hidden"), strict=True
+    ):
+        step = to_array(scale).ravel() * grids[before][0]
+        bias = np.rint(to_array(layer.bias) / step) * step
+        values = values @ to_array(layer.kernel) + bias
+        if layer.name == "hidden":
+            values = np.maximum(values, 0)
+        values = nearest(values, *grids[layer.name])
+    # Sums in another order move a value over a rounding edge now and then.
+    different = np.abs(to_array(model(x)) - values) > 1e-5
+    assert different.mean() < 0.02
+    assert grids["hidden"][1] == -128
+    assert grids["head"][1] > -128
+
+
+def test_ranges_come_from_the_first_batches_and_are_trained():
+    x, y = data()
+    model = compiled(penjing.quantize_aware(net(), activations="int8"))
+    raw = penjing.strip(model)
+    np.testing.assert_allclose(to_array(model(x)), to_array(raw(x)), atol=1e-5)
+    model.train_on_batch(x, y)
+    low, high = (to_array(v) for v in model.activations.ranges["input_0"])
+    np.testing.assert_allclose((low, high), (x.min(), x.max()), rtol=1e-6)
+    assert np.abs(to_array(model(x)) - to_array(raw(x))).max() > 1e-3
+    model.train_on_batch(x * 3, y)
+    np.testing.assert_allclose(
+        to_array(model.activations.ranges["input_0"][1]), 2 * x.max(), rtol=1e-6
+    )
+    model.activations._batches.assign(OBSERVED_BATCHES)
+    before = model.activations.grids()
+    losses = [float(model.train_on_batch(x, y)) for _ in range(30)]
+    np.testing.assert_allclose(
+        to_array(model.activations.ranges["input_0"][1]), 2 * x.max(), rtol=1e-6
+    )
+    assert losses[-1] < 0.8 * losses[0]
+    for group, (scale, zero_point) in model.activations.grids().items():
+        assert zero_point == before[group][1]
+        assert scale != before[group][0]
+
+
+@once
+def test_a_moving_average_follows_the_data():
+    x, y = data()
+    model = compiled(
+        penjing.quantize_aware(net(), activations="int8", learn_scale=False)
+    )
+    assert not model.activations.trainable_variables
+    model.train_on_batch(x, y)
+    model.activations._batches.assign(5000)
+    model.train_on_batch(x * 2, y)
+    np.testing.assert_allclose(
+        to_array(model.activations.ranges["input_0"][1]), 1.01 * x.max(), rtol=1e-5
+    )
+
+
+@once
+def test_it_begins_at_its_step():
+    x, y = data()
+    model = compiled(penjing.quantize_aware(net(), activations="int8", begin_step=3))
+    with pytest.raises(penjing.CompressionError, match="are not known yet"):
+        model.activations.grids()
+    for _ in range(3):
+        model.train_on_batch(x, y)
+    raw = model.model(x)
+    assert not model.activations.is_ready
+    model.train_on_batch(x, y)
+    assert model.activations.is_ready
+    assert np.abs(to_array(model(x)) - to_array(raw)).max() > 1e-3
+
+
+@once
+def test_the_forward_pass_leaves_no_trace_in_the_layers():
+    x, _ = data()
+    model = penjing.quantize_aware(net(), activations="int8", calibration_data=x)
+    model(x)
+    for layer in model.model.layers:
+        assert "call" not in layer.__dict__
+        assert layer.activation in (keras.activations.relu, keras.activations.linear)
+    with pytest.raises(Exception, match="input"):
+        model(np.ones((2, 7), "float32"))
+    assert not any("call" in layer.__dict__ for layer in model.model.layers)
+
+
+@once
+def test_symmetric_grids_and_later_methods():
+    x, _ = data()
+    model = penjing.quantize_aware(net(), activations=Grid(bits=8), calibration_data=x)
+    assert {zero for _, zero in model.activations.grids().values()} == {0}
+    pruned = penjing.prune(model, penjing.OneShot(0.5))
+    assert pruned.activations.grids() == model.activations.grids()
+    pruned(x[:4], training=True)
+    assert (to_array(penjing.strip(pruned).layers[0].kernel) == 0).mean() >= 0.5
+
+
+@keras.saving.register_keras_serializable(package="test_rounded_activations")
+class Own(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(3)
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+@once
+def test_models_with_code_of_their_own_get_weight_grids():
+    model = Own()
+    model.build((None, 6))
+    with pytest.warns(CompressionWarning, match="only its weights are trained on gri"):
+        quantized = penjing.quantize_aware(model, activations="int8")
+    assert quantized.activations is None
+    assert quantized.transforms
+
+
+@once
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"activations": 8}, "`activations` must be None, 'int8' or a penjing.Grid"),
+        ({"activations": Grid(bits=4)}, "must have 8 bits and no `levels`"),
+        ({"activations": Grid(levels=15)}, "must have 8 bits and no `levels`"),
+        ({"calibration_data": np.ones((2, 6))}, "but `activations` is None"),
+        ({"activations": "int8", "observer": "max"}, "`observer` must be one of"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        penjing.quantize_aware(net(), **arguments)
+
+
+@once
+def test_refusals_of_models():
+    with pytest.raises(penjing.UnsupportedModelError, match="is not built, so its act"):
+        penjing.quantize_aware(keras.Sequential([layers.Dense(3)]), activations="int8")
+    normed = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8), layers.BatchNormalization()]
+    )
+    with pytest.raises(penjing.UnsupportedModelError, match="Fold first: penjing.clu"):
+        penjing.quantize_aware(penjing.cluster(normed, 4), activations="int8")
+
+
+@once
+def test_config_survives_json():
+    config = ActivationConfig(learn_ranges=False, calibrated=True, begin_step=4)
+    again = keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(config)
+    )
+    assert again == config
+
+
+@once
+def test_inputs_are_rounded_by_name_and_integers_are_not():
+    first = keras.Input((4,), name="b")
+    second = keras.Input((4,), name="a")
+    words = keras.Input((2,), dtype="int32", name="words")
+    table = layers.Flatten()(layers.Embedding(5, 2)(words))
+    x = layers.Concatenate()([first, layers.Dense(4)(second), table])
+    model = keras.Model([first, second, words], layers.Dense(3)(x))
+    rng = np.random.default_rng(0)
+    arrays = {
+        "b": rng.normal(size=(64, 4)).astype("float32"),
+        "a": rng.normal(size=(64, 4)).astype("float32") * 10,
+        "words": rng.integers(0, 5, (64, 2)).astype("int32"),
+    }
+    quantized = penjing.quantize_aware(
+        model, activations="int8", calibration_data=arrays
+    )
+    grids = quantized.activations.grids()
+    assert grids["input_1"][0] > 0.05
+    assert "input_2" not in grids
+    by_name = to_array(quantized(arrays))
+    by_order = to_array(quantized([arrays[key] for key in ("b", "a", "words")]))
+    np.testing.assert_array_equal(by_name, by_order)
+
+
+@once
+def test_mixed_precision_trains_and_its_file_computes_in_integers(tmp_path):
+    x, y = data()
+    keras.config.set_dtype_policy("mixed_float16")
+    model = compiled(
+        penjing.quantize_aware(net(), activations="int8", calibration_data=x)
+    )
+    losses = [float(model.train_on_batch(x, y)) for _ in range(20)]
+    assert losses[-1] < losses[0]
+    path = penjing.export_litert(model, tmp_path / "m.tflite", "int8")
+    found = penjing.LiteRTModel(path).predict(x)
+    step = model.activations.grids()["head"][0]
+    # In training float16 loses some bits; the file does not.
+    assert np.abs(found - to_array(model(x))).max() < 4 * step

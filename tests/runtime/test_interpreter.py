@@ -1,0 +1,185 @@
+"""Runs files on arrays; the arithmetic of quantized tensors is done by hand."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from penjing.errors import DataError, FileFormatError
+from penjing.export.litert import export_litert
+from penjing.runtime import interpreter
+from penjing.runtime.interpreter import LiteRTModel, TensorSpec
+
+pytestmark = pytest.mark.once
+
+
+def two_input_model():
+    wide = keras.Input((4,), name="wide")
+    ids = keras.Input((3,), dtype="int32", name="ids")
+    embedded = keras.layers.Flatten()(keras.layers.Embedding(7, 2)(ids))
+    joined = keras.layers.Concatenate()([keras.layers.Dense(5)(wide), embedded])
+    return keras.Model(
+        [wide, ids], [keras.layers.Dense(2)(joined), keras.layers.Dense(3)(joined)]
+    )
+
+
+@pytest.fixture(scope="module")
+def two_inputs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("files") / "two.tflite"
+    model = two_input_model()
+    export_litert(model, path)
+    generator = np.random.default_rng(0)
+    data = [
+        generator.normal(size=(10, 4)).astype("float32"),
+        generator.integers(0, 7, (10, 3)).astype("int32"),
+    ]
+    return path, data, [np.asarray(value) for value in model(data)]
+
+
+@pytest.fixture(scope="module")
+def integers(tmp_path_factory):
+    path = tmp_path_factory.mktemp("files") / "int8.tflite"
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
+    data = np.random.default_rng(1).normal(size=(50, 6)).astype("float32")
+    export_litert(
+        model,
+        path,
+        "int8",
+        representative_data=data,
+        input_type="int8",
+        output_type="uint8",
+    )
+    return path, data, np.asarray(model(data))
+
+
+def test_quantized_values_round_half_to_even_and_clip():
+    spec = TensorSpec(name="x", shape=(-1,), dtype="int8", scale=0.5, zero_point=1)
+    stored = spec.encode(np.array([0.25, 0.75, -0.25, 1000.0, -1000.0]))
+    assert stored.dtype == np.int8
+    assert stored.tolist() == [1, 3, 1, 127, -128]
+    assert spec.decode(stored).tolist() == [0.0, 1.0, 0.0, 63.0, -64.5]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "values", "message"),
+    [
+        ("int8", 0.5, np.array([np.nan]), "holds NaN"),
+        ("int32", 0.0, np.array([0.5]), "whole numbers"),
+        ("int32", 0.0, np.array([np.inf]), "whole numbers"),
+        ("int8", 0.0, np.array([200]), "from -128 to 127, got 200 to 200"),
+        ("float32", 0.0, np.array(["a"]), "takes numbers, got an array of type"),
+    ],
+)
+def test_values_that_cannot_be_stored_are_refused(dtype, scale, values, message):
+    spec = TensorSpec(name="x", shape=(-1,), dtype=dtype, scale=scale)
+    with pytest.raises(DataError, match=message):
+        spec.encode(values)
+
+
+def test_inputs_and_outputs_keep_the_order_of_the_model(two_inputs):
+    model = LiteRTModel(two_inputs[0])
+    assert [(i.name, i.shape, i.dtype) for i in model.inputs] == [
+        ("wide", (-1, 4), "float32"),
+        ("ids", (-1, 3), "int32"),
+    ]
+    assert [(o.name, o.shape) for o in model.outputs] == [
+        ("output_0", (-1, 2)),
+        ("output_1", (-1, 3)),
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 128])
+@pytest.mark.parametrize("kind", [list, tuple, dict])
+def test_batches_and_kinds_of_input_agree_with_keras(two_inputs, kind, batch_size):
+    path, data, expected = two_inputs
+    x = {"ids": data[1], "wide": data[0]} if kind is dict else kind(data)
+    actual = LiteRTModel(path, num_threads=2).predict(x, batch_size)
+    for got, wanted in zip(actual, expected, strict=True):
+        # Two float32 libraries that sum in different orders.
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_integer_inputs_and_outputs_are_real_values_outside(integers):
+    path, data, expected = integers
+    model = LiteRTModel(path)
+    assert model.inputs[0].dtype == "int8"
+    assert model.outputs[0].dtype == "uint8"
+    actual = model.predict(data, batch_size=7)
+    assert actual.dtype == np.float32
+    # Input and output are each off by half a step at most, summed over six inputs.
+    steps = model.outputs[0].scale + model.inputs[0].scale * 6
+    assert np.abs(actual - expected).max() < steps
+    steps = actual / model.outputs[0].scale
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d[0], "has 2 inputs .*got one ndarray"),
+        (lambda d: [*d, d[0]], "has 2 inputs .*got 3 arrays"),
+        (lambda d: {"wide": d[0], "id": d[1]}, "keys .'wide', 'id'"),
+        (lambda d: [d[0], d[1][:5]], "same number of samples"),
+        (lambda d: [d[0][:0], d[1][:0]], "at least 1"),
+        (lambda d: [d[0][:, :2], d[1]], r"shape \(samples, 4\), got .*\(10, 2\)"),
+        (lambda d: [d[0][0], d[1]], r"got an array of shape \(4,\)"),
+        (lambda d: [d[0], d[1] + 0.5], "whole numbers"),
+        (lambda d: [[[1.0], [1.0, 2.0]], d[1]], "not an array"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(two_inputs, change, message):
+    path, data, _ = two_inputs
+    with pytest.raises(DataError, match=message):
+        LiteRTModel(path).predict(change(data))
+
+
+def test_a_model_runs_again_after_a_refusal(two_inputs):
+    path, data, expected = two_inputs
+    model = LiteRTModel(path)
+    with pytest.raises(DataError):
+        model.predict([data[0], data[1] + 100])  # Outside the vocabulary.
+    np.testing.assert_allclose(model.predict(data)[0], expected[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5])
+def test_a_batch_size_below_one_is_refused(two_inputs, batch_size):
+    with pytest.raises(ValueError, match="`batch_size` must be 1 or more"):
+        LiteRTModel(two_inputs[0]).predict(two_inputs[1], batch_size)
+
+
+def test_no_threads_are_refused(two_inputs):
+    with pytest.raises(ValueError, match="`num_threads` must be 1 or more"):
+        LiteRTModel(two_inputs[0], num_threads=0)
+
+
+def test_damaged_files_give_one_error(two_inputs, tmp_path):
+    content = two_inputs[0].read_bytes()
+    damaged = {
+        "cut": content[: len(content) // 2],
+        "zeros": content[: len(content) // 2] + bytes(len(content) // 2),
+        "noise": content[:8] + np.random.default_rng(0).bytes(500),
+        "other": b"PK\x03\x04 something else",
+        "empty": b"",
+    }
+    for name, data in damaged.items():
+        path = tmp_path / f"{name}.tflite"
+        path.write_bytes(data)
+        with pytest.raises(FileFormatError, match=f"{name}.tflite"):
+            LiteRTModel(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileFormatError, match=r"There is no file .*none\.tflite"):
+        LiteRTModel(tmp_path / "none.tflite")
+
+
+def test_files_and_batches_beyond_the_limits_are_refused(two_inputs, monkeypatch):
+    path, data, _ = two_inputs
+    model = LiteRTModel(path)
+    monkeypatch.setattr(interpreter, "MAX_BATCH_BYTES", 100)
+    with pytest.raises(DataError, match="Use a smaller `batch_size`"):
+        model.predict(data)
+    monkeypatch.setattr(interpreter, "MAX_FILE_BYTES", 100)
+    with pytest.raises(FileFormatError, match="has at most 100"):
+        LiteRTModel(path)

@@ -1,0 +1,189 @@
+"""LiteRT.js in Node and in a browser, next to LiteRT in Python."""
+
+import os
+import shutil
+import signal
+import sys
+
+import keras
+import numpy as np
+import pytest
+from tests.web.wasm_engines import needs_browser, needs_node
+
+import penjing
+from penjing.errors import (
+    CompressionError,
+    DataError,
+    FileFormatError,
+    MissingDependencyError,
+)
+from penjing.sparse.dense_twin import fix_sizes
+from penjing.web import engines, wasm_session
+from penjing.web.npm_packages import FOLDER_VARIABLE, find_packages
+from penjing.web.wasm_session import WasmSession
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A file with two inputs and two outputs, of two types."""
+    path = tmp_path_factory.mktemp("files") / "model.tflite"
+    values = keras.Input((4, 3), batch_size=1, name="values")
+    places = keras.Input((4,), batch_size=1, dtype="int32", name="places")
+    looked_up = keras.layers.Embedding(5, 3)(places)
+    total = keras.layers.Add()([values, looked_up])
+    outputs = [keras.layers.Dense(2, name="a")(total), keras.layers.Flatten()(values)]
+    penjing.export_litert(keras.Model([values, places], outputs), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def session():
+    with WasmSession() as running:
+        yield running
+
+
+def inputs_for(specs):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "values": rng.normal(size=(1, 4, 3)).astype("float32"),
+        "places": rng.integers(0, 5, (1, 4)).astype("int32"),
+    }
+    return [arrays[spec.name] for spec in specs]
+
+
+def check_outputs(model, path):
+    model.feed(inputs_for(model.inputs))
+    reference = penjing.LiteRTModel(path)
+    expected = dict(
+        zip(
+            [spec.name for spec in reference.outputs],
+            reference.predict(inputs_for(reference.inputs)),
+            strict=True,
+        )
+    )
+    found = model.run()
+    assert len(found) == 2
+    for spec, value in zip(model.outputs, found, strict=True):
+        np.testing.assert_allclose(value, expected[spec.name], atol=1e-5)
+
+
+@needs_node
+def test_outputs_in_node_are_those_in_python(session, file):
+    model = session.load(file.read_bytes(), "it")
+    check_outputs(model, file)
+    times = model.time(7)
+    assert len(times) == 7
+    assert all(0 <= time < 1000 for time in times)
+    model.close()
+    assert session.runtime.startswith("LiteRT.js 2.5.3 in Node ")
+
+
+@needs_browser
+def test_outputs_in_a_browser_are_those_in_python_with_threads(file):
+    with WasmSession("chromium", threads=2) as running:
+        check_outputs(running.load(file.read_bytes(), "it"), file)
+        assert "2.5.3 in Chrom" in running.runtime
+
+
+@needs_node
+def test_inputs_that_do_not_fit_are_refused(session, file):
+    model = session.load(file.read_bytes(), "it")
+    fitting = inputs_for(model.inputs)
+    for wrong in (fitting[:1], fitting[::-1], [fitting[0], fitting[1].astype("f4")]):
+        with pytest.raises(DataError, match="it takes inputs of the shapes and types"):
+            model.feed(wrong)
+
+
+@needs_node
+def test_a_damaged_file_is_refused_and_the_next_one_runs(session, file):
+    with pytest.raises(FileFormatError, match=r"LiteRT.js cannot run damaged\.tflite"):
+        session.load(file.read_bytes()[:300], "damaged.tflite")
+    check_outputs(session.load(file.read_bytes(), "it"), file)
+
+
+@needs_node
+def test_free_sizes_are_refused_by_the_runtime_and_fixed_ones_run(session, tmp_path):
+    """What `fix_sizes` is for."""
+    path = tmp_path / "model.tflite"
+    flat = keras.layers.Flatten()
+    penjing.export_litert(keras.Sequential([keras.Input((2, 3)), flat]), path)
+    x = np.arange(6, dtype="float32").reshape(1, 2, 3)
+    free = session.load(path.read_bytes(), "it")
+    free.feed([x])
+    with pytest.raises(FileFormatError, match=r"does not match expected.*\[-1, 2, 3\]"):
+        free.run()
+    fixed = session.load(fix_sizes(path.read_bytes(), "it")[0], "it")
+    fixed.feed([x])
+    np.testing.assert_array_equal(fixed.run()[0], x.reshape(1, 6))
+
+
+@needs_node
+def test_the_end_of_the_process_is_noticed(file):
+    with WasmSession() as running:
+        model = running.load(file.read_bytes(), "it")
+        os.kill(running._process._process.pid, signal.SIGKILL)
+        with pytest.raises(CompressionError, match="ended with exit code -9"):
+            model.run()
+
+
+@needs_browser
+def test_a_browser_ends_with_what_it_works_for():
+    """Python may be killed, and then nobody else would end it."""
+    with WasmSession("chromium") as running:
+        running._token = "another"  # no order comes any more
+        running._process._process.wait(timeout=60)
+
+
+@needs_node
+def test_damaged_packages_are_said(tmp_path, monkeypatch):
+    folder = tmp_path / "packages"
+    shutil.copytree(find_packages(), folder)
+    for code in (folder / "node_modules/@litertjs/core/wasm").glob("*.wasm"):
+        code.write_bytes(code.read_bytes()[:1000])
+    monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
+    with pytest.raises(CompressionError, match="does not start: .*WebAssembly") as said:
+        WasmSession()
+    assert "penjing setup-wasm fetches them anew" in str(said.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are for sh")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("\0", "Cannot start .*browser"), ("#!/bin/sh\nexit 3", "exit code 3")],
+)
+def test_a_browser_that_does_not_start_is_said(tmp_path, monkeypatch, text, message):
+    program = tmp_path / "browser"
+    program.write_text(text)
+    program.chmod(0o755)
+    monkeypatch.setenv(engines.BROWSER_VARIABLE, str(program))
+    monkeypatch.setattr(wasm_session, "find_packages", lambda: tmp_path)
+    with pytest.raises(CompressionError, match=message):
+        WasmSession("chromium")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": "firefox"}, "must be one of .*'node', 'chromium'.*got 'firefox'"),
+        ({"threads": 0}, "`threads` must be 1 or more, got 0"),
+        ({"threads": 2}, "threads in browsers only, got threads=2"),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        WasmSession(**arguments)
+
+
+def test_a_missing_browser_is_said(monkeypatch):
+    monkeypatch.setenv(engines.BROWSER_VARIABLE, "/no/such/browser")
+    with pytest.raises(
+        MissingDependencyError, match="'/no/such/browser' was not found"
+    ):
+        engines.find_browser()
+    monkeypatch.delenv(engines.BROWSER_VARIABLE)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(engines, "_PLACES", ())
+    with pytest.raises(MissingDependencyError, match="Chromium, Chrome or Edge"):
+        engines.find_browser()
