@@ -142,6 +142,20 @@ def test_every_declared_distribution_is_pinned():
     assert not [pin for pin in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", pin)]
 
 
+def test_the_hooks_run_the_pinned_ruff():
+    root = SOURCE.parent
+    hooks = (root / ".pre-commit-config.yaml").read_text()
+    (revision,) = re.findall(r"ruff-pre-commit\n\s+rev: v([\d.]+)", hooks)
+    assert f"ruff=={revision}" in (root / "constraints.txt").read_text().splitlines()
+
+
+def test_changelog_and_citation_state_the_version():
+    root = SOURCE.parent
+    versions = re.findall(r"^## (\d\S*)", (root / "CHANGELOG.md").read_text(), re.M)
+    assert versions[0] == __version__
+    assert f"\nversion: {__version__}\n" in (root / "CITATION.cff").read_text()
+
+
 def loaded_by(statement: str, backend: str) -> set[str]:
     """Names of all modules loaded after `statement` in a new process."""
     code = f"{statement}; import json, sys; print(json.dumps(sorted(sys.modules)))"
