@@ -1,4 +1,4 @@
-# make demo, make test, make lint: each sets up what it needs in .venv first.
+# make demo, make test, make lint and the others: each sets up what it needs in .venv first.
 PYTHON ?= $(shell for python in python3.11 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 INSTALL := $(PIP) install -c constraints.txt
 PACKAGED := $(shell find src -not -name '*.pyc' -not -name __pycache__)
 
-.PHONY: demo test test-oldest lint wheel constraints clean
+.PHONY: demo test coverage test-oldest lint wheel constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -24,7 +24,11 @@ demo: $(VENV)/tensorflow.stamp $(VENV)/penjing.stamp
 test: $(VENV)/all.stamp $(VENV)/penjing.stamp
 	@$(BIN)/penjing setup-wasm --dir $(VENV)/wasm >/dev/null 2>&1 \
 		|| echo "No LiteRT.js (it needs Node and npm): its tests are skipped."
-	$(BIN)/python tests/run_matrix.py --jobs $(JOBS) -- $(ARGS)
+	$(BIN)/python tests/run_matrix.py --jobs $(JOBS) $(MATRIX) -- $(ARGS)
+
+# Lines of the package that no test runs, on any backend.
+coverage: MATRIX := --coverage --minutes 90
+coverage: test
 
 # The oldest supported Keras, laid over the same environment.
 test-oldest: $(VENV)/all.stamp $(VENV)/penjing.stamp .keras-oldest/$(OLDEST_KERAS).stamp
@@ -59,7 +63,7 @@ constraints:
 
 clean:
 	rm -rf $(VENV) .venv-resolve .keras-oldest dist build out penjing-demo
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 	find . -path ./.git -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/build.stamp: constraints.txt

@@ -37,7 +37,12 @@ class Outcome:
 
 def main() -> int:
     options = parsed_arguments()
+    if options.coverage:
+        run_coverage("erase")
     outcomes = run_backends(options)
+    if options.coverage:
+        run_coverage("combine", "--quiet")
+        run_coverage("report")
     passed = sum(outcome.passed for outcome in outcomes)
     failed = sum(outcome.failed for outcome in outcomes)
     skipped = sum(outcome.skipped for outcome in outcomes)
@@ -57,9 +62,18 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--minutes", type=float, default=30.0, help="limit for one backend"
     )
+    parser.add_argument(
+        "--coverage", action="store_true", help="say which lines no backend's tests run"
+    )
     parser.add_argument("--overlay", help="folder that comes first on the import path")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     return parser.parse_args()
+
+
+def run_coverage(*arguments: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "coverage", *arguments], cwd=CHECKOUT, check=False
+    )
 
 
 def run_backends(options: argparse.Namespace) -> list[Outcome]:
@@ -121,8 +135,9 @@ def command_for(backend: str, counts: Path, options: argparse.Namespace) -> list
     selections = [f"({options.select})"] if options.select else []
     if backend != "tensorflow":
         selections.append("not once")
+    measured = ("coverage", "run", "-m") if options.coverage else ()
     return [
-        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        *(sys.executable, "-m", *measured, "pytest", "-q", "-p", "no:cacheprovider"),
         *("--tb=short", "--durations=10", "--durations-min=5"),
         f"--junit-xml={counts}",
         *(["-m", " and ".join(selections)] if selections else []),
