@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from penjing.errors import CompressionError
-from penjing.files import atomic_path, write_bytes, write_text
+from penjing.errors import CompressionError, FileFormatError
+from penjing.files import atomic_path, read_bytes, write_bytes, write_text
 
 pytestmark = pytest.mark.once
 
@@ -157,3 +157,39 @@ def test_an_error_that_is_none_of_writing_stays_what_it_is(tmp_path):
     with pytest.raises(TimeoutError, match="slow"), atomic_path(tmp_path / "a.txt"):
         raise TimeoutError("slow")
     assert content(tmp_path) == {}
+
+
+def test_a_file_is_read_whole(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"\0\1\2")
+    assert read_bytes(str(tmp_path / "a.bin"), limit=3) == b"\0\1\2"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.bin", "There is no file .*none.bin. Check the path"),
+        ("", "is a folder. Give the path of a file"),
+        ("empty.bin", "empty.bin is empty. Write it again"),
+        (
+            "large.bin",
+            "large.bin has 1,001 bytes, more than the 1,000 that",
+        ),
+    ],
+)
+def test_what_is_no_readable_file_is_refused(tmp_path, name, message):
+    (tmp_path / "empty.bin").touch()
+    (tmp_path / "large.bin").write_bytes(bytes(1001))
+    with pytest.raises(FileFormatError, match=message):
+        read_bytes(tmp_path / name, limit=1000)
+
+
+def test_a_file_that_the_system_refuses_to_read_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"x")
+
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(FileFormatError, match="Cannot read .*a.bin: Permission denied"):
+        read_bytes(path)

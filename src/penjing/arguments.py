@@ -4,7 +4,69 @@ from __future__ import annotations
 
 import difflib
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+
+def nearest_name(
+    name: object, known: Iterable[object], cutoff: float = 0.6
+) -> str | None:
+    """The known name that is most like another one.
+
+    Args:
+        name: What was given.
+        known: What it could have been.
+        cutoff: How alike the two must be, from 0 to 1.
+
+    Returns:
+        The nearest as text, None where nothing is near.
+    """
+    found = difflib.get_close_matches(str(name), list(map(str, known)), 1, cutoff)
+    return found[0] if found else None
+
+
+def did_you_mean(
+    name: object,
+    known: Iterable[object],
+    cutoff: float = 0.6,
+    form: str = "{!r}",
+) -> str:
+    """The end of a message that refuses a name.
+
+    Args:
+        name: What was given.
+        known: What it could have been.
+        cutoff: How alike the two must be, from 0 to 1.
+        form: How the nearest is written.
+
+    Returns:
+        `" Did you mean 'that'?"`, with the space before it; nothing where none is near.
+
+    Example:
+        >>> did_you_mean("metl", ["wood", "metal"])
+        " Did you mean 'metal'?"
+    """
+    near = nearest_name(name, known, cutoff)
+    return "" if near is None else f" Did you mean {form.format(near)}?"
+
+
+def quoted(names: Iterable[object], limit: int | None = None) -> str:
+    """Names for a message, at most `limit` of them and how many there are beyond.
+
+    Example:
+        >>> quoted(["a", "b", "c"], limit=2)
+        "'a', 'b' and 1 more"
+    """
+    names = list(names)
+    shown = names[:limit]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ", ".join(map(repr, shown)) + more
+
+
+def unknown_name(kind: str, name: object, allowed: Iterable[object]) -> str:
+    """The message that refuses a name which is none of the allowed ones."""
+    names = list(allowed)
+    hint = did_you_mean(name, names)
+    return f"Unknown {kind} {name!r}.{hint} Allowed: {quoted(names)}."
 
 
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -14,16 +76,14 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
         ValueError: If it is not.
     """
     if value not in allowed:
-        near = difflib.get_close_matches(str(value), allowed, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"`{name}` must be one of {', '.join(map(repr, allowed))}, got "
-            f"{name}={value!r}.{hint}"
+            f"`{name}` must be one of {quoted(allowed)}, got {name}={value!r}."
+            f"{did_you_mean(value, allowed)}"
         )
 
 
-def check_integer(name: str, value: object, *, least: int) -> None:
-    """Refuse what is not an integer of at least `least`.
+def check_integer(name: str, value: object, *, least: int, hint: str = "") -> None:
+    """Refuse what is not an integer of at least `least`; `hint` says what it is.
 
     Raises:
         ValueError: If it is not.
@@ -31,7 +91,7 @@ def check_integer(name: str, value: object, *, least: int) -> None:
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or value < least:  # type: ignore[operator]
         raise ValueError(
-            f"`{name}` must be an integer of at least {least}, got {value!r}."
+            f"`{name}` must be an integer of at least {least}, got {value!r}.{hint}"
         )
 
 

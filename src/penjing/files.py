@@ -112,7 +112,7 @@ def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Pat
             raise FileFormatError(f"There is no file {path}. Check the path.")
         size = path.stat().st_size
     except OSError as error:
-        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
+        raise _unreadable(path, error) from error
     if size == 0:
         raise FileFormatError(f"{path} is empty. Write it again.")
     if size > limit:
@@ -120,6 +120,31 @@ def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Pat
             f"{path} has {size:,} bytes, more than the {limit:,} that are allowed."
         )
     return path
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:
+    """Read a whole file that `check_file` lets pass.
+
+    Args:
+        path: Any path.
+        limit: Largest size in bytes.
+
+    Returns:
+        What is in it.
+
+    Raises:
+        FileFormatError: If there is no such file, or it is a folder, empty, larger, or
+            cannot be read.
+    """
+    path = check_file(path, limit)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> FileFormatError:
+    return FileFormatError(f"Cannot read {path}: {error.strerror}.")
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
+from penjing.arguments import did_you_mean, quoted
 from penjing.channels.groups import ChannelGroup
 from penjing.channels.tracing import ChannelGraph
 from penjing.errors import UnsupportedModelError
@@ -96,13 +96,10 @@ def _hits(
         found = {path for path in paths if any(w.startswith(f"{path}/") for w in own)}
     if not found:
         names = [*paths, *(path.rpartition("/")[2] for path in paths)]
-        near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.4)
-        shown = ", ".join(map(repr, list(paths)[:8]))
         raise UnsupportedModelError(
             f"`{argument}` names {pattern!r}, which matches no layer that makes "
-            f"channels. {f'Did you mean {near[0]!r}? ' if near else ''}There are "
-            + shown
-            + (f" and {len(paths) - 8} more." if len(paths) > 8 else ".")
+            f"channels.{did_you_mean(pattern, names, cutoff=0.4)} There are "
+            f"{quoted(paths, limit=8)}."
         )
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import numbers
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from penjing.arguments import did_you_mean
 from penjing.channels.groups import ChannelGroup
 from penjing.channels.rules.trace import TracedAxis
 from penjing.channels.tracing import ChannelGraph
@@ -140,11 +140,9 @@ def _kept_ids(
     masks = {}
     for name, mask in kept.items():
         if name not in groups:
-            near = difflib.get_close_matches(str(name), list(groups), n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
                 f"`kept` names the group {name!r}, which the model {model.name!r} "
-                f"does not have.{hint}"
+                f"does not have.{did_you_mean(name, groups)}"
             )
         masks[name] = _check_mask(groups[name], mask)
     keeps = graph.kept_ids(masks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from penjing.arguments import did_you_mean, nearest_name, quoted
 from penjing.channels.activation_moments import activation_variances
 from penjing.channels.groups import ChannelGroup
 from penjing.data.batches import leaves, to_arrays, to_batches
@@ -40,12 +40,10 @@ def check_importance(importance: Any) -> None:
     if callable(importance) or isinstance(importance, Mapping):
         return
     if importance not in IMPORTANCES:
-        near = difflib.get_close_matches(str(importance), IMPORTANCES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"`importance` must be one of {', '.join(map(repr, IMPORTANCES))}, a "
-            "function of (group, weights), or a mapping from group names to scores, "
-            f"got {importance!r}.{hint}"
+            f"`importance` must be one of {quoted(IMPORTANCES)}, a function of (group, "
+            "weights), or a mapping from group names to scores, got "
+            f"{importance!r}.{did_you_mean(importance, IMPORTANCES)}"
         )
 
 
@@ -134,11 +132,11 @@ def _slices(
 
 def _named(importance: Mapping[str, Any], group: ChannelGroup) -> Any:
     if group.name not in importance:
-        near = difflib.get_close_matches(group.name, list(importance), n=1)
+        near = nearest_name(group.name, importance)
         raise ValueError(
             f"`importance` has no scores for {group.name!r}. Give some, or leave it "
             f"whole: exclude={group.name!r}."
-            + (f" It has some for {near[0]!r}." if near else "")
+            + (f" It has some for {near!r}." if near else "")
         )
     return importance[group.name]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from penjing.arguments import check_integer, unknown_name
 from penjing.data.deep_architectures import KERNELS, mobilenet, resnet_20
 
 _Layers = list[Any]
@@ -57,16 +57,12 @@ def build_architecture(
         recognition", for the two LeNets; lenet-5 has Caffe's sizes.
     """
     if name not in _ARCHITECTURES:
-        raise ValueError(_unknown_name(name))
+        raise ValueError(unknown_name("architecture", name, _ARCHITECTURES))
     build, smallest = _ARCHITECTURES[name]
     shape = _checked_shape(name, input_shape, smallest)
-    if not _is_integer(classes) or classes < 2:
-        raise ValueError(
-            f"`classes` must be an integer of at least 2, got {classes!r}. "
-            "It is the number of labels in the data."
-        )
-    if not _is_integer(seed) or seed < 0:
-        raise ValueError(f"`seed` must be an integer of at least 0, got {seed!r}.")
+    hint = " It is the number of labels in the data."
+    check_integer("classes", classes, least=2, hint=hint)
+    check_integer("seed", seed, least=0)
     body = build(shape, int(classes), _initializers(int(seed)))
     if isinstance(body, keras.Model):
         return body
@@ -192,10 +188,3 @@ def _checked_shape(
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _unknown_name(name: object) -> str:
-    near = difflib.get_close_matches(str(name), _ARCHITECTURES, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    allowed = ", ".join(repr(key) for key in _ARCHITECTURES)
-    return f"Unknown architecture {name!r}.{hint} Allowed: {allowed}."

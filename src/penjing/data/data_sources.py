@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.arguments import did_you_mean
 from penjing.data.data_checks import (
     UNNAMED,
     as_named,
@@ -215,8 +215,7 @@ def _call(text: str) -> dict[str, Any]:
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
-        near = difflib.get_close_matches(function_name, dir(module), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(function_name, dir(module))
         raise DataError(
             f"{module_name!r} ({module.__file__}) has no function "
             f"{function_name!r}.{hint}"
@@ -295,8 +294,7 @@ def _single(named: dict[str, Any]) -> Any:
 def _unknown_key(key: str, source: str) -> str:
     allowed = [f"{axis}_{part}" for part in PARTS for axis in "xy"]
     allowed += [*PARTS, "class_names"]
-    near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(key, allowed, cutoff=0.5)
     return (
         f"{source} has the unknown name {key!r}.{hint} Allowed: {', '.join(allowed)}."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import gzip
 import importlib.resources
 import io
@@ -20,6 +19,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from penjing.arguments import unknown_name
 from penjing.errors import DataError
 
 _Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
@@ -137,7 +137,7 @@ def load_dataset(
     if name == FULL:
         arrays, source = _find_full(data_dir)
     elif name != SMALL:
-        raise DataError(_unknown_name(name))
+        raise DataError(unknown_name("data set", name, (SMALL, FULL)))
     elif data_dir is not None:
         raise DataError(
             f"`data_dir` ({os.fspath(data_dir)}) has no use with {SMALL!r}, which is "
@@ -347,9 +347,3 @@ def _corrupt(path: str | os.PathLike[str], reason: str) -> DataError:
         f"Cannot read {os.fspath(path)} as gzipped IDX data: {reason}. "
         "Delete the file and get it again."
     )
-
-
-def _unknown_name(name: object) -> str:
-    near = difflib.get_close_matches(str(name), [SMALL, FULL], n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown data set {name!r}.{hint} Allowed: {SMALL!r}, {FULL!r}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from penjing.arguments import did_you_mean
 from penjing.data.batches import leaves
 from penjing.errors import DataError
 
@@ -270,11 +270,9 @@ def _check_known(metric: str) -> None:
         known = False
     if not known:
         names = [*by_shape, *(key for key in dir(keras.metrics) if key[0] != "_")]
-        near = difflib.get_close_matches(metric, names, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(
-            f"Keras has no metric {metric!r}.{hint} A metric of your own goes in as "
-            "an object."
+            f"Keras has no metric {metric!r}.{did_you_mean(metric, names, cutoff=0.5)} "
+            "A metric of your own goes in as an object."
         )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from penjing.errors import FileFormatError
-from penjing.files import check_file
+from penjing.files import as_path, read_bytes
 
 # The slowest compressor here takes about two seconds for each 2**20 bytes.
 MAX_FILE_BYTES = 2**30
@@ -113,11 +113,7 @@ def format_bytes(count: int) -> str:
 
 def _read(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
     if not isinstance(source, bytes):
-        path = check_file(source, MAX_FILE_BYTES)
-        try:
-            return path.name, path.read_bytes()
-        except OSError as error:
-            raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
+        return as_path(source).name, read_bytes(source, MAX_FILE_BYTES)
     if not source:
         raise FileFormatError("There are no bytes to measure, got an empty value.")
     if len(source) > MAX_FILE_BYTES:

@@ -16,7 +16,7 @@ from keras import ops
 from penjing.engine.stripping import is_compressed, strip
 from penjing.errors import FileFormatError
 from penjing.export.litert import export_litert
-from penjing.files import as_path, check_file
+from penjing.files import as_path, check_file, read_bytes
 from penjing.models.model_files import load_keras_model
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import check_runtime
@@ -150,10 +150,7 @@ def explain_sparsity(
     path = check_file(model_or_file, MAX_FILE_BYTES)
     if suffix != ".tflite":
         return _explain_model(load_keras_model(path), runtime)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
+    content = read_bytes(path, MAX_FILE_BYTES)
     model = load_records(content, str(path))
     try:
         return _explained(model, str(path), runtime)

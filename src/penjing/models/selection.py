@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from penjing.arguments import did_you_mean, quoted
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import name_apart
 from penjing.models.layer_specs import WeightSpec, find_weight_specs
@@ -167,7 +167,7 @@ def find_weights(
     if missing:
         raise UnsupportedModelError(
             f"The model {model.name!r} has no compressible weight {missing[0]!r}. It "
-            f"has {_listing(found)}. Was its architecture changed after it was "
+            f"has {quoted(found, limit=8)}. Was its architecture changed after it was "
             "compressed?"
         )
     return tuple(found[path] for path in paths)
@@ -270,12 +270,6 @@ def _check_chosen(
         seen.add(weight.path)
 
 
-def _listing(names: Iterable[str], limit: int = 8) -> str:
-    names = list(names)
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
 class _Matcher:
     """Matches weights against the filters of one argument, and remembers which did."""
 
@@ -318,11 +312,10 @@ class _Matcher:
         for i, entry in enumerate(self.filters or ()):
             if i not in self.hits:
                 name = entry if isinstance(entry, str) else entry.name
-                near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.4)
                 raise UnsupportedModelError(
                     f"`{self.argument}` names {name!r}, which matches no weight of the "
-                    f"model. {f'Did you mean {near[0]!r}? ' if near else ''}It has "
-                    f"{_listing(dict.fromkeys(self.names))}."
+                    f"model.{did_you_mean(name, self.names, cutoff=0.4)} It has "
+                    f"{quoted(dict.fromkeys(self.names), limit=8)}."
                 )
 
     def check_all_used(

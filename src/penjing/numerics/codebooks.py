@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
+from penjing.arguments import quoted
 from penjing.numerics import Tensor
 
 SEEDING_SIZE = 65_536
@@ -54,8 +55,8 @@ def kmeans(
     """
     if initialization not in INITIALIZATIONS:
         raise ValueError(
-            f"`initialization` must be one of {', '.join(map(repr, INITIALIZATIONS))}, "
-            f"got {initialization!r}."
+            f"`initialization` must be one of {quoted(INITIALIZATIONS)}, got "
+            f"{initialization!r}."
         )
     points, counts = np.unique(np.asarray(values, "float64"), return_counts=True)
     if points.size <= num_clusters:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from penjing.arguments import quoted
 from penjing.numerics import Tensor
 
 GRANULARITIES = ("per_channel", "per_tensor")
@@ -67,8 +68,8 @@ class Grid:
             )
         if self.granularity not in GRANULARITIES:
             raise ValueError(
-                f"`granularity` must be one of {', '.join(map(repr, GRANULARITIES))}, "
-                f"got {self.granularity!r}."
+                f"`granularity` must be one of {quoted(GRANULARITIES)}, got "
+                f"{self.granularity!r}."
             )
         if not isinstance(self.symmetric, bool):
             raise ValueError(f"`symmetric` must be a bool, got {self.symmetric!r}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.resources
 import json
 import os
@@ -14,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from penjing.arguments import did_you_mean
 from penjing.errors import RecipeError
 from penjing.pipeline.recipe import Recipe
 
@@ -209,8 +209,7 @@ def _convert_scalar(value: Any, kind: type, where: str) -> Any:
 
 
 def _hint(value: Any, allowed: Iterable[Any]) -> str:
-    nearest = difflib.get_close_matches(str(value), [str(item) for item in allowed], 1)
-    return f" Did you mean `{nearest[0]}`?" if nearest else ""
+    return did_you_mean(value, allowed, form="`{}`")
 
 
 def _listed(allowed: Iterable[Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import random
@@ -15,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.arguments import did_you_mean
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState
@@ -174,8 +174,7 @@ def _checked_metric(name: str) -> str:
 def _unknown(kind: str, name: Any, module: Any) -> RecipeError:
     known = [key for key in dir(module) if not key.startswith("_")]
     known += ["mse", "mae", *(["accuracy"] if kind == "metric" else [])]
-    nearest = difflib.get_close_matches(str(name), known, 1, 0.5)
-    hint = f" Did you mean `{nearest[0]}`?" if nearest else ""
+    hint = did_you_mean(name, known, cutoff=0.5, form="`{}`")
     return RecipeError(f"Keras has no {kind} {name!r}.{hint}")
 
 

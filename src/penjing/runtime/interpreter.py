@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import DataError, FileFormatError, require_extra
-from penjing.files import as_path
+from penjing.files import as_path, check_file, read_bytes
 from penjing.runtime.silence import captured_output
 
 MAX_FILE_BYTES = 2**31 - 1  # A FlatBuffer cannot be larger.
@@ -307,18 +307,12 @@ def read_litert(path: Path) -> bytes:
     Raises:
         FileFormatError: If it is missing, too large or of another type.
     """
-    if not path.is_file():
-        raise FileFormatError(f"There is no file {path}. Check the path.")
-    try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise FileFormatError(
-                f"{path} has {size:,} bytes; a .tflite file has at most "
-                f"{MAX_FILE_BYTES:,}."
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
+    size = check_file(path).stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise FileFormatError(
+            f"{path} has {size:,} bytes; a .tflite file has at most {MAX_FILE_BYTES:,}."
+        )
+    content = read_bytes(path)
     if content[4:8] != b"TFL3":
         raise FileFormatError(
             f"{path} is not a .tflite file (it lacks the mark TFL3 at byte 4). "

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
-from penjing.errors import FileFormatError
-from penjing.files import check_file, write_bytes
+from penjing.files import as_path, read_bytes, write_bytes
 from penjing.runtime.trials import Trial
 from penjing.shrinking.dead_units import dead_unit_edits
 from penjing.shrinking.rounding import equal_scale_edits, round_biases
@@ -108,8 +106,8 @@ def shrink_litert(
         encoding=encoding,
         tolerance=tolerance,
     )
-    source = check_file(path, MAX_FILE_BYTES)
-    content = _read(source)
+    source = as_path(path)
+    content = read_bytes(source, MAX_FILE_BYTES)
     model = load_records(content, str(source))
     trial = Trial(content, str(source), representative_data) if verify else None
     shrinking = Stepwise(content, model, trial)
@@ -220,10 +218,3 @@ def _encode_sparse(shrinking: Stepwise) -> None:
         raw_first=True,
     )
     shrinking.take_each(reshaped, sparse_encoding.reshaped_edits)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error

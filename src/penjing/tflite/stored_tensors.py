@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import FileFormatError
-from penjing.files import check_file
+from penjing.files import read_bytes
 from penjing.tflite.flat_buffers import FlatBuffer, Table
 from penjing.tflite.tensors import PACKED_BITS, TENSOR_TYPES
 
@@ -58,11 +58,7 @@ def read_tflite(path: Path) -> list[StoredTensor]:
     Raises:
         FileFormatError: If the file is missing, too large or corrupt.
     """
-    path = check_file(path, MAX_FILE_BYTES)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"Cannot read {path}: {error.strerror}.") from error
+    content = read_bytes(path, MAX_FILE_BYTES)
     if content[4:8] != b"TFL3":
         raise FileFormatError(
             f"{path} is not a .tflite file: it lacks the mark TFL3 at byte 4. Write "
