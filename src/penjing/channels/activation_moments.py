@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ from penjing.channels.groups import ChannelGroup, GroupMember
 from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
 from penjing.models.copying import copy_model
+from penjing.models.lending import watched_calls
 from penjing.numerics.channel_importance import UnitSlices, variances
 
 # Their kernels sum channels up along one axis of a tensor.
@@ -72,9 +73,17 @@ def activation_variances(
         for own in sites.values()
         for layer, side, member in own
     }
-    _watch(list(watched.values()))
-    for batch in inputs:
-        run_on_data(twin, batch)
+    by_layer: dict[int, list[_Watched]] = {}
+    for one in watched.values():
+        by_layer.setdefault(id(one.layer), []).append(one)
+
+    def note(layer: Any, given: Any, made: Any) -> None:
+        for one in by_layer[id(layer)]:
+            one.note(given if one.side == "input" else made)
+
+    with watched_calls([one.layer for one in watched.values()], note):
+        for batch in inputs:
+            run_on_data(twin, batch)
     found: dict[str, np.ndarray | None] = {}
     for group in groups:
         parts = []
@@ -123,23 +132,3 @@ def _sites(
 
 def _channels_first(layer: Any) -> bool:
     return getattr(layer, "data_format", None) == "channels_first"
-
-
-def _watch(watched: Sequence[_Watched]) -> None:
-    """Let layers tell what goes in and comes out."""
-    by_layer: dict[int, list[_Watched]] = {}
-    for one in watched:
-        by_layer.setdefault(id(one.layer), []).append(one)
-    for own in by_layer.values():
-        layer = own[0].layer
-        object.__setattr__(layer, "call", _telling(layer.call, own))
-
-
-def _telling(call: Callable[..., Any], watched: list[_Watched]) -> Callable[..., Any]:
-    def told(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        outputs = call(inputs, *args, **kwargs)
-        for one in watched:
-            one.note(inputs if one.side == "input" else outputs)
-        return outputs
-
-    return told

@@ -7,8 +7,7 @@ channels by themselves. What is added up from it is then a constant too.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from penjing.channels.groups import ChannelGroup
 from penjing.channels.tracing import ChannelGraph
 from penjing.models.copying import copy_model
 from penjing.models.graph_flow import as_graph
+from penjing.models.lending import watched_calls
 
 _READERS = ("Dense", "Conv1D", "Conv2D", "Conv3D")
 _SAMPLES = 8
@@ -143,28 +143,17 @@ def _observed(
 ) -> dict[int, list[np.ndarray]]:
     """What layers read when the model runs on random inputs; empty where it cannot."""
     seen: dict[int, list[np.ndarray]] = {}
-    distinct = list({id(layer): layer for layer in layers}.values())
-    try:
-        for layer in distinct:
-            object.__setattr__(layer, "call", _telling(layer, seen))
-        with contextlib.suppress(Exception):  # it may not take random numbers
-            model(_random_inputs(model, free_size), training=False)
-            return seen
-    finally:
-        for layer in distinct:
-            layer.__dict__.pop("call", None)
-    return {}
 
-
-def _telling(layer: Any, seen: dict[int, list[np.ndarray]]) -> Callable[..., Any]:
-    call = layer.call
-
-    def told(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        array = ops.convert_to_numpy(ops.cast(inputs, "float32"))
+    def note(layer: Any, given: Any, made: Any) -> None:
+        array = ops.convert_to_numpy(ops.cast(given, "float32"))
         seen.setdefault(id(layer), []).append(array)
-        return call(inputs, *args, **kwargs)
 
-    return told
+    with watched_calls(layers, note):
+        try:
+            model(_random_inputs(model, free_size), training=False)
+        except Exception:  # it may not take random numbers
+            return {}
+    return seen
 
 
 def _random_inputs(model: keras.Model, free_size: int) -> Any:

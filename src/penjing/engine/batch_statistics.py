@@ -14,6 +14,7 @@ from penjing.arguments import check_integer
 from penjing.engine.stripping import is_compressed
 from penjing.errors import DataError, UnsupportedModelError
 from penjing.models.copying import copy_model
+from penjing.models.lending import all_lent
 
 _BATCH = 128
 
@@ -119,12 +120,10 @@ def _averaging(norms: Sequence[Any]) -> Iterator[Callable[[int], None]]:
             norm.momentum = count / (count + 1)
 
     try:
-        for norm in norms:
-            object.__setattr__(norm, "call", _in_training(norm.call))
-        yield weigh
+        with all_lent((norm, "call", _in_training(norm.call)) for norm in norms):
+            yield weigh
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
-            norm.__dict__.pop("call", None)
             norm.momentum = momentum
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 from penjing.errors import ExportError
+from penjing.models.lending import all_lent
 from penjing.numerics import Tensor
 
 Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
@@ -35,13 +36,8 @@ def convertible_loops(model: keras.Model) -> Iterator[None]:
         for layer in model._flatten_layers()
         if isinstance(layer, keras.layers.RNN) and not layer.unroll
     ]
-    try:
-        for layer in layers:
-            object.__setattr__(layer, "inner_loop", _inner_loop_of(layer))
+    with all_lent((layer, "inner_loop", _inner_loop_of(layer)) for layer in layers):
         yield
-    finally:
-        for layer in layers:
-            layer.__dict__.pop("inner_loop", None)
 
 
 def check_calibration(model: keras.Model, batch: int | None) -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,6 +26,7 @@ from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import ExportError
 from penjing.export.weight_grids import CHANNEL_AXES, TRANSPOSE_CONV, keep_weight_grids
 from penjing.models.layer_specs import find_weight_specs
+from penjing.models.lending import Loan, all_lent
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
 from penjing.tflite.loading import load_records
@@ -34,8 +35,6 @@ from penjing.tflite.tensors import INT8, operator_code
 from penjing.tflite.writing import write_records
 
 _NATIVE = ("Conv2D", "SeparableConv2D", "DepthwiseConv2D")
-# Layer, name of its method, what stands in for it.
-_Replacement: TypeAlias = tuple[Any, str, Callable[..., Any]]
 _ALMOST_ONE = 1 + 2.0**-23  # a factor of 1 would be optimized away
 _SAME_SCALE = 1e-6  # relative; the converter computes it from the ends of the range
 
@@ -79,11 +78,11 @@ class TrainedGrids:
         with contextlib.ExitStack() as stack:
             stack.enter_context(keras.StatelessScope(state_mapping=mapping))
             operations = self._operations.values()
-            stack.enter_context(_replaced(_convertible_parts(operations)))
+            stack.enter_context(all_lent(_convertible_parts(operations)))
             stack.enter_context(
                 self._activations.replaced_rounding(self._model.model, self._rounded)
             )
-            stack.enter_context(_replaced(_dense_on_rows(operations)))
+            stack.enter_context(all_lent(_dense_on_rows(operations)))
             return self._model.model(inputs, training=False)
 
     def corrected(self, content: bytes) -> bytes:
@@ -177,13 +176,13 @@ class TrainedGrids:
         return spread
 
 
-def _convertible_parts(layers: Iterable[Any]) -> list[_Replacement]:
+def _convertible_parts(layers: Iterable[Any]) -> list[Loan]:
     """What layers compute, with the operations that the converter makes integer.
 
     A dilated convolution is one operation. What pools a sequence adds another axis than
     convolutions do, as the converter fails on a tensor that both would share.
     """
-    found: list[_Replacement] = []
+    found: list[Loan] = []
     for layer in layers:
         if isinstance(layer, keras.layers.Conv2D) and set(layer.dilation_rate) != {1}:
             found.append((layer, "convolution_op", _dilated(layer)))
@@ -192,28 +191,13 @@ def _convertible_parts(layers: Iterable[Any]) -> list[_Replacement]:
     return found
 
 
-def _dense_on_rows(layers: Iterable[Any]) -> list[_Replacement]:
+def _dense_on_rows(layers: Iterable[Any]) -> list[Loan]:
     """Dense layers that take their inputs as a matrix, which the converter knows."""
     return [
         (layer, "call", _on_rows(layer.call))
         for layer in layers
         if isinstance(layer, keras.layers.Dense)
     ]
-
-
-@contextlib.contextmanager
-def _replaced(replacements: list[_Replacement]) -> Iterator[None]:
-    """Let layers have other methods in the block."""
-    before = [layer.__dict__.get(name) for layer, name, _ in replacements]
-    try:
-        for layer, name, function in replacements:
-            object.__setattr__(layer, name, function)
-        yield
-    finally:
-        for (layer, name, _), function in zip(replacements, before, strict=True):
-            layer.__dict__.pop(name)
-            if function is not None:
-                object.__setattr__(layer, name, function)
 
 
 def _on_rows(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from penjing.models.layer_making import (
     layers_but_inputs,
     make_layer_again,
 )
+from penjing.models.lending import all_lent
 
 OWN_STEPS = ("train_step", "test_step", "predict_step")
 
@@ -203,13 +204,9 @@ def clone_graph(
         return clones[id(layer)]
 
     nested = [layer for layer in model._flatten_layers() if _is_compiled(layer)]
-    for part in nested:
-        part.compiled = False  # Keras would compile the clone, and need its loss
-    try:
+    # Keras would compile the clone of a compiled one, and need its loss.
+    with all_lent((part, "compiled", False) for part in nested):
         return _clone_one_graph(model, clone, dropped, call, shape_of)
-    finally:
-        for part in nested:
-            part.compiled = True
 
 
 def _is_compiled(layer: keras.layers.Layer) -> bool:

@@ -6,7 +6,6 @@ and the products of `keras.ops` report what they were called on.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import inspect
@@ -17,6 +16,7 @@ from typing import Any
 import keras
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.lending import Loan, all_lent
 from penjing.models.signature import InputSignature, ModelInput, input_signature
 
 Shape = tuple[int, ...]
@@ -155,7 +155,7 @@ def trace_calls(
         keras.KerasTensor(item.shape, dtype=item.dtype) for item in signature.inputs
     ]
     try:
-        with recorder.listening(model), warnings.catch_warnings():
+        with all_lent(recorder.listeners(model)), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about values, of which there are none
             _Forward(forward).compute_output_spec(*placeholders)
     except Exception as error:
@@ -185,19 +185,14 @@ class _Recorder:
         self._running: list[Any] = []
         self._muted = 0
 
-    @contextlib.contextmanager
-    def listening(self, model: keras.Model) -> Iterator[None]:
-        """Let the layers of a model and `keras.ops` report their calls."""
-        with contextlib.ExitStack() as stack:
-            for operation in _operations(model):
-                is_quantized = getattr(operation, "quantization_mode", None) is not None
-                name = "quantized_call" if is_quantized else "call"
-                hook = self._hook(operation, getattr(operation, name))
-                stack.enter_context(_replaced(operation, name, hook))
-            for name in PRODUCTS:
-                hook = self._product(name, getattr(keras.ops, name))
-                stack.enter_context(_replaced(keras.ops, name, hook))
-            yield
+    def listeners(self, model: keras.Model) -> Iterator[Loan]:
+        """What lets the layers of a model and `keras.ops` report their calls."""
+        for operation in _operations(model):
+            is_quantized = getattr(operation, "quantization_mode", None) is not None
+            name = "quantized_call" if is_quantized else "call"
+            yield operation, name, self._hook(operation, getattr(operation, name))
+        for name in PRODUCTS:
+            yield keras.ops, name, self._product(name, getattr(keras.ops, name))
 
     def _hook(self, operation: Any, original: Callable[..., Any]) -> Any:
         if not isinstance(operation, keras.layers.Layer):
@@ -274,19 +269,3 @@ def _shape(value: Any) -> Any:
     """The shape of a tensor or weight; other values as they are."""
     shape = getattr(value, "shape", None)
     return value if shape is None else tuple(int(size) for size in shape)
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, function: Any) -> Iterator[None]:
-    before = owner.__dict__.get(name, _ABSENT)
-    object.__setattr__(owner, name, function)
-    try:
-        yield
-    finally:
-        if before is _ABSENT:
-            owner.__dict__.pop(name, None)
-        else:
-            object.__setattr__(owner, name, before)
-
-
-_ABSENT = object()

@@ -15,6 +15,7 @@ from keras import ops
 
 from penjing.engine.activations.activation_plan import ActivationPlan, Site
 from penjing.models.graph_flow import as_graph
+from penjing.models.lending import all_lent, lent
 from penjing.numerics import Tensor
 
 
@@ -59,24 +60,8 @@ def rounded_operations(
     graph = as_graph(model)
     if any(plan.inputs):
         replaced.append((graph, "_standardize_inputs", _inputs(graph, plan, rounding)))
-    saved = [owner.__dict__.get(name, _ABSENT) for owner, name, _ in replaced]
-    try:
-        for owner, name, function in replaced:
-            object.__setattr__(owner, name, function)
+    with all_lent(replaced):
         yield
-    finally:
-        for (owner, name, _), before in zip(replaced, saved, strict=True):
-            _restore(owner, name, before)
-
-
-_ABSENT = object()
-
-
-def _restore(owner: Any, name: str, value: Any) -> None:
-    if value is _ABSENT:
-        owner.__dict__.pop(name, None)
-    else:
-        object.__setattr__(owner, name, value)
 
 
 def _inputs(graph: Any, plan: ActivationPlan, rounding: Rounding) -> Callable[..., Any]:
@@ -129,13 +114,13 @@ def _rounded_arguments(
     return args, kwargs
 
 
-@contextlib.contextmanager
-def _rounded_activation(site: Site, rounding: Rounding) -> Iterator[None]:
+def _rounded_activation(
+    site: Site, rounding: Rounding
+) -> contextlib.AbstractContextManager[None]:
     """Round what the activation of a layer takes, and what is inside it."""
     before, gate, layer = site.before_activation, site.gate, site.operation
     if before is None and gate is None:
-        yield
-        return
+        return contextlib.nullcontext()
     activation = layer.activation
 
     def rounded(x: Tensor) -> Tensor:
@@ -145,11 +130,7 @@ def _rounded_activation(site: Site, rounding: Rounding) -> Iterator[None]:
             return x * rounding(ops.sigmoid(x), gate)
         return activation(x)
 
-    object.__setattr__(layer, "activation", rounded)
-    try:
-        yield
-    finally:
-        object.__setattr__(layer, "activation", activation)
+    return lent(layer, "activation", rounded)
 
 
 def _separable(site: Site, rounding: Rounding) -> Callable[..., Any]:
