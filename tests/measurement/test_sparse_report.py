@@ -15,7 +15,7 @@ from penjing.cli.application import app
 from penjing.errors import FileFormatError
 from penjing.sparse.sparse_rules import RUNTIMES, SOURCES, SPARSE_RULES, rule_for
 from penjing.tflite.loading import load_records
-from penjing.tflite.tensors import FLOAT16, all_tensors, data_of, set_values
+from penjing.tflite.tensors import TensorType, all_tensors, data_of, set_values
 from penjing.tflite.writing import write_records
 
 pytestmark = pytest.mark.once
@@ -133,7 +133,7 @@ def test_blocks_of_other_weights_than_float32_are_called_wrong(tmp_path):
     (tensor,) = [t for t in all_tensors(content) if t["sparsity"]]
     values = np.ascontiguousarray(data_of(content, tensor)).view("<f4")
     set_values(content, tensor, values.astype("<f2"))
-    tensor["type"] = FLOAT16
+    tensor["type"] = TensorType.FLOAT16
     path.write_bytes(write_records(content))
     explanation = penjing.explain_sparsity(path, "x86")
     assert explanation.outcome == "wrong" and "NaN" in explanation.layers[0].reason

@@ -20,11 +20,10 @@ from keras import layers
 
 from penjing.sparse.sparse_weights import SparseWeight, store_sparse
 from penjing.tflite.loading import load_records
-from penjing.tflite.tensors import is_plain, operator_code
+from penjing.tflite.operators import Operator, operator_code
+from penjing.tflite.tensors import is_plain
 
 Tensor = Any
-
-_CONV_2D = 3  # of the schema's `BuiltinOperator`
 
 
 _WHOLE = "whole"
@@ -94,7 +93,7 @@ def sparse_unchecked(content: bytes) -> bytes:
     chosen = []
     for operator in graph["operators"]:
         weights = int(operator["inputs"][1]) if len(operator["inputs"]) > 1 else -1
-        if operator_code(model, operator) != _CONV_2D:
+        if operator_code(model, operator) != Operator.CONV_2D:
             continue
         if weights in makers:  # DEQUANTIZE, of float16 weights
             weights = int(makers[weights]["inputs"][0])

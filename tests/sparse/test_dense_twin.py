@@ -14,14 +14,14 @@ from penjing.errors import FileFormatError
 from penjing.sparse.dense_twin import dense_twin, fix_sizes, has_sparse_tensors
 from penjing.sparse.sparse_weights import SparseWeight, store_sparse
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import is_plain, operator_code, values_of
+from penjing.tflite.tensors import is_plain, values_of
 from penjing.tflite.writing import write_records
 
 pytestmark = pytest.mark.once
 
-RESHAPE = 22
-DENSIFY = 124
+RESHAPE, DENSIFY = Operator.RESHAPE, Operator.DENSIFY
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,16 @@ import penjing
 from penjing.runtime.trials import Outcome, as_fast
 from penjing.tflite import constant_shapes
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator, operator_code, operators
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import operator_code
 from penjing.tflite.writing import write_records
 
 pytestmark = pytest.mark.once
 
 LAYERS = keras.layers
-SHAPE, STRIDED_SLICE, PACK, RESHAPE, DENSE = 77, 45, 83, 22, 9
+SHAPE, STRIDED_SLICE, PACK, RESHAPE, DENSE = operators(
+    "SHAPE STRIDED_SLICE PACK RESHAPE FULLY_CONNECTED"
+)
 
 
 def codes(model):
@@ -103,7 +105,7 @@ def test_unread_operators_with_effects_stay():
     graph = model["subgraphs"][0]
     model["operator_codes"] = [
         *model["operator_codes"],
-        Record("OperatorCode", builtin_code=32, custom_code=b"Theirs"),
+        Record("OperatorCode", builtin_code=Operator.CUSTOM, custom_code=b"Theirs"),
     ]
     graph["tensors"] = [*graph["tensors"], Record("Tensor")]
     custom = Record(
@@ -114,7 +116,7 @@ def test_unread_operators_with_effects_stay():
     )
     graph["operators"] = [*graph["operators"], custom]
     constant_shapes.fold_shapes(model)
-    assert codes(model).count(32) == 1
+    assert codes(model).count(Operator.CUSTOM) == 1
 
 
 def test_equal_constants_become_one(tmp_path):

@@ -17,8 +17,8 @@ from penjing.errors import FileFormatError
 from penjing.runtime import trials
 from penjing.shrinking.shrinking import shrink_litert
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import operator_code
 from penjing.tflite.writing import write_records
 
 pytestmark = pytest.mark.once
@@ -162,12 +162,15 @@ def test_a_trial_cannot_take_more_memory_than_it_may(sound, monkeypatch):
 def test_parts_that_never_run_may_be_malformed(sound, tmp_path):
     """A dense layer without inputs, in a graph that nothing calls: noted, and left."""
     model = load_records(sound, "it")
-    dense = [operator_code(model, op) for op in model["subgraphs"][0]["operators"]]
-    operators = [model["subgraphs"][0]["operators"][dense.index(9)].copy()]
-    operators[0]["inputs"] = operators[0]["inputs"][:0]
-    operators[0]["outputs"] = np.zeros(1, "<i4")
+    dense = next(
+        op.copy()
+        for op in model["subgraphs"][0]["operators"]
+        if operator_code(model, op) == Operator.FULLY_CONNECTED
+    )
+    dense["inputs"] = dense["inputs"][:0]
+    dense["outputs"] = np.zeros(1, "<i4")
     tensors = [model["subgraphs"][0]["tensors"][0].copy()]
-    graph = Record("SubGraph", operators=operators, tensors=tensors)
+    graph = Record("SubGraph", operators=[dense], tensors=tensors)
     model["subgraphs"] = [*model["subgraphs"], graph]
     path, out = tmp_path / "model.tflite", tmp_path / "out.tflite"
     path.write_bytes(write_records(model))

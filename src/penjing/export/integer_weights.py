@@ -11,9 +11,8 @@ import numpy as np
 from penjing.numerics.grid_detection import find_scale, find_scales
 from penjing.numerics.grids import Grid, mse_scale
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import INT8
+from penjing.tflite.tensors import TensorType
 
-INT4 = 17
 HIGHEST = {4: 7, 8: 127}  # Bits -> the largest integer; the lowest is its negative.
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +37,7 @@ class IntegerWeights:
     @property
     def tensor_type(self) -> int:
         """The schema's number of the type."""
-        return INT4 if self.bits == 4 else INT8
+        return TensorType.INT4 if self.bits == 4 else TensorType.INT8
 
     def stored(self) -> bytes:
         """The bytes of the file."""

@@ -19,28 +19,27 @@ from penjing.export.integer_weights import (
 )
 from penjing.export.weight_grids import (
     CHANNEL_AXES,
-    CONV_2D,
-    DEPTHWISE_CONV_2D,
-    FULLY_CONNECTED,
     SMALLEST_WITHOUT_GRID,
 )
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
-    FLOAT32,
-    INT8,
-    INT32,
+    TensorType,
     all_tensors,
     empty_unused_buffers,
     is_plain,
-    operator_code,
     set_values,
     values_of,
 )
 from penjing.tflite.writing import write_records
 
 # Operators that take int4 weights beside int8 inputs -> the version that does.
-INT4_VERSIONS = {CONV_2D: 7, DEPTHWISE_CONV_2D: 7, FULLY_CONNECTED: 10}
+INT4_VERSIONS: dict[int, int] = {
+    Operator.CONV_2D: 7,
+    Operator.DEPTHWISE_CONV_2D: 7,
+    Operator.FULLY_CONNECTED: 10,
+}
 _BIAS = 2
 _SAME = 0.51  # steps that int8 rounding moves a weight, and a little
 
@@ -87,7 +86,7 @@ class _Sources:
         if content is not None:
             model = load_records(content, "the float file")
             for tensor in all_tensors(model):
-                if tensor["type"] == FLOAT32 and is_plain(model, tensor):
+                if tensor["type"] == TensorType.FLOAT32 and is_plain(model, tensor):
                     shape = tuple(map(int, tensor["shape"]))
                     self._found.setdefault(shape, []).append(values_of(model, tensor))
 
@@ -114,7 +113,7 @@ def _weights(model: Record, graph: Record) -> Iterator[tuple[int, list[Record]]]
         operators = [operator for operator, _ in uses]
         tensor = graph["tensors"][number]
         one_kind = len({operator_code(model, operator) for operator in operators}) == 1
-        if tensor["type"] == INT8 and is_plain(model, tensor) and one_kind:
+        if tensor["type"] == TensorType.INT8 and is_plain(model, tensor) and one_kind:
             yield number, operators
 
 
@@ -122,12 +121,12 @@ def _takes_int4(model: Record, graph: Record, operator: Record) -> bool:
     inputs = operator["inputs"]
     if operator_code(model, operator) not in INT4_VERSIONS:
         return False
-    if graph["tensors"][int(inputs[0])]["type"] != INT8:
+    if graph["tensors"][int(inputs[0])]["type"] != TensorType.INT8:
         return False
     if len(inputs) <= _BIAS or inputs[_BIAS] < 0:
         return True
     bias = graph["tensors"][int(inputs[_BIAS])]
-    return bool(bias["type"] == INT32 and is_plain(model, bias))
+    return bool(bias["type"] == TensorType.INT32 and is_plain(model, bias))
 
 
 def _real_values(model: Record, tensor: Record) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from penjing.engine.calibration import OBSERVERS, sampled
 from penjing.errors import require_extra
 from penjing.tflite.loading import load_records
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import FLOAT32
+from penjing.tflite.tensors import TensorType
 from penjing.tflite.writing import write_records
 
 _BATCH = 20
@@ -78,7 +78,7 @@ def _are_within(batches: Sequence[Array], quantization: Record) -> bool:
 def _has_range(tensor: Record) -> bool:
     quantization = tensor["quantization"]
     return bool(
-        tensor["type"] == FLOAT32
+        tensor["type"] == TensorType.FLOAT32
         and quantization
         and len(quantization["min"]) == 1
         and len(quantization["max"]) == 1

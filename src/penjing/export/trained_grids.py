@@ -24,14 +24,15 @@ from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.quantization_config import HIGHEST_INTEGER
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import ExportError
-from penjing.export.weight_grids import CHANNEL_AXES, TRANSPOSE_CONV, keep_weight_grids
+from penjing.export.weight_grids import CHANNEL_AXES, keep_weight_grids
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.lending import Loan, all_lent
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import INT8, operator_code
+from penjing.tflite.tensors import TensorType
 from penjing.tflite.writing import write_records
 
 _NATIVE = ("Conv2D", "SeparableConv2D", "DepthwiseConv2D")
@@ -306,7 +307,8 @@ def _write_scales(model: Record, spread: _Spread) -> None:
             found = True
             weight = graph["tensors"][int(operator["inputs"][1])]
             weight["quantization"] = _per_channel(spread.scales, axis)
-            _scale_bias(graph, operator, 3 if code == TRANSPOSE_CONV else 2, spread)
+            place = 3 if code == Operator.TRANSPOSE_CONV else 2
+            _scale_bias(graph, operator, place, spread)
     if not found:
         raise ExportError(
             "The converter changed a weight with a scale for each channel, so its "
@@ -337,7 +339,7 @@ def _scale_bias(
 
 
 def _has_scale(tensor: Record, scale: float) -> bool:
-    if tensor["type"] != INT8 or not tensor["quantization"]:
+    if tensor["type"] != TensorType.INT8 or not tensor["quantization"]:
         return False
     scales = tensor["quantization"]["scale"]
     near = np.abs(scales / np.float64(scale) - 1) < _SAME_SCALE

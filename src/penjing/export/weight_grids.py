@@ -26,35 +26,34 @@ from penjing.export.integer_weights import (
 )
 from penjing.numerics.grid_detection import find_scale, find_scales, shares_values
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator, code_index, number_of, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import (
-    FLOAT32,
-    empty_unused_buffers,
-    is_plain,
-    operator_code,
-    values_of,
-)
+from penjing.tflite.tensors import TensorType, empty_unused_buffers, is_plain, values_of
 from penjing.tflite.writing import write_records
 
-CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED = 3, 4, 6, 9
-GATHER, TRANSPOSE_CONV, BATCH_MATMUL, CONV_3D, CONV_3D_TRANSPOSE = 36, 67, 126, 132, 141
-
 # (Operator, input) that takes weights -> the axis of its output channels.
-CHANNEL_AXES = {
-    (CONV_2D, 1): 0,
-    (DEPTHWISE_CONV_2D, 1): 3,
-    (FULLY_CONNECTED, 1): 0,
-    (TRANSPOSE_CONV, 1): 0,
-    (GATHER, 0): -1,
-    (BATCH_MATMUL, 0): -2,
-    (BATCH_MATMUL, 1): -1,
-    (CONV_3D, 1): 4,
-    (CONV_3D_TRANSPOSE, 1): 3,
+CHANNEL_AXES: dict[tuple[int, int], int] = {
+    (Operator.CONV_2D, 1): 0,
+    (Operator.DEPTHWISE_CONV_2D, 1): 3,
+    (Operator.FULLY_CONNECTED, 1): 0,
+    (Operator.TRANSPOSE_CONV, 1): 0,
+    (Operator.GATHER, 0): -1,
+    (Operator.BATCH_MATMUL, 0): -2,
+    (Operator.BATCH_MATMUL, 1): -1,
+    (Operator.CONV_3D, 1): 4,
+    (Operator.CONV_3D_TRANSPOSE, 1): 3,
 }
 # Operators that take int8 weights with float inputs -> the version that does. The
 # others read weights through a DEQUANTIZE operator, which runs once.
-HYBRID_VERSIONS = {CONV_2D: 5, DEPTHWISE_CONV_2D: 6, FULLY_CONNECTED: 12}
-HYBRID_INT4_VERSIONS = {CONV_2D: 7, FULLY_CONNECTED: 12}
+HYBRID_VERSIONS: dict[int, int] = {
+    Operator.CONV_2D: 5,
+    Operator.DEPTHWISE_CONV_2D: 6,
+    Operator.FULLY_CONNECTED: 12,
+}
+HYBRID_INT4_VERSIONS: dict[int, int] = {
+    Operator.CONV_2D: 7,
+    Operator.FULLY_CONNECTED: 12,
+}
 DEQUANTIZE_VERSIONS = {4: 6, 8: 5}  # by the bits of what they read
 SMALLEST_WITHOUT_GRID = 1024  # elements; the converter leaves smaller ones in float
 
@@ -151,7 +150,7 @@ def _weights(model: Record, graph: Record) -> Iterator[tuple[int, list[_Use]]]:
     for number, tensor in enumerate(graph["tensors"]):
         readers = uses.get(number, [])
         if (
-            tensor["type"] == FLOAT32
+            tensor["type"] == TensorType.FLOAT32
             and len(tensor["shape"]) > 1
             and readers
             and number not in outputs
@@ -234,7 +233,7 @@ class _Writer:
         for use in uses:
             code = codes[use.operator["opcode_index"]]
             code["version"] = max(code["version"], versions[use.code])
-            if use.code == FULLY_CONNECTED:
+            if use.code == Operator.FULLY_CONNECTED:
                 use.operator["builtin_options"]["asymmetric_quantize_inputs"] = True
 
     def _dequantize(
@@ -262,19 +261,11 @@ class _Writer:
         graph["operators"] = [dequantize, *graph["operators"]]
 
     def _dequantize_code(self, version: int) -> int:
-        codes = self._model["operator_codes"]
-        for i, code in enumerate(codes):
-            if max(code["builtin_code"], code["deprecated_builtin_code"]) == DEQUANTIZE:
+        for index, code in enumerate(self._model["operator_codes"]):
+            if number_of(code) == Operator.DEQUANTIZE:
                 code["version"] = max(code["version"], version)
-                return i
-        code = Record(
-            "OperatorCode",
-            deprecated_builtin_code=DEQUANTIZE,
-            builtin_code=DEQUANTIZE,
-            version=version,
-        )
-        self._model["operator_codes"] = [*codes, code]
-        return len(codes)
+                return index
+        return code_index(self._model, Operator.DEQUANTIZE, version)
 
 
 def _needs_channels(graph: Record, tensor: Record, use: _Use) -> bool:
@@ -284,5 +275,6 @@ def _needs_channels(graph: Record, tensor: Record, use: _Use) -> bool:
     not; that of grouped convolutions asks for them.
     """
     inputs = graph["tensors"][int(use.operator["inputs"][0])]
-    grouped = use.code == CONV_2D and inputs["shape"][-1] != tensor["shape"][-1]
-    return use.code == DEPTHWISE_CONV_2D or bool(grouped)
+    if use.code == Operator.CONV_2D:
+        return bool(inputs["shape"][-1] != tensor["shape"][-1])
+    return use.code == Operator.DEPTHWISE_CONV_2D

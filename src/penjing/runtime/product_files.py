@@ -11,13 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from penjing.tflite.operators import Operator, make_operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import FLOAT32, INT8, INT32
+from penjing.tflite.tensors import TensorType
 from penjing.tflite.writing import write_records
 
 # The converter leaves smaller weights in float with "dynamic".
 _LEAST_QUANTIZED = 1024
-_CODES = {"dense": 9, "conv": 3, "depthwise": 4}
+_OPERATORS = {
+    "dense": Operator.FULLY_CONNECTED,
+    "conv": Operator.CONV_2D,
+    "depthwise": Operator.DEPTHWISE_CONV_2D,
+}
 _INPUT_SCALE, _WEIGHT_SCALE, _OUTPUT_SCALE = 0.02, 0.01, 0.05
 
 
@@ -100,19 +105,19 @@ def write_product(product: KernelProduct, quantization: str | None) -> bytes:
     scales = 1 if product.kind == "dense" and is_int8 else product.outputs
     data = values if is_int8 or dynamic else values.astype("<f4") * _WEIGHT_SCALE
     bias = np.zeros(product.outputs, "<i4" if is_int8 else "<f4")
-    activation_type = INT8 if is_int8 else FLOAT32
+    activation_type = TensorType.INT8 if is_int8 else TensorType.FLOAT32
     tensors = [
         _tensor(given, activation_type, 0, [_INPUT_SCALE] if is_int8 else []),
         _tensor(
             weights,
-            INT8 if is_int8 or dynamic else FLOAT32,
+            TensorType.INT8 if is_int8 or dynamic else TensorType.FLOAT32,
             1,
             [_WEIGHT_SCALE] * scales if is_int8 or dynamic else [],
             axis if scales > 1 else 0,
         ),
         _tensor(
             [product.outputs],
-            INT32 if is_int8 else FLOAT32,
+            TensorType.INT32 if is_int8 else TensorType.FLOAT32,
             2,
             [_INPUT_SCALE * _WEIGHT_SCALE] * scales if is_int8 else [],
         ),
@@ -125,7 +130,6 @@ def write_product(product: KernelProduct, quantization: str | None) -> bytes:
 def _model(
     product: KernelProduct, tensors: list[Record], buffers: list[Record], dynamic: bool
 ) -> Record:
-    code = _CODES[product.kind]
     operator = Record(
         "Operator",
         opcode_index=0,
@@ -140,9 +144,7 @@ def _model(
         outputs=np.array([3], "<i4"),
         operators=[operator],
     )
-    known = Record(
-        "OperatorCode", deprecated_builtin_code=code, builtin_code=code, version=1
-    )
+    known = make_operator_code(_OPERATORS[product.kind])
     return Record(
         "Model", version=3, operator_codes=[known], subgraphs=[graph], buffers=buffers
     )

@@ -15,15 +15,10 @@ import numpy as np
 from penjing.shrinking.unit_groups import UnitGroups, Use
 from penjing.shrinking.unit_values import UnitValues, is_not_zero, real_values
 from penjing.tflite.cleaning import drop_unused
+from penjing.tflite.graph_edits import add_tensor, set_input
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import (
-    FLOAT32,
-    INT32,
-    is_plain,
-    operator_code,
-    set_values,
-    values_of,
-)
+from penjing.tflite.tensors import TensorType, is_plain, set_values, values_of
 
 Array = np.ndarray[Any, Any]
 Edit = Callable[[Record], str]
@@ -34,10 +29,8 @@ LEVELS = ("folded", "unread", "constant", "zero")
 # unit that nobody reads matters to them, unless others are larger.
 _SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)
 
-_FULLY_CONNECTED, _CONV, _DEQUANTIZE = 9, 3, 6
-_RESHAPE, _SQUEEZE, _TRANSPOSE_CONV = 22, 43, 67
-# Number of the operator: place of the shape of its output among its inputs.
-_SHAPES = {_RESHAPE: 1, _TRANSPOSE_CONV: 0}
+# Operator: place of the shape of its output among its inputs.
+_SHAPES: dict[int, int] = {Operator.RESHAPE: 1, Operator.TRANSPOSE_CONV: 0}
 _VALID = 1
 _LARGEST_BIAS = 2**30
 
@@ -139,7 +132,7 @@ class _Removal:
     def _given(self, use: Use) -> Array:
         """The values that an operator gets for each place along its weights."""
         operator = self._operator(use)
-        is_transposed = operator_code(self._model, operator) == _TRANSPOSE_CONV
+        is_transposed = operator_code(self._model, operator) == Operator.TRANSPOSE_CONV
         x = int(operator["inputs"][2 if is_transposed else 0])
         values = self._values[use.graph].of(x)
         length = int(self._tensor(use)["shape"][use.axis])
@@ -166,19 +159,20 @@ class _Removal:
         code = operator_code(self._model, operator)
         inputs, options = operator["inputs"], operator["builtin_options"]
         shape = self._tensor(use)["shape"]
-        is_whole = code == _FULLY_CONNECTED or (
-            code == _CONV
+        is_whole = code == Operator.FULLY_CONNECTED or (
+            code == Operator.CONV_2D
             and ((options and options["padding"] == _VALID) or max(shape[1:3]) == 1)
         )
         if not is_whole or len(inputs) < 3 or inputs[2] < 0:
             return None
         bias: Record = self._graph(use)["tensors"][inputs[2]]
         is_ours = is_plain(self._model, bias) and list(bias["shape"]) == [shape[0]]
-        return bias if is_ours and bias["type"] in (FLOAT32, INT32) else None
+        is_known = bias["type"] in (TensorType.FLOAT32, TensorType.INT32)
+        return bias if is_ours and is_known else None
 
     def _can_fold(self, use: Use, values: Array) -> bool:
         bias = self._bias(use)
-        if bias is None or bias["type"] == FLOAT32:
+        if bias is None or bias["type"] == TensorType.FLOAT32:
             return bias is not None
         added = self._added(use, np.where(np.isfinite(values), values, 0))
         total = np.abs(values_of(self._model, bias).astype("f8")) + np.abs(added)
@@ -188,7 +182,7 @@ class _Removal:
         """What values add to each output: real for float biases, else integer steps."""
         bias = self._bias(use)
         weights = self._weights_by_output(use, bias is not None and bias["type"])
-        if bias is not None and bias["type"] == INT32:
+        if bias is not None and bias["type"] == TensorType.INT32:
             values = np.rint(values / self._step(use))
         return np.asarray(weights @ values)
 
@@ -196,7 +190,7 @@ class _Removal:
         """Weights `(outputs, inputs)`, those of all places of a kernel added up."""
         tensor = self._tensor(use)
         weights = real_values(self._model, tensor)
-        if bias_type == INT32:
+        if bias_type == TensorType.INT32:
             points = tensor["quantization"] and tensor["quantization"]["zero_point"]
             weights = values_of(self._model, tensor).astype("f8")
             if points is not None and np.any(points):
@@ -241,7 +235,7 @@ class _Removal:
 
     def _knows_size(self, number: int, operator: Record) -> bool:
         code = operator_code(self._model, operator)
-        if code == _SQUEEZE:
+        if code == Operator.SQUEEZE:
             options = operator["builtin_options"]
             return bool(options and len(options["squeeze_dims"]))
         place = _SHAPES.get(code)
@@ -249,7 +243,7 @@ class _Removal:
             return True
         tensors = self._model["subgraphs"][number]["tensors"]
         shape = tensors[operator["inputs"][place]]
-        return is_plain(self._model, shape) and shape["type"] == INT32
+        return is_plain(self._model, shape) and shape["type"] == TensorType.INT32
 
     def _along(self, blocks: tuple[int, ...], kept: dict[int, Array]) -> Array:
         """Which places along a row of groups stay."""
@@ -281,7 +275,7 @@ class _Removal:
         tensor["shape"] = np.array(values.shape, "<i4")
         tensor.drop("shape_signature")
         for operator in self._graph(use)["operators"]:
-            if operator_code(self._model, operator) != _DEQUANTIZE:
+            if operator_code(self._model, operator) != Operator.DEQUANTIZE:
                 continue
             if use.tensor in operator["inputs"]:
                 output = self._graph(use)["tensors"][operator["outputs"][0]]
@@ -345,8 +339,7 @@ def _own_vectors(model: Record) -> list[tuple[Record, int, int, int]]:
                 if t < 0 or len(tensor["shape"]) != 1 or not is_plain(model, tensor):
                     continue
                 if t in read:
-                    graph["tensors"] = [*graph["tensors"], tensor.copy()]
-                    _read_instead(operator, place, len(graph["tensors"]) - 1)
+                    set_input(operator, place, add_tensor(graph, tensor.copy()))
                     found.append((operator, place, t, number))
                 tensor = graph["tensors"][operator["inputs"][place]]
                 set_values(model, tensor, values_of(model, tensor))
@@ -359,10 +352,4 @@ def _share_again(model: Record, found: list[tuple[Record, int, int, int]]) -> No
         tensors = model["subgraphs"][number]["tensors"]
         mine, other = (tensors[n] for n in (operator["inputs"][place], t))
         if np.array_equal(values_of(model, mine), values_of(model, other)):
-            _read_instead(operator, place, t)
-
-
-def _read_instead(operator: Record, place: int, t: int) -> None:
-    inputs = operator["inputs"].copy()
-    inputs[place] = t
-    operator["inputs"] = inputs
+            set_input(operator, place, t)

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Edit, Record
-from penjing.tflite.tensors import (
-    FLOAT32,
-    is_plain,
-    operator_code,
-    set_values,
-    values_of,
-)
+from penjing.tflite.tensors import TensorType, is_plain, set_values, values_of
 
 _MANTISSA_BITS = 23
-# Number of the operator: place of the bias among its inputs.
-_BIASES = {3: 2, 4: 2, 9: 2, 67: 3}
+# Operator: place of the bias among its inputs.
+_BIASES: dict[int, int] = {
+    Operator.CONV_2D: 2,
+    Operator.DEPTHWISE_CONV_2D: 2,
+    Operator.FULLY_CONNECTED: 2,
+    Operator.TRANSPOSE_CONV: 3,
+}
 
 
 def round_mantissa(values: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
@@ -70,7 +70,7 @@ def _biases(model: Record) -> list[Record]:
             if place is None or len(inputs) <= place or inputs[place] < 0:
                 continue
             tensor = graph["tensors"][inputs[place]]
-            if tensor["type"] == FLOAT32 and is_plain(model, tensor):
+            if tensor["type"] == TensorType.FLOAT32 and is_plain(model, tensor):
                 found.append(tensor)
     return found
 

@@ -14,29 +14,24 @@ from typing import Any
 
 import numpy as np
 
+from penjing.tflite.operators import Operator, operator_code, operators
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import (
-    data_of,
-    is_plain,
-    operator_code,
-    use_counts,
-    values_of,
-)
+from penjing.tflite.tensors import data_of, is_plain, use_counts, values_of
 
 Blocks = tuple[int, ...]
 
-# Numbers of `BuiltinOperator` in the schema.
-_FULLY_CONNECTED, _CONV, _DEPTHWISE, _TRANSPOSE_CONV = 9, 3, 4, 67
-_RESHAPES = (22, 43, 70)  # RESHAPE, SQUEEZE, EXPAND_DIMS
-_CONCATENATION, _GATHER, _PRELU, _DEQUANTIZE = 2, 36, 54, 6
-_PADS = (34, 60, 100)  # PAD, PADV2, MIRROR_PAD
-_REDUCTIONS = (40, 74, 81, 82, 89)  # MEAN, SUM, REDUCE_PROD, _MAX, _MIN
-_BINARY = (0, 18, 41, 42, 55, 57, 99)  # ADD, MUL, SUB, DIV, MAXIMUM, MINIMUM, ...
+RESHAPES = operators("RESHAPE SQUEEZE EXPAND_DIMS")
+_PADS = operators("PAD PADV2 MIRROR_PAD")
+_REDUCTIONS = operators("MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN")
+_BINARY = operators("ADD MUL SUB DIV MAXIMUM MINIMUM SQUARED_DIFFERENCE")
 # Works on each channel by itself: pooling, resizing, activations, casts.
-_CHANNELWISE = (
-    *(1, 12, 17, 23, 97),
-    *(6, 8, 14, 19, 20, 21, 28, 47, 53, 59, 66, 73, 75, 76, 92, 98, 101, 104, 108),
-    *(111, 114, 116, 117, 150, 152, 158),
+_CHANNELWISE = operators(
+    """
+    AVERAGE_POOL_2D L2_POOL_2D MAX_POOL_2D RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
+    DEQUANTIZE QUANTIZE CAST FLOOR CEIL ROUND NEG ABS SIGN EXP LOG SIN COS SQRT RSQRT
+    SQUARE LOGISTIC TANH RELU RELU_N1_TO_1 RELU_0_TO_1 RELU6 LEAKY_RELU ELU GELU
+    HARD_SWISH
+    """
 )
 
 
@@ -148,14 +143,14 @@ class _GraphWalk:
         self._sources: dict[int, int] = {}
         self._operator = -1
         self._rules: dict[int, Callable[[Record], None]] = {
-            _FULLY_CONNECTED: self._fully_connected,
-            _CONV: lambda operator: self._convolution(operator, 0, 1, 2),
-            _TRANSPOSE_CONV: lambda operator: self._convolution(operator, 2, 1, 3),
-            _DEPTHWISE: self._depthwise,
-            _CONCATENATION: self._concatenation,
-            _GATHER: self._gather,
-            _PRELU: self._binary,
-            **dict.fromkeys(_RESHAPES, self._reshape),
+            Operator.FULLY_CONNECTED: self._fully_connected,
+            Operator.CONV_2D: lambda op: self._convolution(op, 0, 1, 2),
+            Operator.TRANSPOSE_CONV: lambda op: self._convolution(op, 2, 1, 3),
+            Operator.DEPTHWISE_CONV_2D: self._depthwise,
+            Operator.CONCATENATION: self._concatenation,
+            Operator.GATHER: self._gather,
+            Operator.PRELU: self._binary,
+            **dict.fromkeys(RESHAPES, self._reshape),
             **dict.fromkeys(_PADS, self._pad),
             **dict.fromkeys(_REDUCTIONS, self._reduce),
             **dict.fromkeys(_BINARY, self._binary),
@@ -168,7 +163,7 @@ class _GraphWalk:
             self._operator = number
             code = operator_code(self._model, operator)
             if (
-                code == _DEQUANTIZE
+                code == Operator.DEQUANTIZE
                 and self._constant(operator["inputs"][0]) is not None
             ):
                 self._sources[int(operator["outputs"][0])] = int(operator["inputs"][0])

@@ -12,55 +12,50 @@ from typing import Any
 
 import numpy as np
 
-from penjing.shrinking.unit_groups import Blocks
+from penjing.shrinking.unit_groups import RESHAPES, Blocks
+from penjing.tflite.operators import Operator, operator_code, operators
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import (
-    FLOAT32,
-    TENSOR_TYPES,
-    is_plain,
-    operator_code,
-    values_of,
-)
+from penjing.tflite.tensors import TensorType, is_plain, values_of
 
 Array = np.ndarray[Any, Any]
 
 # Kernels round integers in several ways: so far from a half they all agree.
 _MARGIN = 0.05
-# Numbers of `BuiltinOperator` in the schema.
-_FULLY_CONNECTED, _CONV, _DEPTHWISE, _TRANSPOSE_CONV = 9, 3, 4, 67
-_RESHAPES = (22, 43, 70)
-_CONCATENATION, _GATHER, _PRELU, _LEAKY_RELU = 2, 36, 54, 98
-_PAD, _MIRROR_PAD = 34, 100
-_AVERAGES = (1, 17, 23, 97, 40, 82, 89)  # Pools, resizing, MEAN, REDUCE_MAX, _MIN
+_QUANTIZED = (TensorType.INT8, TensorType.UINT8, TensorType.INT16)
+# A unit that has one value everywhere keeps it.
+_AVERAGES = operators(
+    "AVERAGE_POOL_2D MAX_POOL_2D RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR MEAN "
+    "REDUCE_MAX REDUCE_MIN"
+)
 _BINARY: dict[int, Callable[[Array, Array], Array]] = {
-    0: np.add,
-    18: np.multiply,
-    41: np.subtract,
-    42: np.divide,
-    55: np.maximum,
-    57: np.minimum,
+    Operator.ADD: np.add,
+    Operator.MUL: np.multiply,
+    Operator.SUB: np.subtract,
+    Operator.DIV: np.divide,
+    Operator.MAXIMUM: np.maximum,
+    Operator.MINIMUM: np.minimum,
 }
 _UNARY: dict[int, Callable[[Array], Array]] = {
-    6: np.array,  # DEQUANTIZE
-    114: np.array,  # QUANTIZE
-    14: lambda x: 1 / (1 + np.exp(-x)),
-    19: lambda x: np.maximum(x, 0),
-    20: lambda x: np.clip(x, -1, 1),
-    21: lambda x: np.clip(x, 0, 6),
-    28: np.tanh,
-    59: np.negative,
-    92: np.square,
-    101: np.abs,
-    111: lambda x: np.where(x > 0, x, np.expm1(x)),
-    117: lambda x: x * np.clip(x + 3, 0, 6) / 6,
-    152: lambda x: np.clip(x, 0, 1),
+    Operator.DEQUANTIZE: np.array,
+    Operator.QUANTIZE: np.array,
+    Operator.LOGISTIC: lambda x: 1 / (1 + np.exp(-x)),
+    Operator.RELU: lambda x: np.maximum(x, 0),
+    Operator.RELU_N1_TO_1: lambda x: np.clip(x, -1, 1),
+    Operator.RELU6: lambda x: np.clip(x, 0, 6),
+    Operator.TANH: np.tanh,
+    Operator.NEG: np.negative,
+    Operator.SQUARE: np.square,
+    Operator.ABS: np.abs,
+    Operator.ELU: lambda x: np.where(x > 0, x, np.expm1(x)),
+    Operator.HARD_SWISH: lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    Operator.RELU_0_TO_1: lambda x: np.clip(x, 0, 1),
 }
 # Fused activations: NONE, RELU, RELU_N1_TO_1, RELU6.
 _FUSED: dict[int, Callable[[Array], Array]] = {
     0: np.array,
-    1: _UNARY[19],
-    2: _UNARY[20],
-    3: _UNARY[21],
+    1: _UNARY[Operator.RELU],
+    2: _UNARY[Operator.RELU_N1_TO_1],
+    3: _UNARY[Operator.RELU6],
 }
 
 
@@ -127,16 +122,17 @@ class UnitValues:
         self._found: dict[int, Array] = {}
         self._sources: dict[int, int] = {}
         self._rules: dict[int, Callable[[Record], Array | None]] = {
-            _FULLY_CONNECTED: lambda operator: self._weighted(operator, 0, 1, 2),
-            _CONV: lambda operator: self._weighted(operator, 0, 1, 2),
-            _TRANSPOSE_CONV: lambda operator: self._weighted(operator, 2, 1, 3),
-            _DEPTHWISE: self._depthwise,
-            _CONCATENATION: self._concatenation,
-            _GATHER: self._gather,
-            _PRELU: self._prelu,
-            **dict.fromkeys(_RESHAPES, self._reshape),
-            **dict.fromkeys((_PAD, _MIRROR_PAD), self._pad),
-            **dict.fromkeys((*_AVERAGES, *_UNARY, _LEAKY_RELU), self._channelwise),
+            Operator.FULLY_CONNECTED: lambda op: self._weighted(op, 0, 1, 2),
+            Operator.CONV_2D: lambda op: self._weighted(op, 0, 1, 2),
+            Operator.TRANSPOSE_CONV: lambda op: self._weighted(op, 2, 1, 3),
+            Operator.DEPTHWISE_CONV_2D: self._depthwise,
+            Operator.CONCATENATION: self._concatenation,
+            Operator.GATHER: self._gather,
+            Operator.PRELU: self._prelu,
+            **dict.fromkeys(RESHAPES, self._reshape),
+            **dict.fromkeys((Operator.PAD, Operator.MIRROR_PAD), self._pad),
+            Operator.LEAKY_RELU: self._channelwise,
+            **dict.fromkeys((*_AVERAGES, *_UNARY), self._channelwise),
             **dict.fromkeys(_BINARY, self._binary),
         }
         with np.errstate(all="ignore"):
@@ -166,7 +162,7 @@ class UnitValues:
     def _run(self, operator: Record) -> None:
         code = operator_code(self._model, operator)
         inputs, outputs = operator["inputs"], operator["outputs"]
-        if code == 6 and self.source(int(inputs[0])) is not None:
+        if code == Operator.DEQUANTIZE and self.source(int(inputs[0])) is not None:
             self._sources[int(outputs[0])] = int(inputs[0])
             return
         if code not in self._rules or len(outputs) != 1:
@@ -183,11 +179,10 @@ class UnitValues:
         if fused not in _FUSED:
             return np.full(len(values), np.nan)
         values = _FUSED[fused](values)
-        if output["type"] == FLOAT32:
+        if output["type"] == TensorType.FLOAT32:
             return values.astype("f4").astype("f8")
-        name, numpy_type = TENSOR_TYPES[output["type"]]
         quantization = output["quantization"]
-        if name not in ("int8", "uint8", "int16") or not quantization:
+        if output["type"] not in _QUANTIZED or not quantization:
             return np.full(len(values), np.nan)
         if len(quantization["scale"]) != 1:
             return np.full(len(values), np.nan)
@@ -195,7 +190,7 @@ class UnitValues:
         zero = float((*quantization["zero_point"], 0)[0])
         steps = values / scale
         steps[np.abs(np.abs(steps - np.floor(steps)) - 0.5) < _MARGIN] = np.nan
-        limits = np.iinfo(numpy_type)
+        limits = np.iinfo(TensorType(output["type"]).numpy_type)
         steps = np.clip(np.rint(steps) + zero, limits.min, limits.max) - zero
         return np.asarray(steps * scale)
 
@@ -238,7 +233,7 @@ class UnitValues:
         if source is None or list(self._tensors[source]["shape"]) != [units]:
             return np.full(units, np.nan)
         tensor = self._tensors[source]
-        if tensor["type"] not in (2, 4):  # integers
+        if tensor["type"] not in (TensorType.INT32, TensorType.INT64):
             return real_values(self._model, tensor)
         scales = [self._scales(inputs[n]) for n in (x, weights)]
         return np.asarray(values_of(self._model, tensor) * scales[0] * scales[1])
@@ -264,7 +259,7 @@ class UnitValues:
         if self._blocks.get(x) != self._blocks.get(int(operator["outputs"][0])):
             return None  # another axis is the last one
         values = self.of(x)
-        if code == _LEAKY_RELU:
+        if code == Operator.LEAKY_RELU:
             alpha = _option(operator["builtin_options"], "alpha")
             return np.where(values >= 0, values, values * alpha)
         return _UNARY[code](values) if code in _UNARY else values
@@ -276,7 +271,7 @@ class UnitValues:
         if {len(a), len(b)} - {1, self._last(output)}:
             return None
         values = np.atleast_1d(_BINARY[code](a, b))
-        if code == 18:  # a product with zero
+        if code == Operator.MUL:  # a product with zero
             values = np.where((a == 0) | (b == 0), 0.0, values)
         return np.broadcast_to(values, self._last(output)).copy()
 
@@ -301,7 +296,8 @@ class UnitValues:
 
     def _pad(self, operator: Record) -> Array | None:
         values = self._channelwise(operator)
-        if values is None or operator_code(self._model, operator) == _MIRROR_PAD:
+        code = operator_code(self._model, operator)
+        if values is None or code == Operator.MIRROR_PAD:
             return values
         return np.where(values == 0, 0.0, np.nan)
 

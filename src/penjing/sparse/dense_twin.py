@@ -8,22 +8,20 @@ import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.tflite.constant_shapes import fold_shapes
+from penjing.tflite.graph_edits import add_sizes, read_instead, set_input
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
-    INT32,
-    PACKED_BITS,
-    TENSOR_TYPES,
+    TensorType,
     all_tensors,
     data_of,
     empty_unused_buffers,
     is_plain,
-    operator_code,
     set_values,
 )
 from penjing.tflite.writing import write_records
 
-_RESHAPE, _DENSIFY = 22, 124  # of the schema's `BuiltinOperator`
 _MAX_VALUES = 2**29
 _CSR = 1
 
@@ -85,7 +83,7 @@ def fix_sizes(content: bytes, where: str) -> tuple[bytes, bool]:
         tensor.drop("shape_signature")
     for graph in model["subgraphs"]:
         for operator in graph["operators"]:
-            if operator_code(model, operator) == _RESHAPE:
+            if operator_code(model, operator) == Operator.RESHAPE:
                 _fix_shape(model, graph, operator)
     fold_shapes(model)  # what computed the shapes goes
     return write_records(model), True
@@ -93,16 +91,12 @@ def fix_sizes(content: bytes, where: str) -> tuple[bytes, bool]:
 
 def _fix_shape(model: Record, graph: Record, reshape: Record) -> None:
     """Let a RESHAPE read the shape that its output has, as a constant."""
-    tensors, inputs = graph["tensors"], reshape["inputs"].copy()
+    tensors, inputs = graph["tensors"], reshape["inputs"]
     source, result = tensors[inputs[0]], tensors[reshape["outputs"][0]]
     sizes = [np.prod(tensor["shape"], dtype="f8") for tensor in (source, result)]
     if len(inputs) < 2 or is_plain(model, tensors[inputs[1]]) or sizes[0] != sizes[1]:
         return
-    shape = Record("Tensor", shape=np.array([len(result["shape"])], "<i4"), type=INT32)
-    set_values(model, shape, np.asarray(result["shape"], "<i4"))
-    graph["tensors"] = [*tensors, shape]
-    inputs[1] = len(tensors)
-    reshape["inputs"] = inputs
+    set_input(reshape, 1, add_sizes(model, graph, result["shape"]))
 
 
 def _remove_densify(model: Record, graph: Record) -> None:
@@ -110,15 +104,12 @@ def _remove_densify(model: Record, graph: Record) -> None:
     kept = []
     outputs = {int(number) for number in graph["outputs"]}
     for operator in graph["operators"]:
-        is_densify = operator_code(model, operator) == _DENSIFY
+        is_densify = operator_code(model, operator) == Operator.DENSIFY
         is_whole = len(operator["inputs"]) and len(operator["outputs"])
         if not (is_densify and is_whole) or int(operator["outputs"][0]) in outputs:
             kept.append(operator)
             continue
-        source, result = int(operator["inputs"][0]), int(operator["outputs"][0])
-        for reader in graph["operators"]:
-            inputs = reader["inputs"]
-            reader["inputs"] = np.where(inputs == result, source, inputs).astype("<i4")
+        read_instead(graph, int(operator["outputs"][0]), int(operator["inputs"][0]))
     graph["operators"] = kept
 
 
@@ -129,16 +120,18 @@ def _decoded(model: Record, tensor: Record, where: str) -> Array:
     `traversal_order`. Axes beyond the rank of the tensor run within blocks, along the
     axis that `block_map` names.
     """
-    name, numpy_type = TENSOR_TYPES[tensor["type"]]
-    if numpy_type is None or name in PACKED_BITS:
-        raise FileFormatError(f"{where} holds a sparse tensor of the type {name}.")
+    kind = TensorType(tensor["type"])
+    if kind.bits < 8:
+        raise FileFormatError(
+            f"{where} holds a sparse tensor of the type {kind.dtype}."
+        )
     shape = [int(size) for size in tensor["shape"]]
-    values = np.ascontiguousarray(data_of(model, tensor)).view(numpy_type)
+    values = np.ascontiguousarray(data_of(model, tensor)).view(kind.numpy_type)
     sparsity = tensor["sparsity"]
     try:
         sizes = _level_sizes(sparsity, shape)
         places = _places(sparsity, sizes, len(values))
-        dense = np.zeros(shape, numpy_type)
+        dense = np.zeros(shape, kind.numpy_type)
         dense[tuple(_joined(sparsity, sizes, places, len(shape)))] = values
     except (LookupError, ValueError, TypeError, OverflowError) as error:
         raise FileFormatError(

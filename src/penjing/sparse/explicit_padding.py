@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from penjing.tflite.operators import operator_name
+from penjing.tflite.operators import Operator, code_index, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import INT32, set_values
+from penjing.tflite.tensors import TensorType, set_values
 
+_PADDED = (Operator.CONV_2D, Operator.DEPTHWISE_CONV_2D)
 _SAME, _VALID = 0, 1  # of the schema's `Padding`
-_PAD = 34  # of the schema's `BuiltinOperator`
 
 
 def make_padding_explicit(model: Record) -> int:
@@ -46,9 +46,8 @@ def _even_padding(
     model: Record, graph: Record, operator: Record
 ) -> tuple[int, int] | None:
     """Rows and columns that "same" adds on each side; None where sides differ."""
-    name = operator_name(model, operator)
     options = operator["builtin_options"]
-    if name not in ("CONV_2D", "DEPTHWISE_CONV_2D") or options is None:
+    if operator_code(model, operator) not in _PADDED or options is None:
         return None
     strides = (int(options["stride_h"]), int(options["stride_w"]))
     dilations = (options["dilation_h_factor"], options["dilation_w_factor"])
@@ -89,7 +88,7 @@ def _padding(
     if len(padded["shape_signature"]):
         free = padded["shape_signature"]
         padded["shape_signature"] = np.where(free < 0, free, free + extra).astype("<i4")
-    pads = Record("Tensor", shape=np.array([4, 2], "<i4"), type=INT32)
+    pads = Record("Tensor", shape=np.array([4, 2], "<i4"), type=TensorType.INT32)
     rows, columns = sides
     values = [[0, 0], [rows, rows], [columns, columns], [0, 0]]
     set_values(model, pads, np.array(values, "<i4"))
@@ -100,18 +99,8 @@ def _padding(
     operator["inputs"] = inputs
     return Record(
         "Operator",
-        opcode_index=_pad_code(model),
+        opcode_index=code_index(model, Operator.PAD),
         inputs=np.array([number, last - 1], "<i4"),
         outputs=np.array([last], "<i4"),
         builtin_options=Record("PadOptions"),
     )
-
-
-def _pad_code(model: Record) -> int:
-    codes = model["operator_codes"]
-    for index, code in enumerate(codes):
-        if code["builtin_code"] == _PAD:
-            return index
-    new = Record("OperatorCode", deprecated_builtin_code=_PAD, builtin_code=_PAD)
-    model["operator_codes"] = [*codes, new]
-    return len(codes)

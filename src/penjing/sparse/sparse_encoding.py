@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from penjing.tflite.graph_edits import add_sizes, add_tensor, read_instead
+from penjing.tflite.operators import Operator, code_index
 from penjing.tflite.records import Edit, Record
-from penjing.tflite.tensors import FLOAT32, INT8, INT32, is_plain, set_values, values_of
+from penjing.tflite.tensors import TensorType, is_plain, set_values, values_of
 
-_DENSIFY, _RESHAPE = 124, 22  # of the schema's `BuiltinOperator`
 _CSR = 1
 _LEAST_BYTES = 256  # A new operator, tensor and description cost about this much.
 _VECTORS = (("Uint8Vector", 2**8), ("Uint16Vector", 2**16), ("Int32Vector", 2**31))
@@ -67,7 +68,7 @@ def _candidates(model: Record) -> Iterator[tuple[tuple[int, int], Array]]:
 def _may_be_sparse(model: Record, tensor: Record) -> bool:
     points = tensor["quantization"] and tensor["quantization"]["zero_point"]
     return (
-        tensor["type"] in (FLOAT32, INT8)
+        tensor["type"] in (TensorType.FLOAT32, TensorType.INT8)
         and len(tensor["shape"]) >= 2
         and is_plain(model, tensor)
         and not np.any(points if points is not None else 0)
@@ -128,10 +129,10 @@ def encode_directly(g: int, t: int, axis: int, model: Record) -> None:
     """
     graph = model["subgraphs"][g]
     sparse = graph["tensors"][t]
-    dense = _add_tensor(graph, sparse.copy())
+    dense = _add_computed(graph, sparse)
     _make_sparse(model, sparse, axis)
-    _read_instead(graph, t, dense)
-    _put_first(model, graph, _DENSIFY, Record("DensifyOptions"), [t], dense)
+    read_instead(graph, t, dense)
+    _put_first(model, graph, Operator.DENSIFY, Record("DensifyOptions"), [t], dense)
 
 
 def _vector_for(largest: int) -> str:
@@ -149,25 +150,23 @@ def _encode_reshaped(g: int, t: int, length: int, model: Record) -> None:
     graph = model["subgraphs"][g]
     sparse = graph["tensors"][t]
     shape = sparse["shape"]
-    restored = _add_tensor(graph, sparse.copy())
+    restored = _add_computed(graph, sparse)
     sparse["shape"] = np.array([values_of(model, sparse).size // length, length], "<i4")
     sparse.drop("quantization", "shape_signature")
-    dense = _add_tensor(graph, sparse.copy())
-    wanted = Record("Tensor", shape=np.array([len(shape)], "<i4"), type=INT32)
-    set_values(model, wanted, shape.astype("<i4"))
-    graph["tensors"] = [*graph["tensors"], wanted]
+    dense = _add_computed(graph, sparse)
+    wanted = add_sizes(model, graph, shape)
     _make_sparse(model, sparse, axis=1)
-    _read_instead(graph, t, restored)
-    reshaped = [dense, len(graph["tensors"]) - 1]
-    _put_first(model, graph, _RESHAPE, Record("ReshapeOptions"), reshaped, restored)
-    _put_first(model, graph, _DENSIFY, Record("DensifyOptions"), [t], dense)
+    read_instead(graph, t, restored)
+    options = Record("ReshapeOptions")
+    _put_first(model, graph, Operator.RESHAPE, options, [dense, wanted], restored)
+    _put_first(model, graph, Operator.DENSIFY, Record("DensifyOptions"), [t], dense)
 
 
-def _add_tensor(graph: Record, tensor: Record) -> int:
+def _add_computed(graph: Record, like: Record) -> int:
     """Add a tensor that is computed."""
+    tensor = like.copy()
     tensor["buffer"] = 0
-    graph["tensors"] = [*graph["tensors"], tensor]
-    return len(graph["tensors"]) - 1
+    return add_tensor(graph, tensor)
 
 
 def _make_sparse(model: Record, tensor: Record, axis: int) -> None:
@@ -175,35 +174,19 @@ def _make_sparse(model: Record, tensor: Record, axis: int) -> None:
     set_values(model, tensor, values)
 
 
-def _read_instead(graph: Record, old: int, new: int) -> None:
-    for operator in graph["operators"]:
-        inputs = operator["inputs"]
-        operator["inputs"] = np.where(inputs == old, new, inputs).astype("<i4")
-
-
 def _put_first(
     model: Record,
     graph: Record,
-    code: int,
+    code: Operator,
     options: Record,
     inputs: list[int],
     output: int,
 ) -> None:
     operator = Record(
         "Operator",
-        opcode_index=_code_index(model, code),
+        opcode_index=code_index(model, code),
         inputs=np.array(inputs, "<i4"),
         outputs=np.array([output], "<i4"),
         builtin_options=options,
     )
     graph["operators"] = [operator, *graph["operators"]]
-
-
-def _code_index(model: Record, number: int) -> int:
-    codes = model["operator_codes"]
-    for index, code in enumerate(codes):
-        if code["builtin_code"] == number and code["version"] == 1:
-            return index
-    new = Record("OperatorCode", deprecated_builtin_code=number, builtin_code=number)
-    model["operator_codes"] = [*codes, new]
-    return len(codes)

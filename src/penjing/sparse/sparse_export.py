@@ -18,7 +18,7 @@ from penjing.sparse.sparse_rules import RUNTIMES
 from penjing.sparse.sparse_weights import SparseWeight, block_sparsity, store_sparse
 from penjing.tflite.loading import load_records
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import FLOAT32, is_plain, values_of
+from penjing.tflite.tensors import TensorType, is_plain, values_of
 from penjing.tflite.writing import write_records
 
 ENCODINGS = (None, "sparse")
@@ -315,7 +315,7 @@ def block_failure(model: Record, tensor: Record) -> str | None:
     Returns:
         The condition that fails, None where all hold.
     """
-    if tensor["type"] != FLOAT32 or not is_plain(model, tensor):
+    if tensor["type"] != TensorType.FLOAT32 or not is_plain(model, tensor):
         return "its weights are not float32; the block-sparse kernel takes no others"
     values = values_of(model, tensor)
     if values.ndim != 2:

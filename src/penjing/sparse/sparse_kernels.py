@@ -11,15 +11,14 @@ import numpy as np
 from penjing.sparse.sparse_export import block_failure, layout_of, layout_problems
 from penjing.sparse.sparse_nodes import Node, weight_values
 from penjing.sparse.sparse_rules import DENSE_BLOCK, rule_for
-from penjing.tflite.operators import operator_name
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
-    FLOAT16,
-    FLOAT32,
-    PACKED_BITS,
-    TENSOR_TYPES,
+    FLOATS,
+    TensorType,
     data_of,
     is_plain,
+    unpack,
     values_of,
 )
 
@@ -85,7 +84,7 @@ class GraphKernels:
         self._densified = {
             number
             for operator in graph["operators"]
-            if operator_name(model, operator) == "DENSIFY"
+            if operator_code(model, operator) == Operator.DENSIFY
             for number in map(int, operator["inputs"])
         }
 
@@ -154,7 +153,7 @@ class GraphKernels:
         tensor = self._graph["tensors"][weights]
         if tensor["sparsity"] and weights not in self._densified:
             return self._read_sparse(node, tensor)
-        if tensor["type"] not in (FLOAT32, FLOAT16):
+        if tensor["type"] not in FLOATS:
             return f"{dense}, integer weights", "sparse kernels take float weights"
         rule = rule_for(node.name, self._runtime)
         if rule is None or not rule.milliseconds:
@@ -175,7 +174,7 @@ class GraphKernels:
     def _read_sparse(self, node: Node, tensor: Record) -> tuple[str, str]:
         """The kernel of an operator that reads a sparse tensor itself."""
         kernel = f"LiteRT sparse {node.name}"
-        if node.name != "FULLY_CONNECTED" or tensor["type"] != FLOAT32:
+        if node.name != "FULLY_CONNECTED" or tensor["type"] != TensorType.FLOAT32:
             return kernel, _WRONG_BLOCKS
         rule = rule_for(node.name, self._runtime)
         if rule is None or not rule.milliseconds:
@@ -224,11 +223,10 @@ class GraphKernels:
             points = quantization["zero_point"] if quantization else np.zeros(0)
             zero = int(points[0]) if len(points) == 1 else 0
             return float(np.mean(values == zero)) if values.size else 0.0
-        bits = PACKED_BITS.get(TENSOR_TYPES[tensor["type"]][0])
-        if bits is not None and not tensor["sparsity"]:
-            packed = data_of(self._model, tensor)[:, None]
-            codes = packed >> np.arange(0, 8, bits, dtype="u1") & (2**bits - 1)
-            return float(np.mean(codes.reshape(-1)[:count] == 0)) if count else 0.0
+        kind = TensorType(tensor["type"])
+        if kind.is_packed and not tensor["sparsity"]:
+            codes = unpack(data_of(self._model, tensor), kind.bits)[:count]
+            return float(np.mean(codes == 0)) if count else 0.0
         stored = weight_values(self._model, tensor)
         if stored is None or not count:
             return 0.0

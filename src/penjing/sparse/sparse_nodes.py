@@ -14,11 +14,10 @@ from penjing.sparse import sparse_rules
 from penjing.sparse.sparse_rules import Convolution
 from penjing.tflite.operators import operator_name
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import FLOAT16, FLOAT32, INT32, data_of, is_plain, values_of
+from penjing.tflite.tensors import FLOATS, TensorType, data_of, is_plain, values_of
 
 NOT_FLOAT = "it does not compute in float, as sparse kernels do"
 _SAME = 0  # of the schema's `Padding`
-_INT64 = 4  # of the schema's `TensorType`
 _UNPACKING = ("DENSIFY", "DEQUANTIZE")
 
 Array = np.ndarray[Any, Any]
@@ -88,12 +87,12 @@ def weight_values(model: Record, tensor: Record) -> Array | None:
     Returns:
         The numbers, `None` where it is no constant of floats.
     """
-    if tensor["type"] not in (FLOAT32, FLOAT16) or not len(data_of(model, tensor)):
+    if tensor["type"] not in FLOATS or not len(data_of(model, tensor)):
         return None
     if is_plain(model, tensor):
         return values_of(model, tensor)
-    dtype = "<f4" if tensor["type"] == FLOAT32 else "<f2"
-    return np.ascontiguousarray(data_of(model, tensor)).view(dtype)
+    data = np.ascontiguousarray(data_of(model, tensor))
+    return np.asarray(data.view(TensorType(tensor["type"]).numpy_type))
 
 
 class _Reader:
@@ -252,14 +251,13 @@ class _Reader:
     def _counts(self, operator: Record) -> bool:
         """Whether an operator computes shapes."""
         output = self._tensors[int(operator["outputs"][0])]
-        return output["type"] in (INT32, _INT64)
+        return output["type"] in (TensorType.INT32, TensorType.INT64)
 
     def _is_float(self, operator: Record, weights: int | None) -> bool:
         numbers = [int(n) for n in (*operator["inputs"][:1], *operator["outputs"])]
-        floats = all(self._tensors[n]["type"] == FLOAT32 for n in numbers if n >= 0)
-        if weights is None:
-            return floats
-        return floats and self._tensors[weights]["type"] in (FLOAT32, FLOAT16)
+        types = {self._tensors[n]["type"] for n in numbers if n >= 0}
+        known = weights is None or self._tensors[weights]["type"] in FLOATS
+        return known and types <= {TensorType.FLOAT32}
 
     def _zeros(self, weights: int) -> dict[str, Any]:
         tensor = self._tensors[weights]

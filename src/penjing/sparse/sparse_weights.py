@@ -10,13 +10,9 @@ import numpy as np
 
 from penjing.sparse.sparse_encoding import encode_directly
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator, code_index, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import (
-    empty_unused_buffers,
-    operator_code,
-    set_values,
-    values_of,
-)
+from penjing.tflite.tensors import empty_unused_buffers, set_values, values_of
 from penjing.tflite.writing import write_records
 
 BLOCK = 4
@@ -24,7 +20,6 @@ BLOCK = 4
 
 _CSR = 1
 _INPUT_AXIS = -1  # of the weights of CONV_2D and FULLY_CONNECTED
-_FULLY_CONNECTED = 9
 _SPARSE_VERSION = 8  # of FULLY_CONNECTED; the only one with sparse weights
 
 Array = np.ndarray[Any, Any]
@@ -131,25 +126,9 @@ def _store_blocks(model: Record, g: int, t: int) -> None:
     values, tensor["sparsity"] = encode_blocks(values_of(model, tensor))
     set_values(model, tensor, values)
     for operator in graph["operators"]:
-        if operator_code(model, operator) == _FULLY_CONNECTED and (
+        if operator_code(model, operator) == Operator.FULLY_CONNECTED and (
             operator["inputs"][1] == t
         ):
-            operator["opcode_index"] = _sparse_code(model)
-
-
-def _sparse_code(model: Record) -> int:
-    codes = model["operator_codes"]
-    for index, code in enumerate(codes):
-        if (code["builtin_code"], code["version"]) == (
-            _FULLY_CONNECTED,
-            _SPARSE_VERSION,
-        ):
-            return index
-    new = Record(
-        "OperatorCode",
-        deprecated_builtin_code=_FULLY_CONNECTED,
-        builtin_code=_FULLY_CONNECTED,
-        version=_SPARSE_VERSION,
-    )
-    model["operator_codes"] = [*codes, new]
-    return len(codes)
+            operator["opcode_index"] = code_index(
+                model, Operator.FULLY_CONNECTED, _SPARSE_VERSION
+            )

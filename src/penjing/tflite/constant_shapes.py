@@ -12,20 +12,17 @@ from typing import Any
 import numpy as np
 
 from penjing.tflite.cleaning import drop_unused
+from penjing.tflite.graph_edits import add_sizes, read_instead, set_input
+from penjing.tflite.operators import Operator, operator_code, operators
 from penjing.tflite.records import Edit, Record
-from penjing.tflite.tensors import (
-    INT32,
-    data_of,
-    is_plain,
-    operator_code,
-    set_values,
-    values_of,
-)
+from penjing.tflite.tensors import TensorType, data_of, is_plain, values_of
 
-_RESHAPE, _PACK, _FULLY_CONNECTED = 22, 83, 9
 # Operators that only compute: those of arithmetic, shapes and moved data.
-_PURE = frozenset(
-    (0, 2, 18, 22, 36, 39, 41, 42, 43, 45, 53, 55, 57, 65, 70, 77, 81, 83, 88, 94)
+_PURE = operators(
+    """
+    ADD SUB MUL DIV MAXIMUM MINIMUM CAST REDUCE_PROD SHAPE RESHAPE SQUEEZE EXPAND_DIMS
+    PACK UNPACK CONCATENATION GATHER SLICE STRIDED_SLICE TRANSPOSE FILL
+    """
 )
 
 
@@ -44,7 +41,7 @@ def fold_shapes(model: Record) -> str:
     for graph in model["subgraphs"]:
         producers = {int(n): op for op in graph["operators"] for n in op["outputs"]}
         for operator in graph["operators"]:
-            if operator_code(model, operator) == _RESHAPE:
+            if operator_code(model, operator) == Operator.RESHAPE:
                 _fold(model, graph, operator, producers)
         _drop_unread(model, graph)
     drop_unused(model)
@@ -60,7 +57,7 @@ def flattening_edits(model: Record) -> list[Edit]:
         functools.partial(_read_unflattened, g, int(operator["outputs"][0]))
         for g, graph in enumerate(model["subgraphs"])
         for operator in graph["operators"]
-        if operator_code(model, operator) == _RESHAPE
+        if operator_code(model, operator) == Operator.RESHAPE
         and _only_feeds_dense(model, graph, operator)
     ]
 
@@ -103,24 +100,19 @@ def _fold(
     if len(reshape["inputs"]) < 2:
         return
     pack = producers.get(int(reshape["inputs"][1]))
-    if pack is None or operator_code(model, pack) != _PACK:
+    if pack is None or operator_code(model, pack) != Operator.PACK:
         return
     sizes = []
     for number in map(int, pack["inputs"]):
         tensor = graph["tensors"][number]
-        is_size = len(tensor["shape"]) == 0 and tensor["type"] == INT32
+        is_size = len(tensor["shape"]) == 0 and tensor["type"] == TensorType.INT32
         if not is_size:
             return
         known = is_plain(model, tensor)
         sizes.append(int(values_of(model, tensor)) if known else -1)
     if sizes.count(-1) > 1 or min(sizes, default=0) < -1 or 0 in sizes:
         return
-    shape = Record("Tensor", shape=np.array([len(sizes)], "<i4"), type=INT32)
-    set_values(model, shape, np.array(sizes, "<i4"))
-    graph["tensors"] = [*graph["tensors"], shape]
-    inputs = reshape["inputs"].copy()
-    inputs[1] = len(graph["tensors"]) - 1
-    reshape["inputs"] = inputs
+    set_input(reshape, 1, add_sizes(model, graph, sizes))
 
 
 def _drop_unread(model: Record, graph: Record) -> None:
@@ -160,7 +152,8 @@ def _flattens(
 ) -> bool:
     """Whether a dense layer sees the same rows without the reshape."""
     inputs, options = operator["inputs"], operator["builtin_options"]
-    if operator_code(model, operator) != _FULLY_CONNECTED or inputs[0] != output:
+    is_dense = operator_code(model, operator) == Operator.FULLY_CONNECTED
+    if not is_dense or inputs[0] != output:
         return False
     width = int(tensors[inputs[1]]["shape"][-1])
     is_row = len(tensors[output]["shape"]) == 2 and tensors[output]["shape"][1] == width
@@ -170,9 +163,6 @@ def _flattens(
 def _read_unflattened(g: int, output: int, model: Record) -> None:
     graph = model["subgraphs"][g]
     reshape = next(op for op in graph["operators"] if output in op["outputs"])
-    source = reshape["inputs"][0]
-    for operator in graph["operators"]:
-        inputs = operator["inputs"]
-        operator["inputs"] = np.where(inputs == output, source, inputs).astype("<i4")
+    read_instead(graph, output, reshape["inputs"][0])
     graph["operators"] = [op for op in graph["operators"] if op is not reshape]
     drop_unused(model)

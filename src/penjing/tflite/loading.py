@@ -10,9 +10,10 @@ import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.tflite.records import Record, read_records
-from penjing.tflite.tensors import PACKED_BITS, TENSOR_TYPES
+from penjing.tflite.tensors import TensorType
 
 MAX_RANK = 32
+_TYPES = frozenset(TensorType)
 _GRAPH_FIELDS = {
     "CallOptions": ("subgraph",),
     "CallOnceOptions": ("init_subgraph_index",),
@@ -109,7 +110,7 @@ class _Check:
         shape = [int(size) for size in tensor["shape"]]
         if len(shape) > MAX_RANK or min(shape, default=0) < 0:
             raise self._corrupt(f"a tensor has the shape {shape[:MAX_RANK]}")
-        if tensor["type"] not in TENSOR_TYPES:
+        if tensor["type"] not in _TYPES:
             raise self._corrupt(f"a tensor is of the unknown type {tensor['type']}")
         details = tensor["quantization"] and tensor["quantization"]["details"]
         if details and details.kind in (
@@ -119,13 +120,12 @@ class _Check:
             self._indices((details["scales"],), tensors, "tensor")
             self._indices((details["zero_points"],), tensors, "tensor", lowest=-1)
         data = self._model["buffers"][tensor["buffer"]]["data"]
-        dtype, numpy_type = TENSOR_TYPES[tensor["type"]]
-        if not len(data) or tensor["sparsity"] or numpy_type is None:
+        kind = TensorType(tensor["type"])
+        if not len(data) or tensor["sparsity"] or not kind.bits:
             return
-        bits = PACKED_BITS.get(dtype, 8 * np.dtype(numpy_type).itemsize)
-        if len(data) != -(-math.prod(shape) * bits // 8):
+        if len(data) != -(-math.prod(shape) * kind.bits // 8):
             raise self._corrupt(
-                f"a tensor of the shape {shape} and type {dtype} has "
+                f"a tensor of the shape {shape} and type {kind.dtype} has "
                 f"{len(data):,} bytes"
             )
 

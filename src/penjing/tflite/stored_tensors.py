@@ -13,7 +13,7 @@ import numpy as np
 from penjing.errors import FileFormatError
 from penjing.files import read_bytes
 from penjing.tflite.flat_buffers import FlatBuffer, Table
-from penjing.tflite.tensors import PACKED_BITS, TENSOR_TYPES
+from penjing.tflite.tensors import TensorType, unpack
 
 MAX_FILE_BYTES = 2**31 - 1  # A FlatBuffer cannot be larger.
 MAX_ENTRIES = 1_000_000
@@ -102,14 +102,14 @@ def _read_tensor(buffer: FlatBuffer, table: Table, data: memoryview) -> StoredTe
     if len(shape) > MAX_RANK or any(size < 0 for size in shape):
         raise buffer.error(f"the tensor {name!r} has the shape {shape[:MAX_RANK]}")
     number = table.scalar(1, "b")
-    if number not in TENSOR_TYPES:
+    if number not in set(TensorType):
         raise buffer.error(f"the tensor {name!r} is of the unknown type {number}")
-    dtype, numpy_type = TENSOR_TYPES[number]
+    kind = TensorType(number)
     indices = _sparse_indices(buffer, table)
     values = None
-    if numpy_type is not None:
+    if kind.bits:
         count = None if indices is not None else math.prod(shape)
-        values = _unpack(buffer, data, dtype, numpy_type, count, name)
+        values = _unpack(buffer, data, kind, count, name)
         if values.size > math.prod(shape):
             raise buffer.error(f"the tensor {name!r} holds more than its shape")
     quantization = table.table(4)
@@ -117,7 +117,7 @@ def _read_tensor(buffer: FlatBuffer, table: Table, data: memoryview) -> StoredTe
     return StoredTensor(
         name=name,
         shape=shape,
-        dtype=dtype,
+        dtype=kind.dtype,
         values=values,
         zero=_zero(quantization, shape, values),
         data=data if indices is None else bytes(data) + indices,
@@ -129,12 +129,11 @@ def _read_tensor(buffer: FlatBuffer, table: Table, data: memoryview) -> StoredTe
 def _unpack(
     buffer: FlatBuffer,
     data: memoryview,
-    dtype: str,
-    numpy_type: Any,
+    kind: TensorType,
     count: int | None,
     name: str,
 ) -> np.ndarray[Any, Any]:
-    bits = PACKED_BITS.get(dtype, 8 * np.dtype(numpy_type).itemsize)
+    bits = kind.bits
     if count is None:
         count = 8 * len(data) // bits
     if len(data) != -(-count * bits // 8):
@@ -142,12 +141,10 @@ def _unpack(
             f"the tensor {name!r} has {count:,} values of {bits} bits, but "
             f"{len(data):,} bytes"
         )
-    if bits >= 8:
-        return np.frombuffer(data, numpy_type, count)
-    packed = np.frombuffer(data, "u1")
-    shifts = np.arange(0, 8, bits, dtype="u1")
-    codes = (packed[:, None] >> shifts & (2**bits - 1)).reshape(-1)[:count]
-    if dtype.startswith("u"):
+    if not kind.is_packed:
+        return np.frombuffer(data, kind.numpy_type, count)
+    codes = unpack(np.frombuffer(data, "u1"), bits)[:count]
+    if kind.numpy_type == "u1":
         return np.asarray(codes)
     half = 2 ** (bits - 1)
     return np.asarray((codes ^ half).astype("i1") - half, "i1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,62 @@ import numpy as np
 
 from penjing.tflite.records import Record
 
-FLOAT32, FLOAT16, INT32, INT8 = 0, 1, 2, 9
+
+class TensorType(enum.IntEnum):
+    """The schema's type of a tensor.
+
+    Attributes:
+        numpy_type: How NumPy reads its numbers; None: not as numbers.
+        bits: Bits of a number. Fewer than 8 are packed, the lowest bits first.
+    """
+
+    numpy_type: Any
+    bits: int
+
+    def __new__(cls, number: int, numpy_type: Any = None, bits: int = 0) -> TensorType:
+        """Make a member of a number and what it means to NumPy."""
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.numpy_type = numpy_type
+        member.bits = bits or (8 * np.dtype(numpy_type).itemsize if numpy_type else 0)
+        return member
+
+    FLOAT32 = 0, "<f4"
+    FLOAT16 = 1, "<f2"
+    INT32 = 2, "<i4"
+    UINT8 = 3, "u1"
+    INT64 = 4, "<i8"
+    STRING = 5
+    BOOL = 6, "u1"
+    INT16 = 7, "<i2"
+    COMPLEX64 = 8, "<c8"
+    INT8 = 9, "i1"
+    FLOAT64 = 10, "<f8"
+    COMPLEX128 = 11, "<c16"
+    UINT64 = 12, "<u8"
+    RESOURCE = 13
+    VARIANT = 14
+    UINT32 = 15, "<u4"
+    UINT16 = 16, "<u2"
+    INT4 = 17, "i1", 4
+    BFLOAT16 = 18, ml_dtypes.bfloat16
+    INT2 = 19, "i1", 2
+    UINT4 = 20, "u1", 4
+    FLOAT8_E4M3FN = 21, ml_dtypes.float8_e4m3fn
+    FLOAT8_E5M2 = 22, ml_dtypes.float8_e5m2
+
+    @property
+    def dtype(self) -> str:
+        """Its name in small letters, as NumPy's where NumPy knows it."""
+        return self.name.lower()
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether several numbers share a byte."""
+        return 0 < self.bits < 8
+
+
+FLOATS = (TensorType.FLOAT32, TensorType.FLOAT16)
 
 
 def all_tensors(model: Record) -> Iterator[Record]:
@@ -28,11 +84,10 @@ def data_of(model: Record, tensor: Record) -> np.ndarray[Any, Any]:
 
 def is_plain(model: Record, tensor: Record) -> bool:
     """Whether a tensor is a dense constant whose numbers stand one by one."""
-    name, numpy_type = TENSOR_TYPES[tensor["type"]]
+    kind = TensorType(tensor["type"])
     return bool(
         len(data_of(model, tensor))
-        and numpy_type is not None
-        and name not in PACKED_BITS
+        and kind.bits >= 8
         and not tensor["sparsity"]
         and not tensor["is_variable"]
     )
@@ -40,7 +95,7 @@ def is_plain(model: Record, tensor: Record) -> bool:
 
 def values_of(model: Record, tensor: Record) -> np.ndarray[Any, Any]:
     """The numbers of a tensor that `is_plain`, in its shape."""
-    numpy_type = TENSOR_TYPES[tensor["type"]][1]
+    numpy_type = TensorType(tensor["type"]).numpy_type
     data = np.ascontiguousarray(data_of(model, tensor))
     return np.asarray(data.view(numpy_type).reshape(tensor["shape"]))
 
@@ -55,10 +110,16 @@ def set_values(model: Record, tensor: Record, values: np.ndarray[Any, Any]) -> N
 def clear_negative_zeros(model: Record) -> None:
     """Write -0.0, which masks leave behind, as 0.0, in place."""
     for tensor in all_tensors(model):
-        if tensor["type"] in (FLOAT32, FLOAT16) and is_plain(model, tensor):
+        if tensor["type"] in FLOATS and is_plain(model, tensor):
             values = values_of(model, tensor)
             if (np.signbit(values) & (values == 0)).any():
                 set_values(model, tensor, np.where(values == 0, 0, values))
+
+
+def unpack(data: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
+    """Numbers of fewer than 8 bits, each in a byte, as they are without a sign."""
+    shifts = np.arange(0, 8, bits, dtype="u1")
+    return np.asarray((data[:, None] >> shifts & (2**bits - 1)).reshape(-1))
 
 
 def use_counts(model: Record) -> Counter[int]:
@@ -71,42 +132,6 @@ def use_counts(model: Record) -> Counter[int]:
             if number >= 0:
                 counts[tensors[number]["buffer"]] += 1
     return counts
-
-
-def operator_code(model: Record, operator: Record) -> int:
-    """The schema's number of an operator: old files keep it in another field."""
-    code = model["operator_codes"][operator["opcode_index"]]
-    return max(int(code["builtin_code"]), int(code["deprecated_builtin_code"]))
-
-
-# The schema's number of a type: its name, and how NumPy reads it (None: not as
-# numbers). Types of fewer than 8 bits are packed, the lowest bits first.
-TENSOR_TYPES: dict[int, tuple[str, Any]] = {
-    0: ("float32", "<f4"),
-    1: ("float16", "<f2"),
-    2: ("int32", "<i4"),
-    3: ("uint8", "u1"),
-    4: ("int64", "<i8"),
-    5: ("string", None),
-    6: ("bool", "u1"),
-    7: ("int16", "<i2"),
-    8: ("complex64", "<c8"),
-    9: ("int8", "i1"),
-    10: ("float64", "<f8"),
-    11: ("complex128", "<c16"),
-    12: ("uint64", "<u8"),
-    13: ("resource", None),
-    14: ("variant", None),
-    15: ("uint32", "<u4"),
-    16: ("uint16", "<u2"),
-    17: ("int4", "i1"),
-    18: ("bfloat16", ml_dtypes.bfloat16),
-    19: ("int2", "i1"),
-    20: ("uint4", "u1"),
-    21: ("float8_e4m3fn", ml_dtypes.float8_e4m3fn),
-    22: ("float8_e5m2", ml_dtypes.float8_e5m2),
-}
-PACKED_BITS = {"int4": 4, "uint4": 4, "int2": 2}
 
 
 def empty_unused_buffers(model: Record) -> None:

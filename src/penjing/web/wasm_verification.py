@@ -24,7 +24,7 @@ from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.timing_rounds import check_counts, fitting_runs, take_turns
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
 from penjing.tflite.loading import load_records
-from penjing.tflite.tensors import INT8, all_tensors
+from penjing.tflite.tensors import TensorType, all_tensors
 from penjing.web.wasm_comparison import Distance, choose_samples, compare_outputs
 from penjing.web.wasm_latency import WasmTiming, fixed_content
 from penjing.web.wasm_session import WasmModel, WasmSession
@@ -36,7 +36,7 @@ INTEGER_TOLERANCE = 0.05
 """The same for files that compute with integers: a step of a coarse grid."""
 
 _WARM_UP = 5
-_INTEGERS = (3, 7, INT8, 17)  # uint8, int16, int8 and int4 of the schema's `TensorType`
+_INTEGERS = (TensorType.UINT8, TensorType.INT16, TensorType.INT8, TensorType.INT4)
 _TWIN_NAME = "(the same file, dense)"
 _CAUSES = (
     (

@@ -1,0 +1,40 @@
+"""Small changes to a graph that many steps make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import TensorType, set_values
+
+
+def add_tensor(graph: Record, tensor: Record) -> int:
+    """Add a tensor to a graph; its number."""
+    graph["tensors"] = [*graph["tensors"], tensor]
+    return len(graph["tensors"]) - 1
+
+
+def add_sizes(model: Record, graph: Record, sizes: Any) -> int:
+    """Add a constant vector of sizes, as RESHAPE reads it; its number."""
+    values = np.asarray(sizes, "<i4")
+    tensor = Record(
+        "Tensor", shape=np.array(values.shape, "<i4"), type=TensorType.INT32
+    )
+    set_values(model, tensor, values)
+    return add_tensor(graph, tensor)
+
+
+def set_input(operator: Record, place: int, tensor: int) -> None:
+    """Let an operator read another tensor at one place."""
+    inputs = operator["inputs"].copy()
+    inputs[place] = tensor
+    operator["inputs"] = inputs
+
+
+def read_instead(graph: Record, old: int, new: int) -> None:
+    """Let everything in a graph that reads one tensor read another one."""
+    for operator in graph["operators"]:
+        inputs = operator["inputs"]
+        operator["inputs"] = np.where(inputs == old, new, inputs).astype("<i4")
