@@ -1,4 +1,9 @@
-"""The command `penjing`: arguments to public functions, errors to one clear message."""
+"""The command `penjing`: arguments to public functions, errors to one clear message.
+
+Keras is loaded when a command needs it, not before: help and wrong options answer at
+once, `--backend` is heard in time, and what TensorFlow logs on the way stays off the
+screen.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,15 @@
-"""Recipes: ordered methods, trained, stripped, exported and measured."""
+"""Recipes: ordered methods, trained, stripped, exported and measured.
+
+A run is a row of stages, each with its files and its result kept, so that the same call
+goes on where it was killed. Short epochs of arrays are trained together, up to 1,000
+batches in one `fit`: to begin a `fit` takes as long as a hundred small batches, above
+all in TensorFlow, which drops its compiled functions when its seed is set. Each epoch
+has its own order and its own seeds of Python, NumPy and PyTorch, so a state that is
+saved at the end of one (where a minute has passed since the last) goes on to the same
+weights. Layers that draw from TensorFlow's global generator are the exception: its seed
+is set only where a `fit` begins. Loaders are read one epoch at a time, long epochs in
+pieces of 1,000 batches.
+"""
 
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.compression import compress

@@ -1,0 +1,107 @@
+"""Documents and scripts name modules, names and files that exist."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "penjing"
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "examples/**/*.md", ".github/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+SCRIPTS = [*sorted(ROOT.glob("benchmarks/*.py")), *sorted(ROOT.glob("examples/*.py"))]
+FOLDERS = "src|tests|benchmarks|docs|examples"
+MODULE = re.compile(r"(?<![\w/.>-])(?:\w+/)+[\w*]+\.(?:py|mjs|js)\b")
+ROOM = re.compile(r"`((?:\w+/)+)`")
+PATH = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./*-]*\w")
+NAME = re.compile(r"(?<![\w/.])penjing(?:\.[A-Za-z_]\w*)+")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def each(name, paths):
+    ids = [path.relative_to(ROOT).as_posix() for path in paths]
+    return pytest.mark.parametrize(name, paths, ids=ids)
+
+
+def exists(path: str) -> bool:
+    """Whether a file or folder lies there, in the checkout or in the package."""
+    return any(any(base.glob(path.strip("/"))) for base in (ROOT, PACKAGE))
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name leads to a module or to what stands in one."""
+    first, *rest = name.split(".")
+    found, path = importlib.import_module(first), first
+    for part in rest:
+        path = f"{path}.{part}"
+        if not hasattr(found, part):
+            try:
+                importlib.import_module(path)
+            except ModuleNotFoundError:
+                return False
+        found = getattr(found, part)
+    return True
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as hosts of repositories make them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
+
+
+@each("document", DOCUMENTS)
+def test_modules_and_files_exist(document):
+    text = document.read_text("utf-8")
+    named = {*MODULE.findall(text), *ROOM.findall(text), *PATH.findall(text)}
+    assert sorted(path for path in named if not exists(path)) == []
+
+
+@each("document", DOCUMENTS)
+def test_names_of_the_package_exist(document):
+    names = set(NAME.findall(document.read_text("utf-8")))
+    assert sorted(name for name in names if not resolves(name)) == []
+
+
+@each("script", SCRIPTS)
+def test_names_that_scripts_use_exist(script):
+    text = script.read_text("utf-8")
+    names = set(NAME.findall(text))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("penjing"):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert sorted(name for name in names if not resolves(name)) == []
+
+
+@each("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    dead = []
+    for link in LINK.findall(document.read_text("utf-8")):
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path) if path else document
+        if "://" in link:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_documents_that_the_code_names_exist():
+    sources = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.mjs")]
+    named = {
+        path
+        for source in sources
+        for path in re.findall(r"\bdocs/[\w-]+\.md\b", source.read_text("utf-8"))
+    }
+    assert sorted(path for path in named if not (ROOT / path).is_file()) == []
