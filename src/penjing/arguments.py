@@ -69,7 +69,7 @@ def unknown_name(kind: str, name: object, allowed: Iterable[object]) -> str:
     return f"Unknown {kind} {name!r}.{hint} Allowed: {quoted(names)}."
 
 
-def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
     """Refuse a value that is not among `allowed`, with the nearest one that is.
 
     Raises:

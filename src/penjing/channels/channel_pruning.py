@@ -37,6 +37,7 @@ from penjing.measurement.sensitivity_table import SensitivityTable
 from penjing.models.layer_calls import known_signature
 from penjing.models.selection import Filter
 from penjing.progress import Listener, Progress, listening
+from penjing.tflite.modes import find_mode
 
 
 def prune_channels(
@@ -253,7 +254,7 @@ def measured_pair(
         files = [Path(folder, name) for name in ("before.tflite", "after.tflite")]
         for one, file in zip((model, smaller), files, strict=True):
             samples = None
-            if times.quantization == "int8":
+            if find_mode(times.quantization).needs_calibration:
                 signature = known_signature(one)
                 samples = random_samples(signature, one, _CALIBRATION_SAMPLES)
             export_litert(

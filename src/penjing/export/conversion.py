@@ -20,6 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.arguments import did_you_mean, quoted
 from penjing.engine.calibration import OBSERVERS
 from penjing.errors import CompressionError, ExportError
 from penjing.export.narrow_weights import narrow_weights
@@ -29,26 +30,10 @@ from penjing.export.recurrence import check_calibration, convertible_loops
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.models.signature import InputSignature, output_names
 from penjing.runtime.silence import captured_output
+from penjing.tflite.modes import MODES, Mode, find_mode, listed
 
-QUANTIZATIONS = (
-    None,
-    "dynamic",
-    "float16",
-    "int8",
-    "int16x8",
-    "int4",
-    "int4_weight_only",
-    "int8x4",
-)
-_WRONG = {
-    "int2": 'LiteRT\'s convolutions give NaN with int2 weights: take "int4" with '
-    "weights trained on penjing.Grid(levels=3), which compress as well. "
-}
-_ALLOWED_TYPES = {
-    "int8": ("float32", "int8", "uint8"),
-    "int16x8": ("float32", "int16"),
-    "int8x4": ("float32", "int8", "uint8"),
-}
+_CALIBRATED = listed(mode for mode in MODES if mode.needs_calibration)
+_OBSERVED = listed((mode for mode in MODES if mode.has_int8_activations), "and")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +41,7 @@ class ConversionConfig:
     """How a model becomes a `.tflite` file.
 
     Attributes:
-        quantization: One of `QUANTIZATIONS`.
+        quantization: None, or another name of a mode, see `penjing.tflite.modes`.
         input_type: Type of the float inputs in the file.
         output_type: Type of the float outputs in the file.
         observer: How int8 activations get their ranges: one of `OBSERVERS`.
@@ -68,43 +53,30 @@ class ConversionConfig:
     observer: str = "min_max"
 
     def __post_init__(self) -> None:
-        if self.quantization not in QUANTIZATIONS:
-            known = _WRONG.get(str(self.quantization), "")
-            raise ValueError(
-                f"Unknown `quantization` {self.quantization!r}. {known}Allowed: "
-                f"{', '.join(repr(mode) for mode in QUANTIZATIONS)}."
-            )
-        allowed = _ALLOWED_TYPES.get(self.quantization or "", ("float32",))
+        allowed = self.mode.allowed_types
         for side in ("input_type", "output_type"):
             if getattr(self, side) not in allowed:
                 raise ValueError(
                     f"`{side}`={getattr(self, side)!r} does not go with "
-                    f"quantization={self.quantization!r}. Allowed: "
-                    f"{', '.join(repr(name) for name in allowed)}. Integer inputs "
-                    'and outputs need quantization="int8", "int8x4" or "int16x8".'
+                    f"quantization={self.quantization!r}. Allowed: {quoted(allowed)}. "
+                    f"Integer inputs and outputs need quantization={_CALIBRATED}."
                 )
-
         if self.observer not in OBSERVERS:
             raise ValueError(
-                f"Unknown `observer` {self.observer!r}. Allowed: "
-                f"{', '.join(map(repr, OBSERVERS))}."
+                f"Unknown `observer` {self.observer!r}. Allowed: {quoted(OBSERVERS)}."
+                f"{did_you_mean(self.observer, OBSERVERS)}"
             )
-        if self.observer != "min_max" and not self.has_int8_activations:
+        if self.observer != "min_max" and not self.mode.has_int8_activations:
             raise ValueError(
                 f"observer={self.observer!r} does not go with "
                 f"quantization={self.quantization!r}: only the ranges of int8 "
-                'activations are observed, with "int8" and "int8x4".'
+                f"activations are observed, with {_OBSERVED}."
             )
 
     @property
-    def has_int8_activations(self) -> bool:
-        """Whether activations are int8."""
-        return self.quantization in ("int8", "int8x4")
-
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether activations are quantized, which takes representative data."""
-        return self.quantization in _ALLOWED_TYPES
+    def mode(self) -> Mode:
+        """What the quantization stands for."""
+        return find_mode(self.quantization)
 
 
 def convert_model(
@@ -129,7 +101,7 @@ def convert_model(
     Raises:
         ExportError: If TensorFlow cannot convert the model.
     """
-    if config.needs_calibration and not has_trained_grids(model):
+    if config.mode.needs_calibration and not has_trained_grids(model):
         check_calibration(model, signature.inputs[0].shape[0])
     log = None
     try:
@@ -140,7 +112,7 @@ def convert_model(
         ):
             warnings.simplefilter("ignore")  # TensorFlow's, about its own parts.
             trained = None
-            if config.has_int8_activations and has_trained_grids(model):
+            if config.mode.has_int8_activations and has_trained_grids(model):
                 trained = TrainedGrids(model)
             forward = functools.partial(model, training=False)
             names = _save(
@@ -160,7 +132,7 @@ def convert_model(
                 content = in_order(found)
             if trained is not None:
                 content = trained.corrected(content)
-            if config.quantization == "int8x4":
+            if config.mode.weight_bits == 4 and config.mode.needs_calibration:
                 floats = None if trained else _float_content(folder, signature)
                 content = narrow_weights(content, floats)
     except CompressionError:
@@ -243,20 +215,17 @@ def _converter(
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     if config.quantization is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if config.quantization == "float16":
+    if config.mode.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if has_ranges:  # the converter reads them off the fake quantization
         converter.inference_input_type = getattr(tf, config.input_type)
         converter.inference_output_type = getattr(tf, config.output_type)
-    elif config.needs_calibration:
+    elif config.mode.needs_calibration:
         sets = tf.lite.OpsSet
         integer = {
             "int8": sets.TFLITE_BUILTINS_INT8,
-            "int8x4": sets.TFLITE_BUILTINS_INT8,
-            "int16x8": (
-                sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            ),
-        }[str(config.quantization)]
+            "int16": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        }[config.mode.activations]
         # The second set keeps in float what has no integer kernel.
         converter.target_spec.supported_ops = [integer, sets.TFLITE_BUILTINS]
         converter.inference_input_type = getattr(tf, config.input_type)
@@ -310,7 +279,7 @@ def _failure(
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = " ".join(lines[:3])[:600] or type(error).__name__
     advice = "Replace the operation it names, or export with another `quantization`."
-    if config.quantization == "int16x8":
+    if config.mode.activations == "int16":
         advice = (
             "Loops, integer inputs and several operations have no 16-bit kernels: "
             'use quantization="int8".'

@@ -31,6 +31,7 @@ from penjing.files import atomic_path
 from penjing.models.signature import InputSignature, input_signature
 from penjing.shrinking.shrinking import shrink_litert
 from penjing.sparse.sparse_export import SparseConfig
+from penjing.tflite.modes import Mode
 
 
 def export_litert(
@@ -134,7 +135,7 @@ def export_litert(
             f"The activations of `{model.name}` were trained, so observer={observer!r} "
             "has nothing to find. Leave it out, or strip the model first."
         )
-    if config.needs_calibration and not trained and representative_data is None:
+    if config.mode.needs_calibration and not trained and representative_data is None:
         raise DataError(
             f"quantization={quantization!r} needs `representative_data`: some real "
             "inputs, as in x_train[:500], from which it learns the ranges."
@@ -149,7 +150,7 @@ def export_litert(
         content = _converted(model, signature, config, samples, modules)
         temporary.write_bytes(content)
         if finish:
-            bits = None if quantization in (None, "float16") else "auto"
+            bits = "auto" if config.mode.has_integer_weights else None
             shrink_litert(temporary, bias_bits=bits, representative_data=samples)
         if sparse.runtime:
             content = sparse.finished(temporary.read_bytes(), model.name)
@@ -190,7 +191,7 @@ def _exported_model(model: Any, config: ConversionConfig) -> keras.Model:
 
     if not is_compressed(model):
         return model
-    if config.has_int8_activations and has_trained_grids(model):
+    if config.mode.has_int8_activations and has_trained_grids(model):
         model.activations.grids()  # raises where they are not known yet
         return model
     print(
@@ -238,26 +239,24 @@ def _converted(
     samples: list[np.ndarray] | None,
     imports: Sequence[str],
 ) -> bytes:
-    kept = _weights_alone(model, config.quantization)
-    if kept is not None:
+    mode = config.mode
+    if _rounds_weights_alone(model, mode):
         plain = ConversionConfig()
         content = _converted(model, signature, plain, samples, imports)
-        return keep_weight_grids(content, **kept)
-    calibration = samples if config.needs_calibration else None
+        return keep_weight_grids(
+            content, bits=mode.weight_bits, weight_only=mode.weight_only
+        )
+    calibration = samples if mode.needs_calibration else None
     if keras.backend.backend() == "tensorflow":
         return convert_model(model, signature, config, calibration)
     return convert_in_subprocess(model, signature, config, calibration, imports)
 
 
-def _weights_alone(
-    model: keras.Model, quantization: str | None
-) -> dict[str, Any] | None:
-    """How weights of a float32 file become integers; None: the converter's way."""
-    if quantization == "dynamic" and has_weight_grids(model):
-        return {"bits": 8}
-    if quantization in ("int4", "int4_weight_only"):
-        return {"bits": 4, "weight_only": quantization == "int4_weight_only"}
-    return None
+def _rounds_weights_alone(model: keras.Model, mode: Mode) -> bool:
+    """Whether weights of a float32 file become integers here, not in the converter."""
+    if mode.needs_calibration or not mode.has_integer_weights:
+        return False
+    return mode.weight_bits == 4 or has_weight_grids(model)
 
 
 def _verify(

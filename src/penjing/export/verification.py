@@ -12,23 +12,10 @@ from penjing.errors import CompressionError, ExportError
 from penjing.export.precision import float32_compute
 from penjing.models.signature import InputSignature
 from penjing.runtime.interpreter import LiteRTModel
+from penjing.tflite.modes import MODES, find_mode
 
 # Largest `output_error` accepted for each quantization.
-TOLERANCES: dict[str | None, float] = {
-    None: 1e-3,
-    "float16": 2e-2,
-    "dynamic": 0.2,
-    "int16x8": 0.1,
-    "int8": 0.4,
-    "int4": 0.7,
-    "int4_weight_only": 0.7,
-    "int8x4": 0.7,
-}
-_FOR_INT4 = (
-    "Weights of 15 levels are too few for this model as it is: train it on them with "
-    "penjing.quantize_aware(model, weights=penjing.Grid(bits=4)), or use weights of "
-    'eight: "dynamic" or "int8".'
-)
+TOLERANCES = {mode.quantization: mode.tolerance for mode in MODES}
 # Samples that are compared, and the batch they run in: the last batch is a partial
 # one, so a file that lost its free batch size does not pass.
 VERIFIED_SAMPLES = 32
@@ -150,17 +137,10 @@ def _difference(
             f"is off by {error:.3g} times the spread of the Keras model's output "
             f"(root mean square); {tolerance:g} is allowed"
         )
-    advice = {
-        "int8": "Pass representative data that covers the real inputs, or use "
-        '"int16x8" or "dynamic".',
-        "int4": _FOR_INT4,
-        "int4_weight_only": _FOR_INT4,
-        "int8x4": _FOR_INT4,
-        None: "The converter changed an operation: please report the model.",
-    }.get(quantization, "Use quantization=None for this model.")
     return (
         f"The file converted with quantization={quantization!r} computes something "
-        f"else, so it was not written: output {number} {found}. {advice}"
+        f"else, so it was not written: output {number} {found}. "
+        f"{find_mode(quantization).advice}"
     )
 
 

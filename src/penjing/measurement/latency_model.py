@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.arguments import check_choice
 from penjing.engine.compression_model import CompressionModel
 from penjing.export.litert import export_litert
 from penjing.export.samples import random_samples
@@ -24,12 +25,12 @@ from penjing.measurement.mac_formulas import is_whole
 from penjing.models.layer_calls import check_is_model, known_signature, trace_calls
 from penjing.models.signature import InputSignature
 from penjing.progress import Listener, Progress, listening
-from penjing.runtime.product_files import KernelProduct
+from penjing.runtime.product_files import PRODUCT_MODES, KernelProduct
 from penjing.runtime.timing import time_products
+from penjing.tflite.modes import find_mode
 
 _FRACTIONS = (0.125, 0.25, 0.5, 0.75, 1.0)
 _MULTIPLE = 8  # Sizes that are timed: kernels work in blocks of channels.
-_MODES = (None, "dynamic", "int8")
 _EMPTY = KernelProduct(kind="dense", inputs=8, outputs=8)
 _CALIBRATION_SAMPLES = 8
 _LARGEST_REST = 0.5  # As pooling and activations take beside the kernels.
@@ -193,10 +194,8 @@ def build_latency_model(
         >>> times.milliseconds({"conv2d/kernel": (1.0, 0.5)})  # doctest: +SKIP
         0.011
     """
-    if quantization not in _MODES:
-        raise ValueError(
-            f"`quantization` must be None, 'dynamic' or 'int8', got {quantization!r}."
-        )
+    allowed = [mode.quantization for mode in PRODUCT_MODES]
+    check_choice("quantization", quantization, allowed)
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"`threads` must be 1 or more, got {threads!r}.")
     check_is_model(model)
@@ -321,7 +320,7 @@ def _whole_time(
     threads: int,
 ) -> float:
     samples = None
-    if quantization == "int8":
+    if find_mode(quantization).needs_calibration:
         samples = random_samples(signature, model, _CALIBRATION_SAMPLES)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.tflite"

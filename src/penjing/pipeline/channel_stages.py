@@ -24,6 +24,7 @@ from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress
+from penjing.runtime.product_files import PRODUCT_MODES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,8 +117,9 @@ class ChannelStages:
 
     def _timed_file(self) -> str | None:
         """The first kind of file to write, of those whose kernels can be timed."""
+        timed = {mode.quantization for mode in PRODUCT_MODES}
         kinds = self.recipe.export.quantizations
-        return next((kind for kind in kinds if kind in ("dynamic", "int8")), None)
+        return next((kind for kind in kinds if kind in timed), None)
 
     def _trained(
         self, model: keras.Model, name: str, epochs: int, *, lasso: bool

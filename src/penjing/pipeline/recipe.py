@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from penjing.errors import RecipeError
+from penjing.tflite.modes import MODES, listed
 
-Quantization = Literal[
-    "float32",
-    "dynamic",
-    "float16",
-    "int8",
-    "int16x8",
-    "int4",
-    "int4_weight_only",
-    "int8x4",
-]
+if TYPE_CHECKING:
+    Quantization = str
+else:  # what recipe files are checked by
+    Quantization = Literal[tuple(mode.name for mode in MODES)]
 
 
 def _check_fraction(key: str, value: float, *, below_one: bool = False) -> None:
@@ -299,10 +294,12 @@ class ExportRecipe:
             raise RecipeError(
                 f"`quantizations` names a mode twice: {list(self.quantizations)}."
             )
-        observed = {"int8", "int8x4"} & set(self.quantizations)
-        if self.observer != "min_max" and not observed:
+        observed = [mode for mode in MODES if mode.has_int8_activations]
+        if self.observer != "min_max" and not any(
+            mode.name in self.quantizations for mode in observed
+        ):
             raise RecipeError(
-                f'`observer` = "{self.observer}" needs "int8" or "int8x4" among the '
+                f'`observer` = "{self.observer}" needs {listed(observed)} among the '
                 f"`quantizations`, got {list(self.quantizations)}."
             )
 

@@ -34,23 +34,10 @@ from penjing.report.documents import (
     write_json,
 )
 from penjing.report.pages import write_html
+from penjing.tflite.modes import Mode, mode_named
 
 BASELINE = "baseline"
 RESULT = "model"
-_KINDS = {
-    "float32": "float32",
-    "dynamic": "int8 weights",
-    "float16": "float16 weights",
-    "int8": "int8",
-    "int16x8": "int16 activations, int8 weights",
-    "int4": "int4 weights",
-    "int4_weight_only": "int4 weights, float32 kernels",
-    "int8x4": "int8 activations, int4 weights",
-}
-
-
-# Exported from the model in training, where that has ranges of activations.
-_INTEGER_ACTIVATIONS = ("int8", "int8x4")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,22 +160,23 @@ class Stages:
         first, *others = self.recipe.export.quantizations
         if "float32" not in self.recipe.export.quantizations:
             others = ["float32", *others]
-        wanted = {f"{RESULT}.{mode}.tflite": mode for mode in others}
-        wanted[f"{RESULT}.tflite"] = first
-        self._export(f"{BASELINE}.tflite", "float32", lambda: self.model)
+        wanted = {f"{RESULT}.{mode}.tflite": mode_named(mode) for mode in others}
+        wanted[f"{RESULT}.tflite"] = mode_named(first)
+        self._export(f"{BASELINE}.tflite", mode_named("float32"), lambda: self.model)
         for name, mode in wanted.items():
-            integer = mode in _INTEGER_ACTIVATIONS and self._unstripped.is_file()
-            give = self._in_training if integer else self._stripped
+            # From the model in training, where that has ranges of activations.
+            trained = mode.has_int8_activations and self._unstripped.is_file()
+            give = self._in_training if trained else self._stripped
             self._export(name, mode, give, self.recipe.export.finish)
         return {
             f"{BASELINE}.tflite": "baseline, float32",
-            **{name: f"compressed, {_KINDS[mode]}" for name, mode in wanted.items()},
+            **{name: f"compressed, {mode.title}" for name, mode in wanted.items()},
         }
 
     def _export(
         self,
         name: str,
-        mode: str,
+        mode: Mode,
         give_model: Callable[[], keras.Model],
         finish: str | None = None,
     ) -> None:
@@ -198,7 +186,7 @@ class Stages:
             export_litert(
                 give_model(),
                 path,
-                quantization=None if mode == "float32" else mode,
+                quantization=mode.quantization,
                 representative_data=self._inputs(),
                 imports=self.imports,
                 finish=finish,
@@ -217,9 +205,9 @@ class Stages:
     def _stripped(self) -> keras.Model:
         return load_keras_model(self.folder / f"{RESULT}.keras")
 
-    def _observer(self, mode: str) -> str:
+    def _observer(self, mode: Mode) -> str:
         """The recipe's, where ranges have to be found and were not trained."""
-        observed = mode in _INTEGER_ACTIVATIONS and not self._unstripped.is_file()
+        observed = mode.has_int8_activations and not self._unstripped.is_file()
         return self.recipe.export.observer if observed else "min_max"
 
     def _inputs(self) -> Any:

@@ -11,12 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from penjing.tflite.modes import MODES, find_mode
 from penjing.tflite.operators import Operator, make_operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType
 from penjing.tflite.writing import write_records
 
-# The converter leaves smaller weights in float with "dynamic".
+# Modes that files can be written in.
+PRODUCT_MODES = tuple(
+    mode
+    for mode in MODES
+    if mode.weights in ("float32", "int8") and mode.activations != "int16"
+)
+# The converter leaves smaller weights in float beside float activations.
 _LEAST_QUANTIZED = 1024
 _OPERATORS = {
     "dense": Operator.FULLY_CONNECTED,
@@ -91,16 +98,18 @@ def write_product(product: KernelProduct, quantization: str | None) -> bytes:
 
     Args:
         product: The product.
-        quantization: None for float32, "dynamic" or "int8", as in `export_litert`.
+        quantization: That of one of `PRODUCT_MODES`.
 
     Returns:
         The bytes of the file.
     """
     given, weights, output = product.shapes()
-    is_int8 = quantization == "int8"
+    mode = find_mode(quantization)
+    is_int8 = mode.has_int8_activations
     random = np.random.default_rng(0)
     values = random.integers(-127, 128, weights, "i1")
-    dynamic = quantization == "dynamic" and values.size >= _LEAST_QUANTIZED
+    rounded = mode.has_integer_weights and not is_int8
+    dynamic = rounded and values.size >= _LEAST_QUANTIZED
     axis = 3 if product.kind == "depthwise" else 0
     scales = 1 if product.kind == "dense" and is_int8 else product.outputs
     data = values if is_int8 or dynamic else values.astype("<f4") * _WEIGHT_SCALE

@@ -170,7 +170,7 @@ def time_products(
 
     Args:
         products: The products.
-        quantization: None, "dynamic" or "int8".
+        quantization: That of one of `product_files.PRODUCT_MODES`.
         threads: Threads that the runtime may use.
 
     Returns:

@@ -17,19 +17,13 @@ from penjing.sparse.sparse_nodes import NOT_FLOAT, Node, read_nodes
 from penjing.sparse.sparse_rules import RUNTIMES
 from penjing.sparse.sparse_weights import SparseWeight, block_sparsity, store_sparse
 from penjing.tflite.loading import load_records
+from penjing.tflite.modes import find_mode
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, is_plain, values_of
 from penjing.tflite.writing import write_records
 
 ENCODINGS = (None, "sparse")
 _MOST_REASONS = 6
-_REFUSED = {
-    "dynamic": "sparse dense layers with int8 weights fail to load, or are silently "
-    "wrong in blocks of 1x16, and zeros of int8 weights save no time",
-    "int8": "sparse dense layers with int8 weights fail to load, and zeros of int8 "
-    "weights save no time",
-}
-_INTEGERS = "no sparse kernel takes integer weights, so zeros would save no time"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,14 +70,14 @@ class SparseConfig:
         return content
 
     def _check_quantization(self) -> None:
-        mode = self.quantization
-        if mode not in (None, "float16"):
-            reason = _REFUSED.get(str(mode), _INTEGERS)
+        mode = find_mode(self.quantization)
+        if mode.no_sparse:
             raise ValueError(
-                f"encoding='sparse' does not go with quantization={mode!r}: {reason}. "
-                "Use quantization=None or 'float16', or finish='smallest' for bytes."
+                "encoding='sparse' does not go with "
+                f"quantization={self.quantization!r}: {mode.no_sparse}. Use "
+                "quantization=None or 'float16', or finish='smallest' for bytes."
             )
-        if mode == "float16" and self.runtime == "x86":
+        if mode.weights == "float16" and self.runtime == "x86":
             raise ValueError(
                 "encoding='sparse' with runtime='x86' does not go with "
                 "quantization='float16': block-sparse dense layers give NaN with "
