@@ -246,6 +246,25 @@ def channels_table() -> list[str]:
     return lines
 
 
+def channels_int8_table() -> list[str]:
+    """One int8 file of each network that lost channels."""
+    titles = {"channels_int8": "`channels`", "half_int8": "half of the MACs"}
+    lines = [
+        "| model | float accuracy | int8 file | accuracy | file itself "
+        "| faster than float32 | than int8 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for model, row in _results("channels")["summary"].items():
+        for key in [key for key in titles if key in row]:
+            lines.append(
+                f"| {_TITLES[model]} | {row['baseline_accuracy']:.2%} | {titles[key]} "
+                f"| {row[key]['accuracy']:.2%} | {row[key]['raw_ratio']:.1f}x smaller "
+                f"| {row[key]['faster_than_float32']:.1f}x "
+                f"| {row[key]['faster_than_int8']:.1f}x |"
+            )
+    return lines
+
+
 def sparse_mobilenet_table() -> list[str]:
     result = _results("sparse_mobilenet")
     lines = [
@@ -302,6 +321,7 @@ def applications_table() -> list[str]:
 TABLES = {
     "applications": applications_table,
     "channels": channels_table,
+    "channels-int8": channels_int8_table,
     "sparse-mobilenet": sparse_mobilenet_table,
     "compression": compression_table,
     "smallest": smallest_table,
