@@ -1,10 +1,12 @@
-"""Documents and scripts name modules, names and files that exist."""
+"""Documents and scripts name what exists, and quote the figures that were measured."""
 
 from __future__ import annotations
 
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,11 @@ def test_documents_that_the_code_names_exist():
         for path in re.findall(r"\bdocs/[\w-]+\.md\b", source.read_text("utf-8"))
     }
     assert sorted(path for path in named if not (ROOT / path).is_file()) == []
+
+
+def test_documents_quote_the_results():
+    script = ROOT / "benchmarks" / "quote_results.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--check"], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
