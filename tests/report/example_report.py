@@ -58,14 +58,14 @@ def make_report(**changes):
             WeightRow(
                 path="dense/kernel",
                 shape=(10, 20),
-                size=200,
                 zeros=150,
+                distinct=5,
                 status="compressed",
+                methods=("pruned", "clustered"),
             ),
             WeightRow(
                 path="dense/bias",
                 shape=(20,),
-                size=20,
                 zeros=20,
                 status="skipped",
                 reason="a bias & such",

@@ -21,6 +21,31 @@ def test_json_gives_the_report_back(tmp_path):
     assert table["ratio"] == 13.0
     assert table["sparsity"] == 0.75
     assert table["channels"]["rows"][0]["after"] == 16
+    assert table["weights"][0] == {
+        "path": "dense/kernel",
+        "shape": [10, 20],
+        "size": 200,
+        "zeros": 150,
+        "sparsity": 0.75,
+        "distinct": 5,
+        "status": "compressed",
+        "reason": "",
+        "methods": ["pruned", "clustered"],
+    }
+
+
+def test_a_report_from_before_distinct_values_were_kept_is_read():
+    table = make_report().to_dict()
+    for row in table["weights"]:
+        del row["distinct"], row["methods"], row["sparsity"]
+    first, second = Report.from_dict(table).weights
+    assert (first.size, first.zeros, first.distinct, first.methods) == (
+        200,
+        150,
+        None,
+        (),
+    )
+    assert second.reason == "a bias & such"
 
 
 def test_the_ratio_is_of_the_zipped_files():

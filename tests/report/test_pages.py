@@ -59,6 +59,7 @@ def test_the_page_says_the_numbers():
         "78,000",
         "5,996",
         "75.0 %",
+        "dense/kernel pruned, clustered 10×20 200 150 75.0 % 5",
         "skipped: a bias & such",
         "10×20",
         "methods[0].schedule.final_sparsity",

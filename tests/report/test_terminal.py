@@ -28,7 +28,7 @@ def test_the_tables_say_sizes_accuracies_and_the_ratio():
     assert "13.0 times smaller: baseline.h5 zipped 78,000 bytes" in text
     assert "accuracy: 0.9012 before, 0.8987 in the file" in text
     assert line_with(text, "dense/bias", "a bias & such")
-    assert line_with(text, "dense/kernel", "10x20", "75.0%")
+    assert line_with(text, "dense/kernel", "10x20", "150", "75.0%", " 5 ")
     assert line_with(text, "conv", "48", "16")
     assert line_with(text, "head", "10", "it is an output & such")
     assert (
@@ -43,7 +43,7 @@ def test_no_scores_leave_a_ratio():
 def test_many_weights_are_cut_and_counted():
     row = make_report().weights[0]
     rows = [
-        WeightRow(path=f"w{i}", shape=row.shape, size=200, zeros=0, status="compressed")
+        WeightRow(path=f"w{i}", shape=row.shape, zeros=0, status="compressed")
         for i in range(45)
     ]
     text = printed(make_report(weights=tuple(rows)))
@@ -53,6 +53,6 @@ def test_many_weights_are_cut_and_counted():
 
 def test_names_are_not_read_as_markup():
     report = make_report(weights=(make_report().weights[0],))
-    row = WeightRow(path="[red]x[/red]", shape=(), size=1, zeros=0, status="compressed")
+    row = WeightRow(path="[red]x[/red]", shape=(), zeros=0, status="compressed")
     text = printed(make_report(weights=(*report.weights, row)))
     assert "[red]x[/red]" in text

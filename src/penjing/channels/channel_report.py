@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import keras
 
 from penjing.channels.groups import ChannelGroup
 from penjing.channels.tracing import ChannelGraph, trace_channels
 from penjing.errors import UnsupportedModelError
+from penjing.json_values import JsonValue
 from penjing.measurement.macs import count_macs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ChannelRow:
+class ChannelRow(JsonValue):
     """One group of channels that fall together, or a layer that stays whole.
 
     Attributes:
@@ -34,7 +33,7 @@ class ChannelRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ChannelReport:
+class ChannelReport(JsonValue):
     """What `channel_report` found; printed, it is a table.
 
     Attributes:
@@ -46,34 +45,6 @@ class ChannelReport:
     rows: tuple[ChannelRow, ...]
     macs: tuple[int, int] | None
     parameters: tuple[int, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON has."""
-        rows = [{**dataclasses.asdict(r), "layers": list(r.layers)} for r in self.rows]
-        return {
-            "rows": rows,
-            "macs": None if self.macs is None else list(self.macs),
-            "parameters": list(self.parameters),
-        }
-
-    @classmethod
-    def from_dict(cls, table: Mapping[str, Any]) -> ChannelReport:
-        """Build a report from what `to_dict` gave, read from JSON or not.
-
-        Raises:
-            KeyError: If a part is missing.
-            TypeError: If a part is of another kind.
-        """
-        rows = [
-            ChannelRow(**{**row, "layers": tuple(row["layers"])})
-            for row in table["rows"]
-        ]
-        macs = table["macs"]
-        return cls(
-            rows=tuple(rows),
-            macs=None if macs is None else (int(macs[0]), int(macs[1])),
-            parameters=(int(table["parameters"][0]), int(table["parameters"][1])),
-        )
 
     def __str__(self) -> str:
         """A table with one line for each group."""

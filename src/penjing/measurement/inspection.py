@@ -7,13 +7,14 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.files import as_path, check_file
+from penjing.json_values import JsonValue
 from penjing.measurement.size import format_bytes, gzip_bytes
 from penjing.models.model_files import datasets, open_weights, read_values
 from penjing.tflite.stored_tensors import StoredTensor, read_tflite
@@ -23,7 +24,7 @@ _OPTIMIZER_GROUPS = ("optimizer", "optimizer_weights")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class InspectedTensor:
+class InspectedTensor(JsonValue):
     """A tensor that a file stores.
 
     Attributes:
@@ -66,7 +67,7 @@ class InspectedTensor:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Inspection:
+class Inspection(JsonValue):
     """What `inspect_file` found.
 
     Attributes:
@@ -82,13 +83,6 @@ class Inspection:
     bytes: int
     tensors: tuple[InspectedTensor, ...]
     hints: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON has."""
-        content = dataclasses.asdict(self)
-        rows = zip(content["tensors"], self.tensors, strict=True)
-        content["tensors"] = [{**row, "shape": list(t.shape)} for row, t in rows]
-        return content
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.format}, {format_bytes(self.bytes)}"]
@@ -209,9 +203,6 @@ def _count(
     unique = np.unique(bits[:, 0]) if bits.shape[1] == 1 else np.unique(bits, axis=0)
     return zeros, len(unique) + (zeros > 0)
 
-
-if TYPE_CHECKING:
-    pass
 
 _MANY_ZEROS = 0.3
 _FEW_ELEMENTS = 256

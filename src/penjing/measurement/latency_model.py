@@ -17,6 +17,7 @@ from penjing.arguments import check_choice
 from penjing.engine.compression_model import CompressionModel
 from penjing.export.litert import export_litert
 from penjing.export.samples import random_samples
+from penjing.json_values import JsonValue
 from penjing.measurement.kernel_products import UsedKernel, used_kernels
 from penjing.measurement.latency import measure_latency
 from penjing.measurement.latency_cache import TimeCache
@@ -37,7 +38,7 @@ _LARGEST_REST = 0.5  # As pooling and activations take beside the kernels.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KernelTimes:
+class KernelTimes(JsonValue):
     """Times of one kernel at several sizes.
 
     Attributes:
@@ -90,7 +91,7 @@ class KernelTimes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LatencyModel:
+class LatencyModel(JsonValue):
     """What a model takes, and what it would take with parts of its channels.
 
     Attributes:
@@ -138,10 +139,6 @@ class LatencyModel:
         left = sum(k.values * kept.get(k.path, whole)[1] for k in self.kernels)
         fixed = min(self.overhead, rest)
         return then + fixed + (rest - fixed) * (left / values if values else 1.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON has."""
-        return dataclasses.asdict(self)
 
     def __str__(self) -> str:
         mode = self.quantization or "float32"

@@ -6,10 +6,10 @@ import dataclasses
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from penjing.json_values import JsonValue
 from penjing.runtime.timing import OperatorTime
 
 _RESAMPLES = 2000
@@ -18,7 +18,7 @@ _LEVEL = 0.95
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FileLatency:
+class FileLatency(JsonValue):
     """How long one file takes.
 
     Attributes:
@@ -59,7 +59,7 @@ class FileLatency:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LatencyConditions:
+class LatencyConditions(JsonValue):
     """Under which conditions files were timed.
 
     Attributes:
@@ -88,7 +88,7 @@ class LatencyConditions:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LatencyReport:
+class LatencyReport(JsonValue):
     """What `measure_latency` found.
 
     Attributes:
@@ -98,14 +98,6 @@ class LatencyReport:
 
     conditions: LatencyConditions
     files: tuple[FileLatency, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON has."""
-        content = dataclasses.asdict(self)
-        content["files"] = [
-            {**row, "operators": list(row["operators"])} for row in content["files"]
-        ]
-        return content
 
     def __str__(self) -> str:
         lines = [str(self.conditions)]

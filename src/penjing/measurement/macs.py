@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from penjing.engine.compression_model import CompressionModel
+from penjing.json_values import JsonValue
 from penjing.measurement.mac_formulas import count_call, find_formula, is_whole
 from penjing.models.copying import layers_by_place, name_apart
 from penjing.models.layer_calls import (
@@ -22,7 +23,7 @@ from penjing.models.layer_calls import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MacsRow:
+class MacsRow(JsonValue):
     """What one layer takes for one sample.
 
     Attributes:
@@ -49,7 +50,7 @@ class MacsRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MacsReport:
+class MacsReport(JsonValue):
     """What `count_macs` found.
 
     Attributes:
@@ -58,6 +59,8 @@ class MacsReport:
         rows: One row for each layer that is called, in the order of the first calls.
         parameters: Numbers in all weights of the model.
     """
+
+    json_properties = ("macs",)
 
     model: str
     input_shapes: tuple[tuple[int, ...], ...]
@@ -77,20 +80,6 @@ class MacsReport:
             for path, macs in row.kernels.items():
                 merged[path] = merged.get(path, 0) + macs
         return merged
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON has."""
-        rows = [
-            {**dataclasses.asdict(row), "output_shape": list(row.output_shape)}
-            for row in self.rows
-        ]
-        return {
-            "model": self.model,
-            "input_shapes": [list(shape) for shape in self.input_shapes],
-            "macs": self.macs,
-            "parameters": self.parameters,
-            "rows": rows,
-        }
 
     def __str__(self) -> str:
         lines = [

@@ -10,6 +10,7 @@ from typing import Any
 
 from penjing.errors import FileFormatError
 from penjing.files import write_text
+from penjing.json_values import JsonValue
 
 SCHEMA = "penjing.sensitivity/1"
 # Parts of the names of metrics, and short names, that fall as a model gets better.
@@ -18,7 +19,7 @@ _LOWER_NAMES = ("mse", "mae", "mape", "msle", "rmse", "ce", "perplexity")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SensitivityRow:
+class SensitivityRow(JsonValue):
     """What the model scores with one layer or group cut.
 
     Attributes:
@@ -37,7 +38,7 @@ class SensitivityRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SensitivityTable:
+class SensitivityTable(JsonValue):
     """How much each layer can lose; printed, it is a table.
 
     Attributes:
@@ -106,7 +107,7 @@ class SensitivityTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in types that JSON has."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+        return {"schema": SCHEMA, **super().to_dict()}
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write the table as JSON.
@@ -131,10 +132,9 @@ class SensitivityTable:
         """
         try:
             table = json.loads(Path(path).read_text("utf-8"))
-            if table.pop("schema") != SCHEMA:
+            if table["schema"] != SCHEMA:
                 raise ValueError("it has another schema")
-            rows = tuple(SensitivityRow(**row) for row in table.pop("rows"))
-            return cls(rows=rows, **table)
+            return cls.from_dict(table)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise FileFormatError(
                 f"Cannot read the sensitivity table {os.fspath(path)}: {error}. "

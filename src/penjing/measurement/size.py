@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from penjing.errors import FileFormatError
 from penjing.files import as_path, read_bytes
+from penjing.json_values import JsonValue
 
 # The slowest compressor here takes about two seconds for each 2**20 bytes.
 MAX_FILE_BYTES = 2**30
@@ -21,7 +22,7 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Size:
+class Size(JsonValue):
     """Bytes of a file, as it is and compressed.
 
     Attributes:
@@ -39,10 +40,6 @@ class Size:
     zstd: int
     brotli: int
     xz: int
-
-    def to_dict(self) -> dict[str, int]:
-        """The sizes by name, for JSON."""
-        return dataclasses.asdict(self)
 
     def __str__(self) -> str:
         return ", ".join(

@@ -17,6 +17,7 @@ from penjing.engine.stripping import is_compressed, strip
 from penjing.errors import FileFormatError
 from penjing.export.litert import export_litert
 from penjing.files import as_path, check_file, read_bytes
+from penjing.json_values import JsonValue
 from penjing.models.model_files import load_keras_model
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import check_runtime
@@ -30,7 +31,7 @@ _SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerSparsity:
+class LayerSparsity(JsonValue):
     """One operator with weights.
 
     Attributes:
@@ -52,7 +53,7 @@ class LayerSparsity:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SparsityExplanation:
+class SparsityExplanation(JsonValue):
     """What `explain_sparsity` found.
 
     Attributes:
@@ -92,13 +93,6 @@ class SparsityExplanation:
             layers = "1 layer" if fast == 1 else f"{fast} layers"
             return f"On {self.runtime} zeros of {layers} save time."
         return f"On {self.runtime} zeros save no time here."
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON has."""
-        content = dataclasses.asdict(self)
-        content["layers"] = list(content["layers"])
-        content["problems"] = list(content["problems"])
-        return content
 
     def __str__(self) -> str:
         lines = [f"{self.name} on {self.runtime}"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -11,27 +13,31 @@ from keras import ops
 
 from penjing.engine.engine import TransformEngine
 from penjing.errors import UnsupportedModelError
+from penjing.json_values import JsonValue
 from penjing.models.selection import select_weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WeightSparsity:
-    """One weight in a `SparsityReport`.
+class WeightRow(JsonValue):
+    """What became of one weight.
 
     Args:
         path: Keras path of the weight.
         shape: Its shape.
         zeros: How many of its values are zero in the model that `strip` gives.
-        distinct: How many distinct values it has there, zero among them.
+        distinct: How many distinct values it has there, zero among them; None where an
+            old report does not say it.
         status: `"compressed"`, `"compressible"` (in a plain model) or `"skipped"`.
         reason: Why it was skipped, else empty.
         methods: What is done to it, such as `("pruned", "clustered")`.
     """
 
+    json_properties = ("size", "sparsity")
+
     path: str
     shape: tuple[int, ...]
     zeros: int
-    distinct: int
+    distinct: int | None = None
     status: str
     reason: str = ""
     methods: tuple[str, ...] = ()
@@ -39,7 +45,7 @@ class WeightSparsity:
     @property
     def size(self) -> int:
         """Number of values."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     @property
     def sparsity(self) -> float:
@@ -47,35 +53,29 @@ class WeightSparsity:
         return self.zeros / self.size if self.size else 0.0
 
 
+def total_sparsity(rows: Iterable[WeightRow]) -> float:
+    """Fraction of zeros over all weights that were not skipped."""
+    taken = [row for row in rows if row.status != "skipped"]
+    size = sum(row.size for row in taken)
+    return sum(row.zeros for row in taken) / size if size else 0.0
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SparsityReport:
+class SparsityReport(JsonValue):
     """Zeros and distinct values of every weight of a model; printed, it is a table.
 
     Args:
         rows: One for each weight, in the model's order.
     """
 
-    rows: tuple[WeightSparsity, ...]
+    json_properties = ("sparsity",)
+
+    rows: tuple[WeightRow, ...]
 
     @property
     def sparsity(self) -> float:
         """Fraction of zeros over all weights that were not skipped."""
-        taken = [row for row in self.rows if row.status != "skipped"]
-        size = sum(row.size for row in taken)
-        return sum(row.zeros for row in taken) / size if size else 0.0
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready values."""
-        rows = [
-            {
-                **dataclasses.asdict(row),
-                "shape": list(row.shape),
-                "size": row.size,
-                "sparsity": row.sparsity,
-            }
-            for row in self.rows
-        ]
-        return {"sparsity": self.sparsity, "rows": rows}
+        return total_sparsity(self.rows)
 
     def __str__(self) -> str:
         """A table with one line for each weight."""
@@ -94,7 +94,7 @@ class SparsityReport:
         )
 
 
-def _status(row: WeightSparsity) -> str:
+def _status(row: WeightRow) -> str:
     return ": ".join(filter(None, (row.status, ", ".join(row.methods), row.reason)))
 
 
@@ -196,9 +196,9 @@ def _plain_report(model: keras.layers.Layer) -> SparsityReport:
 
 def _row(
     path: str, value: Any, status: str, reason: str, methods: tuple[str, ...] = ()
-) -> WeightSparsity:
+) -> WeightRow:
     array = ops.convert_to_numpy(ops.cast(value, "float32"))
-    return WeightSparsity(
+    return WeightRow(
         path=path,
         shape=tuple(array.shape),
         zeros=int(array.size - np.count_nonzero(array)),

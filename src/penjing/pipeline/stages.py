@@ -16,7 +16,7 @@ from penjing.engine.stripping import is_compressed, strip
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import measure_size
-from penjing.measurement.weight_report import sparsity_report
+from penjing.measurement.weight_report import WeightRow, sparsity_report
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.model_writing import write_h5, write_keras
 from penjing.pipeline.recipe import Recipe
@@ -29,7 +29,6 @@ from penjing.report.documents import (
     FileRow,
     Report,
     ScoreRow,
-    WeightRow,
     describe_environment,
     write_json,
 )
@@ -93,10 +92,7 @@ class Stages:
             data=summarize(self.data, self.data_name),
             files=tuple(files),
             scores=tuple(scores),
-            weights=tuple(
-                WeightRow(**{**row, "shape": tuple(row["shape"])})
-                for row in trained["weights"]
-            ),
+            weights=tuple(map(WeightRow.from_dict, trained["weights"])),
             history=tuple(trained["history"]),
             seconds=self.state.seconds(),
             reference=baseline,
@@ -121,7 +117,6 @@ class Stages:
             state=self.state,
             progress=self.progress,
         )
-        rows = sparsity_report(compressed).rows
         # Plain where channels were cut and nothing else.
         stripped = strip(compressed) if is_compressed(compressed) else compressed
         arguments = compile_arguments(self.model, self.recipe.training, steps=1)
@@ -134,17 +129,7 @@ class Stages:
         write_keras(stripped, self.folder / f"{RESULT}.keras")
         self.state.forget_variables()
         return {
-            "weights": [
-                {
-                    "path": row.path,
-                    "shape": list(row.shape),
-                    "size": row.size,
-                    "zeros": row.zeros,
-                    "status": row.status,
-                    "reason": row.reason,
-                }
-                for row in rows
-            ],
+            "weights": [row.to_dict() for row in sparsity_report(compressed).rows],
             "history": self.state.history,
             "channels": self._channels(stripped),
         }
@@ -255,8 +240,8 @@ class Stages:
         return [self._file(name, kind) for name, kind in kinds.items()]
 
     def _file(self, name: str, kind: str) -> FileRow:
-        def measure() -> dict[str, int]:
-            return dataclasses.asdict(measure_size(self.folder / name))
+        def measure() -> dict[str, Any]:
+            return measure_size(self.folder / name).to_dict()
 
         sizes = self._stage(f"Measuring {name}", [], measure)
         return FileRow(name=name, kind=kind, **sizes)

@@ -14,6 +14,9 @@ from typing import Any
 from penjing.channels.channel_report import ChannelReport
 from penjing.errors import FileFormatError
 from penjing.files import write_text
+from penjing.json_values import JsonValue
+from penjing.measurement.size import Size
+from penjing.measurement.weight_report import WeightRow, total_sparsity
 from penjing.version import __version__
 
 SCHEMA_VERSION = 1
@@ -22,7 +25,7 @@ _BACKEND_PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Environment:
+class Environment(JsonValue):
     """What the measurements ran on; it names no person, host or folder.
 
     Args:
@@ -43,7 +46,7 @@ class Environment:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DataSummary:
+class DataSummary(JsonValue):
     """The data that trained and measured the models.
 
     Args:
@@ -62,32 +65,20 @@ class DataSummary:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FileRow:
-    """The size of one file in bytes, as it is and compressed.
+class FileRow(Size):
+    """One file and its size.
 
     Args:
         name: File name within the output folder.
         kind: What it is, for people.
-        raw: Bytes of the file.
-        zip: Bytes of a zip archive that holds it.
-        gzip: Bytes after gzip.
-        zstd: Bytes after zstd.
-        brotli: Bytes after brotli.
-        xz: Bytes after xz.
     """
 
     name: str
     kind: str
-    raw: int
-    zip: int
-    gzip: int
-    zstd: int
-    brotli: int
-    xz: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreRow:
+class ScoreRow(JsonValue):
     """What one model scored on the test data.
 
     Args:
@@ -104,33 +95,7 @@ class ScoreRow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WeightRow:
-    """What became of one weight.
-
-    Args:
-        path: Keras path.
-        shape: Shape.
-        size: Number of values.
-        zeros: Number of zeros.
-        status: `"compressed"` or `"skipped"`.
-        reason: Why it was skipped; empty otherwise.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    size: int
-    zeros: int
-    status: str
-    reason: str = ""
-
-    @property
-    def sparsity(self) -> float:
-        """Fraction of zeros."""
-        return self.zeros / self.size if self.size else 0.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(JsonValue):
     """All that one compression measured.
 
     Args:
@@ -179,9 +144,7 @@ class Report:
     @property
     def sparsity(self) -> float:
         """Fraction of zeros in the compressed weights."""
-        rows = [row for row in self.weights if row.status == "compressed"]
-        size = sum(row.size for row in rows)
-        return sum(row.zeros for row in rows) / size if size else 0.0
+        return total_sparsity(row for row in self.weights if row.status == "compressed")
 
     @property
     def metric(self) -> str | None:
@@ -204,8 +167,7 @@ class Report:
             "penjing": __version__,
             "ratio": round(self.ratio, 4),
             "sparsity": round(self.sparsity, 6),
-            **dataclasses.asdict(self),
-            "channels": None if self.channels is None else self.channels.to_dict(),
+            **super().to_dict(),
         }
 
     @classmethod
@@ -227,22 +189,9 @@ class Report:
                 f"The report has schema version {version}; this penjing reads "
                 f"{SCHEMA_VERSION}. Write it again with this version."
             )
-        fields = {field.name for field in dataclasses.fields(cls)}
-        values = {key: value for key, value in table.items() if key in fields}
         try:
-            values["environment"] = Environment(**values["environment"])
-            values["data"] = DataSummary(**values["data"])
-            values["files"] = tuple(FileRow(**row) for row in values["files"])
-            values["scores"] = tuple(ScoreRow(**row) for row in values["scores"])
-            values["weights"] = tuple(
-                WeightRow(**{**row, "shape": tuple(row["shape"])})
-                for row in values["weights"]
-            )
-            values["history"] = tuple(values["history"])
-            if values.get("channels") is not None:
-                values["channels"] = ChannelReport.from_dict(values["channels"])
-            return cls(**values)
-        except (KeyError, TypeError) as error:
+            return super().from_dict(table)
+        except TypeError as error:
             raise FileFormatError(
                 f"This is not a report of penjing: {error}."
             ) from error

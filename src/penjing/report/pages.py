@@ -10,6 +10,7 @@ from typing import Any
 
 from penjing.files import write_text
 from penjing.measurement.sensitivity_table import SensitivityTable
+from penjing.measurement.size import format_bytes
 from penjing.report.documents import Report, signed
 from penjing.version import __version__
 
@@ -26,7 +27,7 @@ def render_html(report: Report) -> str:
         The page.
     """
     return render_page(
-        "report.html", _context(report), {"bytes": _readable_bytes, "signed": signed}
+        "report.html", _context(report), {"bytes": format_bytes, "signed": signed}
     )
 
 
@@ -102,14 +103,6 @@ def _flat(prefix: str, value: Any) -> Any:
             ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
         )
         yield prefix, shown
-
-
-def _readable_bytes(count: int) -> str:
-    if count < 1000:
-        return f"{count} B"
-    if count < 1_000_000:
-        return f"{count / 1000:.1f} kB"
-    return f"{count / 1_000_000:.2f} MB"
 
 
 _WIDTH, _HEIGHT = 720.0, 300.0

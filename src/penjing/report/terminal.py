@@ -90,6 +90,7 @@ def weight_table(report: Report) -> Table:
     table.add_column("shape", no_wrap=True)
     table.add_column("zeros", justify="right", no_wrap=True)
     table.add_column("sparsity", justify="right", no_wrap=True)
+    table.add_column("distinct", justify="right", no_wrap=True)
     table.add_column("skipped because", style="dim", overflow="fold")
     for row in report.weights[:_MAX_WEIGHTS]:
         table.add_row(
@@ -97,6 +98,7 @@ def weight_table(report: Report) -> Table:
             "x".join(map(str, row.shape)) or "scalar",
             f"{row.zeros:,}",
             f"{row.sparsity:.1%}",
+            "" if row.distinct is None else f"{row.distinct:,}",
             escape(row.reason) if row.status == "skipped" else "",
         )
     left = len(report.weights) - _MAX_WEIGHTS

@@ -17,6 +17,7 @@ import numpy as np
 
 from penjing.errors import DataError, FileFormatError, require_extra
 from penjing.files import as_path
+from penjing.json_values import JsonValue
 from penjing.runtime import timing_worker
 from penjing.runtime.interpreter import read_litert
 from penjing.runtime.operator_files import single_operators
@@ -192,7 +193,7 @@ def time_products(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OperatorTime:
+class OperatorTime(JsonValue):
     """What one operator of a file takes by itself.
 
     Attributes:

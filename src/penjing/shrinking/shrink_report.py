@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+
+from penjing.json_values import JsonValue
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ShrinkStep:
+class ShrinkStep(JsonValue):
     """One step.
 
     Attributes:
@@ -28,7 +29,7 @@ class ShrinkStep:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ShrinkReport:
+class ShrinkReport(JsonValue):
     """What `shrink_litert` did.
 
     Attributes:
@@ -52,12 +53,6 @@ class ShrinkReport:
         """Largest difference of outputs after all steps that were taken."""
         found = [s.difference for s in self.steps if s.difference is not None]
         return found[-1] if found else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON has."""
-        content = dataclasses.asdict(self)
-        content["steps"] = list(content["steps"])
-        return content
 
     def __str__(self) -> str:
         lines = [f"{self.path}", f"{'':26}{'raw':>12}{'gzip':>12}"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from penjing.errors import ExportError, FileFormatError
 from penjing.files import as_path
+from penjing.json_values import JsonValue
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
@@ -53,7 +54,7 @@ _CAUSES = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class VerifyReport:
+class VerifyReport(JsonValue):
     """What `verify` found; it raises where outputs differ.
 
     Attributes:
@@ -69,6 +70,8 @@ class VerifyReport:
         latency: Times of the twin, which comes first, and of the file.
     """
 
+    json_properties = ("ratio",)
+
     file: str
     twin: str
     samples: int
@@ -82,11 +85,6 @@ class VerifyReport:
     def ratio(self) -> float:
         """How many times faster the file is than its twin."""
         return self.latency.files[1].speedup
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything in types that JSON has."""
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {**own, "ratio": self.ratio, "latency": self.latency.to_dict()}
 
     def __str__(self) -> str:
         twin, file = self.latency.files

@@ -1,0 +1,83 @@
+"""Frozen dataclasses that survive JSON both ways."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+
+class JsonValue:
+    """Base of dataclasses that go to JSON and back, with those that are within them.
+
+    Attributes:
+        json_properties: Names of properties that JSON has beside the fields.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Share(JsonValue):
+        ...     json_properties = ("rest",)
+        ...     parts: tuple[float, ...]
+        ...     @property
+        ...     def rest(self):
+        ...         return 1 - sum(self.parts)
+        >>> Share(parts=(0.25, 0.5)).to_dict()
+        {'parts': [0.25, 0.5], 'rest': 0.25}
+        >>> Share.from_dict({"parts": [0.25, 0.5], "rest": 0.25}).parts
+        (0.25, 0.5)
+    """
+
+    json_properties: ClassVar[tuple[str, ...]] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON has."""
+        names = (*_field_names(self), *self.json_properties)
+        return {name: _to_json(getattr(self, name)) for name in names}
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Self:
+        """Build a value from what `to_dict` gave, read from JSON or not.
+
+        Args:
+            table: The fields; other keys are passed over.
+
+        Raises:
+            TypeError: If a field is missing or of another kind.
+        """
+        if not isinstance(table, Mapping):
+            raise TypeError(f"{table!r} is no {cls.__name__}")
+        hints = typing.get_type_hints(cls)
+        known = [name for name in _field_names(cls) if name in table]
+        return cls(**{name: _from_json(hints[name], table[name]) for name in known})
+
+
+def _field_names(value: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(value)]
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, JsonValue):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: _to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_json(item) for item in value]
+    return value
+
+
+def _from_json(kind: Any, value: Any) -> Any:
+    arguments = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):  # something or None
+        return None if value is None else _from_json(arguments[0], value)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError(f"{value!r} is no list")
+        kinds = arguments[:1] * len(value) if Ellipsis in arguments else arguments
+        if len(kinds) != len(value):
+            raise TypeError(f"{value!r} has not {len(kinds)} parts")
+        return tuple(map(_from_json, kinds, value))
+    if isinstance(kind, type) and issubclass(kind, JsonValue):
+        return kind.from_dict(value)
+    return value

@@ -1,0 +1,62 @@
+"""The stages of `compress`, seen in the files that they leave."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from penjing.data.data_sources import UserData
+from penjing.pipeline import (
+    ClusterRecipe,
+    ExportRecipe,
+    PruneRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TrainingRecipe,
+    compress,
+)
+from penjing.report.documents import read_json
+
+pytestmark = pytest.mark.once
+
+RECIPE = Recipe(
+    name="tiny",
+    training=TrainingRecipe(epochs=2, batch_size=16),
+    methods=(
+        PruneRecipe(schedule=ScheduleRecipe(final_sparsity=0.5)),
+        ClusterRecipe(num_clusters=4, exclude=("logits",)),
+    ),
+    export=ExportRecipe(quantizations=("dynamic",)),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(32, activation="relu", name="hidden"),
+            keras.layers.Dense(3, name="logits"),
+        ],
+        name="net",
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    x = np.random.default_rng(0).normal(size=(96, 8)).astype("float32")
+    arrays = x, np.argmax(x[:, :3], -1)
+    data = UserData(train=arrays, test=arrays, source="file b.npz")
+    return folder, compress(model, data, RECIPE, out=folder, progress=False)
+
+
+def test_the_report_says_how_many_values_a_clustered_weight_has(finished):
+    folder, report = finished
+    table = json.loads((folder / "report.json").read_text())
+    rows = {row["path"]: row for row in table["weights"]}
+    hidden, logits = rows["net/hidden/kernel"], rows["net/logits/kernel"]
+    assert hidden["distinct"] == 4 + 1  # and zero
+    assert hidden["methods"] == ["pruned", "clustered"]
+    assert logits["distinct"] > 5 and logits["methods"] == ["pruned"]
+    assert (hidden["size"], hidden["zeros"]) == (256, 128)
+    assert read_json(folder / "report.json") == report
