@@ -12,10 +12,12 @@ code reads them. Its classes of a user's own come from here too.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -633,6 +635,151 @@ def make_recipes(folder: Path) -> None:
     write_json(folder / "read.json", read)
 
 
+class StoppedError(Exception):
+    """Raised in place of a kill."""
+
+
+def stop_at(stage: str, done: int = 0) -> Callable[[penjing.Progress], None]:
+    """A listener that ends a run in a stage, after some of its steps."""
+
+    def listen(event: penjing.Progress) -> None:
+        if event.stage.startswith(stage) and (event.done or 0) >= done:
+            raise StoppedError
+
+    return listen
+
+
+def silent(event: penjing.Progress) -> None:
+    """A listener that lets everything pass."""
+
+
+RUN_RECIPE = """\
+name = "run"
+
+[training]
+epochs = 12
+batch_size = 1
+learning_rate = 0.002
+
+[[methods]]
+method = "prune"
+schedule = {final_sparsity = 0.75, end = 0.95, frequency = 7}
+pattern = {kind = "block", rows = 2, columns = 1}
+
+[[methods]]
+method = "quantize_aware"
+levels = 31
+begin = 0.2
+"""
+CUTS_RECIPE = """\
+name = "cuts"
+
+[training]
+epochs = 1
+batch_size = 8
+
+[[methods]]
+method = "prune_channels"
+ratio = 0.5
+round_to = 1
+steps = 2
+recovery_epochs = 1
+"""
+
+
+def compress(folder: Path, recipe: str, out: Path, listen: Any) -> Any:
+    """Run `penjing.compress` on the model and the data of a folder."""
+    return penjing.compress(
+        folder / "start.keras",
+        folder / "data.npz",
+        folder / f"{recipe}.toml",
+        out=out,
+        progress=listen,
+    )
+
+
+def make_runs(folder: Path) -> None:
+    """A run that is finished, the same one stopped in its training, one in its cuts."""
+    keras.utils.set_random_seed(1)
+    model = dense()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    save_small(model, folder / "start.keras")
+    x = np.random.default_rng(0).normal(size=(96, 8)).astype("float32")
+    y = x[:, :3].argmax(-1).astype("int32")
+    arrays = {"x_train": x, "y_train": y, "x_test": x[:32], "y_test": y[:32]}
+    np.savez_compressed(folder / "data.npz", allow_pickle=False, **arrays)
+    (folder / "run.toml").write_text(RUN_RECIPE, "utf-8")
+    (folder / "cuts.toml").write_text(CUTS_RECIPE, "utf-8")
+    compress(folder, "run", folder / "finished", silent)
+    # Training is saved every 1,000 batches at most: here after 10 epochs.
+    with contextlib.suppress(StoppedError):
+        compress(folder, "run", folder / "stopped", stop_at("Training", 1000))
+    with contextlib.suppress(StoppedError):
+        compress(folder, "cuts", folder / "cuts", stop_at("Recovering 2"))
+    with contextlib.suppress(StoppedError):
+        compress(folder, "cuts", folder / "expected", stop_at("Exporting"))
+    shutil.copy(folder / "expected" / "model.keras", folder / "cuts.keras")
+    shutil.rmtree(folder / "expected")
+
+
+def measure_sensitivity(path: Path, listen: Any) -> Any:
+    """What two layers of the runs' first model lose, each at two ratios."""
+    model = keras.saving.load_model(FOLDER / "runs" / "start.keras")
+    with np.load(FOLDER / "runs" / "data.npz", allow_pickle=False) as arrays:
+        data = arrays["x_train"], arrays["y_train"]
+    return penjing.sensitivity(
+        model,
+        data,
+        method="weights",
+        ratios=(0.25, 0.75),
+        path=path,
+        progress=listen,
+    )
+
+
+def make_tables(folder: Path) -> None:
+    """Tables that programs keep: sensitivities, channels, times of layers."""
+    with contextlib.suppress(StoppedError):
+        measure_sensitivity(
+            folder / "sensitivity-stopped.json", stop_at("Measuring", 2)
+        )
+    measure_sensitivity(folder / "sensitivity.json", silent)
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(1)
+    model = convolutional()
+    smaller = penjing.prune_channels(model, ratio=0.5, round_to=1)
+    report = penjing.channel_report(model, smaller).to_dict()
+    write_json(folder / "channels.json", report)
+    make_times(folder)
+
+
+def make_times(folder: Path) -> None:
+    """What the kept times of layers are called, and a latency model made of them."""
+    from penjing.measurement import latency_cache
+
+    described: dict[str, Any] = {}
+    key = latency_cache._key
+
+    def note(description: Any) -> str:
+        described[key(description)] = dict(description)
+        return key(description)
+
+    latency_cache._key = note
+    with tempfile.TemporaryDirectory() as cache:
+        made = penjing.build_latency_model(dense(), cache_dir=cache, progress=False)
+        (kept,) = Path(cache).iterdir()
+        times = json.loads(kept.read_text("utf-8"))
+    latency_cache._key = key
+    rows = []
+    for name, milliseconds in times.items():
+        description = described[name]
+        del description["runtime"], description["processor"]  # of this machine
+        rows.append({"description": description, "milliseconds": milliseconds})
+    content = {"file": kept.name, "times": rows, "model": made.to_dict()}
+    (folder / "times.json").write_text(json.dumps(content) + "\n", "utf-8")
+
+
 def write_json(path: Path, content: Any) -> None:
     """One line for each entry of the outermost level, for short diffs."""
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
@@ -645,6 +792,8 @@ def main() -> None:
         "objects": make_objects,
         "names": make_names,
         "recipes": make_recipes,
+        "runs": make_runs,
+        "tables": make_tables,
     }
     for name in sys.argv[1:] or parts:
         folder = FOLDER / name
