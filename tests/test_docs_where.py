@@ -1,10 +1,12 @@
-"""The worked examples of "Where do I put ..." run where they say they stand."""
+"""The worked examples of "Where do I put ...": their lines work where they say."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,35 +16,74 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "where-do-i-put.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
-BLOCK = re.compile(r"^```(\w+)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```(python|diff)\n# ([\w/]+\.py)(?:, before `([^`\n]+)`)?\n(.*?)^```$",
+    re.M | re.S,
+)
+TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
 
 
-def run_in(file: str, code: str, known: dict[str, object]) -> dict[str, object]:
-    """Run code in the namespace of a module; gives the names that it defines."""
-    name = file.removeprefix("src/").removesuffix(".py").replace("/", ".")
-    scope = {**vars(importlib.import_module(name)), **known}
-    before = dict(scope)
-    exec(compile(code, file, "exec"), scope)
-    return {name: scope[name] for name in scope if scope[name] is not before.get(name)}
+def put(text: str, language: str, before: str, code: str) -> str:
+    """A file's text with a block of the page in it.
+
+    What the hunks of a `diff` show without a sign must stand there once. Python goes
+    before the line that begins as the page says, else to the end.
+    """
+    if language == "python":
+        if not before:
+            return f"{text}\n\n{code}"
+        return replaced(text, f"\n{before}", f"\n{code}\n\n{before}")
+    for hunk in code.split("@@\n"):
+        lines = hunk.splitlines(keepends=True)
+        old = "".join(line[1:] for line in lines if line[0] != "+")
+        new = "".join(line[1:] for line in lines if line[0] != "-")
+        text = replaced(text, old, new)
+    return text
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1, f"stands there {text.count(old)} times:\n{old}"
+    return text.replace(old, new)
+
+
+def put_all(checkout: Path, section: str) -> list[str]:
+    """Put the blocks of a section into a checkout; gives the names of the tests."""
+    tests = []
+    for language, file, before, code in BLOCK.findall(SECTIONS[section]):
+        path = checkout / file
+        path.write_text(put(path.read_text("utf-8"), language, before, code), "utf-8")
+        tests += TEST.findall(code) if language == "python" else []
+    return tests
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what the examples change."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    for folder in ("src", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_examples_work(checkout):
+    tests = [name for section in SECTIONS for name in put_all(checkout, section)]
+    assert len(tests) >= len(SECTIONS)
+    files = {file for _, file, _, _ in BLOCK.findall(PAGE) if file.startswith("tests")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *sorted(files)]
+        + ["-k", " or ".join(tests)],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert f"{len(tests)} passed" in done.stdout
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_the_code_of_an_example_runs(section, request):
-    known: dict[str, object] = {}
-    for language, file, code in BLOCK.findall(SECTIONS[section]):
-        if language == "python":
-            known |= run_in(file, code, known)
-    tests = [value for name, value in known.items() if name.startswith("test_")]
-    assert tests
-    for test in tests:
-        fixtures = inspect.signature(test).parameters
-        test(**{name: request.getfixturevalue(name) for name in fixtures})
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_new_lines_go_where_the_example_says(section):
-    for language, file, code in BLOCK.findall(SECTIONS[section]):
-        if language != "diff":
-            continue
-        old = [line[1:] for line in code.splitlines() if not line.startswith("+")]
-        assert "\n".join(old) in (ROOT / file).read_text("utf-8")
+def test_each_example_has_a_test_and_a_place(section, checkout):
+    assert put_all(checkout, section)
