@@ -227,8 +227,12 @@ def test_what_is_no_litert_file_is_refused(converted, tmp_path):
             penjing.measure_latency([file])
 
 
-def test_a_crash_of_the_runtime_is_an_error_not_a_crash(converted, monkeypatch):
-    monkeypatch.setattr(timing, "_SCRIPT", ("-c", "import os; os.abort()"))
+def test_a_crash_of_the_runtime_is_an_error_not_a_crash(
+    converted, monkeypatch, tmp_path
+):
+    worker = tmp_path / "worker.py"
+    worker.write_text("import os\nos.abort()")
+    monkeypatch.setattr(timing, "_WORKER", str(worker))
     with pytest.raises(FileFormatError, match="LiteRT crashes on .*float.tflite"):
         TimedFile(converted / "float.tflite")
 

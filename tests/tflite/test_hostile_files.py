@@ -145,9 +145,10 @@ def test_a_file_that_never_ends_is_stopped(sound, monkeypatch):
         trials.run_file(sound, [], "it")
 
 
-def test_a_crash_of_the_runtime_is_one_error(sound, monkeypatch):
-    script = "import os; os.abort()"
-    monkeypatch.setattr(trials, "_SCRIPT", ("-c", script))
+def test_a_crash_of_the_runtime_is_one_error(sound, monkeypatch, tmp_path):
+    worker = tmp_path / "worker.py"
+    worker.write_text("import os\nos.abort()")
+    monkeypatch.setattr(trials, "_WORKER", str(worker))
     with pytest.raises(FileFormatError, match=r"LiteRT crashes on it \(exit code -6\)"):
         trials.run_file(sound, [], "it")
 

@@ -1,20 +1,12 @@
-"""From a Keras model on the TensorFlow backend to the bytes of a `.tflite` file.
-
-Run as a module with a folder (see `isolation`), it converts the model saved there.
-"""
+"""From a Keras model on the TensorFlow backend to the bytes of a `.tflite` file."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
-import json
-import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -294,51 +286,3 @@ def _failure(
     if log:
         parts.append(f"The converter's last words:\n{log[-800:]}")
     return "\n".join(parts)
-
-
-def run_job(folder: Path) -> None:
-    """Convert the model that `isolation` saved to a folder.
-
-    Args:
-        folder: Holds `job.json`, `model.keras` and perhaps `samples.npz`; gets
-            `model.tflite`.
-    """
-    job = json.loads((folder / "job.json").read_text())
-    for name in job["imports"]:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ExportError(
-                f"The module `{name}`, named in `imports` or holding a class of the "
-                f"model, cannot be imported to convert the model: {error}"
-            ) from error
-    model = keras.models.load_model(
-        folder / "model.keras", compile=False, safe_mode=True
-    )
-    samples = None
-    if (folder / "samples.npz").exists():
-        with np.load(folder / "samples.npz", allow_pickle=False) as archive:
-            samples = [archive[f"arr_{i}"] for i in range(len(archive.files))]
-    content = convert_model(
-        model,
-        InputSignature.from_dict(job["signature"]),
-        ConversionConfig(**job["config"]),
-        samples,
-    )
-    (folder / "model.tflite").write_bytes(content)
-
-
-def _main() -> int:
-    folder = Path(sys.argv[1])
-    try:
-        run_job(folder)
-    except Exception as error:
-        message = {"kind": type(error).__name__, "text": str(error)}
-        (folder / "error.json").write_text(json.dumps(message))
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.exit(_main())

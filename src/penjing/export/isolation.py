@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +14,15 @@ import keras
 import numpy as np
 
 from penjing.errors import ExportError
-from penjing.export.conversion import ConversionConfig
+from penjing.export.conversion import ConversionConfig, convert_model
 from penjing.models.signature import InputSignature
+from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
+
+_ENVIRONMENT = {
+    "KERAS_BACKEND": "tensorflow",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "-1",
+}
 
 
 def convert_in_subprocess(
@@ -44,28 +48,56 @@ def convert_in_subprocess(
     Raises:
         ExportError: If the model cannot be saved, loaded or converted.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        _save(model, folder / "model.keras")
-        job = {
-            "signature": signature.to_dict(),
-            "config": dataclasses.asdict(config),
-            "imports": sorted({*imports, *_own_modules(model, folder / "model.keras")}),
-        }
-        (folder / "job.json").write_text(json.dumps(job))
-        if samples is not None:
-            np.savez(folder / "samples.npz", *samples)
-        finished = subprocess.run(
-            [sys.executable, "-m", "penjing.export.conversion", name],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
+    with WorkerProcess(__name__, environment=_ENVIRONMENT) as worker:
+        path = worker.folder / "model.keras"
+        _save(model, path)
+        try:
+            answer = worker.ask(
+                "convert",
+                path=str(path),
+                signature=signature.to_dict(),
+                config=dataclasses.asdict(config),
+                samples=None if samples is None else list(samples),
+                imports=sorted({*imports, *_own_modules(model, path)}),
+            )
+        except OrderError as error:
+            raise ExportError(_failure(error)) from error
+        except WorkerEndError as error:
+            raise ExportError(
+                "The process that converts the model ended without a result (exit code "
+                f"{error.exit_code}). Its last words:\n{error.last_words}"
+            ) from error
+    return bytes(answer["content"])
+
+
+class Worker:
+    """The converting process, which has TensorFlow; see `worker_process`."""
+
+    def convert(
+        self,
+        path: str,
+        signature: dict[str, Any],
+        config: dict[str, Any],
+        samples: Sequence[np.ndarray] | None,
+        imports: Sequence[str],
+    ) -> dict[str, np.ndarray]:
+        """Convert a saved model; see `convert_model`."""
+        for name in imports:
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                raise ExportError(
+                    f"The module `{name}`, named in `imports` or holding a class of "
+                    f"the model, cannot be imported to convert the model: {error}"
+                ) from error
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        content = convert_model(
+            model,
+            InputSignature.from_dict(signature),
+            ConversionConfig(**config),
+            samples,
         )
-        if finished.returncode != 0:
-            raise ExportError(_failure(folder, finished))
-        return (folder / "model.tflite").read_bytes()
+        return {"content": np.frombuffer(content, "u1")}
 
 
 def _save(model: keras.Model, path: Path) -> None:
@@ -114,29 +146,10 @@ def _in_main(owners: set[Any]) -> str:
     )
 
 
-def _environment() -> dict[str, str]:
-    paths = [os.path.abspath(entry) for entry in sys.path]
-    return {
-        **os.environ,
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": os.pathsep.join(paths),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-    }
-
-
-def _failure(folder: Path, finished: subprocess.CompletedProcess[bytes]) -> str:
-    report = folder / "error.json"
-    if not report.exists():
-        log = finished.stdout.decode("utf-8", "replace").strip()[-1500:]
-        return (
-            "The process that converts the model ended without a result (exit code "
-            f"{finished.returncode}). Its last words:\n{log}"
-        )
-    error = json.loads(report.read_text())
-    if error["kind"] == "ExportError":
-        return str(error["text"])
-    text = error["text"][:1500]
+def _failure(error: OrderError) -> str:
+    if error.kind == ExportError.__name__:
+        return str(error)
+    text = str(error)[:1500]
     advice = (
         "A class of the model must be importable, so name its module in `imports`, "
         "and Keras must be able to load it: a constructor without `get_config` must "

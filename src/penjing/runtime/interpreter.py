@@ -17,6 +17,7 @@ from penjing.runtime.silence import captured_output
 
 MAX_FILE_BYTES = 2**31 - 1  # A FlatBuffer cannot be larger.
 MAX_BATCH_BYTES = 2**31 - 1  # Of one input tensor.
+_LONGEST_WORDS = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,10 +141,7 @@ class LiteRTModel:
                 outputs = self._interpreter.get_output_details()
                 names = self._signature_names()
             except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
-                raise FileFormatError(
-                    f"LiteRT cannot run {self.path}: {_first_lines(error)} The file is "
-                    "damaged, or it needs operations that this runtime does not have."
-                ) from error
+                raise unrunnable(str(self.path), error) from error
         pairs = [
             (_spec(detail, names, f"output_{n}"), detail["index"])
             for n, detail in enumerate(outputs)
@@ -259,7 +257,7 @@ class LiteRTModel:
             self._shapes = []
             raise DataError(
                 f"{self.path} does not run on inputs of shape "
-                f"{[array.shape for array in encoded]}: {_first_lines(error)}"
+                f"{[array.shape for array in encoded]}: {_said(error)}"
             ) from error
         decoded = [
             spec.decode(value) for spec, value in zip(self.outputs, stored, strict=True)
@@ -375,6 +373,14 @@ def _pad(array: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
 
 
-def _first_lines(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()[:3] or [type(error).__name__]
-    return " ".join(line.strip() for line in lines).rstrip(".") + "."
+def unrunnable(where: str, error: BaseException) -> FileFormatError:
+    """The error of a file that the runtime refuses, with the runtime's own words."""
+    return FileFormatError(
+        f"LiteRT cannot run {where}: {_said(error)} The file is damaged, or it needs "
+        "operations that this runtime does not have."
+    )
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:_LONGEST_WORDS] or type(error).__name__
+    return text.rstrip(".") + "."

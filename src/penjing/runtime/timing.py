@@ -3,82 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from penjing.errors import DataError, FileFormatError, require_extra
 from penjing.files import as_path
 from penjing.json_values import JsonValue
-from penjing.runtime import timing_worker
-from penjing.runtime.interpreter import read_litert
+from penjing.runtime import litert_worker
+from penjing.runtime.interpreter import read_litert, unrunnable
 from penjing.runtime.operator_files import single_operators
 from penjing.runtime.product_files import KernelProduct, write_product
 from penjing.runtime.sample_inputs import make_inputs
+from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 
 _MEMORY = 8 * 2**30
 _MEMORY_PER_BYTE = 16
 _SECONDS = 120
 _PRODUCT_ROUNDS = 7
 _PRODUCT_NANOSECONDS = 2_000_000  # Of one product in one round.
-_SCRIPT = ("-P", timing_worker.__file__)
-
-
-class _TimingProcess:
-    """The process that runs files, and what it is asked.
-
-    Args:
-        where: What the file is called in messages.
-    """
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self.process = _start()
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.communicate()
-
-    def ask(self, **job: Any) -> dict[str, Any]:
-        """Send one order and wait for its answer."""
-        stdin, stdout = self.process.stdin, self.process.stdout
-        if stdin is None or stdout is None:
-            raise FileFormatError(f"The process that times {self._where} was closed.")
-        seconds = _SECONDS + job.get("runs", 0)
-        alarm = threading.Timer(seconds, self.process.kill)
-        alarm.start()
-        try:
-            stdin.write(json.dumps(job) + "\n")
-            stdin.flush()
-            line = stdout.readline()
-        except OSError:
-            line = ""
-        finally:
-            alarm.cancel()
-        if not line:
-            code = self.process.wait()
-            raise FileFormatError(
-                f"LiteRT crashes on {self._where} (exit code {code}), or takes longer "
-                f"than {seconds} seconds. The file is damaged, or too large for this "
-                "machine."
-            )
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            text = " ".join(str(answer["error"]).split()).rstrip(".")
-            raise FileFormatError(
-                f"LiteRT cannot run {self._where}: {text}. The file is damaged, or it "
-                "needs operations that this runtime does not have."
-            )
-        return answer
+_WORKER = litert_worker.__file__
 
 
 class TimedFile:
@@ -111,21 +56,20 @@ class TimedFile:
         self.path = _checked_path(path)
         content = read_litert(self.path)
         require_extra("ai_edge_litert.interpreter", "litert")
-        self._worker = _TimingProcess(str(self.path))
+        self._where = str(self.path)
+        self._worker = _started(len(content))
         try:
-            limit = _MEMORY + _MEMORY_PER_BYTE * len(content)
             file = str(self.path.resolve())
-            inputs = self._worker.ask(file=file, threads=threads, memory=limit)[
-                "inputs"
-            ]
+            inputs = self._ask("load", file=file, threads=threads)["inputs"]
             arrays = self._make_inputs(inputs, batch)
             self.batch = int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
-            with tempfile.TemporaryDirectory() as folder:
-                np.savez(Path(folder) / "inputs.npz", *arrays)
-                self.memory: int | None = self._worker.ask(folder=folder)["memory"]
+            self.memory: int | None = self._ask("weigh", inputs=arrays)["memory"]
         except BaseException:
             self.close()
             raise
+
+    def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+        return _ask(self._worker, self._where, method, **arguments)
 
     def _make_inputs(self, inputs: Any, batch: int) -> list[Any]:
         try:
@@ -150,7 +94,7 @@ class TimedFile:
         Raises:
             FileFormatError: If the runtime fails.
         """
-        answer = self._worker.ask(runs=runs, cold=cold_caches)
+        answer = self._ask("time", runs=runs, cold=cold_caches)
         return [value / 1e6 for value in answer["nanoseconds"]]
 
     def close(self) -> None:
@@ -246,22 +190,41 @@ def _time_small(
 ) -> list[float | None]:
     """Milliseconds of each file, in turns in one process; None for those that fail."""
     require_extra("ai_edge_litert.interpreter", "litert")
-    worker = _TimingProcess(where)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            files = [Path(name) / f"{n}.tflite" for n in range(len(contents))]
-            for file, content in zip(files, contents, strict=True):
-                file.write_bytes(content)
-            answer = worker.ask(
-                files=[str(file) for file in files],
-                threads=threads,
-                memory=_MEMORY + _MEMORY_PER_BYTE * sum(map(len, contents)),
-                rounds=_PRODUCT_ROUNDS,
-                nanoseconds=_PRODUCT_NANOSECONDS,
-            )
-    finally:
-        worker.close()
+    with _started(sum(map(len, contents))) as worker:
+        files = [worker.folder / f"{n}.tflite" for n in range(len(contents))]
+        for file, content in zip(files, contents, strict=True):
+            file.write_bytes(content)
+        answer = _ask(
+            worker,
+            where,
+            "time_many",
+            files=[str(file) for file in files],
+            threads=threads,
+            rounds=_PRODUCT_ROUNDS,
+            nanoseconds=_PRODUCT_NANOSECONDS,
+        )
     return [None if ns is None else ns / 1e6 for ns in answer["nanoseconds"]]
+
+
+def _started(size: int) -> WorkerProcess:
+    """A process for files of so many bytes."""
+    return WorkerProcess(_WORKER, memory=_MEMORY + _MEMORY_PER_BYTE * size)
+
+
+def _ask(
+    worker: WorkerProcess, where: str, method: str, **arguments: Any
+) -> dict[str, Any]:
+    seconds = _SECONDS + arguments.get("runs", 0)
+    try:
+        return worker.ask(method, seconds=seconds, **arguments)
+    except OrderError as error:
+        raise unrunnable(where, error) from error
+    except WorkerEndError as error:
+        raise FileFormatError(
+            f"LiteRT crashes on {where} (exit code {error.exit_code}), or takes longer "
+            f"than {seconds} seconds. The file is damaged, or too large for this "
+            "machine."
+        ) from error
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:
@@ -272,19 +235,3 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
             "write one with penjing.export_litert(model, 'model.tflite') first."
         )
     return checked
-
-
-def _start() -> subprocess.Popen[str]:
-    paths = [os.path.abspath(entry) for entry in sys.path]
-    return subprocess.Popen(
-        [sys.executable, *_SCRIPT],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "OPENBLAS_NUM_THREADS": "1",  # each reserves memory
-        },
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )

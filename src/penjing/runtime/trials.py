@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from penjing.errors import FileFormatError
-from penjing.runtime import trial_runner
+from penjing.runtime import litert_worker
+from penjing.runtime.interpreter import unrunnable
 from penjing.runtime.sample_inputs import encode_rounds, make_rounds
+from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 
 # The kernels that a file runs with: LiteRT's fastest, and the plain ones that it falls
 # back on, which are also nearest to those of microcontrollers.
@@ -27,8 +22,7 @@ _MEMORY = 4 * 2**30
 _MEMORY_PER_BYTE = 16
 _SECONDS = 60
 _BYTES_PER_SECOND = 500_000
-# Without the folder of the script in the path: its modules would hide others.
-_SCRIPT = ("-P", trial_runner.__file__)
+_WORKER = litert_worker.__file__
 
 Round = list[np.ndarray]
 
@@ -71,77 +65,35 @@ def run_file(content: bytes, rounds: Sequence[Round], where: str) -> Outcome:
             much memory.
     """
     seconds = _SECONDS + len(content) // _BYTES_PER_SECOND
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "model.tflite").write_bytes(content)
-        job = {
-            "file": str(folder / "model.tflite"),
-            "memory": _MEMORY + _MEMORY_PER_BYTE * len(content),
-            "seconds": seconds,
-            "kernels": _KERNELS,
-            "rounds": _write_rounds(folder, rounds),
-        }
-        (folder / "job.json").write_text(json.dumps(job))
-        finished = _run(folder, seconds, where)
-        try:
-            return _outcome(folder, where)
-        except FileFormatError:
-            raise
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise FileFormatError(
-                f"LiteRT crashes on {where} (exit code {finished}). The file is "
-                "damaged, or needs more memory than a trial may take."
-            ) from error
-
-
-def _write_rounds(folder: Path, rounds: Sequence[Round]) -> list[list[str]]:
-    names = [[f"{n}_{i}" for i in range(len(r))] for n, r in enumerate(rounds)]
-    arrays = {
-        name: array
-        for keys, values in zip(names, rounds, strict=True)
-        for name, array in zip(keys, values, strict=True)
-    }
-    np.savez(folder / "inputs.npz", **arrays)  # type: ignore[arg-type]
-    return names
-
-
-def _run(folder: Path, seconds: int, where: str) -> int:
-    paths = [os.path.abspath(entry) for entry in sys.path]
+    memory = _MEMORY + _MEMORY_PER_BYTE * len(content)
     try:
-        return subprocess.run(
-            [sys.executable, *_SCRIPT, str(folder)],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(paths),
-                "OPENBLAS_NUM_THREADS": "1",  # each reserves memory
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,  # its end is noticed at once; nothing is written
-            stderr=subprocess.DEVNULL,
-            timeout=2 * seconds,
-            check=False,
-        ).returncode
-    except subprocess.TimeoutExpired as error:
-        raise FileFormatError(
-            f"{where} runs for more than {2 * seconds} seconds on a few samples, so it "
-            "cannot be checked. Use `verify=False` if you trust it."
-        ) from error
+        with WorkerProcess(_WORKER, memory=memory, seconds=seconds) as worker:
+            file = worker.folder / "model.tflite"
+            file.write_bytes(content)
+            answer = worker.ask(
+                "try_out",
+                seconds=2 * seconds,
+                file=str(file),
+                kernels=_KERNELS,
+                rounds=rounds,
+            )
+    except OrderError as error:
+        raise unrunnable(where, error) from error
+    except WorkerEndError as error:
+        raise _ended(where, error) from error
+    return Outcome(**answer)
 
 
-def _outcome(folder: Path, where: str) -> Outcome:
-    result = json.loads((folder / "result.json").read_text())
-    if "error" in result:
-        text = " ".join(str(result["error"]).split())
-        raise FileFormatError(
-            f"LiteRT cannot run {where}: {text} The file is damaged, or it needs "
-            "operations that this runtime does not have."
+def _ended(where: str, error: WorkerEndError) -> FileFormatError:
+    if error.seconds is not None:
+        return FileFormatError(
+            f"{where} runs for more than {error.seconds} seconds on a few samples, so "
+            "it cannot be checked. Use `verify=False` if you trust it."
         )
-    with np.load(folder / "outputs.npz", allow_pickle=False) as stored:
-        outputs = [
-            [r if isinstance(r, str) else [stored[name] for name in r] for r in kernels]
-            for kernels in result["outputs"]
-        ]
-    return Outcome(description=result["description"], outputs=outputs)
+    return FileFormatError(
+        f"LiteRT crashes on {where} (exit code {error.exit_code}). The file is "
+        "damaged, or needs more memory than a trial may take."
+    )
 
 
 def output_difference(

@@ -1,0 +1,289 @@
+"""Work in a process of its own: started, limited, asked and ended in one way.
+
+Both ends are here. A program holds a `WorkerProcess`, which runs this file as a script;
+the script makes the `Worker` that it is told and calls its methods. It imports neither
+Keras nor penjing unless the worker does, so it starts in a fifth of a second.
+
+An order and its answer are one line of JSON each; their arrays lie in a folder that
+both ends share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import queue
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+
+_SENT, _GIVEN, _LOG = "sent.npz", "given.npz", "log.txt"
+_LOG_TAIL = 1500
+_ARRAY = "__array__"
+
+
+class OrderError(Exception):
+    """An order that failed, with the worker's own words.
+
+    Attributes:
+        kind: Name of the error's class.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text or kind)
+        self.kind = kind
+
+
+class WorkerEndError(Exception):
+    """A worker that crashed, or was ended at a limit of time.
+
+    Attributes:
+        exit_code: Its exit code; the number of a signal is negative.
+        seconds: The limit that it reached; None where it crashed.
+        last_words: The end of what it logged.
+    """
+
+    def __init__(self, exit_code: int, seconds: float | None, last_words: str) -> None:
+        super().__init__(f"The worker ended with exit code {exit_code}. {last_words}")
+        self.exit_code = exit_code
+        self.seconds = seconds
+        self.last_words = last_words
+
+
+class WorkerProcess:
+    """A process that does what it is told, one order after the other.
+
+    It is a context manager: the process and its folder go with the block. They go too
+    where this program is killed. Ctrl-C reaches this program alone.
+
+    Args:
+        source: What defines the class `Worker`: the path of a script, or the name of a
+            module.
+        memory: Bytes that it may take once it has started; None: no limit.
+        seconds: Seconds of processor time that it may take; None: no limit.
+        environment: Variables that it gets besides those of this program.
+
+    Attributes:
+        folder: A folder for files of both ends.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        memory: int | None = None,
+        seconds: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._seconds = seconds
+        limits = json.dumps({"memory": memory, "seconds": seconds})
+        own = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+        if memory is not None:
+            own["OPENBLAS_NUM_THREADS"] = "1"  # each reserves memory
+        with contextlib.ExitStack() as stack:
+            temporary = tempfile.TemporaryDirectory(
+                prefix="penjing-", ignore_cleanup_errors=True
+            )
+            self.folder = Path(stack.enter_context(temporary))
+            self.process = _started(
+                [source, str(self.folder), limits],
+                {**os.environ, **own, **(environment or {})},
+                self.folder / _LOG,
+            )
+            stack.callback(self._end)
+            self._stack = stack.pop_all()
+
+    def ask(
+        self, method: str, *, seconds: float | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """Let the worker call one of its methods, and wait for what it returns.
+
+        Args:
+            method: The method.
+            seconds: How long it may take; None: no limit. Then the worker is ended.
+            **arguments: Of types that JSON has, and arrays, also within lists and
+                dicts.
+
+        Returns:
+            What the method returned, of such types too.
+
+        Raises:
+            OrderError: If the method raised.
+            WorkerEndError: If the worker ended before it answered.
+        """
+        order = _encoded([method, arguments], self.folder / _SENT)
+        with self._alarm(seconds) as late:
+            line = self._exchanged(order)
+        try:
+            answer = _decoded(line, self.folder / _GIVEN)
+        except (OSError, ValueError, LookupError, zipfile.BadZipFile):
+            if line:  # it lives, and says what makes no sense
+                self.process.kill()
+            raise self._ended(seconds if late.is_set() else None) from None
+        if "error" in answer:
+            raise OrderError(answer["kind"], answer["error"])
+        return dict(answer["result"])
+
+    def _exchanged(self, order: str) -> str:
+        """Send a line and wait for another; none where the worker ends."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        try:
+            cast(IO[str], stdin).write(order)
+            cast(IO[str], stdin).flush()
+            return cast(IO[str], stdout).readline()
+        except (OSError, ValueError):
+            return ""
+
+    @contextlib.contextmanager
+    def _alarm(self, seconds: float | None) -> Iterator[threading.Event]:
+        late = threading.Event()
+
+        def ring() -> None:
+            late.set()
+            self.process.kill()
+
+        limit = threading.TIMEOUT_MAX if seconds is None else seconds
+        alarm = threading.Timer(limit, ring)
+        alarm.start()
+        try:
+            yield late
+        finally:
+            alarm.cancel()
+
+    def _ended(self, seconds: float | None) -> WorkerEndError:
+        code = self.process.wait()
+        if code == -getattr(signal, "SIGXCPU", 0):
+            seconds = self._seconds
+        log = (self.folder / _LOG).read_bytes()
+        words = log.decode("utf-8", "replace").strip()[-_LOG_TAIL:]
+        return WorkerEndError(code, seconds, words)
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def close(self) -> None:
+        """End the process, and remove its folder."""
+        self._stack.close()
+
+    def __enter__(self) -> WorkerProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _started(
+    arguments: list[str], environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[str]:
+    with open(log, "wb") as file:
+        return subprocess.Popen(
+            # Without the folder of the script in the path: it would hide modules.
+            [sys.executable, "-P", __file__, *arguments],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+
+
+def _encoded(value: Any, file: Path) -> str:
+    """One line for a value; its arrays go to a file."""
+    arrays: list[np.ndarray] = []
+
+    def placed(part: Any) -> dict[str, int]:
+        if not isinstance(part, np.ndarray):
+            raise TypeError(f"JSON has no {type(part).__name__}.")
+        arrays.append(part)
+        return {_ARRAY: len(arrays) - 1}
+
+    line = json.dumps(value, default=placed) + "\n"
+    if arrays:
+        np.savez(file, *arrays)
+    return line
+
+
+def _decoded(line: str, file: Path) -> Any:
+    arrays: list[np.ndarray] = []
+    if f'"{_ARRAY}"' in line:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = [stored[name] for name in stored.files]
+    return json.loads(
+        line, object_hook=lambda part: arrays[part[_ARRAY]] if _ARRAY in part else part
+    )
+
+
+def _serve(source: str, folder: Path, limits: str) -> None:
+    """The worker's end: call what is asked for, for as long as somebody asks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program decides what ends
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print
+    orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(orders, folder), daemon=True).start()
+    _limit(**json.loads(limits))
+    is_script = source.endswith(".py")
+    defined = (
+        runpy.run_path(source) if is_script else vars(importlib.import_module(source))
+    )
+    worker = defined["Worker"]()
+    while True:
+        line = orders.get()
+        try:
+            method, arguments = _decoded(line, folder / _SENT)
+            result = getattr(worker, method)(**arguments)
+            answer = _encoded({"result": result}, folder / _GIVEN)
+        except Exception as error:
+            said = {"kind": type(error).__name__, "error": str(error)}
+            answer = json.dumps(said) + "\n"
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            answers.write(answer)
+            answers.flush()
+
+
+def _listen(orders: queue.SimpleQueue[str], folder: Path) -> None:
+    """Pass on orders; the program is gone when no more can come."""
+    for line in sys.stdin:
+        orders.put(line)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
+
+
+def _limit(memory: int | None, seconds: int | None) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits; the program's clock remains.
+        return
+    pages = Path("/proc/self/statm")  # what this interpreter has reserved already
+    if memory is not None and pages.exists():
+        memory += int(pages.read_text().split()[0]) * resource.getpagesize()
+    for kind, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CPU, seconds),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        if value is not None and (hard == resource.RLIM_INFINITY or value < hard):
+            resource.setrlimit(kind, (value, hard))
+
+
+if __name__ == "__main__":
+    try:
+        _serve(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)  # without waiting for the thread that listens
