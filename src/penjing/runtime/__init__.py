@@ -2,6 +2,6 @@
 
 A hostile file can crash the C++ runtime, and a timed one must not share a process.
 `worker_process` starts such a process, with limits of time and memory, and speaks with
-it; what runs there (`litert_worker`) imports neither Keras nor penjing, and so starts in
-a fifth of a second.
+it. What runs there (`litert_worker`) imports neither Keras nor penjing, and so starts
+in a fifth of a second.
 """
