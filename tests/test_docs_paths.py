@@ -99,6 +99,17 @@ def test_links_lead_somewhere(document):
     assert dead == []
 
 
+def test_the_picture_shows_every_room():
+    rooms = {
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in PACKAGE.iterdir()
+        if not path.name.startswith(("_", "py.typed"))
+    }
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    picture = page.split("```")[1]
+    assert set(re.findall(r"^.{21}(\w+(?:/|\.py))", picture, re.MULTILINE)) == rooms
+
+
 def test_documents_that_the_code_names_exist():
     sources = [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.mjs")]
     named = {
