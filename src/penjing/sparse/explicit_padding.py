@@ -22,11 +22,7 @@ _SAME, _VALID = 0, 1  # of the schema's `Padding`
 def make_padding_explicit(model: Record) -> int:
     """Put PAD before strided convolutions whose "same" padding is even all around.
 
-    Args:
-        model: The table of a float model, which is changed. Outputs stay the same.
-
-    Returns:
-        How many convolutions were changed.
+    The table of a float model is changed, its outputs stay; gives how many were.
     """
     changed = 0
     for graph in model["subgraphs"]:

@@ -66,15 +66,12 @@ class LayerChange:
 def plan_changes(
     layers: Sequence[Placed], *, turned: bool, equivalent: bool
 ) -> list[LayerChange]:
-    """Find what fits, what can be made to, and what cannot.
+    """Find what fits, what can be made to, and what cannot: a row for each change.
 
     Args:
         layers: The layers of a model.
         turned: Whether images and kernels are turned by half a turn.
         equivalent: Whether outputs have to stay the same.
-
-    Returns:
-        A row for each layer that is changed or that does not fit.
     """
     if not any(is_pooling(placed) for placed in layers):
         ends = [placed for placed in layers if is_stem(placed)] or layers[-1:]
@@ -118,11 +115,7 @@ def _read_outside(placed: Placed, inside: set[int]) -> list[LayerChange]:
 
 
 def needs_turn(layers: Sequence[Placed]) -> bool:
-    """Whether the first convolution fits turned images, and not as it is.
-
-    Args:
-        layers: The layers of a model.
-    """
+    """Whether the first convolution fits turned images, and not as it is."""
     return any(
         _fits(placed, turned=True) and not _fits(placed, turned=False)
         for placed in between_stem_and_pooling(layers)

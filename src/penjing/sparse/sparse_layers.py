@@ -95,13 +95,7 @@ def _same_sides(size: int, layer: Any, axis: int) -> tuple[int, int]:
 
 
 def place_layers(model: keras.Model) -> list[Placed]:
-    """Find the layers of a model and what they read.
-
-    Args:
-        model: A built Sequential or Functional model.
-
-    Returns:
-        Its layers in the order in which they run, those of nested models too.
+    """The layers of a built model as they run, those of nested models too.
 
     Raises:
         UnsupportedModelError: If the model runs code of its own.
@@ -173,12 +167,8 @@ def reads_input(placed: Placed) -> bool:
 def describe(placed: Placed) -> Convolution:
     """A convolution in the words of the rules, as its file would have it.
 
-    Args:
-        placed: A convolution.
-
-    Returns:
-        What decides about its kernel. Where "same" comes to the same number on every
-        side, as on odd sizes, that number; the export writes it so.
+    Where "same" comes to the same number on every side, as on odd sizes, that number
+    stands for it; the export writes it so.
     """
     layer = placed.layer
     sides = placed.sides()
@@ -201,15 +191,12 @@ def describe(placed: Placed) -> Convolution:
 def convolution_failure(
     placed: Placed, *, if_padded: bool = False, channels: int | None = None
 ) -> str | None:
-    """Say why a convolution does not fit sparse kernels, its activation included.
+    """Which condition keeps a convolution and its activation off sparse kernels.
 
     Args:
         placed: A convolution.
         if_padded: Take it that it is padded as it has to be.
         channels: Take it that it reads so many channels.
-
-    Returns:
-        The condition that fails, None where all hold.
     """
     layer = placed.layer
     if layer.data_format != "channels_last":
@@ -234,14 +221,7 @@ def convolution_failure(
 
 
 def layer_failure(placed: Placed) -> str | None:
-    """Say why a layer cannot stand between the stem and the global pooling.
-
-    Args:
-        placed: A layer that is no convolution.
-
-    Returns:
-        The condition that fails, None where all hold.
-    """
+    """Why a layer, no convolution, cannot stand before the pooling, or None."""
     layer = placed.layer
     name = type(layer).__name__
     if isinstance(layer, _WITHOUT_EFFECT):
@@ -323,11 +303,7 @@ def _padding_before(placed: Placed) -> Placed | None:
 def between_stem_and_pooling(layers: Sequence[Placed]) -> list[Placed]:
     """The layers that a global pooling depends on, from the stem on.
 
-    Args:
-        layers: The layers of a model.
-
-    Returns:
-        Those whose settings decide whether sparse kernels run; none without a pooling.
+    Their settings decide whether sparse kernels run; none without such a pooling.
     """
     chosen: set[int] = set()
     pending = [p for p in layers if is_pooling(p)]

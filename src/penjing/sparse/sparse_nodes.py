@@ -55,15 +55,9 @@ class Node:
 
 
 def read_nodes(model: Record, graph: Record) -> list[Node]:
-    """Read the operators of a graph.
+    """The operators of a graph that compute, in their order.
 
-    Args:
-        model: The table of a model, from `load_records`.
-        graph: One of its graphs.
-
-    Returns:
-        The operators that compute, in their order. Those that unpack constants, and
-        padding that a convolution takes up, are no nodes.
+    Those that unpack constants, and padding that a convolution takes up, are no nodes.
 
     Raises:
         FileFormatError: If an operator lacks what it needs.
@@ -78,15 +72,7 @@ def read_nodes(model: Record, graph: Record) -> list[Node]:
 
 
 def weight_values(model: Record, tensor: Record) -> Array | None:
-    """The numbers of a constant, without its zeros where it is sparse.
-
-    Args:
-        model: The table of a model.
-        tensor: A tensor.
-
-    Returns:
-        The numbers, `None` where it is no constant of floats.
-    """
+    """The numbers of a constant of floats, where it is sparse without its zeros."""
     if tensor["type"] not in FLOATS or not len(data_of(model, tensor)):
         return None
     if is_plain(model, tensor):

@@ -165,15 +165,7 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
 
 
 def rule_for(operator: str, runtime: str) -> SparseRule | None:
-    """The row of the table for an operator.
-
-    Args:
-        operator: Its name in a `.tflite` file.
-        runtime: One of `RUNTIMES`.
-
-    Returns:
-        The row; `None` where nothing uses zeros of it.
-    """
+    """The row for an operator of a file; `None` where a runtime uses no zeros of it."""
     for rule in SPARSE_RULES:
         if rule.operator == operator and runtime in rule.runtimes:
             return rule
@@ -218,14 +210,7 @@ def same_padding(
 
 
 def pointwise_failure(convolution: Convolution) -> str | None:
-    """Say why a convolution does not run on sparse weights.
-
-    Args:
-        convolution: The convolution.
-
-    Returns:
-        The condition that fails, None where all hold.
-    """
+    """Which condition keeps a convolution off sparse weights; None where all hold."""
     if convolution.kernel != (1, 1):
         size = "x".join(map(str, convolution.kernel))
         return f"its kernel is {size}; sparse kernels take 1x1"
@@ -237,14 +222,7 @@ def pointwise_failure(convolution: Convolution) -> str | None:
 
 
 def stem_failure(convolution: Convolution) -> str | None:
-    """Say why a convolution cannot be where the sparse part of a net begins.
-
-    Args:
-        convolution: The convolution.
-
-    Returns:
-        The condition that fails, None where all hold.
-    """
+    """Which condition fails for the first convolution of a sparse part, or None."""
     if convolution.kernel != (STEM_KERNEL, STEM_KERNEL):
         return "the first convolution must have a 3x3 kernel"
     if convolution.strides != (STEM_STRIDE, STEM_STRIDE):
@@ -258,14 +236,7 @@ def stem_failure(convolution: Convolution) -> str | None:
 
 
 def depthwise_failure(convolution: Convolution) -> str | None:
-    """Say why a depthwise convolution has no kernel with the channels first.
-
-    Args:
-        convolution: The depthwise convolution.
-
-    Returns:
-        The condition that fails, None where all hold.
-    """
+    """Which condition keeps a depthwise convolution off such kernels, or None."""
     size = convolution.kernel[0]
     if convolution.kernel != (size, size) or size not in DEPTHWISE_KERNELS:
         shape = "x".join(map(str, convolution.kernel))
