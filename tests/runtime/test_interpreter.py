@@ -10,6 +10,7 @@ from penjing.errors import DataError, FileFormatError
 from penjing.export.litert import export_litert
 from penjing.runtime import interpreter
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
+from penjing.tflite import loading
 
 pytestmark = pytest.mark.once
 
@@ -180,6 +181,6 @@ def test_files_and_batches_beyond_the_limits_are_refused(two_inputs, monkeypatch
     monkeypatch.setattr(interpreter, "MAX_BATCH_BYTES", 100)
     with pytest.raises(DataError, match="Use a smaller `batch_size`"):
         model.predict(data)
-    monkeypatch.setattr(interpreter, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(loading, "MAX_FILE_BYTES", 100)
     with pytest.raises(FileFormatError, match="has at most 100"):
         LiteRTModel(path)

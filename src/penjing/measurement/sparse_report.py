@@ -16,16 +16,15 @@ from keras import ops
 from penjing.engine.stripping import is_compressed, strip
 from penjing.errors import FileFormatError
 from penjing.export.litert import export_litert
-from penjing.files import as_path, check_file, read_bytes
+from penjing.files import as_path
 from penjing.json_values import JsonValue
 from penjing.models.model_files import load_keras_model
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import check_runtime
 from penjing.sparse.sparse_kernels import GraphKernels
-from penjing.tflite.loading import load_records
+from penjing.tflite.loading import load_records, read_litert
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import is_plain, values_of
-from penjing.tflite.writing import MAX_FILE_BYTES
 
 _SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
 
@@ -141,11 +140,10 @@ def explain_sparsity(
             f"Cannot explain {model_or_file}: unknown suffix {suffix!r}. Allowed: "
             f"{', '.join(_SUFFIXES)}."
         )
-    path = check_file(model_or_file, MAX_FILE_BYTES)
+    path = as_path(model_or_file)
     if suffix != ".tflite":
         return _explain_model(load_keras_model(path), runtime)
-    content = read_bytes(path, MAX_FILE_BYTES)
-    model = load_records(content, str(path))
+    model = load_records(read_litert(path), str(path))
     try:
         return _explained(model, str(path), runtime)
     except (IndexError, KeyError, TypeError, ValueError) as error:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import DataError, FileFormatError, require_extra
-from penjing.files import as_path, check_file, read_bytes
+from penjing.files import as_path
 from penjing.runtime.silence import captured_output
+from penjing.tflite.loading import read_litert
 
-MAX_FILE_BYTES = 2**31 - 1  # A FlatBuffer cannot be larger.
 MAX_BATCH_BYTES = 2**31 - 1  # Of one input tensor.
 _LONGEST_WORDS = 1000
 
@@ -291,32 +291,6 @@ class LiteRTModel:
                 f"batch_size={samples}."
             )
         return np.concatenate(parts)
-
-
-def read_litert(path: Path) -> bytes:
-    """Read a `.tflite` file and check that it is one by its mark.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its bytes.
-
-    Raises:
-        FileFormatError: If it is missing, too large or of another type.
-    """
-    size = check_file(path).stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise FileFormatError(
-            f"{path} has {size:,} bytes; a .tflite file has at most {MAX_FILE_BYTES:,}."
-        )
-    content = read_bytes(path)
-    if content[4:8] != b"TFL3":
-        raise FileFormatError(
-            f"{path} is not a .tflite file (it lacks the mark TFL3 at byte 4). "
-            "Write one with penjing.export_litert."
-        )
-    return content
 
 
 def _spec(

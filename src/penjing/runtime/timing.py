@@ -17,6 +17,7 @@ from penjing.runtime.operator_files import single_operators
 from penjing.runtime.product_files import KernelProduct, write_product
 from penjing.runtime.sample_inputs import make_inputs
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
+from penjing.tflite.loading import read_litert
 
 _MEMORY = 8 * 2**30
 _MEMORY_PER_BYTE = 16

@@ -1,4 +1,8 @@
-"""The public function: a `.tflite` file in, the same function in fewer bytes out."""
+"""The public function: a `.tflite` file in, the same function in fewer bytes out.
+
+`shrink_litert(path, ...)` reads and writes a file; `shrink_model(model, where, config)`
+does the same to a file that is in hand as records.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import functools
 import os
 from typing import Any
 
-from penjing.files import as_path, read_bytes, write_bytes
+from penjing.files import as_path, write_bytes
 from penjing.runtime.trials import Trial
 from penjing.shrinking.dead_units import dead_unit_edits
 from penjing.shrinking.rounding import equal_scale_edits, round_biases
@@ -18,9 +22,10 @@ from penjing.sparse import sparse_encoding
 from penjing.sparse.sparse_graph import may_be_wrong
 from penjing.tflite import cleaning as plain_steps
 from penjing.tflite import constant_shapes
-from penjing.tflite.loading import load_records
+from penjing.tflite.loading import load_records, read_litert
+from penjing.tflite.records import Record
 from penjing.tflite.tensors import clear_negative_zeros
-from penjing.tflite.writing import MAX_FILE_BYTES
+from penjing.tflite.writing import write_records
 
 # What float arithmetic in another order may change, relative to the largest output.
 REORDERING_TOLERANCE = 1e-4
@@ -107,20 +112,17 @@ def shrink_litert(
         tolerance=tolerance,
     )
     source = as_path(path)
-    content = read_bytes(source, MAX_FILE_BYTES)
-    model = load_records(content, str(source))
-    trial = Trial(content, str(source), representative_data) if verify else None
-    shrinking = Stepwise(content, model, trial)
-    _take_steps(shrinking, config)
-    target = write_bytes(source if out is None else out, shrinking.content)
-    return ShrinkReport(
-        path=str(target),
-        raw_before=len(content),
-        raw_after=len(shrinking.content),
-        gzip_before=gzip_bytes(content),
-        gzip_after=gzip_bytes(shrinking.content),
-        steps=tuple(shrinking.steps),
+    content = read_litert(source)
+    shrunk = shrink_model(
+        load_records(content, str(source)),
+        str(source),
+        config,
+        content=content,
+        representative_data=representative_data,
+        verify=verify,
     )
+    target = write_bytes(source if out is None else out, shrunk.content)
+    return dataclasses.replace(shrunk.report, path=str(target))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,6 @@ class ShrinkConfig:
     keep_names: bool = False
     keep_metadata: bool = False
     keep_signature: bool = True
-    keep_bias_scales: bool = False
     bias_bits: int | str | None = None
     encoding: str | None = None
     tolerance: float = 1e-2
@@ -152,6 +153,65 @@ class ShrinkConfig:
                 f"`tolerance` must be from 0 to below 1, got {self.tolerance!r}. It is "
                 "relative to the largest output."
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Shrunk:
+    """What `shrink_model` gives.
+
+    Attributes:
+        model: The table of the smaller model.
+        content: Its bytes.
+        report: What each step won.
+    """
+
+    model: Record
+    content: bytes
+    report: ShrinkReport
+
+
+def shrink_model(
+    model: Record,
+    where: str,
+    config: ShrinkConfig,
+    *,
+    content: bytes | None = None,
+    representative_data: Any = None,
+    verify: bool = True,
+) -> Shrunk:
+    """Do what `shrink_litert` does to a file that was loaded already.
+
+    Args:
+        model: Its table, which is left as it is.
+        where: What it is called in messages.
+        config: The choices.
+        content: The bytes that the table was loaded from. None: it is written.
+        representative_data: As in `shrink_litert`.
+        verify: As in `shrink_litert`.
+
+    Returns:
+        The smaller model, as a table and as bytes, and the report.
+
+    Raises:
+        FileFormatError: If the file cannot be run.
+        DataError: If no inputs can be made, or `representative_data` does not fit.
+    """
+    content = write_records(model) if content is None else content
+    trial = Trial(content, where, representative_data) if verify else None
+    shrinking = Stepwise(content, model, trial)
+    _take_steps(shrinking, config)
+    return Shrunk(
+        model=shrinking.model,
+        content=shrinking.content,
+        report=ShrinkReport(
+            path=where,
+            raw_before=len(content),
+            raw_after=len(shrinking.content),
+            gzip_before=gzip_bytes(content),
+            gzip_after=shrinking.gzip,
+            steps=tuple(shrinking.steps),
+        ),
+    )
 
 
 def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
@@ -186,7 +246,7 @@ def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
         for by in ("type", "size", "falling size")
     ]
     shrinking.take_best(Step("tensor order"), orders)
-    if config.encoding == "sparse" and not may_be_wrong(shrinking.content):
+    if config.encoding == "sparse" and not may_be_wrong(shrinking.model):
         _encode_sparse(shrinking)  # last: the speed may differ after it
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,27 +50,56 @@ class Step:
         return won > (0, 0)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class _Candidate:
+    """What an edit makes of the model: its table, its bytes and their size."""
+
+    model: Record
+    content: bytes
+    gzip: int
+    order: list[int] | None = None
+    note: str = ""
+
+
 class Stepwise:
     """The smallest file so far, and the steps that led to it.
 
+    Edits are functions that change a copy of the model in place. A list that one
+    returns says for each output its place in the original; a text is the note for the
+    report.
+
     Args:
         content: The original file.
-        model: Its records.
+        model: Its records, which are left as they are.
         trial: What changed files are compared with; None: they are not run.
 
     Attributes:
-        content: The smallest file so far.
         trial: The trial.
         steps: The steps so far, those that were not taken too.
     """
 
     def __init__(self, content: bytes, model: Record, trial: Trial | None) -> None:
-        self.content = content
         self.trial = trial
         self.steps: list[ShrinkStep] = []
-        self._model = model
-        self._gzip = gzip_bytes(content)
-        self._order: list[int] | None = None
+        self._best = _Candidate(model=model, content=content, gzip=gzip_bytes(content))
+        self._differences: dict[Any, float] = {}
+
+    @property
+    def content(self) -> bytes:
+        """The smallest file so far."""
+        return self._best.content
+
+    @property
+    def gzip(self) -> int:
+        """Its size after gzip level 9."""
+        return self._best.gzip
+
+    @property
+    def model(self) -> Record:
+        """Its records, each content of a buffer once."""
+        model = self._best.model.copy()
+        share_buffers(model)
+        return model
 
     @property
     def reached(self) -> float:
@@ -82,54 +112,19 @@ class Stepwise:
 
         Args:
             step: What is known of it.
-            edit: Changes a model in place. A list that it returns says for each output
-                its place in the original; a text is the note for the report.
+            edit: The edit.
 
         Returns:
             Whether it was taken.
         """
-        model = self._model.copy()
-        try:
-            result = edit(model)
-        except _MALFORMED:
-            self.steps.append(ShrinkStep(name=step.name, note=_NOT_UNDERSTOOD))
-            return False
-        order = result if isinstance(result, list) else self._order
-        content = _written(model)
-        compressed = gzip_bytes(content)
-        won = len(self.content) - len(content), self._gzip - compressed
-        if not step.wins(*won):
-            self.steps.append(ShrinkStep(name=step.name, note=_NOT_SMALLER))
-            return False
-        difference = None
-        if self.trial is not None:
-            difference = self.trial.difference(
-                content, order, same_speed=step.same_speed
-            )
-            if difference > self.reached + step.tolerance:
-                note = "would change the outputs"
-                self.steps.append(ShrinkStep(name=step.name, note=note))
-                return False
-        self.steps.append(
-            ShrinkStep(
-                name=step.name,
-                raw=won[0],
-                gzip=won[1],
-                difference=difference,
-                note=result if isinstance(result, str) else step.note,
-            )
-        )
-        self.content, self._gzip = content, compressed
-        self._model, self._order = model, order
-        return True
+        return self._judge(step, self._candidate(edit))
 
     def take_first(self, step: Step, edits: Sequence[Callable[[Record], Any]]) -> None:
         """Take the first one of several edits that can be taken.
 
         Args:
             step: What is known of them.
-            edits: The edits, each of which changes a model in place, and wins no more
-                than the one before.
+            edits: The edits, each of which wins no more than the one before.
         """
         before = len(self.steps)
         for edit in edits:
@@ -138,22 +133,10 @@ class Stepwise:
                 return
 
     def take_best(self, step: Step, edits: Sequence[Edit]) -> None:
-        """Take the one of several edits after which gzip finds the most.
-
-        Args:
-            step: What is known of them.
-            edits: The edits, each of which changes a model in place.
-        """
-
-        def size(edit: Edit) -> float:
-            model = self._model.copy()
-            try:
-                edit(model)
-            except _MALFORMED:
-                return float("inf")
-            return gzip_bytes(_written(model))
-
-        self.take(step, min(edits, key=size))
+        """Take the one of several edits after which gzip finds the most."""
+        found = [self._candidate(edit) for edit in edits]
+        known = [candidate for candidate in found if candidate is not None]
+        self._judge(step, min(known, key=lambda item: item.gzip, default=None))
 
     def take_each(self, step: Step, find: Callable[[Record], Sequence[Edit]]) -> None:
         """Take as many of some edits as work together.
@@ -163,9 +146,9 @@ class Stepwise:
             find: Gives the edits for a model.
         """
         try:
-            edits = list(find(self._model))
+            edits = list(find(self._best.model))
         except _MALFORMED:
-            self.steps.append(ShrinkStep(name=step.name, note=_NOT_UNDERSTOOD))
+            self._judge(step, None)
             return
         kept: list[Edit] = []
         trials = 0
@@ -186,15 +169,68 @@ class Stepwise:
         self, edit: Callable[[Record], Any], *, same_speed: bool = True
     ) -> float:
         """How far an edit would move the outputs, in all; 0.0 where nothing is run."""
-        if self.trial is None:
-            return 0.0
-        model = self._model.copy()
-        try:
-            edit(model)
-        except _MALFORMED:
+        candidate = self._candidate(edit)
+        if candidate is None:
             return float("inf")
-        content = _written(model)
-        return self.trial.difference(content, self._order, same_speed=same_speed)
+        return self._difference(candidate, same_speed) or 0.0
+
+    def _candidate(self, edit: Callable[[Record], Any]) -> _Candidate | None:
+        """The model after an edit; None where it does not fit the edit."""
+        model = self._best.model.copy()
+        try:
+            result = edit(model)
+        except _MALFORMED:
+            return None
+        written = model.copy()
+        share_buffers(written)
+        content = write_records(written)
+        is_same = content == self.content
+        return _Candidate(
+            model=model,
+            content=content,
+            gzip=self.gzip if is_same else gzip_bytes(content),
+            order=result if isinstance(result, list) else self._best.order,
+            note=result if isinstance(result, str) else "",
+        )
+
+    def _judge(self, step: Step, candidate: _Candidate | None) -> bool:
+        """Take a candidate, or note why not; whether it was taken."""
+        if candidate is None:
+            self.steps.append(ShrinkStep(name=step.name, note=_NOT_UNDERSTOOD))
+            return False
+        raw = len(self.content) - len(candidate.content)
+        compressed = self.gzip - candidate.gzip
+        if not step.wins(raw, compressed):
+            self.steps.append(ShrinkStep(name=step.name, note=_NOT_SMALLER))
+            return False
+        difference = self._difference(candidate, step.same_speed)
+        if (difference or 0.0) > self.reached + step.tolerance:
+            note = "would change the outputs"
+            self.steps.append(ShrinkStep(name=step.name, note=note))
+            return False
+        self.steps.append(
+            ShrinkStep(
+                name=step.name,
+                raw=raw,
+                gzip=compressed,
+                difference=difference,
+                note=candidate.note or step.note,
+            )
+        )
+        self._best = candidate
+        return True
+
+    def _difference(self, candidate: _Candidate, same_speed: bool) -> float | None:
+        """How far the outputs are from the original's; None where nothing is run."""
+        if self.trial is None:
+            return None
+        order = candidate.order
+        key = (hashlib.sha256(candidate.content).digest(), str(order), same_speed)
+        if key not in self._differences:
+            self._differences[key] = self.trial.difference(
+                candidate.content, order, same_speed=same_speed
+            )
+        return self._differences[key]
 
 
 def gzip_bytes(content: bytes) -> int:
@@ -208,9 +244,3 @@ def _all_of(edits: Sequence[Edit]) -> Edit:
             change(model)
 
     return edit
-
-
-def _written(model: Record) -> bytes:
-    model = model.copy()
-    share_buffers(model)
-    return write_records(model)

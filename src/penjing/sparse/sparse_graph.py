@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 
 from penjing.sparse.sparse_nodes import Node, read_nodes
 from penjing.sparse.sparse_rules import BINARY_OPERATORS, UNARY_OPERATORS
-from penjing.tflite.loading import load_records
 from penjing.tflite.records import Record
 
 MIN_ZEROS = (2, 3)
@@ -91,13 +90,12 @@ def find_layout(
     )
 
 
-def may_be_wrong(content: bytes) -> bool:
+def may_be_wrong(model: Record) -> bool:
     """Whether sparse constants would make a file wrong where XNNPACK looks for them.
 
     Args:
-        content: The bytes of a `.tflite` file.
+        model: The table of a model.
     """
-    model = load_records(content, "the file")
     return any(graph_layout(model, graph).misread for graph in model["subgraphs"])
 
 

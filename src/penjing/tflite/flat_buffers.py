@@ -11,9 +11,28 @@ from penjing.errors import FileFormatError
 
 # A sound file is read about once. More than this many times its size means that
 # its tables point to the same bytes again and again.
-_READS_PER_BYTE = 8
-_READS_FLOOR = 2**16
-_TEXT_BYTES = 1000
+READS_PER_BYTE = 8
+READS_FLOOR = 2**16
+MARK = b"TFL3"
+MAX_FILE_BYTES = 2**31 - 1  # Offsets are not larger.
+
+
+def corrupt(where: str, reason: str) -> FileFormatError:
+    """The error for a corrupt file."""
+    return FileFormatError(f"{where} is corrupt: {reason}. Export or copy it again.")
+
+
+def check_mark(data: bytes, where: str) -> None:
+    """Refuse what is no `.tflite` file, going by its mark.
+
+    Raises:
+        FileFormatError: If it is something else.
+    """
+    if data[4:8] != MARK:
+        raise FileFormatError(
+            f"{where} is not a .tflite file (it lacks the mark {MARK.decode()} at byte "
+            "4). Write one with penjing.export_litert."
+        )
 
 
 class FlatBuffer:
@@ -23,14 +42,18 @@ class FlatBuffer:
         data: The bytes.
         where: What they are called in messages.
 
+    Raises:
+        FileFormatError: If they are no `.tflite` file.
+
     Reference:
         https://flatbuffers.dev/internals/
     """
 
     def __init__(self, data: bytes, where: str) -> None:
+        check_mark(data, where)
         self.data = memoryview(data)
         self.where = where
-        self._budget = _READS_FLOOR + _READS_PER_BYTE * len(data)
+        self._budget = READS_FLOOR + READS_PER_BYTE * len(data)
 
     def root(self) -> Table:
         """The table that all others hang from."""
@@ -60,9 +83,7 @@ class FlatBuffer:
 
     def error(self, reason: str) -> FileFormatError:
         """The error for a corrupt file."""
-        return FileFormatError(
-            f"{self.where} is corrupt: {reason}. Export or copy it again."
-        )
+        return corrupt(self.where, reason)
 
 
 class Table:
@@ -78,11 +99,6 @@ class Table:
         self._position = position
         self._fields = position - buffer.number("<i", position)
         self._fields_size = buffer.number("<H", self._fields)
-
-    def scalar(self, field: int, code: str, default: int = 0) -> int:
-        """A number, `default` where the field is absent."""
-        position = self._find(field)
-        return default if position is None else int(self._buffer.number(code, position))
 
     def number(self, field: int, code: str) -> Any:
         """A number or a boolean as it is, None where the field is absent."""
@@ -132,10 +148,6 @@ class Table:
         start, count = self._vector(field, size)
         data = self._buffer.data[start : start + count * size]
         return np.frombuffer(data, dtype)
-
-    def text(self, field: int) -> str:
-        """A string, cut where it is very long."""
-        return str(self.bytes(field)[:_TEXT_BYTES], "utf-8", "replace")
 
     def _find(self, field: int) -> int | None:
         entry = 4 + 2 * field

@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from penjing.errors import FileFormatError
+from penjing.files import check_file, read_bytes
+from penjing.tflite.flat_buffers import (
+    MAX_FILE_BYTES,
+    READS_FLOOR,
+    READS_PER_BYTE,
+    check_mark,
+    corrupt,
+)
 from penjing.tflite.records import Record, read_records
-from penjing.tflite.tensors import TensorType
+from penjing.tflite.tensors import TensorType, all_tensors
 
-MAX_RANK = 32
+MAX_RANK = 32  # of NumPy before 2.0
+# What it takes to know the tensors that a file stores, and nothing else.
+_STORED = {
+    "Model": ("subgraphs", "buffers"),
+    "SubGraph": ("tensors",),
+    "Tensor": ("shape", "type", "buffer", "name", "quantization", "sparsity"),
+    "QuantizationParameters": ("scale", "zero_point", "quantized_dimension"),
+    "SparsityParameters": ("dim_metadata",),
+    "DimensionMetadata": ("array_segments", "array_indices"),
+    "Int32Vector": ("values",),
+    "Uint16Vector": ("values",),
+    "Uint8Vector": ("values",),
+    "Buffer": ("data", "offset", "size"),
+}
 _TYPES = frozenset(TensorType)
 _GRAPH_FIELDS = {
     "CallOptions": ("subgraph",),
@@ -28,6 +50,50 @@ _GRAPH_FIELDS = {
     "StablehloCustomCallOptions": ("called_computations",),
     "StableHLOCompositeOptions": ("decomposition_subgraph_index",),
 }
+
+
+def read_litert(path: str | os.PathLike[str]) -> bytes:
+    """Read a `.tflite` file and check that it is one by its mark.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        FileFormatError: If it is missing, too large or of another type.
+    """
+    size = check_file(path).stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise FileFormatError(
+            f"{path} has {size:,} bytes; a .tflite file has at most {MAX_FILE_BYTES:,}."
+        )
+    content = read_bytes(path)
+    check_mark(content, str(path))
+    return content
+
+
+def load_tensors(data: bytes, where: str) -> Record:
+    """Read the tensors of a `.tflite` file, whatever else it holds.
+
+    Operators that are damaged, fields of a newer format and weights in other files,
+    all of which `load_records` refuses, are not looked at. Whether the bytes of a
+    tensor fit its shape and type is left to the caller.
+
+    Args:
+        data: Its bytes.
+        where: What it is called in messages.
+
+    Returns:
+        The table of the model, with its buffers, and graphs that have tensors alone.
+
+    Raises:
+        FileFormatError: If they are corrupt.
+    """
+    model = read_records(data, where, _STORED)
+    _Check(model, data, where).stored()
+    return model
 
 
 def load_records(data: bytes, where: str) -> Record:
@@ -71,8 +137,7 @@ class _Check:
                 f"{self._where} keeps weights in other files, which penjing does not "
                 "read. Convert the model into one file."
             )
-        for buffer in model["buffers"]:
-            self._move_in(buffer, "data", "offset", "size")
+        self._move_buffers_in()
         buffers = len(model["buffers"])
         for entry in model["metadata"]:
             self._index(entry["buffer"], buffers, "buffer")
@@ -84,6 +149,24 @@ class _Check:
             graph = model["subgraphs"][signature["subgraph_index"]]
             for entry in (*signature["inputs"], *signature["outputs"]):
                 self._index(entry["tensor_index"], len(graph["tensors"]), "tensor")
+
+    def stored(self) -> None:
+        self._move_buffers_in()
+        buffers = self._model["buffers"]
+        for tensor in all_tensors(self._model):
+            if tensor["buffer"] >= len(buffers):
+                raise self._corrupt(
+                    f"a tensor uses buffer {tensor['buffer']:,} of {len(buffers):,}"
+                )
+
+    def _move_buffers_in(self) -> None:
+        buffers = self._model["buffers"]
+        for buffer in buffers:
+            self._move_in(buffer, "data", "offset", "size")
+        # Equal ones may share their bytes; hostile ones do it again and again.
+        total = sum(len(buffer["data"]) for buffer in buffers)
+        if total > READS_FLOOR + READS_PER_BYTE * len(self._data):
+            raise self._corrupt("its buffers overlap")
 
     def _graph(self, graph: Record) -> None:
         tensors = len(graph["tensors"])
@@ -151,6 +234,4 @@ class _Check:
         self._indices((value,), count, what)
 
     def _corrupt(self, reason: str) -> FileFormatError:
-        return FileFormatError(
-            f"{self._where} is corrupt: {reason}. Export or copy it again."
-        )
+        return corrupt(self._where, reason)

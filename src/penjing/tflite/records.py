@@ -6,7 +6,7 @@ are refused, not dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -101,31 +101,34 @@ def _dtype(code: str) -> np.dtype[Any]:
     return np.dtype("<" + ("u1" if code == "?" else code))
 
 
-def read_records(data: bytes, where: str) -> Record:
+def read_records(
+    data: bytes, where: str, only: Mapping[str, Collection[str]] | None = None
+) -> Record:
     """Read a `.tflite` file, every offset checked.
 
     Args:
         data: Its bytes.
         where: What it is called in messages.
+        only: The tables to read, and their fields. What else the file holds is not
+            looked at, so it may be of a newer format, or damaged. None: the whole file.
 
     Returns:
         The table of the model.
 
     Raises:
-        FileFormatError: If it is corrupt, or holds what this version does not know.
+        FileFormatError: If what is read is corrupt; or if the whole file holds what
+            this version does not know.
     """
-    if data[4:8] != b"TFL3":
-        raise FileFormatError(
-            f"{where} is not a .tflite file: it lacks the mark TFL3 at byte 4. Write "
-            "one with penjing.export_litert."
-        )
     buffer = FlatBuffer(data, where)
-    return _Reader(buffer).record(buffer.root(), "Model")
+    return _Reader(buffer, only).record(buffer.root(), "Model")
 
 
 class _Reader:
-    def __init__(self, buffer: FlatBuffer) -> None:
+    def __init__(
+        self, buffer: FlatBuffer, only: Mapping[str, Collection[str]] | None
+    ) -> None:
         self._buffer = buffer
+        self._only = only
         self._tables = 0
 
     def record(self, table: Table, kind: str) -> Record:
@@ -136,11 +139,13 @@ class _Reader:
         record = Record(kind)
         known: set[int] = set()
         for field in LAYOUTS[kind]:
+            if self._only is not None and field.name not in self._only.get(kind, ()):
+                continue
             known |= {field.slot, field.slot + (field.kind == "union")}
             value = self._value(table, field)
             if value is not None:
                 record[field.name] = value
-        unknown = set(table.present()) - known
+        unknown = set() if self._only is not None else set(table.present()) - known
         if unknown:
             raise self._newer(f"field {min(unknown)} of a table {kind}")
         return record
@@ -163,12 +168,14 @@ class _Reader:
         return inner_table and self.record(inner_table, field.type)
 
     def _union(self, table: Table, field: Field) -> Record | None:
-        number = table.scalar(field.slot, "<B")
+        number = table.number(field.slot, "<B")
         inner = table.table(field.slot + 1)
+        names = UNIONS[field.type]
         if not number or inner is None:
             return None
-        names = UNIONS[field.type]
         if number > len(names):
+            if self._only is not None:
+                return None
             raise self._newer(f"type {number} of {field.type}")
         return self.record(inner, names[number - 1])
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import FileFormatError
+from penjing.tflite.flat_buffers import MARK, MAX_FILE_BYTES
 from penjing.tflite.records import Record
 from penjing.tflite.table_layouts import UNIONS
 
-MAX_FILE_BYTES = 2**31 - 1  # A FlatBuffer cannot be larger.
 _FILE_ALIGNMENT = 16
 _HEADER = 8  # offset of the root, and the mark
 
@@ -35,7 +35,7 @@ def write_records(model: Record, *, share: bool = True) -> bytes:
     root = writer.record(model)
     writer.pad(_HEADER, _FILE_ALIGNMENT)
     offset = writer.size + _HEADER - root
-    writer.put(struct.pack("<I", offset) + b"TFL3")
+    writer.put(struct.pack("<I", offset) + MARK)
     if writer.size > MAX_FILE_BYTES:
         raise FileFormatError(
             f"The file would have {writer.size:,} bytes; a .tflite file has at most "

@@ -18,7 +18,7 @@ from penjing.measurement.latency_report import (
     summarize_rounds,
 )
 from penjing.progress import Listener, Progress, listening
-from penjing.runtime.interpreter import TensorSpec, read_litert
+from penjing.runtime.interpreter import TensorSpec
 from penjing.runtime.timing_rounds import (
     check_counts,
     checked_files,
@@ -26,6 +26,7 @@ from penjing.runtime.timing_rounds import (
     take_turns,
 )
 from penjing.sparse.dense_twin import fix_sizes
+from penjing.tflite.loading import read_litert
 from penjing.web.wasm_session import WasmModel, WasmSession
 
 _ID_BOUND = 2  # Integers may be ids, with a small vocabulary.
