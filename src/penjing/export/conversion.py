@@ -23,7 +23,15 @@ from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.models.signature import InputSignature, output_names
 from penjing.runtime.silence import captured_output
 from penjing.tflite.modes import MODES, Mode, find_mode, listed
+from penjing.tflite.records import read_records
 
+# What says in which order inputs and outputs come.
+_ENDS = {
+    "Model": ("subgraphs", "signature_defs"),
+    "SubGraph": ("inputs", "outputs"),
+    "SignatureDef": ("inputs", "outputs"),
+    "TensorMap": ("name", "tensor_index"),
+}
 _CALIBRATED = listed(mode for mode in MODES if mode.needs_calibration)
 _OBSERVED = listed((mode for mode in MODES if mode.has_int8_activations), "and")
 
@@ -243,25 +251,20 @@ def _in_order(inputs: list[str], outputs: list[str], content: bytes) -> bytes:
     The converter orders them as it likes. The two lists of tensor numbers in the
     file are as long as before, so they are overwritten in place.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    buffer = bytearray(content)
-    file = schema.Model.GetRootAs(buffer, 0)
-    signature, graph = file.SignatureDefs(0), file.Subgraphs(0)
-    for names, count, entry, numbers in (
-        (inputs, signature.InputsLength(), signature.Inputs, graph.InputsAsNumpy()),
-        (outputs, signature.OutputsLength(), signature.Outputs, graph.OutputsAsNumpy()),
-    ):
+    buffer = bytearray(content)  # which the arrays of the records lie in
+    model = read_records(buffer, "the converted file", _ENDS)
+    signature, graph = model["signature_defs"][0], model["subgraphs"][0]
+    for names, side in ((inputs, "inputs"), (outputs, "outputs")):
         by_name = {
-            entry(i).Name().decode(): entry(i).TensorIndex() for i in range(count)
+            entry["name"].decode(): entry["tensor_index"] for entry in signature[side]
         }
         wanted = [by_name.get(name, -1) for name in names]
-        if sorted(wanted) != sorted(numbers.tolist()):
+        if sorted(wanted) != sorted(graph[side].tolist()):
             raise ExportError(
                 f"The converter changed the inputs or outputs: expected {names}, "
                 f"got {sorted(by_name)}. Return each tensor once from the model."
             )
-        numbers[:] = wanted
+        graph[side][:] = wanted
     return bytes(buffer)
 
 

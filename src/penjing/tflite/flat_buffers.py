@@ -22,7 +22,7 @@ def corrupt(where: str, reason: str) -> FileFormatError:
     return FileFormatError(f"{where} is corrupt: {reason}. Export or copy it again.")
 
 
-def check_mark(data: bytes, where: str) -> None:
+def check_mark(data: bytes | bytearray, where: str) -> None:
     """Refuse what is no `.tflite` file, going by its mark.
 
     Raises:
@@ -49,7 +49,7 @@ class FlatBuffer:
         https://flatbuffers.dev/internals/
     """
 
-    def __init__(self, data: bytes, where: str) -> None:
+    def __init__(self, data: bytes | bytearray, where: str) -> None:
         check_mark(data, where)
         self.data = memoryview(data)
         self.where = where

@@ -102,12 +102,14 @@ def _dtype(code: str) -> np.dtype[Any]:
 
 
 def read_records(
-    data: bytes, where: str, only: Mapping[str, Collection[str]] | None = None
+    data: bytes | bytearray,
+    where: str,
+    only: Mapping[str, Collection[str]] | None = None,
 ) -> Record:
     """Read a `.tflite` file, every offset checked.
 
     Args:
-        data: Its bytes.
+        data: Its bytes. The arrays of the records lie in them.
         where: What it is called in messages.
         only: The tables to read, and their fields. What else the file holds is not
             looked at, so it may be of a newer format, or damaged. None: the whole file.
