@@ -12,7 +12,7 @@ from penjing.errors import DataError, FileFormatError, require_extra
 from penjing.files import as_path
 from penjing.json_values import JsonValue
 from penjing.runtime import litert_worker
-from penjing.runtime.interpreter import read_litert, unrunnable
+from penjing.runtime.interpreter import unrunnable
 from penjing.runtime.operator_files import single_operators
 from penjing.runtime.product_files import KernelProduct, write_product
 from penjing.runtime.sample_inputs import make_inputs
