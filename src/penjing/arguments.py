@@ -103,3 +103,14 @@ def check_flag(name: str, value: object) -> None:
     """
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False, got {value!r}.")
+
+
+def check_fraction(name: str, value: float, *, below_one: bool = False) -> None:
+    """Refuse what is no fraction.
+
+    Raises:
+        ValueError: If it is not from 0 to 1, or 1 where it must be below.
+    """
+    if not 0.0 <= value <= 1.0 or (below_one and value == 1.0):
+        allowed = "[0, 1)" if below_one else "[0, 1]"
+        raise ValueError(f"`{name}` must be in {allowed}, got {value}.")

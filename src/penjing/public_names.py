@@ -13,6 +13,7 @@ from penjing.engine.batchnorm_folding import fold_batch_normalization
 from penjing.engine.clustering import cluster
 from penjing.engine.compressed_layer import CompressedLayer
 from penjing.engine.compression_model import CompressionModel
+from penjing.engine.fractional_schedule import FractionalSchedule
 from penjing.engine.pruning import prune, prune_layer
 from penjing.engine.quantization import quantize_aware
 from penjing.engine.schedules import (
@@ -81,6 +82,7 @@ __all__ = [
     "DataError",
     "ExportError",
     "FileFormatError",
+    "FractionalSchedule",
     "Grid",
     "GroupLasso",
     "LatencyModel",

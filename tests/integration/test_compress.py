@@ -13,9 +13,9 @@ from penjing.errors import CompressionError, DataError
 from penjing.measurement.inspection import inspect_file
 from penjing.pipeline import (
     ExportRecipe,
-    PruneRecipe,
+    FractionalSchedule,
+    PruningConfig,
     Recipe,
-    ScheduleRecipe,
     TrainingRecipe,
     compress,
     load_recipe,
@@ -38,7 +38,7 @@ def make_recipe(epochs=2, sparsity=0.75, quantizations=("dynamic",), **training)
     return Recipe(
         name="tiny",
         training=TrainingRecipe(epochs=epochs, batch_size=16, **training),
-        methods=(PruneRecipe(schedule=ScheduleRecipe(final_sparsity=sparsity)),),
+        methods=(PruningConfig(schedule=FractionalSchedule(final_sparsity=sparsity)),),
         export=ExportRecipe(quantizations=quantizations),
     )
 

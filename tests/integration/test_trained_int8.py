@@ -11,12 +11,12 @@ import penjing
 from penjing.data.data_sources import UserData
 from penjing.measurement.inspection import inspect_file
 from penjing.pipeline import (
-    ClusterRecipe,
+    ClusteringConfig,
     ExportRecipe,
-    PruneRecipe,
+    FractionalSchedule,
+    PruningConfig,
     QuantizeAwareRecipe,
     Recipe,
-    ScheduleRecipe,
     TrainingRecipe,
     compress,
 )
@@ -43,8 +43,8 @@ def test_all_methods_reach_the_file(tmp_path):
         name="int8",
         training=TrainingRecipe(epochs=2, batch_size=16),
         methods=(
-            PruneRecipe(schedule=ScheduleRecipe(final_sparsity=0.5)),
-            ClusterRecipe(num_clusters=4),
+            PruningConfig(schedule=FractionalSchedule(final_sparsity=0.5)),
+            ClusteringConfig(num_clusters=4),
             QuantizeAwareRecipe(activations="int8", begin=0.3),
         ),
         export=ExportRecipe(quantizations=("int8", "dynamic")),

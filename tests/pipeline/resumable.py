@@ -12,9 +12,9 @@ import keras
 import numpy as np
 
 from penjing.pipeline import (
-    PruneRecipe,
+    FractionalSchedule,
+    PruningConfig,
     Recipe,
-    ScheduleRecipe,
     TrainingRecipe,
     run_recipe,
     training,
@@ -54,9 +54,9 @@ RECIPE = Recipe(
     name="tiny",
     training=TrainingRecipe(epochs=EPOCHS, batch_size=8, learning_rate=0.01),
     methods=(
-        PruneRecipe(
+        PruningConfig(
             scope="global",
-            schedule=ScheduleRecipe(
+            schedule=FractionalSchedule(
                 initial_sparsity=0.2, final_sparsity=0.7, end=0.9, frequency=3
             ),
         ),

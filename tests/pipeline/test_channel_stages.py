@@ -14,10 +14,10 @@ import penjing
 from penjing.errors import RecipeError
 from penjing.pipeline import (
     ChannelPruneRecipe,
-    PruneRecipe,
+    FractionalSchedule,
+    PruningConfig,
     QuantizeAwareRecipe,
     Recipe,
-    ScheduleRecipe,
     TrainingRecipe,
     load_recipe,
     recipe_from_dict,
@@ -188,7 +188,7 @@ def test_impossible_recipes_are_refused(changes, says):
 
 @pytest.mark.once
 def test_channels_behind_another_method_are_refused():
-    prune = PruneRecipe(schedule=ScheduleRecipe(final_sparsity=0.5))
+    prune = PruningConfig(schedule=FractionalSchedule(final_sparsity=0.5))
     plan = Recipe(name="late", methods=(prune, CUTS))
     with pytest.raises(RecipeError, match="must be the first method"):
         run_recipe(build(), data(), plan)

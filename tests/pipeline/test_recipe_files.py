@@ -1,19 +1,21 @@
 import dataclasses
 import tomllib
 
+import keras
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penjing import OneShot, pipeline
 from penjing.errors import RecipeError
+from penjing.numerics.patterns import NM, Block
 from penjing.pipeline import (
-    ClusterRecipe,
+    ClusteringConfig,
     ExportRecipe,
-    PatternRecipe,
-    PruneRecipe,
+    FractionalSchedule,
+    PruningConfig,
     QuantizeAwareRecipe,
     Recipe,
-    ScheduleRecipe,
     TrainingRecipe,
     load_recipe,
     packaged_recipes,
@@ -21,6 +23,7 @@ from penjing.pipeline import (
     recipe_to_toml,
 )
 
+SCHEDULE = FractionalSchedule(final_sparsity=0.5)
 pytestmark = pytest.mark.once
 
 GOOD = """
@@ -32,7 +35,6 @@ loss = {name = "Huber", delta = 2}
 method = "prune"
 schedule = {kind = "constant", final_sparsity = 0.5}
 pattern = {kind = "nm", n = 2, m = 4}
-sparsity_by_layer = {"conv*" = 0.25}
 
 [export]
 quantizations = ["int8", "dynamic"]
@@ -66,12 +68,40 @@ def test_a_file_is_read_and_named_after_itself(tmp_path):
     recipe = load_recipe(path)
     assert recipe.name == "mine"
     assert recipe.training.loss == {"name": "Huber", "delta": 2}
-    assert recipe.methods[0].pattern == PatternRecipe(kind="nm", n=2, m=4)
-    assert recipe.methods[0].sparsity_by_layer == {"conv*": 0.25}
+    assert recipe.methods[0].pattern == NM(2, 4)
     assert recipe.export.quantizations == ("int8", "dynamic")
 
 
-FRACTIONS = st.floats(0, 0.99)
+def test_the_settings_of_a_method_are_its_config(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        """
+        [[methods]]
+        method = "prune"
+        schedule = {final_sparsity = 0.5}
+        pattern = {kind = "block", rows = 2, columns = 1}
+        sparsity_by_layer = {"conv*" = 0.25}
+        exclude = ["head"]
+
+        [[methods]]
+        method = "cluster"
+        num_clusters = 4
+        centroid_gradient = "sum"
+        seed = 3
+        """
+    )
+    assert load_recipe(path).methods == (
+        PruningConfig(
+            FractionalSchedule(final_sparsity=0.5),
+            pattern=Block(2, 1),
+            sparsity_by_layer={"conv*": 0.25},
+            exclude=("head",),
+        ),
+        ClusteringConfig(4, centroid_gradient="sum", seed=3),
+    )
+
+
+FRACTIONS = st.floats(0.01, 0.99)
 RECIPES = st.builds(
     Recipe,
     name=st.text(
@@ -88,9 +118,9 @@ RECIPES = st.builds(
     ),
     methods=st.lists(
         st.builds(
-            PruneRecipe,
+            PruningConfig,
             schedule=st.builds(
-                ScheduleRecipe,
+                FractionalSchedule,
                 kind=st.sampled_from(["polynomial", "cosine", "constant", "one_shot"]),
                 final_sparsity=FRACTIONS,
                 end=st.floats(0.01, 1),
@@ -100,7 +130,7 @@ RECIPES = st.builds(
             sparsity_by_layer=st.none() | st.just({"x y": 0.5, "plain": 0.1}),
         )
         | st.builds(
-            ClusterRecipe,
+            ClusteringConfig,
             num_clusters=st.integers(1, 99),
             initialization=st.sampled_from(["k-means++", "density"]),
             preserve_sparsity=st.booleans(),
@@ -156,7 +186,10 @@ TYPOS = [
     (quantizing("begin = 1.0"), r"`begin` must be in \[0, 1\), got 1.0"),
     (quantizing("bit = 4"), "unknown key `bit`. Did you mean `bits`"),
     (clustering(""), "needs the key `num_clusters`"),
-    (clustering("num_clusters = 0"), "`num_clusters` must be at least 1, got 0"),
+    (
+        clustering("num_clusters = 0"),
+        r"methods\[0\]: `num_clusters` must be an integer of at least 1, got 0",
+    ),
     (clustering("num_clusters = 2.5"), "`num_clusters` must be an integer, got 2.5"),
     (clustering("clusters = 4"), "unknown key `clusters`. Did you mean `num_clus"),
     (
@@ -179,6 +212,13 @@ TYPOS = [
     (replaced("epochs = 3", "epochs = 0"), "`epochs` must be at least 1, got 0"),
     (replaced("0.5", "1.0"), r"`final_sparsity` must be in \[0, 1\), got 1.0"),
     (replaced("0.5", "80"), r"`final_sparsity` must be in \[0, 1\), got 80.0"),
+    (
+        replaced("[export]", 'sparsity_by_layer = {"conv*" = 0.25}\n[export]'),
+        r"methods\[0\]: NM\(n=2, m=4\) gives every layer the same sparsity",
+    ),
+    (replaced("0.5", "0.75"), r"NM\(2, 4\) ends at a sparsity of 0.5, but the sched"),
+    (replaced('"nm"', '"nmm"'), "`pattern`, `kind` is 'nmm'. Did you mean `nm`"),
+    (replaced("n = 2,", "n = 2, k = 3,"), "unknown key `k`. .*kind, rows, columns, po"),
     (replaced("n = 2, ", ""), 'pattern "nm" needs the key `n`'),
     (replaced("n = 2", "rows = 2, n = 2"), "does not take the key `rows`"),
     (replaced('["int8", "dynamic"]', '"int8"'), "must be a list, got 'int8'"),
@@ -229,3 +269,53 @@ def test_a_file_that_is_no_text_or_far_too_large_is_refused(tmp_path):
 def test_recipes_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         load_recipe("default").name = "other"
+
+
+def make_row(**settings):
+    return PruningConfig(FractionalSchedule(final_sparsity=0.5), **settings)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        (PruningConfig(OneShot(0.5)), "`schedule` is OneShot.* penjing.FractionalSch"),
+        (make_row(importance=abs), "`importance` is <built-in function abs>"),
+        (make_row(include=keras.layers.Dense(1)), "`include` is <Dense"),
+    ],
+)
+def test_what_no_file_can_hold_is_refused_in_a_recipe(row, says):
+    with pytest.raises(RecipeError, match=f"A recipe holds tables, .* {says}"):
+        Recipe(name="mine", methods=(row,))
+
+
+def test_settings_that_came_after_0_1_are_written_where_they_are_set():
+    recipe = Recipe(name="mine", methods=(ClusteringConfig(4),))
+    assert set(recipe.to_dict()["methods"][0]) == {
+        "method",
+        "num_clusters",
+        "initialization",
+        "granularity",
+        "preserve_sparsity",
+    }
+    recipe = Recipe(name="mine", methods=(ClusteringConfig(4, seed=1),))
+    assert recipe.to_dict()["methods"][0]["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "value"),
+    [
+        ("PruneRecipe", lambda cls: cls(schedule=SCHEDULE), PruningConfig(SCHEDULE)),
+        ("ScheduleRecipe", lambda cls: cls(final_sparsity=0.5), SCHEDULE),
+        ("ClusterRecipe", lambda cls: cls(num_clusters=4), ClusteringConfig(4)),
+        ("PatternRecipe", lambda cls: cls(kind="nm", n=2, m=4), NM(2, 4)),
+    ],
+)
+def test_former_names_give_what_stands_in_their_place(name, make, value):
+    with pytest.warns(DeprecationWarning, match=f"pipeline.{name} is now penjing"):
+        former = getattr(pipeline, name)
+    assert make(former) == value
+
+
+def test_other_names_are_not_there():
+    with pytest.raises(AttributeError, match="no attribute 'PrunRecipe'"):
+        pipeline.PrunRecipe  # noqa: B018

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 
 from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.clustering_config import ClusteringConfig
 from penjing.engine.transforms.clustering_transform import Cluster
+from penjing.engine.transforms.method_config import OfModel, takes_settings
 from penjing.engine.wrapping import add_transform
 from penjing.errors import UnsupportedModelError
-from penjing.models.selection import Filter
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClusterArguments(ClusteringConfig, OfModel):
+    """The signature of `cluster`."""
+
+    copy: bool = True
+
+
+@takes_settings(ClusteringConfig, ClusterArguments)
 def cluster(
-    model: keras.Model,
-    num_clusters: int,
-    *,
-    initialization: str = "k-means++",
-    granularity: str = "per_tensor",
-    preserve_sparsity: bool = True,
-    centroid_gradient: str = "mean",
-    include: Filter = None,
-    exclude: Filter = None,
-    seed: int = 0,
-    copy: bool = True,
+    model: keras.Model, config: ClusteringConfig, *, copy: bool = True
 ) -> CompressionModel:
     """Let the weights of each layer share a few values, and train those.
 
@@ -45,24 +45,8 @@ def cluster(
     Args:
         model: A built Keras model, best a trained one, or one that carries transforms
             already: masked weights of `penjing.prune` stay zero.
-        num_clusters: Values that a weight may share, 1 or more. Weights that do not
-            have more values than that are left whole.
-        initialization: Where k-means starts: `"k-means++"`, `"linear"` (evenly between
-            the extremes, which serves rare, large weights), `"density"` (where many
-            weights are) or `"random"`.
-        granularity: `"per_tensor"`: one codebook for a weight; `"per_channel"`: one
-            for each output channel, which is more exact but compresses less.
-        preserve_sparsity: Weights that are exactly zero stay so, in training too; zero
-            does not count among the clusters.
-        centroid_gradient: The gradient of a shared value is the `"mean"` or the `"sum"`
-            of those of the weights that share it. The sum, the one of the paper,
-            grows with the layer: plain SGD diverges with it at learning rates that
-            suit the model. Adam is indifferent to it.
-        include: What to cluster: layers, or patterns matched against weight paths,
-            layer paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default:
-            all that pruning takes: no biases, norms or depthwise kernels.
-        exclude: What to leave whole, in the same form; wins over `include`.
-        seed: Of the initializations that draw.
+        config: What to cluster, and into how many values: each field of
+            `ClusteringConfig` is an argument, `num_clusters` the second.
         copy: Leave the given model alone. `False` trains its own weights and saves
             the memory of a copy.
 
@@ -89,27 +73,22 @@ def cluster(
     Reference:
         Han et al., 2015, https://arxiv.org/abs/1510.00149
     """
-    config = ClusteringConfig(
-        num_clusters=num_clusters,
-        initialization=initialization,
-        granularity=granularity,
-        preserve_sparsity=preserve_sparsity,
-        centroid_gradient=centroid_gradient,
-        include=include,
-        exclude=exclude,
-        seed=seed,
-    )
     return apply_clustering(model, config, copy=copy)
 
 
 def apply_clustering(
-    model: keras.Model, config: ClusteringConfig, *, copy: bool = True
+    model: keras.Model,
+    config: ClusteringConfig,
+    *,
+    training_steps: int | None = None,
+    copy: bool = True,
 ) -> CompressionModel:
-    """`cluster` with its arguments in a config, as recipes hold them.
+    """`cluster` with its settings in a config, as recipes hold them.
 
     Args:
         model: See `cluster`.
         config: What to cluster, and into how many values.
+        training_steps: Batches in the whole training; clustering acts from the first.
         copy: See `cluster`.
 
     Returns:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 
 import keras
 
 from penjing.engine.compressed_layer import CompressedLayer
 from penjing.engine.compression_model import CompressionModel
 from penjing.engine.schedules import Schedule
+from penjing.engine.transforms.method_config import OfModel, takes_settings
 from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.engine.transforms.pruning_transform import Prune
 from penjing.engine.wrapping import add_transform
-from penjing.models.selection import Filter
-from penjing.numerics.importance import Importance
+from penjing.models.selection import select_weights
+from penjing.numerics.importance import Importance, ImportanceName
 from penjing.numerics.patterns import Pattern, Unstructured
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PruneArguments(PruningConfig, OfModel):
+    """The signature of `prune`."""
+
+    copy: bool = True
+
+
+@takes_settings(PruningConfig, PruneArguments)
 def prune(
-    model: keras.Model,
-    schedule: Schedule,
-    *,
-    scope: str = "layer",
-    allocation: str = "uniform",
-    pattern: Pattern | None = None,
-    importance: str | Importance = "magnitude",
-    include: Filter = None,
-    exclude: Filter = None,
-    sparsity_by_layer: Mapping[str, float] | None = None,
-    l1: float = 0.0,
-    copy: bool = True,
+    model: keras.Model, config: PruningConfig, *, copy: bool = True
 ) -> CompressionModel:
     """Prune a model's weights on a schedule while it trains on.
 
@@ -39,25 +37,8 @@ def prune(
     Args:
         model: Any Keras model, on any backend: Sequential, Functional, subclassed or
             nested; or one that carries transforms already, to which pruning is added.
-        schedule: Training step -> sparsity.
-        scope: `"layer"`: every weight reaches the schedule's sparsity; `"global"`: all
-            weights compete and reach it together, each keeping at least 5 % of its even
-            share so that no layer dies.
-        allocation: With scope "layer": `"uniform"`, or `"erk"` (Erdos-Renyi-Kernel),
-            which cuts large layers more and reaches the sparsity over all of them.
-        pattern: `penjing.Unstructured()` (default), `penjing.Block(rows, columns)` or
-            `penjing.NM(n, m)`.
-        importance: `"magnitude"`, `"normalized_magnitude"` (for the global scope),
-            `"lamp"`, `"random"` (a control), or a function from a weight tensor to
-            non-negative scores of its shape.
-        include: What to prune: layers, or patterns matched against weight paths, layer
-            paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default: all
-            that can be.
-        exclude: What to leave whole, in the same form; wins over `include`.
-        sparsity_by_layer: Pattern -> final sparsity in place of the schedule's for
-            the weights that it matches; approached in proportion.
-        l1: Penalty on the magnitudes of the kept weights, added to the loss: the file
-            gets smaller at the same accuracy. 1e-6 to 1e-4 are typical.
+        config: What to prune, how much of it, and when: each field of `PruningConfig`
+            is an argument, `schedule` the second.
         copy: Leave the given model alone. `False` trains its own weights and saves
             the memory of a copy.
 
@@ -84,34 +65,46 @@ def prune(
         >>> penjing.sparsity_report(penjing.strip(pruned)).rows[0].zeros
         24
     """
-    config = PruningConfig(
-        schedule=schedule,
-        scope=scope,
-        allocation=allocation,
-        pattern=Unstructured() if pattern is None else pattern,
-        importance=importance,
-        include=include,
-        exclude=exclude,
-        sparsity_by_layer=sparsity_by_layer,
-        l1=l1,
-    )
     return apply_pruning(model, config, copy=copy)
 
 
 def apply_pruning(
-    model: keras.Model, config: PruningConfig, *, copy: bool = True
+    model: keras.Model,
+    config: PruningConfig,
+    *,
+    training_steps: int | None = None,
+    copy: bool = True,
 ) -> CompressionModel:
-    """`prune` with its arguments in a config, as recipes hold them.
+    """`prune` with its settings in a config, as recipes hold them.
 
     Args:
         model: See `prune`.
         config: What to prune, how much and when.
+        training_steps: Batches in the whole training, which a schedule in fractions
+            of it needs.
         copy: See `prune`.
 
     Returns:
         A model to compile and train.
     """
+    schedule = _spared(config, model).in_steps(training_steps)
+    config = dataclasses.replace(config, schedule=schedule)
     return add_transform(model, Prune(config), copy=copy)
+
+
+def _spared(config: PruningConfig, model: keras.Model) -> Schedule:
+    """The schedule with as much less sparsity as `keep_at_least` asks.
+
+    It never falls below the initial sparsity.
+    """
+    schedule = config.schedule
+    if config.keep_at_least is None:
+        return schedule
+    chosen = select_weights(model, config.include, config.exclude).chosen
+    size = sum(weight.size for weight in chosen)
+    least = getattr(schedule, "initial_sparsity", 0.0)
+    most = max(1 - config.keep_at_least / size, least)
+    return schedule.ending_at(min(schedule.final_sparsity, most))
 
 
 def prune_layer(
@@ -119,7 +112,7 @@ def prune_layer(
     schedule: Schedule,
     *,
     pattern: Pattern | None = None,
-    importance: str | Importance = "magnitude",
+    importance: ImportanceName | Importance = "magnitude",
 ) -> CompressedLayer:
     """Prune one layer on a schedule, inside whatever model it is put in.
 
@@ -143,7 +136,7 @@ def prune_layer(
         4
     """
     config = PruningConfig(
-        schedule=schedule,
+        schedule=schedule.in_steps(None),
         pattern=Unstructured() if pattern is None else pattern,
         importance=importance,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from collections.abc import Mapping
 from typing import Any, cast
 
 import keras
@@ -15,27 +15,33 @@ from penjing.engine.batchnorm_folding import fold_batch_normalization
 from penjing.engine.calibration import OBSERVERS, calibrate
 from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.clustering_transform import Cluster
+from penjing.engine.transforms.method_config import OfModel, takes_settings
 from penjing.engine.transforms.quantization_config import QuantizationConfig
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.engine.wrapping import add_transform
 from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.models.graph_flow import trace_flow
-from penjing.models.selection import Filter
 from penjing.numerics.grids import Grid
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizeArguments(QuantizationConfig, OfModel):
+    """The signature of `quantize_aware`."""
+
+    activations: Grid | str | None = None
+    calibration_data: Any = None
+    observer: str = "moving_average"
+    copy: bool = True
+
+
+@takes_settings(QuantizationConfig, QuantizeArguments)
 def quantize_aware(
     model: keras.Model,
+    config: QuantizationConfig,
     *,
-    weights: Grid | None = None,
     activations: Grid | str | None = None,
     calibration_data: Any = None,
     observer: str = "moving_average",
-    learn_scale: bool = True,
-    begin_step: int = 0,
-    include: Filter = None,
-    exclude: Filter = None,
-    grids_by_layer: Mapping[str, Grid] | None = None,
     copy: bool = True,
 ) -> CompressionModel:
     """Round a model's weights to evenly spaced values while it trains on.
@@ -49,11 +55,8 @@ def quantize_aware(
         model: Any Keras model, on any backend, or one that carries transforms already:
             zeros of `penjing.prune` stay zero, shared values of `penjing.cluster` stay
             shared.
-        weights: The grid. Fewer levels make smaller files: `Grid(levels=15,
-            granularity="per_tensor")` costs little accuracy with some epochs of
-            training. Default: 8 bits with a scale for each output channel; with one
-            scale for each weight where the model is clustered, as a scale for each
-            channel would split the shared values.
+        config: What to round to which grid, and from when on: each field of
+            `QuantizationConfig` is an argument.
         activations: Round the tensors between the layers too, as LiteRT's int8 kernels
             do: `"int8"`, or a grid of 8 bits. Each tensor has one scale, whatever
             `granularity` says; `"int8"` is `Grid(symmetric=False)`, whose zero points
@@ -68,17 +71,6 @@ def quantize_aware(
         observer: How a range is found on `calibration_data`: `"moving_average"` of the
             batches' least and largest values, `"min_max"` of all, `"percentile"`
             (99.99), or `"mse"`: the range with the least squared error.
-        learn_scale: Train the scales with the model (LSQ), those of activations too.
-            `False`: they follow the weights, by least squares, and the ranges of
-            activations, by a moving average.
-        begin_step: Leave the weights, and activations, as they are in the training
-            steps before this one; the first scales are found in it. For models that are
-            pruned first, in the same training.
-        include: What to quantize: layers, or patterns matched against weight paths,
-            layer paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default:
-            all kernels and embeddings, depthwise kernels too; no biases or norms.
-        exclude: What to leave as it is, in the same form; wins over `include`.
-        grids_by_layer: Pattern -> grid in place of `weights` for what it matches.
         copy: Leave the given model alone. `False` trains its own weights and saves
             the memory of a copy.
 
@@ -106,23 +98,13 @@ def quantize_aware(
     Reference:
         Esser et al., 2020, https://arxiv.org/abs/1902.08153
     """
-    config = QuantizationConfig(
-        weights=Grid(granularity=default_granularity(model))
-        if weights is None
-        else weights,
-        learn_scale=learn_scale,
-        begin_step=begin_step,
-        include=include,
-        exclude=exclude,
-        grids_by_layer=grids_by_layer,
-    )
     rounding = None
     if activations is not None:
         rounding = ActivationConfig(
             grid=INT8 if activations == "int8" else cast(Grid, activations),
-            learn_ranges=learn_scale,
+            learn_ranges=config.learn_scale,
             calibrated=calibration_data is not None,
-            begin_step=begin_step,
+            begin_step=config.begin_step,
         )
     _check_calibration(activations, calibration_data, observer)
     quantized = apply_quantization(model, config, rounding, copy=copy)
@@ -155,7 +137,7 @@ def apply_quantization(
     *,
     copy: bool = True,
 ) -> CompressionModel:
-    """`quantize_aware` with its arguments in a config, as recipes hold them.
+    """`quantize_aware` with its settings in a config, as recipes hold them.
 
     Args:
         model: See `quantize_aware`.
@@ -166,6 +148,9 @@ def apply_quantization(
     Returns:
         A model to compile and train.
     """
+    if config.weights is None:
+        weights = Grid(granularity=default_granularity(model))
+        config = dataclasses.replace(config, weights=weights)
     grids = None
     if activations is not None and _can_round_activations(model):
         model = fold_batch_normalization(model)
@@ -197,6 +182,6 @@ def _can_round_activations(model: keras.Model) -> bool:
         "own, so only its weights are trained on grids: the ranges of its activations "
         "are found when it is exported, on `representative_data`.",
         CompressionWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
     return False

@@ -87,6 +87,16 @@ class Schedule:
         passed = ops.cast(step - self.begin_step, "float32")
         return ops.clip(passed / length, 0.0, 1.0)
 
+    def in_steps(self, training_steps: int | None) -> Schedule:
+        """This schedule in steps: itself, but where it is in fractions of training."""
+        return self
+
+    def ending_at(self, sparsity: float) -> Self:
+        """The same schedule with another final sparsity."""
+        names = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        name = "final_sparsity" if "final_sparsity" in names else "sparsity"
+        return dataclasses.replace(self, **{name: sparsity})  # type: ignore[type-var]
+
     def get_config(self) -> dict[str, Any]:
         """Fields as a JSON-ready dictionary, for Keras serialization."""
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 from keras import ops
@@ -11,6 +12,7 @@ from keras import ops
 from penjing.arguments import quoted
 from penjing.numerics import Tensor
 
+Initialization = Literal["k-means++", "linear", "density", "random"]
 SEEDING_SIZE = 65_536
 RESTARTS = 4
 MAX_ROUNDS = 10_000
@@ -20,7 +22,7 @@ def kmeans(
     values: np.ndarray,
     num_clusters: int,
     *,
-    initialization: str = "k-means++",
+    initialization: Initialization = "k-means++",
     seed: int = 0,
 ) -> np.ndarray:
     """Cluster numbers: Lloyd's algorithm until no number changes its cluster.
@@ -177,7 +179,9 @@ def _random(line: _Line, number: int, rng: np.random.Generator) -> np.ndarray:
     return line.quantiles(rng.random(number))
 
 
-INITIALIZATIONS: dict[str, Callable[[_Line, int, np.random.Generator], np.ndarray]] = {
+INITIALIZATIONS: dict[
+    Initialization, Callable[[_Line, int, np.random.Generator], np.ndarray]
+] = {
     "k-means++": _plus_plus,
     "linear": _linear,
     "density": _density,

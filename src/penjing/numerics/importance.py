@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import keras
 from keras import ops
@@ -11,6 +11,7 @@ from keras import ops
 from penjing.numerics import Tensor
 
 Importance: TypeAlias = Callable[[Tensor], Tensor]
+ImportanceName = Literal["magnitude", "normalized_magnitude", "lamp", "random"]
 
 _TINY = 1.2e-38  # above zero, and not flushed to it
 
@@ -88,7 +89,7 @@ def _relative(scores: Tensor) -> Tensor:
     return scores / ops.maximum(ops.max(scores), _TINY)
 
 
-IMPORTANCES: dict[str, Importance] = {
+IMPORTANCES: dict[ImportanceName, Importance] = {
     "magnitude": magnitude,
     "normalized_magnitude": normalized_magnitude,
     "lamp": lamp,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import keras
 from keras import ops
@@ -70,7 +70,7 @@ class Block(Pattern):
 
     rows: int
     columns: int
-    pooling: str = "mean"
+    pooling: Literal["mean", "max"] = "mean"
 
     def __post_init__(self) -> None:
         for name, value in (("rows", self.rows), ("columns", self.columns)):
@@ -156,3 +156,10 @@ class NM(Pattern):
                 f"{final_sparsity:g}. Give the schedule that sparsity, or choose "
                 "another n and m."
             )
+
+
+PATTERNS: dict[str, type[Pattern]] = {
+    "unstructured": Unstructured,
+    "block": Block,
+    "nm": NM,
+}

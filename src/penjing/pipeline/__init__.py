@@ -11,16 +11,19 @@ is set only where a `fit` begins. Loaders are read one epoch at a time, long epo
 pieces of 1,000 batches.
 """
 
+import warnings
+from typing import Any
+
+from penjing.engine.fractional_schedule import FractionalSchedule
+from penjing.engine.transforms.clustering_config import ClusteringConfig
+from penjing.engine.transforms.pruning_config import PruningConfig
+from penjing.numerics.patterns import PATTERNS, Pattern
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.compression import compress
 from penjing.pipeline.recipe import (
-    ClusterRecipe,
     ExportRecipe,
-    PatternRecipe,
-    PruneRecipe,
     QuantizeAwareRecipe,
     Recipe,
-    ScheduleRecipe,
     TrainingRecipe,
 )
 from penjing.pipeline.recipe_files import (
@@ -33,13 +36,12 @@ from penjing.pipeline.recipe_run import run_recipe
 
 __all__ = [
     "ChannelPruneRecipe",
-    "ClusterRecipe",
+    "ClusteringConfig",
     "ExportRecipe",
-    "PatternRecipe",
-    "PruneRecipe",
+    "FractionalSchedule",
+    "PruningConfig",
     "QuantizeAwareRecipe",
     "Recipe",
-    "ScheduleRecipe",
     "TrainingRecipe",
     "compress",
     "load_recipe",
@@ -48,3 +50,26 @@ __all__ = [
     "recipe_to_toml",
     "run_recipe",
 ]
+
+
+def _pattern(kind: str = "unstructured", **fields: Any) -> Pattern:
+    return PATTERNS[kind](**fields)
+
+
+# Names of version 0.1 -> what stands in their place; they go with the next version.
+_FORMER = {
+    "ClusterRecipe": (ClusteringConfig, "penjing.ClusteringConfig"),
+    "PatternRecipe": (_pattern, "penjing.Unstructured, Block or NM"),
+    "PruneRecipe": (PruningConfig, "penjing.PruningConfig"),
+    "ScheduleRecipe": (FractionalSchedule, "penjing.FractionalSchedule"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FORMER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value, successor = _FORMER[name]
+    warnings.warn(
+        f"penjing.pipeline.{name} is now {successor}.", DeprecationWarning, stacklevel=2
+    )
+    return value

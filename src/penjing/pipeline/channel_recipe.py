@@ -43,7 +43,7 @@ class ChannelPruneRecipe:
             each cut, where the model has any; 0 leaves it as it is.
     """
 
-    name: ClassVar[str] = "prune_channels"
+    method: ClassVar[str] = "prune_channels"
 
     ratio: float | None = None
     macs: float | int | None = None

@@ -9,15 +9,27 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from penjing.arguments import did_you_mean
+from penjing.engine.fractional_schedule import FractionalSchedule
+from penjing.engine.schedules import Schedule
 from penjing.errors import RecipeError
+from penjing.models.selection import Filter
+from penjing.numerics.importance import Importance, ImportanceName
+from penjing.numerics.patterns import PATTERNS, Pattern
+from penjing.pipeline.method_table import RECIPES
 from penjing.pipeline.recipe import Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
+# Type of a setting -> what a recipe can say of it.
+_AS_WRITTEN: dict[Any, Any] = {
+    Filter: tuple[str, ...] | None,
+    ImportanceName | Importance: ImportanceName,
+    Schedule: FractionalSchedule,
+}
 _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
@@ -120,9 +132,7 @@ def recipe_to_toml(recipe: Recipe) -> str:
 
 
 def _method_from_table(row: Any, where: str) -> Any:
-    from penjing.pipeline.method_table import RECIPES
-
-    classes = {config.name: config for config in RECIPES}
+    classes = {config.method: config for config in RECIPES}
     if not isinstance(row, dict) or "method" not in row:
         raise RecipeError(
             f"{where} needs the key `method`. Allowed: {_listed(classes)}."
@@ -138,36 +148,62 @@ def _method_from_table(row: Any, where: str) -> Any:
 
 
 def _from_table(cls: Any, table: Any, where: str, **parsed: Any) -> Any:
+    hints = _field_hints(cls)
+    values = _convert_keys(table, hints, where) | parsed
+    for field in dataclasses.fields(cls):
+        if field.default is dataclasses.MISSING and field.name not in values:
+            raise RecipeError(f"{where} needs the key `{field.name}`.")
+    return _make(cls, values, where)
+
+
+def _pattern_from_table(table: Any, where: str) -> Any:
+    """The pattern of the kind that a table names; other keys are its fields."""
+    hints: dict[str, Any] = {"kind": Literal[tuple(PATTERNS)]}
+    for pattern in PATTERNS.values():
+        hints |= _field_hints(pattern)
+    values = _convert_keys(table, hints, where)
+    kind = values.pop("kind", "unstructured")
+    fields = {f.name: f.default for f in dataclasses.fields(PATTERNS[kind])}  # type: ignore[arg-type]
+    for key, default in fields.items():
+        if default is dataclasses.MISSING and key not in values:
+            raise RecipeError(f'{where}: The pattern "{kind}" needs the key `{key}`.')
+    for key in values:
+        if key not in fields:
+            raise RecipeError(
+                f'{where}: The pattern "{kind}" does not take the key `{key}`.'
+            )
+    return _make(PATTERNS[kind], values, where)
+
+
+def _field_hints(cls: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _convert_keys(table: Any, hints: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise RecipeError(f"{where} must be a table of keys, got {table!r}.")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in table:
-        if key not in fields or key in parsed:
+        if key not in hints:
             raise RecipeError(
-                f"{where}: unknown key `{key}`.{_hint(key, fields)} "
-                f"Allowed: {_listed(fields)}."
+                f"{where}: unknown key `{key}`.{_hint(key, hints)} "
+                f"Allowed: {_listed(hints)}."
             )
-    hints = typing.get_type_hints(cls)
-    values = {
+    return {
         key: _convert(value, hints[key], f"{where}, `{key}`")
         for key, value in table.items()
     }
-    _require(fields.values(), {**values, **parsed}, where)
+
+
+def _make(cls: Any, values: dict[str, Any], where: str) -> Any:
     try:
-        return cls(**values, **parsed)
-    except RecipeError as error:
+        return cls(**values)
+    except ValueError as error:
         raise RecipeError(f"{where}: {error}") from error
 
 
-def _require(
-    fields: Iterable[dataclasses.Field[Any]], values: dict[str, Any], where: str
-) -> None:
-    for field in fields:
-        if field.default is dataclasses.MISSING and field.name not in values:
-            raise RecipeError(f"{where} needs the key `{field.name}`.")
-
-
 def _convert(value: Any, hint: Any, where: str) -> Any:
+    hint = _AS_WRITTEN.get(hint, hint)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -183,10 +219,12 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list):
             raise RecipeError(f"{where} must be a list, got {value!r}.")
         return tuple(_convert(item, args[0], where) for item in value)
-    if origin is dict:
+    if origin in (dict, Mapping):
         if not isinstance(value, dict):
             raise RecipeError(f"{where} must be a table, got {value!r}.")
         return {k: _convert(v, args[1], f"{where}.{k}") for k, v in value.items()}
+    if hint is Pattern:
+        return _pattern_from_table(value, where)
     if dataclasses.is_dataclass(hint):
         return _from_table(hint, value, where)
     return _convert_scalar(value, hint, where)

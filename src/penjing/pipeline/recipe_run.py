@@ -77,7 +77,7 @@ def _run(
     set_global_seeds(seed)
     model = _folded(model, recipe)
     for method in methods:
-        model = METHODS[type(method)](model, method, steps)
+        model = METHODS[type(method)](model, method, training_steps=steps)
     if model is original:
         model = copy_model(model)
     model.compile(**arguments)

@@ -13,6 +13,7 @@ from penjing.engine.transforms.clustering_config import ClusteringConfig
 from penjing.engine.transforms.clustering_transform import Cluster
 from penjing.errors import UnsupportedModelError
 from penjing.models.selection import SelectedWeight
+from penjing.numerics.codebooks import Initialization
 from penjing.tfmot.layer_wrapper import LayerWrapper, check_known, choose_weights
 
 
@@ -25,7 +26,7 @@ class CentroidInitialization(enum.StrEnum):
     KMEANS_PLUS_PLUS = "CentroidInitialization.KMEANS_PLUS_PLUS"
 
 
-_INITIALIZATIONS = {
+_INITIALIZATIONS: dict[CentroidInitialization, Initialization] = {
     CentroidInitialization.LINEAR: "linear",
     CentroidInitialization.RANDOM: "random",
     CentroidInitialization.DENSITY_BASED: "density",

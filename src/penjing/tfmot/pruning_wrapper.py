@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable, Sequence
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import keras
 
@@ -20,7 +20,7 @@ from penjing.tfmot.pruning_schedules import (
     serialize_schedule,
 )
 
-_POOLINGS = {"AVG": "mean", "MAX": "max"}
+_POOLINGS: dict[str, Literal["mean", "max"]] = {"AVG": "mean", "MAX": "max"}
 
 
 class LayerPrune(Prune):

@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Self
+from typing import Literal, get_args
 
 import keras
 
 from penjing.arguments import check_choice, check_flag, check_integer
-from penjing.models.selection import Filter, filter_names
-from penjing.numerics.codebooks import INITIALIZATIONS
+from penjing.engine.transforms.method_config import MethodConfig
+from penjing.models.selection import Filter
+from penjing.numerics.codebooks import Initialization
 
-GRANULARITIES = ("per_tensor", "per_channel")
-CENTROID_GRADIENTS = ("mean", "sum")
+Granularity = Literal["per_tensor", "per_channel"]
+CentroidGradient = Literal["mean", "sum"]
 
 
 @keras.saving.register_keras_serializable(package="penjing")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClusteringConfig:
-    """What to cluster, and into how many values.
+class ClusteringConfig(MethodConfig):
+    """What to cluster, and into how many values: the settings of `penjing.cluster`.
 
     Args:
-        num_clusters: Values that a weight (or a channel of it) may share, 1 or more;
-            zero comes in addition where zeros are kept.
-        initialization: Where k-means starts: `"k-means++"`, `"linear"`, `"density"` or
-            `"random"`.
+        num_clusters: Values that a weight may share, 1 or more. Weights that do not
+            have more values than that are left whole.
+        initialization: Where k-means starts: `"k-means++"`, `"linear"` (evenly between
+            the extremes, which serves rare, large weights), `"density"` (where many
+            weights are) or `"random"`.
         granularity: `"per_tensor"`: one codebook for a weight; `"per_channel"`: one
-            for each output channel.
-        preserve_sparsity: Exact zeros stay exactly zero, in training too.
+            for each output channel, which is more exact but compresses less.
+        preserve_sparsity: Weights that are exactly zero stay so, in training too; zero
+            does not count among the clusters.
         centroid_gradient: The gradient of a shared value is the `"mean"` or the `"sum"`
-            of those of the weights that share it.
-        include: Weights to cluster; see `penjing.cluster`.
-        exclude: Weights to leave whole; see `penjing.cluster`.
+            of those of the weights that share it. The sum, the one of the paper,
+            grows with the layer: plain SGD diverges with it at learning rates that
+            suit the model. Adam is indifferent to it.
+        include: What to cluster: layers, or patterns matched against weight paths,
+            layer paths and layer names (`"dense_1"`, `"conv*"`, `"*/kernel"`). Default:
+            all that pruning takes: no biases, norms or depthwise kernels.
+        exclude: What to leave whole, in the same form; wins over `include`.
         seed: Of the initializations that draw.
     """
 
-    num_clusters: int
-    initialization: str = "k-means++"
-    granularity: str = "per_tensor"
+    method = "cluster"
+
+    num_clusters: int = dataclasses.field(kw_only=False)
+    initialization: Initialization = "k-means++"
+    granularity: Granularity = "per_tensor"
     preserve_sparsity: bool = True
-    centroid_gradient: str = "mean"
+    centroid_gradient: CentroidGradient = "mean"
     include: Filter = None
     exclude: Filter = None
     seed: int = 0
@@ -48,22 +57,8 @@ class ClusteringConfig:
         check_integer("num_clusters", self.num_clusters, least=1)
         check_integer("seed", self.seed, least=0)
         check_flag("preserve_sparsity", self.preserve_sparsity)
-        check_choice("initialization", self.initialization, tuple(INITIALIZATIONS))
-        check_choice("granularity", self.granularity, GRANULARITIES)
-        check_choice("centroid_gradient", self.centroid_gradient, CENTROID_GRADIENTS)
-
-    def get_config(self) -> dict[str, Any]:
-        """JSON-ready fields; layers in `include` and `exclude` become their names."""
-        config = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
-        }
-        for name in ("include", "exclude"):
-            config[name] = filter_names(config[name])
-        for name in ("num_clusters", "seed"):
-            config[name] = int(config[name])
-        return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Config from the dictionary that `get_config` gave."""
-        return cls(**config)
+        check_choice("initialization", self.initialization, get_args(Initialization))
+        check_choice("granularity", self.granularity, get_args(Granularity))
+        check_choice(
+            "centroid_gradient", self.centroid_gradient, get_args(CentroidGradient)
+        )

@@ -145,7 +145,7 @@ class FakeQuantize(ConfiguredTransform):
         return None
 
     def _grids_of(self, weights: Sequence[SelectedWeight]) -> tuple[Grid, ...]:
-        grids = [self.config.weights] * len(weights)
+        grids = [self.config.weights or Grid()] * len(weights)
         for pattern, grid in (self.config.grids_by_layer or {}).items():
             for i, weight in enumerate(weights):
                 if matches_layer(weight.layer, weight.path, pattern):
