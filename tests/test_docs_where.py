@@ -71,9 +71,14 @@ def test_the_examples_work(checkout):
     tests = [name for section in SECTIONS for name in put_all(checkout, section)]
     assert len(tests) >= len(SECTIONS)
     files = {file for _, file, _, _ in BLOCK.findall(PAGE) if file.startswith("tests")}
+    output = run_tests(checkout, *sorted(files), "-k", " or ".join(tests))
+    assert f"{len(tests)} passed" in output
+
+
+def run_tests(checkout: Path, *arguments: str) -> str:
+    """Run tests of a checkout; gives what they print."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *sorted(files)]
-        + ["-k", " or ".join(tests)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=checkout,
         env={**os.environ, "PYTHONPATH": str(checkout / "src")},
         capture_output=True,
@@ -81,7 +86,18 @@ def test_the_examples_work(checkout):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert f"{len(tests)} passed" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_setting_of_prune_is_written_in_two_files_and_is_all_that_settings_are(
+    checkout,
+):
+    section = "A setting of `prune`"
+    put_all(checkout, section)
+    files = {file for _, file, _, _ in BLOCK.findall(SECTIONS[section])}
+    assert len([file for file in files if file.startswith("src")]) == 2
+    run_tests(checkout, "tests/engine/transforms/test_method_config.py")
 
 
 @pytest.mark.parametrize("section", SECTIONS)
