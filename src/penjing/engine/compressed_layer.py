@@ -6,7 +6,7 @@ import inspect
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
@@ -14,7 +14,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from penjing.engine.engine import TransformEngine
 from penjing.engine.transforms.weight_transform import Transform
 from penjing.errors import CompressionWarning, UnsupportedModelError
-from penjing.models.copying import copy_values, name_weights, weight_paths
+from penjing.models.copying import copy_values
 from penjing.models.layer_making import build_as, make_layer_again
 
 
@@ -35,6 +35,8 @@ class CompressedLayer(TransformEngine, keras.layers.Layer):
     Raises:
         ValueError: If `layer` is not a Keras layer, or is a model.
     """
+
+    inner_name = "layer"
 
     def __init__(
         self,
@@ -109,30 +111,6 @@ class CompressedLayer(TransformEngine, keras.layers.Layer):
             copy_values(self.layer, twin)
             self.write_values(twin)
         return twin
-
-    def get_config(self) -> dict[str, Any]:
-        """The inner layer and the transforms, serialized by Keras."""
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "layer": keras.saving.serialize_keras_object(self.layer),
-            "paths": weight_paths(self.layer),
-            "transforms": [
-                keras.saving.serialize_keras_object(transform)
-                for transform in self.transforms
-            ],
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Layer from the dictionary that `get_config` gave."""
-        config = dict(config)
-        for name in ("layer", "transforms"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        name_weights(config["layer"], config.pop("paths", ()))
-        return cls(**config)
 
     def _inner(self) -> keras.layers.Layer:
         return self.layer

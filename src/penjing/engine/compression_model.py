@@ -13,6 +13,7 @@ from keras import ops
 
 from penjing.engine.activations.activation_grids import ActivationGrids
 from penjing.engine.engine import TransformEngine, count_regularizers
+from penjing.engine.training_guard import TrainingGuard
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.engine.transforms.weight_transform import ConfiguredTransform, Transform
 from penjing.errors import CompressionWarning, UnsupportedModelError
@@ -44,6 +45,8 @@ class CompressionModel(TransformEngine, keras.Model):
         UnsupportedModelError: If the model is not built and cannot build itself.
         ValueError: If `model` is not a Keras model.
     """
+
+    inner_name = "model"
 
     def __init__(
         self,
@@ -188,8 +191,8 @@ class CompressionModel(TransformEngine, keras.Model):
         schedule that ends after the training is reported when it begins.
         """
         given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
-        guard = _TrainingGuard(self, given.get("initial_epoch", 0))
-        given["callbacks"] = _prepend(guard, given.get("callbacks"))
+        guard = TrainingGuard(self, given.get("initial_epoch", 0))
+        given["callbacks"] = guard.before(given.get("callbacks"))
         history = super().fit(**given)
         guard.check_end()
         return history
@@ -226,29 +229,9 @@ class CompressionModel(TransformEngine, keras.Model):
         return inner
 
     def get_config(self) -> dict[str, Any]:
-        """The inner model and the transforms, serialized by Keras."""
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "model": keras.saving.serialize_keras_object(self.model),
-            "paths": weight_paths(self.model),
-            "transforms": [
-                keras.saving.serialize_keras_object(transform)
-                for transform in self.transforms
-            ],
-            "activations": keras.saving.serialize_keras_object(self.activations),
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Model from the dictionary that `get_config` gave."""
-        config = dict(config)
-        for name in ("model", "transforms", "activations"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config.get(name), custom_objects=custom_objects
-            )
-        name_weights(config["model"], config.pop("paths", ()))
-        return cls(**config)
+        """The inner model, the transforms and the activations, serialized by Keras."""
+        activations = keras.saving.serialize_keras_object(self.activations)
+        return {**super().get_config(), "activations": activations}
 
     def around(self, model: keras.Model) -> Self:
         """A twin that trains another model; it takes the state over, but no weights.
@@ -329,73 +312,6 @@ def _compiled_as(inner: keras.Model, outer: keras.Model) -> Iterator[None]:
         for name in names:
             inner.__dict__.pop(name)
         inner.__dict__.update(own)
-
-
-class _TrainingGuard(keras.callbacks.Callback):
-    """Writes zeros back after every epoch and says what a schedule will not reach."""
-
-    def __init__(self, model: CompressionModel, initial_epoch: int) -> None:
-        super().__init__()
-        self._compression_model = model
-        self._initial_epoch = initial_epoch
-        self._warned = False
-        self._last_step = 0
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        steps, epochs = self.params.get("steps"), self.params.get("epochs")
-        if steps is None or epochs is None:
-            return
-        epochs -= self._initial_epoch
-        last = self._step() + steps * epochs
-        self._warn(
-            last, f"Training ends at step {last} ({epochs} epochs of {steps} steps)"
-        )
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._compression_model.write_back()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self._compression_model.write_back()
-        self._last_step = self._step()
-
-    def check_end(self) -> None:
-        """Warn of what was not reached, after all callbacks have had their turn."""
-        step = self._step()
-        if step < self._last_step:  # EarlyStopping(restore_best_weights=True) does it
-            self._warn(
-                step,
-                f"A callback restored the weights of step {step}",
-                "Let it start later (`start_from_epoch`) or the schedule end earlier.",
-            )
-        elif not self._warned:  # the data gave out, or a callback stopped the training
-            self._warn(step, f"Training ended at step {step}")
-
-    def _step(self) -> int:
-        return int(ops.convert_to_numpy(self._compression_model.step.value))
-
-    def _warn(
-        self,
-        last: int,
-        end: str,
-        remedy: str = "Train for longer or let the schedule end earlier.",
-    ) -> None:
-        for transform in self._compression_model.transforms:
-            pending = transform.pending(last)
-            if pending is not None:
-                self._warned = True
-                warnings.warn(
-                    f"{end}, but {pending}. {remedy}", CompressionWarning, stacklevel=4
-                )
-
-
-def _prepend(callback: keras.callbacks.Callback, callbacks: Any) -> Any:
-    """`callbacks` with one that is called before all others."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        callback.set_model(callbacks._model)
-        callback.set_params(callbacks.params)
-        callbacks.callbacks.insert(0, callback)
-        return callbacks
-    return [callback, *keras.tree.flatten(callbacks or [])]
 
 
 def _overrides(model: keras.Model, method: str) -> bool:

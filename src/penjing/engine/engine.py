@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import keras
 import numpy as np
@@ -11,6 +11,7 @@ from keras import ops
 
 from penjing.engine.transforms.weight_transform import Transform, Values, readable_step
 from penjing.errors import CompressionError
+from penjing.models.copying import name_weights, weight_paths
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
 
@@ -22,8 +23,14 @@ class TransformEngine:
     maps its variables to the transformed weights; what it changes in its own state is
     assigned back. (`stateless_call` would do the same but for what Keras does around
     `call`: casts, masks, activity regularizers.)
+
+    Attributes:
+        inner_name: Argument of the constructor that takes the inner model or layer.
+        transforms: What the weights pass through, in their order.
+        step: Variable that counts the training batches.
     """
 
+    inner_name: ClassVar[str]
     transforms: Sequence[Transform]
     step: Any
 
@@ -126,10 +133,15 @@ class TransformEngine:
 
     def _is_untrained(self) -> bool:
         """Whether a transform that acts in training alone saw no step."""
-        step = int(ops.convert_to_numpy(self.step.value))
+        step = self.count_steps()
         return any(
             t.waits_for_training and step <= t.start_step for t in self.transforms
         )
+
+    def count_steps(self) -> int:
+        """Training steps that lie behind it."""
+        # A copy, as a variable that TensorFlow mirrors is no array.
+        return int(ops.convert_to_numpy(ops.copy(self.step.value)))
 
     def _run(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, advance: bool
@@ -178,6 +190,28 @@ class TransformEngine:
         own = losses[: len(losses) - count_regularizers(self._inner())]
         for loss in own:
             self.add_loss(loss)  # type: ignore[attr-defined]
+
+    def get_config(self) -> dict[str, Any]:
+        """The inner model or layer and the transforms, serialized by Keras."""
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "name": self.name,  # type: ignore[attr-defined]
+            "trainable": self.trainable,  # type: ignore[attr-defined]
+            self.inner_name: serialize(self._inner()),
+            "paths": weight_paths(self._inner()),
+            "transforms": [serialize(transform) for transform in self.transforms],
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """What `get_config` described."""
+        config = dict(config)
+        for name in config.keys() & {cls.inner_name, "transforms", "activations"}:
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+        name_weights(config[cls.inner_name], config.pop("paths", ()))
+        return cls(**config)
 
     def skipped_weights(self) -> dict[str, str]:
         """Path of each weight that no transform takes -> the reason."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
 
 from penjing.engine.activations.activation_grids import ActivationGrids
 from penjing.engine.compression_model import CompressionModel
@@ -54,8 +53,7 @@ def add_transform(
         model = copy_model(model)
     if not isinstance(model, CompressionModel):
         return CompressionModel(model, [transform], activations=activations)
-    step = ops.copy(model.step.value)  # a variable that TensorFlow mirrors is no array
-    transform.start_step = int(ops.convert_to_numpy(step))
+    transform.start_step = model.count_steps()
     extended = CompressionModel(
         model.model,
         [*model.transforms, transform],

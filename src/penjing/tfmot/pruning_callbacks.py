@@ -17,6 +17,7 @@ from keras import ops
 
 from penjing.engine.engine import TransformEngine
 from penjing.engine.stripping import find_compressed_layers
+from penjing.engine.training_guard import unreached
 from penjing.engine.transforms.pruning_transform import Prune
 from penjing.errors import CompressionWarning
 
@@ -48,18 +49,11 @@ class UpdatePruningStep(keras.callbacks.Callback):
             return
         self._checked = True
         for engine in _find_engines(self.model):
-            last = int(ops.convert_to_numpy(engine.step.value))
-            last += steps * (epochs - epoch)
-            for transform in engine.transforms:
-                pending = transform.pending(last) if transform.weights_by_path else None
-                if pending is not None:
-                    warnings.warn(
-                        f"Training ends at step {last}, but {pending}. Train for "
-                        "longer or let the schedule end earlier.",
-                        CompressionWarning,
-                        stacklevel=2,
-                    )
-                    return
+            last = engine.count_steps() + steps * (epochs - epoch)
+            late = unreached(engine, last, f"Training ends at step {last}")
+            if late and engine._selected():
+                warnings.warn(late[0], CompressionWarning, stacklevel=2)
+                return
 
     def on_epoch_end(self, *args: Any, **kwargs: Any) -> None:
         """Write the zeros; what tfmot's guide passes as `batch` is `epoch` in Keras."""
