@@ -1,9 +1,9 @@
 """What `penjing` offers to programs; importing it loads Keras."""
 
 from penjing.channels.channel_pruning import prune_channels
-from penjing.channels.channel_report import ChannelReport, channel_report
+from penjing.channels.channel_report import ChannelReport, ChannelRow, channel_report
 from penjing.channels.group_lasso import GroupLasso
-from penjing.channels.groups import ChannelGroup
+from penjing.channels.groups import ChannelGroup, GroupMember
 from penjing.channels.removal import remove_channels, silence_channels
 from penjing.channels.rules.rule_table import register_channel_rule
 from penjing.channels.tracing import ChannelGraph, trace_channels
@@ -40,22 +40,36 @@ from penjing.errors import (
 )
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
-from penjing.measurement.inspection import inspect_file
+from penjing.measurement.inspection import InspectedTensor, Inspection, inspect_file
 from penjing.measurement.latency import measure_latency
-from penjing.measurement.latency_model import LatencyModel, build_latency_model
-from penjing.measurement.latency_report import LatencyReport
-from penjing.measurement.macs import MacsReport, count_macs
-from penjing.measurement.sensitivity_table import SensitivityTable
-from penjing.measurement.size import measure_size
-from penjing.measurement.sparse_report import SparsityExplanation, explain_sparsity
-from penjing.measurement.weight_report import sparsity_report
+from penjing.measurement.latency_model import (
+    KernelTimes,
+    LatencyModel,
+    build_latency_model,
+)
+from penjing.measurement.latency_report import (
+    FileLatency,
+    LatencyConditions,
+    LatencyReport,
+)
+from penjing.measurement.macs import MacsReport, MacsRow, count_macs
+from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
+from penjing.measurement.size import Size, measure_size
+from penjing.measurement.sparse_report import (
+    LayerSparsity,
+    SparsityExplanation,
+    explain_sparsity,
+)
+from penjing.measurement.weight_report import SparsityReport, WeightRow, sparsity_report
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.numerics.grids import Grid
-from penjing.numerics.patterns import NM, Block, Unstructured
+from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.progress import Progress
-from penjing.runtime.interpreter import LiteRTModel
+from penjing.report.documents import DataSummary, Environment, FileRow, Report, ScoreRow
+from penjing.runtime.interpreter import LiteRTModel, TensorSpec
+from penjing.runtime.timing import OperatorTime
 from penjing.sensitivity import sensitivity
-from penjing.shrinking.shrink_report import ShrinkReport
+from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
 from penjing.shrinking.shrinking import shrink_litert
 from penjing.sparse.model_changes import (
     SparseLayout,
@@ -72,6 +86,7 @@ __all__ = [
     "ChannelGraph",
     "ChannelGroup",
     "ChannelReport",
+    "ChannelRow",
     "ClusteringConfig",
     "CompressedLayer",
     "CompressionError",
@@ -80,31 +95,52 @@ __all__ = [
     "ConstantSparsity",
     "CosineDecay",
     "DataError",
+    "DataSummary",
+    "Environment",
     "ExportError",
     "FileFormatError",
+    "FileLatency",
+    "FileRow",
     "FractionalSchedule",
     "Grid",
     "GroupLasso",
+    "GroupMember",
+    "InspectedTensor",
+    "Inspection",
+    "KernelTimes",
+    "LatencyConditions",
     "LatencyModel",
     "LatencyReport",
+    "LayerSparsity",
     "LiteRTModel",
     "MacsReport",
+    "MacsRow",
     "MissingDependencyError",
     "NM",
     "OneShot",
+    "OperatorTime",
+    "Pattern",
     "PolynomialDecay",
     "Progress",
     "PruningConfig",
     "QuantizationConfig",
     "RecipeError",
+    "Report",
     "Schedule",
+    "ScoreRow",
+    "SensitivityRow",
     "SensitivityTable",
     "ShrinkReport",
+    "ShrinkStep",
+    "Size",
     "SparseLayout",
     "SparsityExplanation",
+    "SparsityReport",
+    "TensorSpec",
     "Unstructured",
     "UnsupportedModelError",
     "VerifyReport",
+    "WeightRow",
     "WeightSpec",
     "__version__",
     "build_latency_model",

@@ -14,6 +14,7 @@ pieces of 1,000 batches.
 import warnings
 from typing import Any
 
+from penjing.channels.target import ChannelTarget
 from penjing.engine.fractional_schedule import FractionalSchedule
 from penjing.engine.transforms.clustering_config import ClusteringConfig
 from penjing.engine.transforms.pruning_config import PruningConfig
@@ -36,6 +37,7 @@ from penjing.pipeline.recipe_run import run_recipe
 
 __all__ = [
     "ChannelPruneRecipe",
+    "ChannelTarget",
     "ClusteringConfig",
     "ExportRecipe",
     "FractionalSchedule",

@@ -125,6 +125,9 @@ class LiteRTModel:
         (10000, 10)
     """
 
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
     def __init__(self, path: str | os.PathLike[str], num_threads: int = 1) -> None:
         if not isinstance(num_threads, int) or num_threads < 1:
             raise ValueError(f"`num_threads` must be 1 or more, got {num_threads!r}.")
