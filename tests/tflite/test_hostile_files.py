@@ -138,11 +138,16 @@ def test_a_table_that_points_at_itself_is_refused(sound):
         load_records(bytes(content), "it")
 
 
+def run(content):
+    with trials.FileRunner() as runner:
+        return runner.run(content, [], "it")
+
+
 def test_a_file_that_never_ends_is_stopped(sound, monkeypatch):
     monkeypatch.setattr(trials, "_SECONDS", 0)
     monkeypatch.setattr(trials, "_BYTES_PER_SECOND", 2**40)
     with pytest.raises(FileFormatError, match="runs for more than 0 seconds"):
-        trials.run_file(sound, [], "it")
+        run(sound)
 
 
 def test_a_crash_of_the_runtime_is_one_error(sound, monkeypatch, tmp_path):
@@ -150,14 +155,14 @@ def test_a_crash_of_the_runtime_is_one_error(sound, monkeypatch, tmp_path):
     worker.write_text("import os\nos.abort()")
     monkeypatch.setattr(trials, "_WORKER", str(worker))
     with pytest.raises(FileFormatError, match=r"LiteRT crashes on it \(exit code -6\)"):
-        trials.run_file(sound, [], "it")
+        run(sound)
 
 
 def test_a_trial_cannot_take_more_memory_than_it_may(sound, monkeypatch):
     monkeypatch.setattr(trials, "_MEMORY", 2**20)
     monkeypatch.setattr(trials, "_MEMORY_PER_BYTE", 0)
     with pytest.raises(FileFormatError, match="LiteRT crashes on it|cannot run it"):
-        trials.run_file(sound, [], "it")
+        run(sound)
 
 
 def test_parts_that_never_run_may_be_malformed(sound, tmp_path):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -48,40 +49,82 @@ class Outcome:
         return any(isinstance(r, list) for kernels in self.outputs for r in kernels)
 
 
-def run_file(content: bytes, rounds: Sequence[Round], where: str) -> Outcome:
-    """Load a `.tflite` file in a process of its own, and run it on inputs.
+class FileRunner:
+    """Runs `.tflite` files in a process of its own, one after the other.
 
-    Args:
-        content: The file.
-        rounds: Inputs, one array each in the stored type, for each run. None of them:
-            the file is only loaded.
-        where: What the file is called in messages.
-
-    Returns:
-        The outcome.
-
-    Raises:
-        FileFormatError: If LiteRT cannot load it, crashes, or takes too long or too
-            much memory.
+    It is a context manager: the process ends with the block. Files that crash it, or
+    take too long, are run once more in a new one, which no other file has touched.
     """
-    seconds = _SECONDS + len(content) // _BYTES_PER_SECOND
-    memory = _MEMORY + _MEMORY_PER_BYTE * len(content)
-    try:
-        with WorkerProcess(_WORKER, memory=memory, seconds=seconds) as worker:
-            file = worker.folder / "model.tflite"
-            file.write_bytes(content)
-            answer = worker.ask(
-                "try_out",
-                seconds=2 * seconds,
-                file=str(file),
-                kernels=_KERNELS,
-                rounds=rounds,
-            )
-    except OrderError as error:
-        raise unrunnable(where, error) from error
-    except WorkerEndError as error:
-        raise _ended(where, error) from error
-    return Outcome(**answer)
+
+    def __init__(self) -> None:
+        self._worker: WorkerProcess | None = None
+        self._largest = 0
+
+    def run(self, content: bytes, rounds: Sequence[Round], where: str) -> Outcome:
+        """Load a file, and run it on inputs.
+
+        Args:
+            content: The file.
+            rounds: Inputs, one array each in the stored type, for each run. None of
+                them: the file is only loaded.
+            where: What the file is called in messages.
+
+        Returns:
+            The outcome.
+
+        Raises:
+            FileFormatError: If LiteRT cannot load it, crashes, or takes too long or too
+                much memory.
+        """
+        if len(content) > self._largest:  # what a process may take depends on it
+            self.close()
+            self._largest = len(content)
+        try:
+            if self._worker is not None:
+                with contextlib.suppress(WorkerEndError):
+                    return self._asked(self._worker, content, rounds)
+                self.close()
+            return self._asked(self._started(), content, rounds)
+        except OrderError as error:
+            raise unrunnable(where, error) from error
+        except WorkerEndError as error:
+            self.close()
+            raise _ended(where, error) from error
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _seconds(self) -> int:
+        return _SECONDS + self._largest // _BYTES_PER_SECOND
+
+    def _started(self) -> WorkerProcess:
+        memory = _MEMORY + _MEMORY_PER_BYTE * self._largest
+        self._worker = WorkerProcess(_WORKER, memory=memory, seconds=self._seconds)
+        return self._worker
+
+    def _asked(
+        self, worker: WorkerProcess, content: bytes, rounds: Sequence[Round]
+    ) -> Outcome:
+        file = worker.folder / "model.tflite"
+        file.write_bytes(content)
+        answer = worker.ask(
+            "try_out",
+            seconds=2 * self._seconds,
+            file=str(file),
+            kernels=_KERNELS,
+            rounds=rounds,
+        )
+        return Outcome(**answer)
 
 
 def _ended(where: str, error: WorkerEndError) -> FileFormatError:
@@ -163,6 +206,8 @@ def _difference(mine: np.ndarray, other: np.ndarray, exact: bool) -> float:
 class Trial:
     """The original file's outcome, to which changed files are compared.
 
+    It is a context manager: the process that runs the files ends with the block.
+
     Args:
         content: The original file.
         where: What it is called in messages.
@@ -175,20 +220,34 @@ class Trial:
 
     def __init__(self, content: bytes, where: str, data: Any = None) -> None:
         self._where = where
-        inputs = run_file(content, [], where).description["inputs"]
-        real = [] if data is None else encode_rounds(inputs, data, where)
+        with contextlib.ExitStack() as stack:
+            self._runner = stack.enter_context(FileRunner())
+            self._rounds, self._expected = self._first(content, data)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _first(self, content: bytes, data: Any) -> tuple[list[Round], Outcome]:
+        """Inputs on which the original runs, and what it gives for them."""
+        described = self._runner.run(content, [], self._where).description
+        inputs = described["inputs"]
+        real = [] if data is None else encode_rounds(inputs, data, self._where)
         for free in (True, False):
-            self._rounds = [*make_rounds(inputs, free=free), *real]
+            rounds = [*make_rounds(inputs, free=free), *real]
             try:
-                self._expected = run_file(content, self._rounds, where)
+                outcome = self._runner.run(content, rounds, self._where)
             except FileFormatError:
                 if not free:
                     raise
                 continue
-            if self._expected.ran:
-                return
+            if outcome.ran:
+                return rounds, outcome
         raise FileFormatError(
-            f"{where} does not run on any of the samples made for it, so changes "
+            f"{self._where} does not run on any of the samples made for it, so changes "
             "cannot be checked. Pass `representative_data` that it takes, or "
             "verify=False: only steps that cannot change the outputs are taken then."
         )
@@ -212,7 +271,7 @@ class Trial:
             As `output_difference`; infinity where the file does not run.
         """
         try:
-            actual = run_file(content, self._rounds, self._where)
+            actual = self._runner.run(content, self._rounds, self._where)
         except FileFormatError:
             return float("inf")
         count = len(self._expected.description["outputs"])

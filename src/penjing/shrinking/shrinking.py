@@ -6,6 +6,7 @@ does the same to a file that is in hand as records.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -197,9 +198,12 @@ def shrink_model(
         DataError: If no inputs can be made, or `representative_data` does not fit.
     """
     content = write_records(model) if content is None else content
-    trial = Trial(content, where, representative_data) if verify else None
-    shrinking = Stepwise(content, model, trial)
-    _take_steps(shrinking, config)
+    with contextlib.ExitStack() as stack:
+        trial = None
+        if verify:
+            trial = stack.enter_context(Trial(content, where, representative_data))
+        shrinking = Stepwise(content, model, trial)
+        _take_steps(shrinking, config)
     return Shrunk(
         model=shrinking.model,
         content=shrinking.content,
