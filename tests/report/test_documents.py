@@ -1,13 +1,10 @@
 import json
-import os
-import platform
-import socket
 
 import pytest
 from tests.report.example_report import file_row, make_report
 
 from penjing.errors import FileFormatError
-from penjing.report.documents import Report, describe_environment, read_json, write_json
+from penjing.report.documents import Report, read_json, write_json
 
 pytestmark = pytest.mark.once
 
@@ -65,6 +62,17 @@ def test_the_first_metric_is_not_the_loss():
     assert make_report().score("other") is None
 
 
+def test_scores_are_compared_with_those_of_the_baseline():
+    report = make_report()
+    assert report.metrics == ("loss", "accuracy")
+    assert (report.before, report.after) == (0.9012, 0.8987)
+    assert [report.difference(row) for row in report.scores] == ["", "-0.0025"]
+    alone = make_report(scores=report.scores[:1])
+    assert (alone.before, alone.after) == (0.9012, None)
+    nothing = make_report(scores=())
+    assert (nothing.metrics, nothing.before, nothing.after) == ((), None, None)
+
+
 def test_another_schema_version_is_refused():
     table = {**make_report().to_dict(), "schema_version": 99}
     with pytest.raises(FileFormatError, match="version 99; this penjing reads 1"):
@@ -90,14 +98,3 @@ def test_a_file_that_is_no_report_is_refused(tmp_path, text):
 def test_a_missing_report_is_refused(tmp_path):
     with pytest.raises(FileFormatError, match="Cannot read the report"):
         read_json(tmp_path / "none.json")
-
-
-def test_the_environment_names_versions_but_no_host_and_no_folder():
-    environment = describe_environment("tensorflow")
-    assert environment.packages["keras"]
-    assert environment.packages["tensorflow"]
-    assert environment.python == platform.python_version()
-    assert environment.cores >= 1
-    text = repr(environment)
-    assert socket.gethostname() not in text
-    assert os.path.expanduser("~") not in text

@@ -11,6 +11,7 @@ from penjing.channels.tracing import ChannelGraph, trace_channels
 from penjing.errors import UnsupportedModelError
 from penjing.json_values import JsonValue
 from penjing.measurement.macs import count_macs
+from penjing.text_table import text_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,11 +49,11 @@ class ChannelReport(JsonValue):
 
     def __str__(self) -> str:
         """A table with one line for each group."""
-        width = max([len(row.group) for row in self.rows] + [5])
-        lines = [f"{'group':<{width}}  before  after"]
-        for row in self.rows:
-            counts = f"{row.group:<{width}}  {row.before:>6}  {row.after:>5}"
-            lines.append(f"{counts}  {row.reason}".rstrip())
+        rows = [
+            ("group", "before", "after", ""),
+            *((r.group, str(r.before), str(r.after), r.reason) for r in self.rows),
+        ]
+        lines = [text_table(rows, "<5", ">7", ">6", "<")]
         if self.macs is not None:
             lines.append(_ratio("multiply-accumulates", *self.macs))
         lines.append(_ratio("parameters", *self.parameters))

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column
 
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
@@ -30,6 +30,14 @@ from penjing.cli.shared_options import (
 from penjing.cli.shrink_command import shrink
 from penjing.cli.sparsity_table import show_sparsity
 from penjing.cli.verify_command import setup_wasm, verify
+from penjing.report.tables import (
+    names,
+    new_table,
+    notes,
+    number_text,
+    numbers,
+    shape_text,
+)
 from penjing.version import __version__
 
 _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
@@ -192,20 +200,19 @@ def inspect(
     if as_json:
         typer.echo(json.dumps(inspection.to_dict(), indent=2))
         return
-    size = f"{inspection.bytes:,} bytes"
-    table = Table(title=f"{escape(file.name)} ({inspection.format}, {size})")
-    table.add_column("tensor", style="bold", overflow="fold")
-    for name in ("shape", "type"):
-        table.add_column(name, no_wrap=True)
-    for name in ("zeros", "distinct", "bytes", "gzip"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("hint", style="dim", overflow="fold")
+    table = new_table(
+        f"{file.name} ({inspection.format}, {inspection.bytes:,} bytes)",
+        names("tensor"),
+        *(Column(name, no_wrap=True) for name in ("shape", "type")),
+        *map(numbers, ("zeros", "distinct", "bytes", "gzip")),
+        notes("hint"),
+    )
     for row in inspection.tensors:
         table.add_row(
             escape(row.name),
-            "x".join(map(str, row.shape)) or "scalar",
+            shape_text(row.shape),
             str(row.dtype),
-            *map(_count, (row.zeros, row.distinct, row.bytes, row.gzip)),
+            *map(number_text, (row.zeros, row.distinct, row.bytes, row.gzip)),
             escape(row.hint),
         )
     console = Console()
@@ -219,10 +226,6 @@ app.command()(benchmark)
 app.command()(sensitivity)
 app.command()(verify)
 app.command()(setup_wasm)
-
-
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
 
 
 def _image_size(file: Path, data: str) -> tuple[int, ...] | None:
@@ -281,9 +284,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(scores, indent=2))
         return
-    table = Table(title=escape(file.name))
-    table.add_column("metric", style="bold")
-    table.add_column("value", justify="right")
+    table = new_table(file.name, names("metric"), numbers("value"))
     for name, value in scores.items():
         table.add_row(escape(name), f"{value:.4f}")
     Console().print(table)

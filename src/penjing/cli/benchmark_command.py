@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import progress_bar
@@ -20,6 +20,7 @@ from penjing.cli.shared_options import (
     Runtime,
     RuntimeOption,
 )
+from penjing.report.tables import names, new_table, numbers, shape_text
 
 
 def benchmark(
@@ -115,20 +116,14 @@ def benchmark(
 def latency_table(report: Any) -> Table:
     """Build the table of a `LatencyReport`: one row for each file."""
     knows_memory = any(row.memory is not None for row in report.files)
-    caption = "Spread: between the quartiles."
-    names = ["median", "spread", "minimum", "faster", "95 %"]
-    if knows_memory:
-        caption += " Memory: growth of a process that loads the file and runs it once."
-        names.append("memory")
-    table = Table(
-        title=str(report.conditions),
-        title_justify="left",
-        caption=caption,
-        caption_justify="left",
+    memory = " Memory: growth of a process that loads the file and runs it once."
+    table = new_table(
+        str(report.conditions),
+        names("file", min_width=12),
+        *map(numbers, ("median", "spread", "minimum", "faster", "95 %")),
+        *([numbers("memory")] if knows_memory else []),
+        caption="Spread: between the quartiles." + (memory if knows_memory else ""),
     )
-    table.add_column("file", style="bold", overflow="fold", min_width=12)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
     unit, scale = ("us", 1e3) if report.files[0].milliseconds < 1 else ("ms", 1.0)
     for row in report.files:
         times = (row.milliseconds, row.spread, row.minimum)
@@ -152,22 +147,19 @@ def operator_table(row: Any) -> Table:
     """Build the table of the operators of a `FileLatency`, each timed by itself."""
     times = [item.milliseconds for item in row.operators]
     total = sum(ms for ms in times if ms is not None)
-    table = Table(
-        title=f"Operators of {escape(row.path)}, each by itself, batch 1",
-        title_justify="left",
+    table = new_table(
+        f"Operators of {row.path}, each by itself, batch 1",
+        names("operator"),
+        Column("output"),
+        *map(numbers, ("us", "share")),
         caption=f"Sum {1e3 * total:,.3g} us. LiteRT offers no profile from Python, so "
         "operators run as files of their own; together they share caches and are "
         "partly fused. Loops and what keeps a state cannot run alone.",
-        caption_justify="left",
     )
-    table.add_column("operator", style="bold", overflow="fold")
-    table.add_column("output")
-    for name in ("us", "share"):
-        table.add_column(name, justify="right", no_wrap=True)
     for item, ms in zip(row.operators, times, strict=True):
         table.add_row(
             item.name,
-            "x".join(map(str, item.shape)) or "scalar",
+            shape_text(item.shape),
             "unknown" if ms is None else f"{1e3 * ms:,.3g}",
             "" if ms is None or not total else f"{ms / total:.0%}",
         )

@@ -15,6 +15,7 @@ from rich.table import Table
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import progress_bar
 from penjing.cli.shared_options import BackendOption, ImportOption, JsonOption
+from penjing.report.tables import names, new_table, numbers
 
 
 class Method(enum.StrEnum):
@@ -93,19 +94,14 @@ def sensitivity(
 
 def sensitivity_table(table: Any) -> Table:
     """Build the table of a `SensitivityTable`: one row for each layer."""
-    ratios = sorted({row.ratio for row in table.rows})
     whole = table.baseline[table.metric]
-    shown = Table(
-        title=f"{escape(table.metric)} with one layer cut; {whole:.4f} whole",
-        title_justify="left",
+    shown = new_table(
+        f"{table.metric} with one layer cut; {whole:.4f} whole",
+        names("layer"),
+        *(numbers(f"{ratio:.0%} gone") for ratio in table.ratios),
     )
-    shown.add_column("layer", style="bold", overflow="fold")
-    for ratio in ratios:
-        shown.add_column(f"{ratio:.0%} gone", justify="right", no_wrap=True)
     for name in table.names:
-        own = {r.ratio: r.scores[table.metric] for r in table.rows if r.name == name}
-        cells = [f"{own[ratio]:.4f}" if ratio in own else "" for ratio in ratios]
-        shown.add_row(escape(name), *cells)
+        shown.add_row(escape(name), *table.cells(name))
     return shown
 
 

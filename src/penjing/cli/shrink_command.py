@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import quiet_libraries
 from penjing.cli.shared_options import JsonOption
+from penjing.report.tables import names, new_table, notes, numbers
 
 
 def shrink(
@@ -96,11 +96,12 @@ def _bits(text: str | None) -> int | str | None:
 
 
 def _table(report: Any) -> Table:
-    table = Table(title=escape(report.path))
-    table.add_column("step", style="bold", overflow="fold")
-    for name in ("bytes", "gzip", "outputs differ by"):
-        table.add_column(name, justify="right")
-    table.add_column("note", style="dim", overflow="fold")
+    table = new_table(
+        report.path,
+        names("step"),
+        *map(numbers, ("bytes", "gzip", "outputs differ by")),
+        notes("note"),
+    )
     table.add_row("before", f"{report.raw_before:,}", f"{report.gzip_before:,}", "", "")
     for step in report.steps:
         won = (f"{-step.raw:,}", f"{-step.gzip:,}")

@@ -9,10 +9,11 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import quiet_libraries
+from penjing.report.tables import names, new_table, notes, numbers
 
 _STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
 
@@ -41,12 +42,13 @@ def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
 
 
 def _table(explanation: Any, name: str) -> Table:
-    table = Table(title=f"{escape(name)} on {explanation.runtime}")
-    table.add_column("layer", style="bold", overflow="fold")
-    table.add_column("zeros", justify="right", no_wrap=True)
-    for title in ("kernel", "zeros buy"):
-        table.add_column(title, overflow="fold")
-    table.add_column("why", style="dim", overflow="fold")
+    table = new_table(
+        f"{name} on {explanation.runtime}",
+        names("layer"),
+        numbers("zeros"),
+        *(Column(title, overflow="fold") for title in ("kernel", "zeros buy")),
+        notes("why"),
+    )
     for row in explanation.layers:
         table.add_row(
             escape(row.layer),

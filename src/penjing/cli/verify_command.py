@@ -13,6 +13,7 @@ from rich.markup import escape
 from penjing.cli.benchmark_command import latency_table
 from penjing.cli.console import quiet_libraries
 from penjing.cli.shared_options import Engine, EngineOption
+from penjing.measurement.size import format_bytes
 
 
 def verify(
@@ -102,7 +103,7 @@ def setup_wasm(
     console = Console()
     did = "Fetched" if done.fetched else "Already there:"
     packages = " and ".join(f"{name} {v}" for name, v in done.versions.items())
-    console.print(f"{did} {packages}, {done.bytes / 1e6:.0f} MB.", highlight=False)
+    console.print(f"{did} {packages}, {format_bytes(done.bytes)}.", highlight=False)
     console.print(f"Folder: {escape(str(done.folder))}", soft_wrap=True)
     if not found:
         console.print(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 from collections.abc import Sequence
 
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
-    processor_name,
     summarize_rounds,
 )
+from penjing.measurement.machine import litert_name, processor_name
 from penjing.progress import Listener, Progress, listening
 from penjing.runtime.timing import TimedFile, time_operators
 from penjing.runtime.timing_rounds import (
@@ -98,7 +97,7 @@ def measure_latency(
             listen(Progress(stage="Timing operators", done=number, total=len(paths)))
             operators[path] = time_operators(path, threads)
     conditions = LatencyConditions(
-        runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
+        runtime=litert_name(),
         processor=processor_name(),
         threads=threads,
         batch=batch,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,8 +20,8 @@ from penjing.json_values import JsonValue
 from penjing.measurement.kernel_products import UsedKernel, used_kernels
 from penjing.measurement.latency import measure_latency
 from penjing.measurement.latency_cache import TimeCache
-from penjing.measurement.latency_report import processor_name
 from penjing.measurement.mac_formulas import is_whole
+from penjing.measurement.machine import litert_name, processor_name
 from penjing.models.layer_calls import check_is_model, known_signature, trace_calls
 from penjing.models.signature import InputSignature
 from penjing.progress import Listener, Progress, listening
@@ -228,7 +227,7 @@ class _Timer:
     """Times products, those that were not timed before."""
 
     def __init__(self, quantization: str | None, threads: int, cache: TimeCache):
-        self.runtime = f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
+        self.runtime = litert_name()
         self.processor = processor_name()
         self._mode, self._threads, self._cache = quantization, threads, cache
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -201,13 +200,3 @@ def _speedup(first: np.ndarray, other: np.ndarray) -> tuple[float, float, float]
     tails = [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
     low, high = (float(value) for value in np.quantile(ratios, tails))
     return ratio, low, high
-
-
-def processor_name() -> str:
-    """Name of this machine's processor, as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

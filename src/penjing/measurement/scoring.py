@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import keras
@@ -162,6 +162,12 @@ class _Identity(keras.Model):
 
     def call(self, inputs: Any) -> Any:
         return inputs
+
+
+def first_metric(names: Iterable[str]) -> str | None:
+    """The metric to speak of first: not the loss, where there is another one."""
+    names = list(names)
+    return next((name for name in names if name != "loss"), next(iter(names), None))
 
 
 def leaves_of(value: Any) -> list[Any]:

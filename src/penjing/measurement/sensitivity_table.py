@@ -11,6 +11,8 @@ from typing import Any
 from penjing.errors import FileFormatError
 from penjing.files import write_text
 from penjing.json_values import JsonValue
+from penjing.measurement.scoring import first_metric
+from penjing.text_table import text_table
 
 SCHEMA = "penjing.sensitivity/1"
 # Parts of the names of metrics, and short names, that fall as a model gets better.
@@ -60,13 +62,28 @@ class SensitivityTable(JsonValue):
     @property
     def metric(self) -> str:
         """The metric to speak of first: not the loss, where there is another one."""
-        names = list(self.baseline)
-        return next((name for name in names if name != "loss"), names[0])
+        return str(first_metric(self.baseline))
 
     @property
     def names(self) -> tuple[str, ...]:
         """The layers or groups, in the order of the model."""
         return tuple(dict.fromkeys(row.name for row in self.rows))
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The ratios, rising."""
+        return tuple(sorted({row.ratio for row in self.rows}))
+
+    def rows_of(self, name: str) -> dict[float, SensitivityRow]:
+        """The rows of a layer or group by their ratios, which rise."""
+        own = {row.ratio: row for row in self.rows if row.name == name}
+        return dict(sorted(own.items()))
+
+    def cells(self, name: str) -> list[str]:
+        """The first metric of a layer or group at each ratio, as tables show it."""
+        own = self.rows_of(name)
+        scores = [own[r].scores[self.metric] if r in own else None for r in self.ratios]
+        return ["" if score is None else f"{score:.4f}" for score in scores]
 
     def loss_of(self, row: SensitivityRow) -> float:
         """By how much the first metric is worse than that of the whole model.
@@ -95,14 +112,14 @@ class SensitivityTable(JsonValue):
         Raises:
             KeyError: If it was not measured.
         """
-        own = sorted((r for r in self.rows if r.name == name), key=lambda r: r.ratio)
+        own = self.rows_of(name)
         if not own:
             raise KeyError(name)
         found = 0.0
-        for row in own:
+        for ratio, row in own.items():
             if not self.loss_of(row) <= tolerance:  # or nobody can tell: NaN
                 break
-            found = row.ratio
+            found = ratio
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,19 +160,11 @@ class SensitivityTable(JsonValue):
 
     def __str__(self) -> str:
         """A table with one line for each layer: the first metric by ratio."""
-        ratios = sorted({row.ratio for row in self.rows})
-        width = max([len(name) for name in self.names] + [5])
-        head = "".join(f"{f'{ratio:.0%}':>9}" for ratio in ratios)
-        lines = [
-            f"{self.metric} of {self.model}: {self.baseline[self.metric]:.4f} whole",
-            f"{'':<{width}}{head}",
+        ratios = self.ratios
+        rows = [
+            ("", *(f"{ratio:.0%}" for ratio in ratios)),
+            *((name, *self.cells(name)) for name in self.names),
         ]
-        for name in self.names:
-            own = {
-                row.ratio: row.scores[self.metric]
-                for row in self.rows
-                if row.name == name
-            }
-            cells = (f"{own[r]:>9.4f}" if r in own else " " * 9 for r in ratios)
-            lines.append(f"{name:<{width}}{''.join(cells)}")
-        return "\n".join(lines)
+        table = text_table(rows, "<5", *(">8" for _ in ratios))
+        whole = self.baseline[self.metric]
+        return f"{self.metric} of {self.model}: {whole:.4f} whole\n{table}"

@@ -21,34 +21,12 @@ from penjing.json_values import JsonValue
 from penjing.models.model_files import load_keras_model
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import check_runtime
-from penjing.sparse.sparse_kernels import GraphKernels
+from penjing.sparse.sparse_kernels import GraphKernels, LayerSparsity
 from penjing.tflite.loading import load_records, read_litert
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import is_plain, values_of
 
 _SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerSparsity(JsonValue):
-    """One operator with weights.
-
-    Attributes:
-        layer: Path of the Keras layer, or what the file calls the weights.
-        operator: Name of the operator in a `.tflite` file.
-        sparsity: Fraction of zeros in its weights.
-        kernel: What runs it.
-        buys: What its zeros buy there: "bytes and milliseconds", "bytes", "compressed
-            bytes" (after gzip or the like), or "nothing".
-        reason: Which condition fails and what to change, "" where none does.
-    """
-
-    layer: str
-    operator: str
-    sparsity: float
-    kernel: str
-    buys: str
-    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,35 +146,21 @@ def _explain_model(model: keras.Model, runtime: str) -> SparsityExplanation:
 def _explained(
     model: Record, name: str, runtime: str, names: _LayerNames | None = None
 ) -> SparsityExplanation:
-    rows: list[LayerSparsity] = []
-    problems: list[str] = []
-    outcomes = set()
     graphs = [
         GraphKernels(model, graph, runtime, is_planned=names is not None)
         for graph in model["subgraphs"]
     ]
+    rows = []
     for graph in graphs:
-        outcomes.add(graph.outcome)
-        problems += graph.problems()
-        for use in graph.uses():
-            label = use.label
-            if names is not None:
-                label = names.find(model, use.weights) or label
-            rows.append(
-                LayerSparsity(
-                    layer=label,
-                    operator=use.operator,
-                    sparsity=use.sparsity,
-                    kernel=use.kernel,
-                    buys=use.buys,
-                    reason=use.reason,
-                )
-            )
-    outcome = next((o for o in ("wrong", "fast") if o in outcomes), "dense")
+        for weights, row in graph.rows():
+            layer = None if names is None else names.find(model, weights)
+            rows.append(dataclasses.replace(row, layer=layer or row.layer))
+    outcomes = {graph.outcome for graph in graphs}
+    problems = [problem for graph in graphs for problem in graph.problems()]
     return SparsityExplanation(
         name=name,
         runtime=runtime,
-        outcome=outcome,
+        outcome=next((o for o in ("wrong", "fast") if o in outcomes), "dense"),
         is_encoded=any(graph.is_encoded for graph in graphs),
         layers=tuple(rows),
         problems=tuple(dict.fromkeys(problems)),

@@ -15,6 +15,7 @@ from penjing.engine.engine import TransformEngine
 from penjing.errors import UnsupportedModelError
 from penjing.json_values import JsonValue
 from penjing.models.selection import select_weights
+from penjing.text_table import text_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,23 +80,18 @@ class SparsityReport(JsonValue):
 
     def __str__(self) -> str:
         """A table with one line for each weight."""
-        width = max([len(row.path) for row in self.rows] + [6])
-        head = (
-            f"{'weight':<{width}}  {'shape':<18} {'zeros':>10} {'sparsity':>8} "
-            f"{'distinct':>10}  status"
+        head = ("weight", "shape", "zeros", "sparsity", "distinct", "status")
+        table = text_table(
+            [head, *map(_cells, self.rows)], "<6", "<18", ">10", ">8", ">10", "<"
         )
-        lines = [
-            f"{row.path:<{width}}  {str(row.shape):<18} {row.zeros:>10,} "
-            f"{row.sparsity:>8.2%} {row.distinct:>10,}  {_status(row)}"
-            for row in self.rows
-        ]
-        return "\n".join(
-            [head, *lines, f"sparsity of what is not skipped: {self.sparsity:.2%}"]
-        )
+        return f"{table}\nsparsity of what is not skipped: {self.sparsity:.2%}"
 
 
-def _status(row: WeightRow) -> str:
-    return ": ".join(filter(None, (row.status, ", ".join(row.methods), row.reason)))
+def _cells(row: WeightRow) -> tuple[str, ...]:
+    status = filter(None, (row.status, ", ".join(row.methods), row.reason))
+    distinct = "" if row.distinct is None else f"{row.distinct:,}"
+    numbers = (f"{row.zeros:,}", f"{row.sparsity:.2%}", distinct)
+    return row.path, str(row.shape), *numbers, ": ".join(status)
 
 
 def sparsity_report(model: keras.Model) -> SparsityReport:

@@ -15,6 +15,7 @@ from penjing.data.data_sources import UserData
 from penjing.engine.stripping import is_compressed, strip
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
+from penjing.measurement.machine import describe_environment
 from penjing.measurement.size import measure_size
 from penjing.measurement.weight_report import WeightRow, sparsity_report
 from penjing.models.model_files import load_keras_model
@@ -29,7 +30,6 @@ from penjing.report.documents import (
     FileRow,
     Report,
     ScoreRow,
-    describe_environment,
     write_json,
 )
 from penjing.report.pages import write_html

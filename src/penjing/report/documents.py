@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,34 +13,15 @@ from penjing.channels.channel_report import ChannelReport
 from penjing.errors import FileFormatError
 from penjing.files import write_text
 from penjing.json_values import JsonValue
+from penjing.measurement.machine import Environment
+from penjing.measurement.scoring import first_metric
 from penjing.measurement.size import Size
 from penjing.measurement.weight_report import WeightRow, total_sparsity
 from penjing.version import __version__
 
 SCHEMA_VERSION = 1
+RUNTIMES = {"keras": "Keras", "litert": "LiteRT"}
 _MAX_REPORT_BYTES = 50_000_000
-_BACKEND_PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Environment(JsonValue):
-    """What the measurements ran on; it names no person, host or folder.
-
-    Args:
-        packages: Version by package.
-        backend: The Keras backend.
-        python: Version of Python.
-        system: Name of the operating system.
-        processor: Model of the processor.
-        cores: Logical processors that this process may use.
-    """
-
-    packages: Mapping[str, str]
-    backend: str
-    python: str
-    system: str
-    processor: str
-    cores: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,10 +126,32 @@ class Report(JsonValue):
         return total_sparsity(row for row in self.weights if row.status == "compressed")
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of everything that was measured."""
+        return tuple(dict.fromkeys(n for row in self.scores for n in row.metrics))
+
+    @property
     def metric(self) -> str | None:
         """Name of the metric to speak of first; None where nothing was measured."""
-        names = [name for row in self.scores for name in row.metrics]
-        return next((name for name in names if name != "loss"), next(iter(names), None))
+        return first_metric(self.metrics)
+
+    @property
+    def before(self) -> float | None:
+        """The first metric of the baseline, where it was measured."""
+        return self.scores[0].metrics.get(self.metric or "") if self.scores else None
+
+    @property
+    def after(self) -> float | None:
+        """The first metric of the compressed file, where it was measured."""
+        row = self.score(self.result)
+        return None if row is None else row.metrics.get(self.metric or "")
+
+    def difference(self, row: ScoreRow) -> str:
+        """The first metric of a model less that of the baseline, as tables show it."""
+        score = row.metrics.get(self.metric or "")
+        if row is self.scores[0] or score is None or self.before is None:
+            return ""
+        return signed(score - self.before)
 
     def file(self, name: str) -> FileRow:
         """Give the row of a file by its name."""
@@ -242,50 +243,3 @@ def read_json(path: str | os.PathLike[str]) -> Report:
     if not isinstance(table, dict):
         raise FileFormatError(f"{file} is not a report of penjing.")
     return Report.from_dict(table)
-
-
-def describe_environment(backend: str) -> Environment:
-    """Describe the machine and the packages, without names or folders.
-
-    Args:
-        backend: The Keras backend in use.
-
-    Returns:
-        The environment.
-    """
-    packages = ["penjing", "keras", "numpy", _BACKEND_PACKAGES.get(backend, backend)]
-    versions = {name: _version(name) for name in [*packages, "ai-edge-litert"]}
-    return Environment(
-        packages={name: version for name, version in versions.items() if version},
-        backend=backend,
-        python=platform.python_version(),
-        system=platform.system(),
-        processor=_processor(),
-        cores=_cores(),
-    )
-
-
-def _version(package: str) -> str | None:
-    if package == "penjing":
-        return __version__
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

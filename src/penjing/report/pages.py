@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from penjing.files import write_text
 from penjing.measurement.sensitivity_table import SensitivityTable
-from penjing.measurement.size import format_bytes
-from penjing.report.documents import Report, signed
+from penjing.measurement.size import Size, format_bytes
+from penjing.report.documents import RUNTIMES, Report, signed
 from penjing.version import __version__
 
-_SIZES = ("raw", "zip", "gzip", "zstd", "brotli", "xz")
+_WIDTH, _HEIGHT = 720.0, 300.0
+_LEFT, _BOTTOM = 56.0, 28.0
+_GOLDEN_ANGLE = 137.508  # hues that far apart never come close to those before
 
 
 def render_html(report: Report) -> str:
@@ -26,9 +29,15 @@ def render_html(report: Report) -> str:
     Returns:
         The page.
     """
-    return render_page(
-        "report.html", _context(report), {"bytes": format_bytes, "signed": signed}
-    )
+    context = {
+        "report": report,
+        "sizes": [field.name for field in dataclasses.fields(Size)],
+        "runtimes": RUNTIMES,
+        "largest": max(row.raw for row in report.files),
+        "history": _history(report),
+        "recipe": list(_flat("", report.recipe)),
+    }
+    return _render("report.html", context)
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> Path:
@@ -42,33 +51,6 @@ def write_html(report: Report, path: str | os.PathLike[str]) -> Path:
         The path.
     """
     return write_text(path, render_html(report))
-
-
-def _context(report: Report) -> dict[str, Any]:
-    largest = max(row.raw for row in report.files)
-    result = report.score(report.result)
-    metric = report.metric
-    before = report.scores[0].metrics.get(metric or "") if report.scores else None
-    after = result.metrics.get(metric or "") if result is not None else None
-    return {
-        "report": report,
-        "version": __version__,
-        "sizes": _SIZES,
-        "metric": metric,
-        "before": before,
-        "after": after,
-        "metrics": list(dict.fromkeys(n for row in report.scores for n in row.metrics)),
-        "first": report.file(report.reference),
-        "last": report.file(report.result),
-        "raw_percent": {row.name: _percent(row.raw, largest) for row in report.files},
-        "zip_percent": {row.name: _percent(row.zip, largest) for row in report.files},
-        "history": _history(report),
-        "recipe": list(_flat("", report.recipe)),
-    }
-
-
-def _percent(part: float, whole: float) -> float:
-    return round(max(100 * part / whole, 0.3), 2)
 
 
 def _history(report: Report) -> dict[str, Any] | None:
@@ -90,7 +72,7 @@ def _history(report: Report) -> dict[str, Any] | None:
     }
 
 
-def _flat(prefix: str, value: Any) -> Any:
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Nested tables as `("training.epochs", 8)` pairs."""
     if isinstance(value, dict):
         for key, item in value.items():
@@ -98,15 +80,10 @@ def _flat(prefix: str, value: Any) -> Any:
     elif isinstance(value, (list, tuple)) and any(isinstance(v, dict) for v in value):
         for index, item in enumerate(value):
             yield from _flat(f"{prefix}[{index}]", item)
+    elif isinstance(value, (list, tuple)):
+        yield prefix, ", ".join(map(str, value))
     else:
-        shown = (
-            ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-        )
-        yield prefix, shown
-
-
-_WIDTH, _HEIGHT = 720.0, 300.0
-_LEFT, _BOTTOM = 56.0, 28.0
+        yield prefix, value
 
 
 def render_sensitivity(table: SensitivityTable) -> str:
@@ -118,7 +95,59 @@ def render_sensitivity(table: SensitivityTable) -> str:
     Returns:
         The page.
     """
-    return render_page("sensitivity.html", _sensitivity_context(table))
+    whole = table.baseline[table.metric]
+    scores = [whole, *(row.scores[table.metric] for row in table.rows)]
+    finite = [score for score in scores if math.isfinite(score)] or [0.0]
+    high = max(finite)
+    span = (high - min(finite)) or 1.0
+
+    def place(ratio: float, score: float) -> tuple[float, float]:
+        x = _LEFT + ratio * (_WIDTH - _LEFT - 8)
+        return x, 8 + (high - score) / span * (_HEIGHT - _BOTTOM - 16)
+
+    lines = _lines(table, place)
+    losses = [loss for line in lines for loss in line["losses"]]
+    worst = max([loss for loss in losses if math.isfinite(loss)] + [1e-9])
+    for line in lines:  # what nobody can draw is as bad as the worst
+        line["losses"] = [v if math.isfinite(v) else worst for v in line["losses"]]
+    levels = [high - span * step / 4 for step in range(5)]
+    context = {
+        "table": table,
+        "whole": whole,
+        "size": (_WIDTH, _HEIGHT),
+        "left": _LEFT,
+        "lines": lines,
+        "worst": worst,
+        "headings": [f"{100 * ratio:.0f} % gone" for ratio in table.ratios],
+        "ratios": [(ratio, place(ratio, high)[0]) for ratio in table.ratios],
+        "levels": [(level, place(0.0, level)[1]) for level in levels],
+    }
+    return _render("sensitivity.html", context)
+
+
+def _lines(
+    table: SensitivityTable, place: Callable[[float, float], tuple[float, float]]
+) -> list[dict[str, Any]]:
+    """What is drawn and written of each layer or group."""
+    whole = table.baseline[table.metric]
+    lines = []
+    for number, name in enumerate(table.names):
+        own = table.rows_of(name)
+        path = [(0.0, whole), *((r, own[r].scores[table.metric]) for r in own)]
+        points = [place(*point) for point in path if math.isfinite(point[1])]
+        lines.append(
+            {
+                "name": name,
+                "color": f"hsl({round(number * _GOLDEN_ANGLE) % 360} 55% var(--shade))",
+                "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points),
+                "dots": points,
+                "cells": table.cells(name),
+                "losses": [
+                    table.loss_of(own[r]) if r in own else 0.0 for r in table.ratios
+                ],
+            }
+        )
+    return lines
 
 
 def write_sensitivity(table: SensitivityTable, path: str | os.PathLike[str]) -> Path:
@@ -134,68 +163,28 @@ def write_sensitivity(table: SensitivityTable, path: str | os.PathLike[str]) -> 
     return write_text(path, render_sensitivity(table))
 
 
-def _sensitivity_context(table: SensitivityTable) -> dict[str, Any]:
-    whole = table.baseline[table.metric]
-    scores = [whole, *(row.scores[table.metric] for row in table.rows)]
-    finite = [score for score in scores if math.isfinite(score)] or [0.0]
-    low, high = min(finite), max(finite)
-    span = (high - low) or 1.0
-
-    def place(ratio: float, score: float) -> tuple[float, float]:
-        x = _LEFT + ratio * (_WIDTH - _LEFT - 8)
-        return x, 8 + (high - score) / span * (_HEIGHT - _BOTTOM - 16)
-
-    ratios = sorted({row.ratio for row in table.rows})
-    lines: list[dict[str, Any]] = []
-    for number, name in enumerate(table.names):
-        own = {r.ratio: r for r in table.rows if r.name == name}
-        path = [(0.0, whole), *((r, own[r].scores[table.metric]) for r in sorted(own))]
-        points = [place(*point) for point in path if math.isfinite(point[1])]
-        lines.append(
-            {
-                "name": name,
-                "hue": round(number * 137.508) % 360,  # far from those before
-                "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in points),
-                "dots": points,
-                "cells": [
-                    own[r].scores[table.metric] if r in own else None for r in ratios
-                ],
-                "losses": [table.loss_of(own[r]) if r in own else 0.0 for r in ratios],
-            }
-        )
-    losses = [loss for line in lines for loss in line["losses"]]
-    worst = max([loss for loss in losses if math.isfinite(loss)] + [1e-9])
-    for line in lines:  # what nobody can draw is as bad as the worst
-        line["losses"] = [v if math.isfinite(v) else worst for v in line["losses"]]
-    levels = [high - span * step / 4 for step in range(5)]
-    return {
-        "table": table,
-        "whole": whole,
-        "version": __version__,
-        "size": (_WIDTH, _HEIGHT),
-        "left": _LEFT,
-        "lines": lines,
-        "worst": worst,
-        "ratios": [(ratio, place(ratio, low)[0]) for ratio in ratios],
-        "levels": [(level, place(0.0, level)[1]) for level in levels],
-    }
+def _width(part: float, whole: float) -> float:
+    """Percent that a bar takes; the shortest can still be seen."""
+    return round(max(100 * part / whole, 0.3), 2)
 
 
-def render_page(
-    name: str,
-    context: Mapping[str, Any],
-    filters: Mapping[str, Callable[..., Any]] | None = None,
-) -> str:
-    """Fill a template; all text is escaped, and a missing value is an error.
+def _numbers(headings: Iterable[str]) -> list[str]:
+    """Headings that stand above numbers, as `table_section` takes them."""
+    return [f">{heading}" for heading in headings]
 
-    Args:
-        name: File name within `templates`.
-        context: Its values.
-        filters: Further filters that it uses.
 
-    Returns:
-        The page.
-    """
+_FILTERS = {
+    "bytes": format_bytes,
+    "number": "{:,}".format,
+    "percent": lambda share: f"{100 * share:.1f} %",
+    "score": "{:.4f}".format,
+    "signed": signed,
+    "width": _width,
+}
+
+
+def _render(name: str, context: Mapping[str, Any]) -> str:
+    """Fill a template; all text is escaped, and a missing value is an error."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -205,5 +194,6 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(filters or {})
-    return environment.get_template(name).render(context)
+    environment.filters.update(_FILTERS)
+    environment.globals["numbers"] = _numbers
+    return environment.get_template(name).render(**context, version=__version__)

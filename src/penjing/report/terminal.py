@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from penjing.channels.channel_report import ChannelReport
-from penjing.report.documents import Report, ScoreRow, signed
+from penjing.report.documents import RUNTIMES, Report
+from penjing.report.tables import (
+    names,
+    new_table,
+    notes,
+    number_text,
+    numbers,
+    shape_text,
+)
 
 _SIZES = ("raw", "gzip", "zstd", "xz")
 _MAX_WEIGHTS = 40
@@ -33,72 +41,69 @@ def print_report(report: Report, console: Console, *, weights: bool = True) -> N
 
 def size_table(report: Report) -> Table:
     """Build the table of files: bytes as they are and compressed."""
-    table = Table(title="Size of every file, in bytes", title_justify="left")
-    table.add_column("file", style="bold", overflow="fold")
-    table.add_column("what it is", style="dim", overflow="fold")
-    for size in _SIZES:
-        table.add_column(size, justify="right", no_wrap=True)
+    table = new_table(
+        "Size of every file, in bytes",
+        names("file"),
+        notes("what it is"),
+        *map(numbers, _SIZES),
+    )
     for row in report.files:
-        cells = [f"{getattr(row, size):,}" for size in _SIZES]
-        table.add_row(
-            escape(row.name),
-            escape(row.kind),
-            *cells,
-            style=_style(row.name == report.result),
-        )
+        cells = [number_text(getattr(row, size)) for size in _SIZES]
+        style = _style(report, row.name)
+        table.add_row(escape(row.name), escape(row.kind), *cells, style=style)
     return table
 
 
 def score_table(report: Report) -> Table:
     """Build the table of models: what each scored, and its distance to the first."""
-    names = list(dict.fromkeys(name for row in report.scores for name in row.metrics))
-    table = Table(title="Scores of every model", title_justify="left")
-    table.add_column("model", style="bold", overflow="fold")
-    table.add_column("runs in", style="dim")
-    for name in names:
-        table.add_column(escape(name), justify="right", no_wrap=True)
+    table = new_table(
+        "Scores of every model",
+        names("model"),
+        notes("runs in"),
+        *map(numbers, report.metrics),
+    )
     if report.metric is not None:
         table.add_column("against baseline", justify="right", no_wrap=True)
     for row in report.scores:
-        cells = [_value(row.metrics.get(name)) for name in names]
+        cells = [number_text(row.metrics.get(name), ".4f") for name in report.metrics]
         if report.metric is not None:
-            cells.append(_difference(report.scores[0], row, report.metric))
-        runtime = {"keras": "Keras", "litert": "LiteRT"}[row.runtime]
-        table.add_row(
-            escape(row.name), runtime, *cells, style=_style(row.name == report.result)
-        )
+            cells.append(report.difference(row))
+        style = _style(report, row.name)
+        table.add_row(escape(row.name), RUNTIMES[row.runtime], *cells, style=style)
     return table
 
 
 def channel_table(channels: ChannelReport) -> Table:
     """Build the table of channels: how many each group had and has."""
-    table = Table(title="Channels of every group", title_justify="left")
-    table.add_column("group", style="bold", overflow="fold")
-    for name in ("before", "after"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("stays whole because", style="dim", overflow="fold")
+    table = new_table(
+        "Channels of every group",
+        names("group"),
+        numbers("before"),
+        numbers("after"),
+        notes("stays whole because"),
+    )
     for row in channels.rows:
-        counts = (f"{row.before:,}", f"{row.after:,}")
+        counts = map(number_text, (row.before, row.after))
         table.add_row(escape(row.group), *counts, escape(row.reason))
     return table
 
 
 def weight_table(report: Report) -> Table:
     """Build the table of weights: zeros, or why there are none."""
-    table = Table(title="Zeros in every weight", title_justify="left")
-    table.add_column("weight", style="bold", overflow="fold")
-    table.add_column("shape", no_wrap=True)
-    table.add_column("zeros", justify="right", no_wrap=True)
-    table.add_column("sparsity", justify="right", no_wrap=True)
-    table.add_column("distinct", justify="right", no_wrap=True)
-    table.add_column("skipped because", style="dim", overflow="fold")
+    table = new_table(
+        "Zeros in every weight",
+        names("weight"),
+        Column("shape", no_wrap=True),
+        *map(numbers, ("zeros", "sparsity", "distinct")),
+        notes("skipped because"),
+    )
     for row in report.weights[:_MAX_WEIGHTS]:
         table.add_row(
             escape(row.path),
-            "x".join(map(str, row.shape)) or "scalar",
-            f"{row.zeros:,}",
-            f"{row.sparsity:.1%}",
-            "" if row.distinct is None else f"{row.distinct:,}",
+            shape_text(row.shape),
+            number_text(row.zeros),
+            number_text(row.sparsity, ".1%"),
+            number_text(row.distinct),
             escape(row.reason) if row.status == "skipped" else "",
         )
     left = len(report.weights) - _MAX_WEIGHTS
@@ -121,25 +126,12 @@ def summary(report: Report) -> Text:
             f"\n{whole / max(left, 1):.1f} times fewer multiply-accumulates: "
             f"{whole:,} before, {left:,} after."
         )
-    score = report.score(report.result)
-    if report.metric is not None and score is not None:
-        name = report.metric
-        before = report.scores[0].metrics.get(name)
-        after = score.metrics.get(name)
-        text.append(f"\n{name}: {_value(before)} before, ")
-        text.append(f"{_value(after)} in the file that is deployed.")
+    if report.metric is not None and report.score(report.result) is not None:
+        text.append(f"\n{report.metric}: {number_text(report.before, '.4f')} before, ")
+        after = number_text(report.after, ".4f")
+        text.append(f"{after} in the file that is deployed.")
     return text
 
 
-def _style(is_result: bool) -> str | None:
-    return "green" if is_result else None
-
-
-def _value(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _difference(first: ScoreRow, row: ScoreRow, metric: str) -> str:
-    if row is first or metric not in row.metrics or metric not in first.metrics:
-        return ""
-    return signed(row.metrics[metric] - first.metrics[metric])
+def _style(report: Report, name: str) -> str | None:
+    return "green" if name == report.result else None

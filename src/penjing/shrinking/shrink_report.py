@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from penjing.json_values import JsonValue
+from penjing.text_table import text_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,11 @@ class ShrinkReport(JsonValue):
         return found[-1] if found else None
 
     def __str__(self) -> str:
-        lines = [f"{self.path}", f"{'':26}{'raw':>12}{'gzip':>12}"]
-        lines.append(f"{'before':26}{self.raw_before:>12,}{self.gzip_before:>12,}")
-        for step in self.steps:
-            won = f"{-step.raw:>12,}{-step.gzip:>12,}"
-            lines.append(f"  {step.name:24}{won}  {step.note}".rstrip())
-        lines.append(f"{'after':26}{self.raw_after:>12,}{self.gzip_after:>12,}")
-        return "\n".join(lines)
+        before = (f"{self.raw_before:,}", f"{self.gzip_before:,}", "")
+        after = (f"{self.raw_after:,}", f"{self.gzip_after:,}", "")
+        steps = [
+            (f"  {step.name}", f"{-step.raw:,}", f"{-step.gzip:,}", step.note)
+            for step in self.steps
+        ]
+        rows = [("", "raw", "gzip", ""), ("before", *before), *steps, ("after", *after)]
+        return f"{self.path}\n{text_table(rows, '<26', '>11', '>11', '<')}"

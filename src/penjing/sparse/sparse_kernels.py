@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from penjing.json_values import JsonValue
 from penjing.sparse.sparse_export import block_failure, layout_of, layout_problems
 from penjing.sparse.sparse_nodes import Node, weight_values
 from penjing.sparse.sparse_rules import DENSE_BLOCK, rule_for
@@ -38,27 +39,26 @@ _NO_AVX_KERNELS = "XNNPACK turns sparse convolutions off on x86"
 _ENCODE = 'the file stores its zeros: export it with encoding="sparse"'
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class KernelUse:
-    """An operator with weights, and what runs it.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerSparsity(JsonValue):
+    """One operator with weights, and what runs it.
 
     Attributes:
-        label: What the file calls the weights.
-        operator: Name of the operator.
-        weights: Its weights.
-        sparsity: Fraction of zeros.
+        layer: Path of the Keras layer, or what the file calls the weights.
+        operator: Name of the operator in a `.tflite` file.
+        sparsity: Fraction of zeros in its weights.
         kernel: What runs it.
-        buys: What zeros buy.
-        reason: Which condition fails, "" where none does.
+        buys: What its zeros buy there: "bytes and milliseconds", "bytes", "compressed
+            bytes" (after gzip or the like), or "nothing".
+        reason: Which condition fails and what to change, "" where none does.
     """
 
-    label: str
+    layer: str
     operator: str
-    weights: Record
     sparsity: float
     kernel: str
     buys: str
-    reason: str
+    reason: str = ""
 
 
 class GraphKernels:
@@ -92,17 +92,17 @@ class GraphKernels:
     def is_encoded(self) -> bool:
         """Whether zeros are left out."""
         if self._is_planned:
-            return any(use.buys == BOTH for use in self.uses())
+            return any(row.buys == BOTH for _, row in self.rows())
         return any(bool(tensor["sparsity"]) for tensor in self._graph["tensors"])
 
     @property
     def outcome(self) -> str:
         """What the runtime makes of it: "fast", "dense" or "wrong"."""
-        uses = list(self.uses())
-        if any(use.reason == _WRONG_BLOCKS for use in uses):
+        rows = [row for _, row in self.rows()]
+        if any(row.reason == _WRONG_BLOCKS for row in rows):
             return "wrong"
         if self._runtime == "x86":
-            return "fast" if any(use.buys == BOTH for use in uses) else "dense"
+            return "fast" if any(row.buys == BOTH for row in rows) else "dense"
         if self._densified and not self._is_planned:
             return self._layout.outcome
         if self._ideal.outcome == "wrong":
@@ -117,22 +117,24 @@ class GraphKernels:
             return []
         return layout_problems(self._nodes, self._ideal)
 
-    def uses(self) -> Iterator[KernelUse]:
-        """The operators with weights, in their order."""
+    def rows(self) -> Iterator[tuple[Record, LayerSparsity]]:
+        """The weights and a row of each operator that has some, in their order."""
         for number, node in enumerate(self._nodes):
             if node.weights is None:
                 continue
             tensor = self._graph["tensors"][node.weights]
             kernel, reason = self._kernel(number, node, node.weights)
             sparsity = self._sparsity(tensor)
-            yield KernelUse(
-                label=node.label,
-                operator=node.name,
-                weights=tensor,
-                sparsity=sparsity,
-                kernel=kernel,
-                buys=self._bought(tensor, sparsity, kernel, reason),
-                reason=reason,
+            yield (
+                tensor,
+                LayerSparsity(
+                    layer=node.label,
+                    operator=node.name,
+                    sparsity=sparsity,
+                    kernel=kernel,
+                    buys=self._bought(tensor, sparsity, kernel, reason),
+                    reason=reason,
+                ),
             )
 
     def _bought(self, tensor: Record, sparsity: float, kernel: str, reason: str) -> str:

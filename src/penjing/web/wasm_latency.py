@@ -14,9 +14,9 @@ from penjing.files import as_path
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
-    processor_name,
     summarize_rounds,
 )
+from penjing.measurement.machine import processor_name
 from penjing.progress import Listener, Progress, listening
 from penjing.runtime.interpreter import TensorSpec
 from penjing.runtime.timing_rounds import (

@@ -17,9 +17,9 @@ from penjing.json_values import JsonValue
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
-    processor_name,
     summarize_rounds,
 )
+from penjing.measurement.machine import processor_name
 from penjing.progress import ignore_progress
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.timing_rounds import check_counts, fitting_runs, take_turns

@@ -1,0 +1,83 @@
+"""What measurements ran on: packages, processor, cores."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+
+from penjing.json_values import JsonValue
+from penjing.version import __version__
+
+_CPU_INFO = "/proc/cpuinfo"  # Linux; elsewhere Python knows the name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment(JsonValue):
+    """What the measurements ran on; it names no person, host or folder.
+
+    Args:
+        packages: Version by package.
+        backend: The Keras backend.
+        python: Version of Python.
+        system: Name of the operating system.
+        processor: Model of the processor.
+        cores: Logical processors that this process may use.
+    """
+
+    packages: Mapping[str, str]
+    backend: str
+    python: str
+    system: str
+    processor: str
+    cores: int
+
+
+def describe_environment(backend: str) -> Environment:
+    """Describe the machine and the packages, without names or folders.
+
+    Args:
+        backend: The Keras backend in use, which its package is named after.
+
+    Returns:
+        The environment.
+    """
+    packages = {"penjing": __version__}
+    for name in ("keras", "numpy", backend, "ai-edge-litert"):
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Environment(
+        packages=packages,
+        backend=backend,
+        python=platform.python_version(),
+        system=platform.system(),
+        processor=processor_name(),
+        cores=_cores(),
+    )
+
+
+def litert_name() -> str:
+    """Name and version of the runtime in Python."""
+    return f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
+
+
+def processor_name() -> str:
+    """Name of this machine's processor, as the system gives it."""
+    try:
+        with open(_CPU_INFO, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
