@@ -18,7 +18,7 @@ from tests.export.test_weight_grids import (
 import penjing
 from penjing import Grid
 from penjing.errors import ExportError
-from penjing.export.integer_weights import pack_int4, rounded_to_int4
+from penjing.export.integer_weights import rounded_to_int4
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
 from penjing.tflite.stored_tensors import read_tflite
@@ -46,11 +46,6 @@ def plain_weights(path):
     return {t.shape: t.dtype for t in read_tflite(path) if len(t.shape) > 1}
 
 
-def error_of_rounding(values, scale):
-    integers = np.clip(np.round(values / scale), -7, 7)
-    return ((values - integers * scale) ** 2).sum()
-
-
 def read_int4(path):
     """Reader of another make: shape -> integers, scales and the axis of the scales."""
     import flatbuffers  # noqa: F401  # the generated reader needs it
@@ -70,26 +65,6 @@ def read_int4(path):
                 quantization.quantizedDimension,
             )
     return found
-
-
-def test_packing_puts_the_first_integer_into_the_lower_half():
-    assert pack_int4(np.int8([[1, 2], [-7, 7]])) == bytes([0x21, 0x79])
-    assert pack_int4(np.int8([-1])) == bytes([0x0F])
-    assert pack_int4(np.zeros((0,), "int8")) == b""
-
-
-@once
-def test_scales_have_the_least_squared_error():
-    values = np.random.default_rng(0).normal(size=(6, 5, 40)).astype("float32")
-    values[3] = 0
-    weights = rounded_to_int4(values, 0)
-    assert weights.scales.shape == (6,)
-    for channel, scale in zip(values, weights.scales, strict=True):
-        steps = np.abs(channel).max() / 7 * np.linspace(0.2, 1.0, 2000) + 1e-9
-        best = min(error_of_rounding(channel, step) for step in steps)
-        assert error_of_rounding(channel, scale) <= 1.001 * best
-    assert not weights.integers[3].any()
-    assert rounded_to_int4(values, None).scales.shape == (1,)
 
 
 @once

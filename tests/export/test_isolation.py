@@ -57,7 +57,7 @@ def with_module(tmp_path, monkeypatch):
 def converted(model, config=None, samples=None, imports=()):
     signature = input_signature(model)
     config = config or ConversionConfig()
-    return convert_in_subprocess(model, signature, config, samples, imports)
+    return convert_in_subprocess(model, signature, config, samples, imports).content
 
 
 def test_a_class_is_found_and_noise_does_not_matter(with_module, tmp_path):

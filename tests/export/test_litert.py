@@ -21,6 +21,7 @@ from penjing.export import litert
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
 from penjing.runtime.interpreter import LiteRTModel
+from penjing.tflite.edited_file import EditedFile
 
 layers = keras.layers
 once = pytest.mark.once
@@ -57,6 +58,11 @@ def branched_model():
         {"wide": wide, "ids": ids},
         {"b": Doubling()(layers.Dense(2)(joined)), "a": layers.Dense(3)(joined)},
     )
+
+
+def of_bytes(content):
+    """A converted file with any bytes."""
+    return EditedFile(content, "it")
 
 
 def assert_same(path, model, data, tolerance=1e-4):
@@ -97,7 +103,7 @@ def test_a_mixed_precision_model_exports_to_int8_on_every_backend(tmp_path):
 def test_a_pruned_model_is_stripped_and_says_so(tmp_path, capfd, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        litert, "_converted", lambda model, *rest: seen.append(model) or b"file"
+        litert, "_converted", lambda model, *_: seen.append(model) or of_bytes(b"file")
     )
     pruned = penjing.prune(small_cnn(), penjing.ConstantSparsity(0.5))
     with pytest.warns(penjing.CompressionWarning, match="not trained"):
@@ -289,7 +295,7 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path, monkeypatch):
     path = tmp_path / "m.tflite"
     path.write_bytes(b"what was there before")
     other = export_litert(small_cnn(), tmp_path / "other.tflite").read_bytes()
-    monkeypatch.setattr(litert, "_converted", lambda *_: other)
+    monkeypatch.setattr(litert, "_converted", lambda *_: of_bytes(other))
     with pytest.raises(ExportError, match=r"output 0 is off by .*0\.001 is allowed"):
         export_litert(small_cnn(), path)
     assert path.read_bytes() == b"what was there before"
@@ -300,7 +306,8 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path, monkeypatch):
 
 @once
 def test_a_file_that_does_not_run_is_not_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(litert, "_converted", lambda *_: b"1234TFL3 and noise" * 9)
+    noise = of_bytes(b"1234TFL3 and noise" * 9)
+    monkeypatch.setattr(litert, "_converted", lambda *_: noise)
     with pytest.raises(ExportError, match="does not run, so it was not written"):
         export_litert(small_cnn(), tmp_path / "m.tflite")
     assert not os.listdir(tmp_path)

@@ -12,6 +12,7 @@ from penjing.engine.calibration import OBSERVERS, sampled
 from penjing.export.litert import export_litert
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.verification import output_error
+from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.records import Record, read_records
 from penjing.tflite.stored_tensors import read_tflite
 from penjing.tflite.writing import write_records
@@ -191,8 +192,9 @@ def test_ranges_stay_where_a_run_leaves_other_values(tmp_path):
     content = with_ranges(path.read_bytes())
     for sample, highest in ((0.5, 0.5), (0.0, 1.0), (7.0, 1.0)):
         samples = [np.full((4, 3), sample, "float32")]
-        found = read_records(observe_ranges(content, samples, "min_max"), "a file")
-        graph = found["subgraphs"][0]
+        file = EditedFile(content, "a file")
+        observe_ranges(file, samples, "min_max")
+        graph = read_records(file.content, "a file")["subgraphs"][0]
         ranges = [
             (float(t["quantization"]["min"][0]), float(t["quantization"]["max"][0]))
             for t in graph["tensors"]

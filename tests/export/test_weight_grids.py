@@ -12,6 +12,7 @@ from penjing import Grid
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
 from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
+from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.stored_tensors import read_tflite
 
 once = pytest.mark.once
@@ -261,7 +262,9 @@ def test_every_backend_writes_the_trained_integers(tmp_path):
 def test_a_file_without_weights_is_left_as_it_is(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.ReLU()])
     path = export_litert(model, tmp_path / "plain.tflite")
-    (tmp_path / "same.tflite").write_bytes(keep_weight_grids(path.read_bytes()))
+    file = EditedFile(path.read_bytes(), "a file")
+    file.edit(keep_weight_grids)
+    (tmp_path / "same.tflite").write_bytes(file.content)
     x = np.float32([[1, -2, 3, -4]])
     same = penjing.LiteRTModel(tmp_path / "same.tflite").predict(x)
     np.testing.assert_array_equal(same, [[1, 0, 3, 0]])

@@ -19,6 +19,7 @@ import numpy as np
 from keras import layers
 
 from penjing.sparse.sparse_weights import SparseWeight, store_sparse
+from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.tensors import is_plain
@@ -100,7 +101,14 @@ def sparse_unchecked(content: bytes) -> bytes:
         tensor = graph["tensors"][weights]
         if tuple(tensor["shape"][1:3]) == (1, 1) and is_plain(model, tensor):
             chosen.append(SparseWeight(graph=0, tensor=weights))
-    return store_sparse(content, chosen)
+    return edited(content, store_sparse, chosen)
+
+
+def edited(content: bytes, change: Callable[..., Any], *args: Any) -> bytes:
+    """The bytes of a file after an edit of its records."""
+    file = EditedFile(content, "it")
+    file.edit(lambda model: change(model, *args))
+    return file.content
 
 
 def _fill(model: keras.Model, sparsity: float, seed: int) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from tests.sparse.sparse_topologies import (
     build_topology,
+    edited,
     image_samples,
     sparse_unchecked,
 )
@@ -86,7 +87,8 @@ def test_blocks_of_dense_layers_are_decoded(tmp_path):
         for n, tensor in enumerate(records["subgraphs"][0]["tensors"])
         if list(tensor["shape"]) == [24, 32]
     )
-    sparse = store_sparse(dense, [SparseWeight(graph=0, tensor=place, in_blocks=True)])
+    weight = SparseWeight(graph=0, tensor=place, in_blocks=True)
+    sparse = edited(dense, store_sparse, [weight])
     assert has_sparse_tensors(sparse, "it")
     expected, found = constants(dense), constants(dense_twin(sparse, "it"))
     assert expected.keys() == found.keys()

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from tests.sparse.sparse_topologies import (
     TOPOLOGIES,
     build_topology,
+    edited,
     image_samples,
     sparse_unchecked,
 )
@@ -95,13 +96,13 @@ def test_the_twin_of_xnnpack_foresees_what_was_measured(name, dense_file):
 def test_no_wrong_and_no_useless_file_is_written(name, runtime, dense_file):
     outcome = TOPOLOGIES[name].outcome
     if outcome == "fast" or name == "odd_size":
-        content = encode_for(dense_file(name), runtime, name)
+        content = edited(dense_file(name), encode_for, runtime, name)
         assert len(content) < 0.75 * len(dense_file(name))
         return
     is_refused = outcome == "wrong" or name in REFUSED
     expected = "silently wrong" if is_refused else "no kernel would use"
     with pytest.raises(ExportError, match=expected):
-        encode_for(dense_file(name), runtime, name)
+        edited(dense_file(name), encode_for, runtime, name)
 
 
 @once
@@ -119,7 +120,7 @@ def test_no_wrong_and_no_useless_file_is_written(name, runtime, dense_file):
 )
 def test_a_refusal_names_the_layer_and_the_way_out(name, reason, dense_file):
     with pytest.raises(ExportError, match=reason):
-        encode_for(dense_file(name), "wasm", name)
+        edited(dense_file(name), encode_for, "wasm", name)
 
 
 @pytest.mark.parametrize("quantization", [None, "float16"])
@@ -306,7 +307,7 @@ def test_weights_without_any_value_stay_a_constant(in_blocks, tmp_path):
     (operator,) = content["subgraphs"][0]["operators"]
     number = int(operator["inputs"][1])
     weight = SparseWeight(graph=0, tensor=number, in_blocks=in_blocks)
-    sparse = store_sparse(dense.read_bytes(), [weight])
+    sparse = edited(dense.read_bytes(), store_sparse, [weight])
     content = load_records(sparse, "sparse")
     tensor = content["subgraphs"][0]["tensors"][number]
     assert tensor["sparsity"] and len(data_of(content, tensor))
@@ -332,5 +333,7 @@ def test_a_sparse_constant_may_be_read_by_others_than_convolutions(tmp_path):
     weight = SparseWeight(graph=0, tensor=int(operator["inputs"][1]))
     samples = np.ones((3, 16), "float32")
     (expected,) = predict(dense.read_bytes(), samples, tmp_path)
-    (actual,) = predict(store_sparse(dense.read_bytes(), [weight]), samples, tmp_path)
+    (actual,) = predict(
+        edited(dense.read_bytes(), store_sparse, [weight]), samples, tmp_path
+    )
     np.testing.assert_allclose(actual, expected, rtol=1e-6)

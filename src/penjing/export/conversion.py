@@ -22,9 +22,12 @@ from penjing.export.recurrence import check_calibration, convertible_loops
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.models.signature import InputSignature, output_names
 from penjing.runtime.silence import captured_output
+from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.loading import load_records
 from penjing.tflite.modes import MODES, Mode, find_mode, listed
-from penjing.tflite.records import read_records
+from penjing.tflite.records import Record, read_records
 
+CONVERTED = "the converted file"  # in messages
 # What says in which order inputs and outputs come.
 _ENDS = {
     "Model": ("subgraphs", "signature_defs"),
@@ -84,7 +87,7 @@ def convert_model(
     signature: InputSignature,
     config: ConversionConfig,
     samples: Sequence[np.ndarray] | None = None,
-) -> bytes:
+) -> EditedFile:
     """Convert a model on the TensorFlow backend.
 
     Args:
@@ -95,8 +98,7 @@ def convert_model(
         samples: For calibration, one array `(samples, ...)` for each input.
 
     Returns:
-        The bytes of a `.tflite` file whose inputs and outputs have the order of the
-        model's.
+        A `.tflite` file whose inputs and outputs have the order of the model's.
 
     Raises:
         ExportError: If TensorFlow cannot convert the model.
@@ -111,63 +113,64 @@ def convert_model(
             tempfile.TemporaryDirectory() as folder,
         ):
             warnings.simplefilter("ignore")  # TensorFlow's, about its own parts.
-            trained = None
-            if config.mode.has_int8_activations and has_trained_grids(model):
-                trained = TrainedGrids(model)
-            forward = functools.partial(model, training=False)
-            names = _save(
-                model, signature, folder, trained.forward if trained else forward
-            )
-            converter = _converter(
-                folder, signature, config, samples, has_ranges=trained is not None
-            )
-            in_order = functools.partial(
-                _in_order, [item.name for item in signature.inputs], names
-            )
-            # Put in order first: later steps may store equal lists of numbers once.
-            if config.observer == "min_max" or trained is not None:
-                content = in_order(converter.convert())
-            else:
-                found = _observed(converter, in_order, config, samples or ())
-                content = in_order(found)
-            if trained is not None:
-                content = trained.corrected(content)
-            if config.mode.weight_bits == 4 and config.mode.needs_calibration:
-                floats = None if trained else _float_content(folder, signature)
-                content = narrow_weights(content, floats)
+            return _convert(model, signature, config, samples, folder)
     except CompressionError:
         raise
     except Exception as error:
         raise ExportError(
             _failure(model, config, error, log() if log else "")
         ) from error
-    return content
 
 
-def _observed(
-    converter: Any,
-    in_order: Callable[[bytes], bytes],
+def _convert(
+    model: keras.Model,
+    signature: InputSignature,
     config: ConversionConfig,
-    samples: Sequence[np.ndarray],
-) -> bytes:
-    """Convert with the ranges that another observer than the converter's finds."""
+    samples: Sequence[np.ndarray] | None,
+    folder: str,
+) -> EditedFile:
+    trained = None
+    if config.mode.has_int8_activations and has_trained_grids(model):
+        trained = TrainedGrids(model)
+    forward = trained.forward if trained else functools.partial(model, training=False)
+    outputs = _save(model, signature, folder, forward)
+    converter = _converter(
+        folder, signature, config, samples, has_ranges=trained is not None
+    )
+    inputs = [item.name for item in signature.inputs]
+    in_order = functools.partial(_in_order, inputs, outputs)
+    observed = config.observer != "min_max" and trained is None
+    if observed:
+        converter._experimental_calibrate_only = True
+    file = EditedFile(in_order(converter.convert()), CONVERTED)
+    if observed:
+        observe_ranges(file, samples or (), config.observer)
+        file = EditedFile(in_order(_quantized(file.content, config)), CONVERTED)
+    if trained is not None:
+        file.edit(trained.correct)
+    if config.mode.weight_bits == 4 and config.mode.needs_calibration:
+        floats = None if trained else _float_model(folder, signature)
+        file.edit(functools.partial(narrow_weights, floats=floats))
+    return file
+
+
+def _quantized(calibrated: bytes, config: ConversionConfig) -> bytes:
+    """What the converter makes of a float model with ranges."""
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    converter._experimental_calibrate_only = True
-    calibrated = in_order(converter.convert())
     return bytes(
         mlir_quantize(
-            observe_ranges(calibrated, samples, config.observer),
+            calibrated,
             input_data_type=getattr(tf, config.input_type),
             output_data_type=getattr(tf, config.output_type),
         )
     )
 
 
-def _float_content(folder: str, signature: InputSignature) -> bytes:
+def _float_model(folder: str, signature: InputSignature) -> Record:
     plain = _converter(folder, signature, ConversionConfig(), None, has_ranges=False)
-    return bytes(plain.convert())
+    return load_records(plain.convert(), "the float file")
 
 
 def _save(
@@ -252,7 +255,7 @@ def _in_order(inputs: list[str], outputs: list[str], content: bytes) -> bytes:
     file are as long as before, so they are overwritten in place.
     """
     buffer = bytearray(content)  # which the arrays of the records lie in
-    model = read_records(buffer, "the converted file", _ENDS)
+    model = read_records(buffer, CONVERTED, _ENDS)
     signature, graph = model["signature_defs"][0], model["subgraphs"][0]
     for names, side in ((inputs, "inputs"), (outputs, "outputs")):
         by_name = {

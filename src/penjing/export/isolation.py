@@ -14,9 +14,10 @@ import keras
 import numpy as np
 
 from penjing.errors import ExportError
-from penjing.export.conversion import ConversionConfig, convert_model
+from penjing.export.conversion import CONVERTED, ConversionConfig, convert_model
 from penjing.models.signature import InputSignature
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
+from penjing.tflite.edited_file import EditedFile
 
 _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
@@ -31,7 +32,7 @@ def convert_in_subprocess(
     config: ConversionConfig,
     samples: Sequence[np.ndarray] | None = None,
     imports: Sequence[str] = (),
-) -> bytes:
+) -> EditedFile:
     """Convert a model of any backend by way of a `.keras` file.
 
     Args:
@@ -43,7 +44,7 @@ def convert_in_subprocess(
             layers, and of registered functions, are found without.
 
     Returns:
-        The bytes of a `.tflite` file.
+        What `convert_model` gives.
 
     Raises:
         ExportError: If the model cannot be saved, loaded or converted.
@@ -67,7 +68,7 @@ def convert_in_subprocess(
                 "The process that converts the model ended without a result (exit code "
                 f"{error.exit_code}). Its last words:\n{error.last_words}"
             ) from error
-    return bytes(answer["content"])
+    return EditedFile(bytes(answer["content"]), CONVERTED)
 
 
 class Worker:
@@ -91,13 +92,13 @@ class Worker:
                     f"the model, cannot be imported to convert the model: {error}"
                 ) from error
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-        content = convert_model(
+        file = convert_model(
             model,
             InputSignature.from_dict(signature),
             ConversionConfig(**config),
             samples,
         )
-        return {"content": np.frombuffer(content, "u1")}
+        return {"content": np.frombuffer(file.content, "u1")}
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import sys
@@ -20,7 +21,7 @@ from penjing.errors import (
     UnsupportedModelError,
     require_extra,
 )
-from penjing.export.conversion import ConversionConfig, convert_model
+from penjing.export.conversion import CONVERTED, ConversionConfig, convert_model
 from penjing.export.isolation import convert_in_subprocess
 from penjing.export.samples import random_samples, representative_samples, spread_evenly
 from penjing.export.trained_grids import has_trained_grids
@@ -29,8 +30,9 @@ from penjing.export.verification import verify as verify_file
 from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
 from penjing.files import atomic_path
 from penjing.models.signature import InputSignature, input_signature
-from penjing.shrinking.shrinking import shrink_litert
+from penjing.shrinking.shrinking import ShrinkConfig, shrink_model
 from penjing.sparse.sparse_export import SparseConfig
+from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.modes import Mode
 
 
@@ -147,14 +149,13 @@ def export_litert(
     if representative_data is not None:
         samples = representative_samples(representative_data, signature)
     with atomic_path(target) as temporary:
-        content = _converted(model, signature, config, samples, modules)
-        temporary.write_bytes(content)
+        file = _converted(model, signature, config, samples, modules)
         if finish:
             bits = "auto" if config.mode.has_integer_weights else None
-            shrink_litert(temporary, bias_bits=bits, representative_data=samples)
+            _shrink(file, ShrinkConfig(bias_bits=bits), samples)
         if sparse.runtime:
-            content = sparse.finished(temporary.read_bytes(), model.name)
-            temporary.write_bytes(content)
+            file.edit(functools.partial(sparse.finish, where=model.name))
+        temporary.write_bytes(file.content)
         if verify:
             _verify(temporary, model, signature, samples, config)
     return target
@@ -238,14 +239,16 @@ def _converted(
     config: ConversionConfig,
     samples: list[np.ndarray] | None,
     imports: Sequence[str],
-) -> bytes:
+) -> EditedFile:
     mode = config.mode
     if _rounds_weights_alone(model, mode):
         plain = ConversionConfig()
-        content = _converted(model, signature, plain, samples, imports)
-        return keep_weight_grids(
-            content, bits=mode.weight_bits, weight_only=mode.weight_only
+        file = _converted(model, signature, plain, samples, imports)
+        keep_grids = functools.partial(
+            keep_weight_grids, bits=mode.weight_bits, weight_only=mode.weight_only
         )
+        file.edit(keep_grids)
+        return file
     calibration = samples if mode.needs_calibration else None
     if keras.backend.backend() == "tensorflow":
         return convert_model(model, signature, config, calibration)
@@ -257,6 +260,19 @@ def _rounds_weights_alone(model: keras.Model, mode: Mode) -> bool:
     if mode.needs_calibration or not mode.has_integer_weights:
         return False
     return mode.weight_bits == 4 or has_weight_grids(model)
+
+
+def _shrink(
+    file: EditedFile, config: ShrinkConfig, samples: list[np.ndarray] | None
+) -> None:
+    shrunk = shrink_model(
+        file.model,
+        CONVERTED,
+        config,
+        content=file.content,
+        representative_data=samples,
+    )
+    file.replace(shrunk.model, shrunk.content)
 
 
 def _verify(

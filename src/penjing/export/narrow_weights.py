@@ -21,7 +21,7 @@ from penjing.export.weight_grids import (
     CHANNEL_AXES,
     SMALLEST_WITHOUT_GRID,
 )
-from penjing.tflite.loading import load_records
+from penjing.tflite.graph_edits import add_tensor, set_input
 from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
@@ -32,7 +32,6 @@ from penjing.tflite.tensors import (
     set_values,
     values_of,
 )
-from penjing.tflite.writing import write_records
 
 # Operators that take int4 weights beside int8 inputs -> the version that does.
 INT4_VERSIONS: dict[int, int] = {
@@ -46,7 +45,7 @@ _SAME = 0.51  # steps that int8 rounding moves a weight, and a little
 Array = np.ndarray[Any, Any]
 
 
-def narrow_weights(content: bytes, floats: bytes | None = None) -> bytes:
+def narrow_weights(model: Record, floats: Record | None = None) -> None:
     """Make int8 weights of dense layers and convolutions int4.
 
     Those that lie on a grid of at most 15 levels keep it; others of 1,024 elements
@@ -54,14 +53,10 @@ def narrow_weights(content: bytes, floats: bytes | None = None) -> bytes:
     rest, and weights of operators that take no int4, stay int8.
 
     Args:
-        content: The bytes of a file with int8 weights and activations.
+        model: The table of a model with int8 weights and activations; it is changed.
         floats: The same model in float32, where the weights are read; without it they
             are what the int8 integers stand for.
-
-    Returns:
-        The bytes of the new file.
     """
-    model = load_records(content, "the converted file")
     sources = _Sources(floats)
     for graph in model["subgraphs"]:
         for number, operators in list(_weights(model, graph)):
@@ -75,20 +70,19 @@ def narrow_weights(content: bytes, floats: bytes | None = None) -> bytes:
                     _rescale_bias(model, graph, operator)
                     _raise_version(model, operator)
     empty_unused_buffers(model)
-    return write_records(model)
 
 
 class _Sources:
     """The float weights that int8 ones were made of."""
 
-    def __init__(self, content: bytes | None) -> None:
+    def __init__(self, model: Record | None) -> None:
         self._found: dict[tuple[int, ...], list[Array]] = {}
-        if content is not None:
-            model = load_records(content, "the float file")
-            for tensor in all_tensors(model):
-                if tensor["type"] == TensorType.FLOAT32 and is_plain(model, tensor):
-                    shape = tuple(map(int, tensor["shape"]))
-                    self._found.setdefault(shape, []).append(values_of(model, tensor))
+        if model is None:
+            return
+        for tensor in all_tensors(model):
+            if tensor["type"] == TensorType.FLOAT32 and is_plain(model, tensor):
+                shape = tuple(map(int, tensor["shape"]))
+                self._found.setdefault(shape, []).append(values_of(model, tensor))
 
     def find(self, rounded: tuple[Array, Array]) -> Array:
         """The floats that round to these values at these scales, else the values."""
@@ -154,7 +148,7 @@ def _store(model: Record, tensor: Record, weights: IntegerWeights) -> None:
 
 def _rescale_bias(model: Record, graph: Record, operator: Record) -> None:
     """Give an operator a bias of its own, at the scale of its inputs and weights."""
-    inputs = np.array(operator["inputs"])
+    inputs = operator["inputs"]
     if len(inputs) <= _BIAS or inputs[_BIAS] < 0:
         return
     data, weight = (graph["tensors"][int(number)] for number in inputs[:2])
@@ -169,9 +163,7 @@ def _rescale_bias(model: Record, graph: Record, operator: Record) -> None:
         scale=scales.astype("float32"),
         zero_point=np.zeros(scales.size, "int64"),
     )
-    graph["tensors"] = [*graph["tensors"], bias]
-    inputs[_BIAS] = len(graph["tensors"]) - 1
-    operator["inputs"] = inputs
+    set_input(operator, _BIAS, add_tensor(graph, bias))
 
 
 def _raise_version(model: Record, operator: Record) -> None:

@@ -14,10 +14,9 @@ import numpy as np
 
 from penjing.engine.calibration import OBSERVERS, sampled
 from penjing.errors import require_extra
-from penjing.tflite.loading import load_records
+from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType
-from penjing.tflite.writing import write_records
 
 _BATCH = 20
 _SAMPLED = 5_000  # values of a tensor that are kept of each batch
@@ -25,38 +24,39 @@ _SAMPLED = 5_000  # values of a tensor that are kept of each batch
 Array = np.ndarray[Any, Any]
 
 
-def observe_ranges(content: bytes, samples: Sequence[Array], observer: str) -> bytes:
+def observe_ranges(file: EditedFile, samples: Sequence[Array], observer: str) -> None:
     """Replace the ranges in a calibrated float model.
 
+    Ranges are those that the observer finds, widened to hold zero. Tensors within
+    loops, and those that a run leaves without values, keep theirs.
+
     Args:
-        content: The bytes of a `.tflite` file with ranges, as the converter makes it
-            before it quantizes; its inputs have the order of the samples.
+        file: A `.tflite` file with ranges, as the converter makes it before it
+            quantizes; its inputs have the order of the samples. It is changed.
         samples: For each input an array `(samples, ...)`.
         observer: One of `penjing.engine.calibration.OBSERVERS`.
-
-    Returns:
-        The bytes with the ranges that the observer finds, widened to hold zero. Tensors
-        within loops, and those that a run leaves without values, keep theirs.
     """
-    model = load_records(content, "the calibrated file")
-    tensors = model["subgraphs"][0]["tensors"]
-    ranged = {n: t for n, t in enumerate(tensors) if _has_range(t)}
+    tensors = file.model["subgraphs"][0]["tensors"]
+    ranged = {n: t["quantization"] for n, t in enumerate(tensors) if _has_range(t)}
     batches: dict[int, list[Array]] = {}
-    for run in _runs(content, samples):
+    for run in _runs(file.content, samples):
         for number in ranged:
             values = _value(run, number)
             if values is not None:
                 batches.setdefault(number, []).append(values)
-    for number, seen in batches.items():
-        quantization = ranged[number]["quantization"]
-        if not _are_within(seen, quantization):
+    seen = [(ranged[number], values) for number, values in batches.items()]
+    file.edit(lambda _: _set_ranges(seen, observer))
+
+
+def _set_ranges(seen: Sequence[tuple[Record, list[Array]]], observer: str) -> None:
+    for quantization, values in seen:
+        if not _are_within(values, quantization):
             continue
-        low, high = OBSERVERS[observer](seen)
+        low, high = OBSERVERS[observer](values)
         low, high = min(low, 0.0), max(high, 0.0)
         if low < high:
             quantization["min"] = np.array([low], "float32")
             quantization["max"] = np.array([high], "float32")
-    return write_records(model)
 
 
 def _are_within(batches: Sequence[Array], quantization: Record) -> bool:

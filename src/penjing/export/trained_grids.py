@@ -29,11 +29,10 @@ from penjing.models.layer_specs import find_weight_specs
 from penjing.models.lending import Loan, all_lent
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
-from penjing.tflite.loading import load_records
+from penjing.tflite.graph_edits import add_tensor, set_input
 from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType
-from penjing.tflite.writing import write_records
 
 _NATIVE = ("Conv2D", "SeparableConv2D", "DepthwiseConv2D")
 _ALMOST_ONE = 1 + 2.0**-23  # a factor of 1 would be optimized away
@@ -86,22 +85,16 @@ class TrainedGrids:
             stack.enter_context(all_lent(_dense_on_rows(operations)))
             return self._model.model(inputs, training=False)
 
-    def corrected(self, content: bytes) -> bytes:
+    def correct(self, model: Record) -> None:
         """Write the true scales into the converted file.
 
         Args:
-            content: What the converter gave.
-
-        Returns:
-            The bytes of the new file; weights of what runs in float keep their grids
-            too.
+            model: The table of what the converter gave. It is changed; weights of what
+                runs in float keep their grids too.
         """
-        if self._spread:
-            model = load_records(content, "the converted file")
-            for spread in self._spread:
-                _write_scales(model, spread)
-            content = write_records(model)
-        return keep_weight_grids(content)
+        for spread in self._spread:
+            _write_scales(model, spread)
+        keep_weight_grids(model)
 
     def _rounded(
         self,
@@ -321,7 +314,7 @@ def _scale_bias(
     graph: Record, operator: Record, position: int, spread: _Spread
 ) -> None:
     """Give the bias of an operator its true scales; the integers are right."""
-    inputs = np.array(operator["inputs"])
+    inputs = operator["inputs"]
     if len(inputs) <= position or inputs[position] < 0:
         return
     number = int(inputs[position])
@@ -329,9 +322,7 @@ def _scale_bias(
     bias = graph["tensors"][number]
     if readers.count(number) > 1:
         bias = bias.copy()
-        inputs[position] = len(graph["tensors"])
-        graph["tensors"] = [*graph["tensors"], bias]
-        operator["inputs"] = inputs
+        set_input(operator, position, add_tensor(graph, bias))
     steps = np.asarray(bias["quantization"]["scale"], "float64")[:1] / spread.marker
     bias["quantization"] = _per_channel(
         (steps * spread.scales.astype("float64")).astype("float32"), 0

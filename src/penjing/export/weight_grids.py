@@ -25,11 +25,10 @@ from penjing.export.integer_weights import (
     weights_on_grid,
 )
 from penjing.numerics.grid_detection import find_scale, find_scales, shares_values
-from penjing.tflite.loading import load_records
+from penjing.tflite.graph_edits import add_tensor, set_input
 from penjing.tflite.operators import Operator, code_index, number_of, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, empty_unused_buffers, is_plain, values_of
-from penjing.tflite.writing import write_records
 
 # (Operator, input) that takes weights -> the axis of its output channels.
 CHANNEL_AXES: dict[tuple[int, int], int] = {
@@ -76,8 +75,8 @@ def has_weight_grids(model: keras.Model) -> bool:
 
 
 def keep_weight_grids(
-    content: bytes, *, bits: int = 8, weight_only: bool = False
-) -> bytes:
+    model: Record, *, bits: int = 8, weight_only: bool = False
+) -> None:
     """Make the weights of a float32 file integers, each on the grid that it lies on.
 
     With 8 bits, a tensor that lies on none, but has few distinct values, gets one
@@ -89,15 +88,12 @@ def keep_weight_grids(
     its weights stay int8, unless they are to become floats.
 
     Args:
-        content: The bytes of a `.tflite` file that was converted without quantization.
+        model: The table of a model that was converted without quantization; it is
+            changed.
         bits: 8 or 4.
         weight_only: Let all weights become floats again, so that nothing else is
             quantized.
-
-    Returns:
-        The bytes of the new file.
     """
-    model = load_records(content, "the converted file")
     writer = _Writer(model, weight_only)
     for graph in model["subgraphs"]:
         for number, uses in _weights(model, graph):
@@ -107,7 +103,6 @@ def keep_weight_grids(
             if stored is not None:
                 writer.store(graph, number, uses, stored)
     empty_unused_buffers(model)
-    return write_records(model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -245,12 +240,9 @@ class _Writer:
         stored: IntegerWeights,
     ) -> None:
         """Let the readers take a new tensor, which DEQUANTIZE fills at the start."""
-        graph["tensors"] = [*graph["tensors"], floats]
-        place = len(graph["tensors"]) - 1
+        place = add_tensor(graph, floats)
         for use in uses:
-            inputs = np.array(use.operator["inputs"])
-            inputs[use.position] = place
-            use.operator["inputs"] = inputs
+            set_input(use.operator, use.position, place)
         dequantize = Record(
             "Operator",
             opcode_index=self._dequantize_code(DEQUANTIZE_VERSIONS[stored.bits]),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.tflite.constant_shapes import fold_shapes
+from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.graph_edits import add_sizes, read_instead, set_input
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator, operator_code
@@ -20,7 +22,6 @@ from penjing.tflite.tensors import (
     is_plain,
     set_values,
 )
-from penjing.tflite.writing import write_records
 
 _MAX_VALUES = 2**29
 _CSR = 1
@@ -45,7 +46,12 @@ def dense_twin(content: bytes, where: str) -> bytes:
     Raises:
         FileFormatError: If the file is corrupt.
     """
-    model = load_records(content, where)
+    file = EditedFile(content, where)
+    file.edit(functools.partial(_densify, where=where))
+    return file.content
+
+
+def _densify(model: Record, where: str) -> None:
     for tensor in all_tensors(model):
         if tensor["sparsity"]:
             set_values(model, tensor, _decoded(model, tensor, where))
@@ -53,7 +59,6 @@ def dense_twin(content: bytes, where: str) -> bytes:
     for graph in model["subgraphs"]:
         _remove_densify(model, graph)
     empty_unused_buffers(model)
-    return write_records(model)
 
 
 def has_sparse_tensors(content: bytes, where: str) -> bool:
@@ -63,10 +68,7 @@ def has_sparse_tensors(content: bytes, where: str) -> bool:
 
 
 def fix_sizes(content: bytes, where: str) -> tuple[bytes, bool]:
-    """Make the sizes that a file leaves free those that it stores: a batch of 1.
-
-    LiteRT.js refuses files with free sizes, and what a RESHAPE with a computed shape
-    gives there is silently wrong. Both are gone from the result.
+    """Make the sizes that a file leaves free fixed; see `fix_free_sizes`.
 
     Args:
         content: The bytes of a `.tflite` file.
@@ -75,10 +77,26 @@ def fix_sizes(content: bytes, where: str) -> tuple[bytes, bool]:
     Returns:
         The bytes of a file without free sizes, and whether there were any.
     """
-    model = load_records(content, where)
+    file = EditedFile(content, where)
+    was_free = file.edit(fix_free_sizes)
+    return file.content, was_free
+
+
+def fix_free_sizes(model: Record) -> bool:
+    """Make the sizes that a file leaves free those that it stores: a batch of 1.
+
+    LiteRT.js refuses files with free sizes, and what a RESHAPE with a computed shape
+    gives there is silently wrong. Both are gone from the result.
+
+    Args:
+        model: The table of a model; afterwards it has no free sizes.
+
+    Returns:
+        Whether there were any.
+    """
     free = [t for t in all_tensors(model) if np.any(t["shape_signature"] < 0)]
     if not free:
-        return content, False
+        return False
     for tensor in free:
         tensor.drop("shape_signature")
     for graph in model["subgraphs"]:
@@ -86,7 +104,7 @@ def fix_sizes(content: bytes, where: str) -> tuple[bytes, bool]:
             if operator_code(model, operator) == Operator.RESHAPE:
                 _fix_shape(model, graph, operator)
     fold_shapes(model)  # what computed the shapes goes
-    return write_records(model), True
+    return True
 
 
 def _fix_shape(model: Record, graph: Record, reshape: Record) -> None:

@@ -10,17 +10,15 @@ import numpy as np
 
 from penjing.errors import ExportError
 from penjing.sparse import sparse_rules
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.sparse.dense_twin import fix_free_sizes
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_graph import Layout, graph_layout
 from penjing.sparse.sparse_nodes import NOT_FLOAT, Node, read_nodes
 from penjing.sparse.sparse_rules import RUNTIMES
 from penjing.sparse.sparse_weights import SparseWeight, block_sparsity, store_sparse
-from penjing.tflite.loading import load_records
 from penjing.tflite.modes import find_mode
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, is_plain, values_of
-from penjing.tflite.writing import write_records
 
 ENCODINGS = (None, "sparse")
 _MOST_REASONS = 6
@@ -50,24 +48,23 @@ class SparseConfig:
         if self.encoding is not None:
             self._check_quantization()
 
-    def finished(self, content: bytes, where: str) -> bytes:
-        """A converted file as the runtime wants it.
+    def finish(self, model: Record, where: str) -> bool:
+        """Make a converted file what the runtime wants.
 
         Args:
-            content: The bytes of the file.
+            model: The table of the model, which is changed.
             where: What the model is called in messages.
 
         Returns:
-            The bytes of the new file.
+            Whether there was anything to change.
 
         Raises:
             ExportError: If sparse encoding would be wrong or buy no time there.
         """
         if self.encoding and self.runtime:
-            return encode_for(content, self.runtime, where)
-        if self.runtime == "wasm":
-            return _with_batch_of_one(content, where)
-        return content
+            encode_for(model, self.runtime, where)
+            return True
+        return self.runtime == "wasm" and _fix_batch(model, where)
 
     def _check_quantization(self) -> None:
         mode = find_mode(self.quantization)
@@ -102,36 +99,30 @@ def check_runtime(runtime: object) -> None:
         )
 
 
-def encode_for(content: bytes, runtime: str, where: str) -> bytes:
+def encode_for(model: Record, runtime: str, where: str) -> None:
     """Store the weights without zeros that the kernels of a runtime read so.
 
     For "wasm" the batch size becomes 1: LiteRT.js runs no file that leaves it free.
 
     Args:
-        content: The bytes of a float32 or float16 file.
+        model: The table of a float32 or float16 model, which is changed.
         runtime: One of `RUNTIMES`.
         where: What the model is called in messages.
-
-    Returns:
-        The bytes of the new file.
 
     Raises:
         ExportError: If zeros would save no time there, or outputs would be wrong.
     """
     if runtime == "x86":
-        model = load_records(content, "the converted file")
-        return store_sparse(content, _chosen_blocks(model, where))
+        store_sparse(model, _chosen_blocks(model, where))
+        return
     if runtime == "wasm":
-        content = _with_batch_of_one(content, where)
-    model = load_records(content, "the converted file")
+        _fix_batch(model, where)
     make_padding_explicit(model)
-    chosen = _chosen_convolutions(model, runtime, where)
-    return store_sparse(write_records(model), chosen)
+    store_sparse(model, _chosen_convolutions(model, runtime, where))
 
 
-def _with_batch_of_one(content: bytes, where: str) -> bytes:
-    """The file without free sizes: LiteRT.js runs no others."""
-    model = load_records(content, "the converted file")
+def _fix_batch(model: Record, where: str) -> bool:
+    """Leave no size free: LiteRT.js runs no such file. Whether there were any."""
     for graph in model["subgraphs"]:
         for tensor in (graph["tensors"][number] for number in graph["inputs"]):
             if np.any(tensor["shape_signature"][1:] < 0):
@@ -140,7 +131,7 @@ def _with_batch_of_one(content: bytes, where: str) -> bytes:
                     f"{tuple(map(int, tensor['shape_signature']))}, and LiteRT.js runs "
                     "no file with free sizes. Give keras.Input every size."
                 )
-    return fix_sizes(content, "the converted file")[0]
+    return fix_free_sizes(model)
 
 
 def layout_of(

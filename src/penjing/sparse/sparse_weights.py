@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from penjing.sparse.sparse_encoding import encode_directly
-from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator, code_index, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import empty_unused_buffers, set_values, values_of
-from penjing.tflite.writing import write_records
 
 BLOCK = 4
 """Inputs of a dense layer that the block-sparse kernel takes together."""
@@ -42,21 +40,17 @@ class SparseWeight:
     in_blocks: bool = False
 
 
-def store_sparse(content: bytes, weights: Iterable[SparseWeight]) -> bytes:
+def store_sparse(model: Record, weights: Iterable[SparseWeight]) -> None:
     """Store constants of a `.tflite` file without their zeros.
 
     Whether a runtime computes the same from the new file is not looked at here: some
     are silently wrong, see `penjing.sparse.sparse_graph`.
 
     Args:
-        content: The bytes of a float32 or float16 file.
+        model: The table of a float32 or float16 model, which is changed.
         weights: The constants. Those `in_blocks` are two-dimensional, float32, and read
             only as weights of FULLY_CONNECTED.
-
-    Returns:
-        The bytes of the new file.
     """
-    model = load_records(content, "the converted file")
     for weight in weights:
         if weight.in_blocks:
             _store_blocks(model, weight.graph, weight.tensor)
@@ -65,7 +59,6 @@ def store_sparse(content: bytes, weights: Iterable[SparseWeight]) -> bytes:
             axis = len(shape) + _INPUT_AXIS
             encode_directly(weight.graph, weight.tensor, axis, model)
     empty_unused_buffers(model)
-    return write_records(model)
 
 
 def encode_blocks(values: Array) -> tuple[Array, Record]:

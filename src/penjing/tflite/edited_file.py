@@ -1,0 +1,74 @@
+"""A `.tflite` file on its way through edits: read once, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
+from penjing.tflite.writing import write_records
+
+Result = TypeVar("Result")
+
+
+class EditedFile:
+    """Bytes of a file, and its tables once they are asked for; each follows the other.
+
+    Args:
+        content: The bytes of a `.tflite` file.
+        where: What it is called in messages.
+
+    Example:
+        >>> file = EditedFile(content, "the file")  # doctest: +SKIP
+        >>> file.edit(drop_names)  # doctest: +SKIP
+        >>> smaller = file.content  # doctest: +SKIP
+    """
+
+    def __init__(self, content: bytes, where: str) -> None:
+        self._content: bytes | None = content
+        self._model: Record | None = None
+        self._where = where
+
+    @property
+    def model(self) -> Record:
+        """The table of the model, to be read; `edit` changes it.
+
+        Raises:
+            FileFormatError: If the file is corrupt, or holds what this version does
+                not know.
+        """
+        if self._model is None:
+            self._model = load_records(self._content or b"", self._where)
+        return self._model
+
+    @property
+    def content(self) -> bytes:
+        """The bytes: those given as long as nothing is changed, else written anew."""
+        if self._content is None:
+            self._content = write_records(self.model)
+        return self._content
+
+    def edit(self, change: Callable[[Record], Result]) -> Result:
+        """Change the tables.
+
+        Args:
+            change: Is called with the table of the model, which it changes in place.
+                Where it gives False it has changed nothing.
+
+        Returns:
+            What it gives.
+        """
+        result = change(self.model)
+        if result is not False:
+            self._content = None
+        return result
+
+    def replace(self, model: Record, content: bytes) -> None:
+        """Put another file in the place of this one.
+
+        Args:
+            model: The table of its model.
+            content: The bytes that it is written as.
+        """
+        self._model, self._content = model, content
