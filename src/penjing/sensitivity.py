@@ -22,6 +22,7 @@ from penjing.errors import DataError
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
 from penjing.models.copying import copy_model
+from penjing.models.keras_private import all_layers, compiled_config
 from penjing.models.layer_calls import check_is_model
 from penjing.models.selection import Filter, select_weights
 from penjing.progress import Listener, Progress, listening
@@ -256,7 +257,7 @@ def _compiled_with(model: keras.Model) -> dict[str, Any]:
     """What says how a model is scored, of what it was compiled with."""
     if not model.compiled:
         return {}
-    config = model._compile_config.config
+    config = compiled_config(model)
     names = ("metrics", "weighted_metrics", "loss", "loss_weights")
     return {name: config[name] for name in names if config.get(name) is not None}
 
@@ -330,7 +331,7 @@ def measurement_digest(model: keras.Model, settings: Any, x: Any, y: Any) -> str
 
 def _architecture(model: keras.Model) -> str:
     """Layers by their configs; where they stand in place of their automatic names."""
-    layers = list(model._flatten_layers())
+    layers = all_layers(model)
     places = {layer.name: number for number, layer in enumerate(layers)}
     return repr([_plain(layer, places) for layer in layers])
 

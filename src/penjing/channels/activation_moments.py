@@ -14,6 +14,7 @@ from penjing.channels.groups import ChannelGroup, GroupMember
 from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
 from penjing.models.copying import copy_model
+from penjing.models.keras_private import all_layers
 from penjing.models.lending import watched_calls
 from penjing.numerics.channel_importance import UnitSlices, variances
 
@@ -113,7 +114,7 @@ def _owners(model: keras.Model) -> dict[str, Any]:
     """Path of a kernel -> the layer that sums channels up with it."""
     return {
         layer.kernel.path: layer
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if type(layer).__name__ in _SUMMING
         and layer.built
         and (len(layer.kernel.shape) == 2 or not type(layer).__name__.startswith("E"))

@@ -18,6 +18,7 @@ from penjing.channels.groups import ChannelGroup
 from penjing.channels.tracing import ChannelGraph
 from penjing.models.copying import copy_model
 from penjing.models.graph_flow import as_graph
+from penjing.models.keras_private import all_layers
 from penjing.models.lending import watched_calls
 
 _READERS = ("Dense", "Conv1D", "Conv2D", "Conv3D")
@@ -98,7 +99,7 @@ def _sites(
     """Layers that read removed constant units: layer, kernel axis, which positions."""
     readers = {
         layer.kernel.path: layer
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if type(layer).__name__ in _READERS and layer.built and layer.use_bias
     }
     for group in graph.groups:

@@ -24,6 +24,7 @@ from penjing.models.copying import (
     weight_paths,
 )
 from penjing.models.graph_flow import as_graph
+from penjing.models.keras_private import all_layers, operation_behind
 from penjing.models.layer_making import build_as, make_layer_again
 
 # Config keys of layers within layers, and the attributes that hold these.
@@ -232,7 +233,7 @@ def _clone_smaller(
         return layer(*changed, **kwargs)
 
     def shape_of(tensor: Any) -> Any:
-        edits = graph.trace.config_edits.get(id(tensor._keras_history.operation), {})
+        edits = graph.trace.config_edits.get(id(operation_behind(tensor)), {})
         return _counted(edits.get("batch_shape", tensor.shape), keeps)
 
     def clone_smaller(part: keras.Model) -> keras.Model:
@@ -245,7 +246,7 @@ def _start_with_zeros(layer: Any) -> Iterator[_Initializer]:
     """Draw no weights that are written over: JAX compiles a draw for every shape."""
     if not isinstance(layer, keras.layers.Layer):
         return
-    for part in layer._flatten_layers():
+    for part in all_layers(layer):
         for name, value in list(vars(part).items()):
             if isinstance(value, keras.initializers.Initializer):
                 setattr(part, name, keras.initializers.Zeros())

@@ -18,6 +18,7 @@ from penjing.engine.stripping import is_compressed
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import name_apart, weight_paths
 from penjing.models.graph_flow import as_graph, follow_graph
+from penjing.models.keras_private import all_layers, operation_behind
 
 
 class ChannelGraph:
@@ -127,7 +128,7 @@ def _follow_graph(
     def enter(graph: Any, layouts: Sequence[Layout]) -> None:
         """The inputs of a nested graph have the shapes of what it is called on."""
         for tensor, layout in zip(graph.inputs, layouts, strict=True):
-            operation = tensor._keras_history.operation
+            operation = operation_behind(tensor)
             if isinstance(layout, Channels):
                 shape = list(tensor.shape)
                 shape[layout.axis] = layout.ids
@@ -229,7 +230,7 @@ def _path_of(operation: Any, prefix: str) -> str:
 def _obstacle(step: ChannelStep) -> str | None:
     operation = step.operation
     if isinstance(operation, keras.layers.Layer):
-        for part in operation._flatten_layers():
+        for part in all_layers(operation):
             if getattr(part, "quantization_mode", None) is not None:
                 return f"{step.describe()} is quantized"
             if getattr(part, "lora_enabled", False):

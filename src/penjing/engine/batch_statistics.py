@@ -14,6 +14,7 @@ from penjing.arguments import check_integer
 from penjing.engine.stripping import is_compressed
 from penjing.errors import DataError, UnsupportedModelError
 from penjing.models.copying import copy_model
+from penjing.models.keras_private import all_layers
 from penjing.models.lending import all_lent
 
 _BATCH = 128
@@ -105,7 +106,7 @@ def find_batch_normalizations(model: keras.Model) -> list[Any]:
     """Every trained `BatchNormalization` in a model, nested ones too."""
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
 

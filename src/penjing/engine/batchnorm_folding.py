@@ -15,6 +15,7 @@ from penjing.engine.transforms.pruning_transform import Prune
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import clone_graph, copy_values
 from penjing.models.graph_flow import Call, trace_flow
+from penjing.models.keras_private import copy_frozen, set_path
 from penjing.models.layer_making import build_as, make_layer_again
 from penjing.models.layer_specs import find_weight_specs
 
@@ -165,8 +166,7 @@ def _write_folded(fold: _Fold, twin: Any) -> None:
     getattr(twin, spec.attribute).assign(kernel * factor.reshape(shape) + 0.0)
     bias = ops.convert_to_numpy(layer.bias.value) if layer.use_bias else 0.0
     twin.bias.assign(bias * factor + shift)
-    if twin._trainable != layer._trainable:
-        twin.trainable = layer._trainable
+    copy_frozen(layer, twin)
 
 
 def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +187,7 @@ def _name_weights(layer: Any, twin: Any) -> None:
     paths = {variable.name: variable.path for variable in layer.weights}
     for variable in twin.weights if layer.weights else ():
         folder = layer.weights[0].path.rpartition("/")[0]
-        variable._path = paths.get(variable.name, f"{folder}/{variable.name}")
+        set_path(variable, paths.get(variable.name, f"{folder}/{variable.name}"))
 
 
 def _fold_in_training(model: CompressionModel) -> CompressionModel:

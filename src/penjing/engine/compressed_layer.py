@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from penjing.engine.engine import TransformEngine
 from penjing.engine.transforms.weight_transform import Transform
 from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.models.copying import copy_values
+from penjing.models.keras_private import call_signature, forward_pass, take_call_over
 from penjing.models.layer_making import build_as, make_layer_again
 
 
@@ -49,9 +49,7 @@ class CompressedLayer(TransformEngine, keras.layers.Layer):
         super().__init__(dtype="float32", autocast=False, **kwargs)
         self.layer = layer
         self.supports_masking = layer.supports_masking
-        self._call_signature = _with_training(layer._call_signature)
-        self._convert_input_args = layer._convert_input_args
-        self._allow_non_tensor_positional_args = layer._allow_non_tensor_positional_args
+        take_call_over(layer, self, _with_training(call_signature(layer)))
         self._counted: Callable[[], Any] = _nothing
         self._start_engine(transforms)
 
@@ -65,17 +63,16 @@ class CompressedLayer(TransformEngine, keras.layers.Layer):
 
     def call(self, *args: Any, training: Any = None, **kwargs: Any) -> Any:
         """Forward pass on the transformed weights."""
-        # On JAX a stateless call of a model has a scope, but no call context.
-        forward_pass = get_stateless_scope() or self._get_call_context()
-        advance = bool(training) and self._counted() is not forward_pass
-        self._counted = weakref.ref(forward_pass)
+        running = forward_pass(self)
+        advance = bool(training) and self._counted() is not running
+        self._counted = weakref.ref(running)
         if training is not None:
             kwargs["training"] = training
         return self._run(args, kwargs, advance=advance)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """Shapes and types that the inner layer gives."""
-        if "training" not in self.layer._call_signature.parameters:
+        if "training" not in call_signature(self.layer).parameters:
             kwargs.pop("training", None)
         outputs = _call_symbolically(self.layer, args, kwargs)
         return keras.tree.map_structure(_stand_in, outputs)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -23,6 +22,13 @@ from penjing.models.copying import (
     copy_values,
     name_weights,
     weight_paths,
+)
+from penjing.models.keras_private import (
+    build_loss,
+    compiled_as,
+    compute_loss_takes_training,
+    own_metrics,
+    takes_mask,
 )
 from penjing.models.layer_making import defined_by_keras
 
@@ -118,7 +124,7 @@ class CompressionModel(TransformEngine, keras.Model):
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Forward pass on the transformed weights."""
         kwargs = {} if training is None else {"training": training}
-        if self.model._call_has_mask_arg and mask is not None:
+        if mask is not None and takes_mask(self.model):
             kwargs["mask"] = mask
         return self._run((inputs,), kwargs, advance=bool(training))
 
@@ -129,7 +135,7 @@ class CompressionModel(TransformEngine, keras.Model):
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
         """Metrics that were compiled, and those that the inner model keeps itself."""
-        return [*super().metrics, *self.model._metrics]  # Keras passes over the latter
+        return [*super().metrics, *own_metrics(self.model)]
 
     @property
     def output_names(self) -> list[str]:
@@ -181,7 +187,7 @@ class CompressionModel(TransformEngine, keras.Model):
         """Compiled metrics; those of the inner model where it computes its own."""
         if not _overrides(self.model, "compute_metrics"):
             return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
-        with _compiled_as(self.model, self):
+        with compiled_as(self.model, self):
             return self.model.compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
@@ -256,20 +262,19 @@ class CompressionModel(TransformEngine, keras.Model):
     ) -> Any:
         """`compute_loss` of the inner model, seeing the transformed weights."""
         inner = self.model
-        if self._compile_loss is not None and not self._compile_loss.built:
-            self._compile_loss.build(y, y_pred)
+        build_loss(self, y, y_pred)
         selected = self._selected()
         values = self.transformed_values()
         by_id = {id(selected[path].variable): value for path, value in values.items()}
         variables = [*inner.variables, *self.metrics_variables]
         mapping = [(v, by_id.get(id(v), v.value)) for v in variables]
         arguments = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
-        if inner._compute_loss_has_training_arg:
+        if compute_loss_takes_training(inner):
             arguments["training"] = training
         losses = self.losses
         added = losses[: len(losses) - count_regularizers(self)]
         with (
-            _compiled_as(inner, self),
+            compiled_as(inner, self),
             keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope,
         ):
             for loss in added:
@@ -297,21 +302,6 @@ def on_grids(transforms: Sequence[Transform]) -> set[int]:
         if isinstance(transform, FakeQuantize)
         for weight in transform.weights_by_path.values()
     }
-
-
-@contextlib.contextmanager
-def _compiled_as(inner: keras.Model, outer: keras.Model) -> Iterator[None]:
-    """Lend what `compile` gave `outer` to `inner`, which is not compiled itself."""
-    names = ("_compile_loss", "_compile_metrics", "_loss_tracker", "loss", "compiled")
-    own = {name: inner.__dict__[name] for name in names if name in inner.__dict__}
-    # Past `__setattr__`, which would track the metrics as those of `inner`.
-    inner.__dict__.update({name: getattr(outer, name, None) for name in names})
-    try:
-        yield
-    finally:
-        for name in names:
-            inner.__dict__.pop(name)
-        inner.__dict__.update(own)
 
 
 def _overrides(model: keras.Model, method: str) -> bool:

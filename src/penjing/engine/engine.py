@@ -12,6 +12,7 @@ from keras import ops
 from penjing.engine.transforms.weight_transform import Transform, Values, readable_step
 from penjing.errors import CompressionError
 from penjing.models.copying import name_weights, weight_paths
+from penjing.models.keras_private import all_layers, clear_losses
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
 
@@ -159,7 +160,7 @@ class TransformEngine:
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             outputs = self._forward(args, kwargs, training=advance)
             losses = inner.losses
-            inner._clear_losses()
+            clear_losses(inner)
         for variable, old in state:
             new = scope.get_current_value(variable)
             if new is not old and not variable.trainable and id(variable) not in by_id:
@@ -228,7 +229,7 @@ def _recurrent_states(layer: keras.layers.Layer) -> list[Any]:
     """Variables of stateful RNNs, which Keras does not list."""
     states = [
         inner.states
-        for inner in layer._flatten_layers()
+        for inner in all_layers(layer)
         if isinstance(inner, keras.layers.RNN) and inner.stateful
     ]
     return [state for state in keras.tree.flatten(states) if state is not None]

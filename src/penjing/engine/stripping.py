@@ -11,6 +11,7 @@ from penjing.engine.compression_model import CompressionModel
 from penjing.engine.engine import TransformEngine
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import clone_graph, copy_values, is_functional
+from penjing.models.keras_private import all_layers
 from penjing.models.layer_making import build_as, make_layer_again
 
 
@@ -23,9 +24,7 @@ def find_compressed_layers(model: Any) -> list[CompressedLayer]:
     """Every `CompressedLayer` inside a model, in the model's order."""
     if not isinstance(model, keras.layers.Layer):
         return []
-    return [
-        layer for layer in model._flatten_layers() if isinstance(layer, CompressedLayer)
-    ]
+    return [layer for layer in all_layers(model) if isinstance(layer, CompressedLayer)]
 
 
 def strip(model: keras.Model, *, copy: bool = True) -> keras.Model:

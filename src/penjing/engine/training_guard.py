@@ -9,6 +9,7 @@ import keras
 
 from penjing.engine.engine import TransformEngine
 from penjing.errors import CompressionWarning
+from penjing.models.keras_private import trained_model
 
 
 class TrainingGuard(keras.callbacks.Callback):
@@ -29,7 +30,7 @@ class TrainingGuard(keras.callbacks.Callback):
     def before(self, callbacks: Any) -> Any:
         """Callbacks as `fit` takes them, with this one before all others."""
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            self.set_model(callbacks._model)
+            self.set_model(trained_model(callbacks))
             self.set_params(callbacks.params)
             callbacks.callbacks.insert(0, self)
             return callbacks

@@ -15,6 +15,7 @@ import numpy as np
 
 from penjing.errors import ExportError
 from penjing.export.conversion import CONVERTED, ConversionConfig, convert_model
+from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 from penjing.tflite.edited_file import EditedFile
@@ -114,7 +115,7 @@ def _save(model: keras.Model, path: Path) -> None:
 
 def _own_modules(model: keras.Model, path: Path) -> set[str]:
     """Modules outside Keras that hold classes or functions of the model."""
-    owners = {type(layer) for layer in model._flatten_layers()}
+    owners = {type(layer) for layer in all_layers(model)}
     with zipfile.ZipFile(path) as archive:
         names = _registered_names(json.loads(archive.read("config.json")))
     owners |= {keras.saving.get_registered_object(name) for name in names} - {None}

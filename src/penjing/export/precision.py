@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import keras
 
+from penjing.models.keras_private import all_layers
+
 _LOW_PRECISION = ("float16", "bfloat16")
 
 
@@ -39,7 +41,7 @@ def float32_compute(model: keras.Model) -> Iterator[None]:
     """
     changed = []
     try:
-        for layer in model._flatten_layers():
+        for layer in all_layers(model):
             policy = layer.dtype_policy
             low = policy.compute_dtype in _LOW_PRECISION
             if low and policy.quantization_mode is None:

@@ -17,6 +17,7 @@ from typing import Any
 import keras
 
 from penjing.errors import ExportError
+from penjing.models.keras_private import all_layers
 from penjing.models.lending import all_lent
 from penjing.numerics import Tensor
 
@@ -33,7 +34,7 @@ def convertible_loops(model: keras.Model) -> Iterator[None]:
     """
     layers = [
         layer
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if isinstance(layer, keras.layers.RNN) and not layer.unroll
     ]
     with all_lent((layer, "inner_loop", _inner_loop_of(layer)) for layer in layers):
@@ -52,7 +53,7 @@ def check_calibration(model: keras.Model, batch: int | None) -> None:
     """
     names = [
         layer.name
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if isinstance(layer, keras.layers.RNN) and not layer.unroll
     ]
     if batch is not None and names:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from penjing.errors import DataError
+from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature, ModelInput
 
 MAX_SAMPLES = 500
@@ -208,7 +209,7 @@ def _finite(array: np.ndarray, item: ModelInput) -> np.ndarray:
 
 def _smallest_vocabulary(model: keras.Model) -> int | None:
     sizes = []
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.Embedding):
             sizes.append(layer.input_dim)
         elif isinstance(layer, keras.layers.CategoryEncoding) and layer.num_tokens:

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from penjing.models.keras_private import stored_variable
 from penjing.models.layer_calls import LayerCall
 
 Counts = dict[str | None, int]  # path of a weight, None for products of activations
@@ -48,18 +49,18 @@ def is_whole(layer: Any) -> bool:
 
 
 def _dense(layer: Any, call: LayerCall) -> Counts:
-    kernel = layer._kernel
+    kernel = stored_variable(layer, "kernel")
     return {kernel.path: math.prod(call.output) * kernel.shape[0]}
 
 
 def _einsum_dense(layer: Any, call: LayerCall) -> Counts:
-    kernel = layer._kernel
+    kernel = stored_variable(layer, "kernel")
     operands = (call.operands[0], tuple(kernel.shape))
     return {kernel.path: einsum_macs(layer.equation, operands)}
 
 
 def _convolution(layer: Any, call: LayerCall) -> Counts:
-    kernel = layer._kernel
+    kernel = stored_variable(layer, "kernel")
     return {kernel.path: math.prod(call.output) * math.prod(kernel.shape[:-1])}
 
 
@@ -113,17 +114,17 @@ def _reversible_embedding(layer: Any, call: LayerCall) -> Counts:
     reverse = call.operands[1:] and call.operands[1]
     if not reverse:
         return {}
-    table = layer._embeddings if layer.tie_weights else layer.reverse_embeddings
+    name = "embeddings" if layer.tie_weights else "reverse_embeddings"
+    table = stored_variable(layer, name)
     return {table.path: math.prod(call.output) * call.operands[0][-1]}
 
 
 def _multi_head_attention(layer: Any, call: LayerCall) -> Counts:
     query, value = call.operands[:2]
-    key_dim, value_dim = layer._key_dim, layer._value_dim or layer._key_dim
-    axes = layer._attention_axes
-    attended = math.prod(value[axis] for axis in axes)
+    key_dim, value_dim = layer.key_dim, layer.value_dim or layer.key_dim
+    attended = math.prod(value[axis] for axis in layer.attention_axes)
     rows = math.prod(query[:-1])
-    return {None: rows * attended * layer._num_heads * (key_dim + value_dim)}
+    return {None: rows * attended * layer.num_heads * (key_dim + value_dim)}
 
 
 def _grouped_query_attention(layer: Any, call: LayerCall) -> Counts:

@@ -14,6 +14,7 @@ from penjing.engine.compression_model import CompressionModel
 from penjing.json_values import JsonValue
 from penjing.measurement.mac_formulas import count_call, find_formula, is_whole
 from penjing.models.copying import layers_by_place, name_apart
+from penjing.models.keras_private import direct_layers
 from penjing.models.layer_calls import (
     LayerCall,
     check_is_model,
@@ -200,7 +201,7 @@ def _own_weights(layer: Any) -> list[Any]:
 
 
 def _parts(layer: Any) -> list[Any]:
-    return list(layer._flatten_layers(include_self=False, recursive=False))
+    return direct_layers(layer)
 
 
 def _holds_layers(layer: Any) -> bool:

@@ -12,6 +12,7 @@ from keras import ops
 from penjing.arguments import did_you_mean
 from penjing.data.batches import leaves
 from penjing.errors import DataError
+from penjing.models.keras_private import compiled_config
 
 _ACCURACY = ("accuracy", "acc")
 
@@ -77,7 +78,7 @@ class Scorer:
             return cls(metrics, output_names=names)
         if model is None or not model.compiled:
             return cls("accuracy", output_names=names)
-        config = model._compile_config.config
+        config = compiled_config(model)
         chosen = {key: config.get(key) for key in ("metrics", "weighted_metrics")}
         if any(chosen.values()):
             return cls(**chosen, output_names=names)

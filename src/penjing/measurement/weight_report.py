@@ -14,6 +14,7 @@ from keras import ops
 from penjing.engine.engine import TransformEngine
 from penjing.errors import UnsupportedModelError
 from penjing.json_values import JsonValue
+from penjing.models.keras_private import all_layers
 from penjing.models.selection import select_weights
 from penjing.text_table import text_table
 
@@ -134,7 +135,7 @@ def _engine_state(model: keras.layers.Layer) -> list[Any]:
     """Variables that the engine added: steps, and the state of transforms."""
     return [
         variable
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if isinstance(layer, TransformEngine)
         for variable in (
             layer.step,
@@ -146,7 +147,7 @@ def _engine_state(model: keras.layers.Layer) -> list[Any]:
 def _engines(model: keras.layers.Layer) -> list[TransformEngine]:
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if isinstance(layer, TransformEngine) and layer.built
     ]
 

@@ -11,6 +11,14 @@ import keras
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.keras_private import (
+    all_layers,
+    copy_frozen,
+    direct_layers,
+    operation_behind,
+    own_variables,
+    set_path,
+)
 from penjing.models.layer_making import (
     build_as,
     defined_by_keras,
@@ -68,7 +76,7 @@ def name_weights(layer: keras.layers.Layer, paths: Sequence[str]) -> None:
     weights = layer.weights
     if len(weights) == len(paths):
         for variable, path in zip(weights, paths, strict=True):
-            variable._path = path
+            set_path(variable, path)
 
 
 def name_apart(layer: keras.layers.Layer) -> None:
@@ -86,10 +94,10 @@ def name_apart(layer: keras.layers.Layer) -> None:
     if not shared:
         return
     for place, part in layers_by_place(layer):
-        for variable in part._trainable_variables + part._non_trainable_variables:
+        for variable in own_variables(part):
             if id(variable) in shared:
                 shared.remove(id(variable))
-                variable._path = f"{place}{variable.name}"
+                set_path(variable, f"{place}{variable.name}")
 
 
 def layers_by_place(
@@ -105,7 +113,7 @@ def layers_by_place(
         Places, as given or below it, and layers.
     """
     yield place, layer
-    for part in layer._flatten_layers(include_self=False, recursive=False):
+    for part in direct_layers(layer):
         yield from layers_by_place(part, f"{place}{part.name}/")
 
 
@@ -133,8 +141,7 @@ def copy_values(
         raise _other_variables(source, len(ours), len(theirs))
     pairs = list(zip(layers_but_inputs(target), layers_but_inputs(source), strict=True))
     for mine, yours in pairs:
-        if mine._trainable != yours._trainable:
-            mine.trainable = yours._trainable
+        copy_frozen(yours, mine)
     for mine, yours in zip(ours, theirs, strict=True):
         value = value_of(yours)
         if tuple(value.shape) != tuple(mine.shape):
@@ -203,7 +210,7 @@ def clone_graph(
             )
         return clones[id(layer)]
 
-    nested = [layer for layer in model._flatten_layers() if _is_compiled(layer)]
+    nested = [layer for layer in all_layers(model) if _is_compiled(layer)]
     # Keras would compile the clone of a compiled one, and need its loss.
     with all_lent((part, "compiled", False) for part in nested):
         return _clone_one_graph(model, clone, dropped, call, shape_of)
@@ -214,7 +221,7 @@ def _is_compiled(layer: keras.layers.Layer) -> bool:
 
 
 def _same_input(tensor: Any, shape_of: Callable[[Any], Any] | None) -> Any:
-    layer = tensor._keras_history.operation
+    layer = operation_behind(tensor)
     return keras.Input(
         batch_shape=tensor.shape if shape_of is None else shape_of(tensor),
         dtype=tensor.dtype,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import keras
 
 from penjing.models.copying import is_functional
+from penjing.models.keras_private import functional_of, graph_nodes
 from penjing.models.layer_making import defined_by_keras
 
 Value = TypeVar("Value")
@@ -85,7 +86,7 @@ def as_graph(layer: Any) -> Any:
     ):
         return None
     if isinstance(layer, keras.Sequential):
-        return layer._functional
+        return functional_of(layer)
     return layer if is_functional(layer) else None
 
 
@@ -111,21 +112,18 @@ def follow_graph(
         One value for each output of the graph.
     """
     by_tensor = dict(zip(map(id, graph.inputs), values, strict=True))
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
-            operation = node.operation
-            if not operation or node.is_input:
-                continue
-            inputs = [by_tensor[id(tensor)] for tensor in node.input_tensors]
-            nested = as_graph(operation)
-            if nested is None:
-                found = visit(node, inputs, prefix)
-            else:
-                if enter is not None:
-                    enter(nested, inputs)
-                inner = f"{prefix}{operation.name}/"
-                found = follow_graph(nested, inputs, visit, enter, inner)
-            by_tensor.update(zip(map(id, node.outputs), found, strict=True))
+    for node in graph_nodes(graph):
+        operation = node.operation
+        inputs = [by_tensor[id(tensor)] for tensor in node.input_tensors]
+        nested = as_graph(operation)
+        if nested is None:
+            found = visit(node, inputs, prefix)
+        else:
+            if enter is not None:
+                enter(nested, inputs)
+            inner = f"{prefix}{operation.name}/"
+            found = follow_graph(nested, inputs, visit, enter, inner)
+        by_tensor.update(zip(map(id, node.outputs), found, strict=True))
     return [by_tensor[id(tensor)] for tensor in graph.outputs]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.keras_private import all_layers, functional_of
 from penjing.models.lending import Loan, all_lent
 from penjing.models.signature import InputSignature, ModelInput, input_signature
 
@@ -254,8 +255,8 @@ def _in_order(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any
 def _operations(model: keras.Model) -> Iterator[Any]:
     """Layers of a model but itself, and the products in its graphs, each once."""
     seen: set[int] = set()
-    for layer in model._flatten_layers():
-        graph = getattr(layer, "_functional", None) or layer
+    for layer in all_layers(model):
+        graph = functional_of(layer) or layer
         found = getattr(graph, "operations", ())
         products = [op for op in found if type(op).__name__ in _OPERATIONS]
         for operation in (layer, *products):

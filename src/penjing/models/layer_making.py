@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from penjing.models.keras_private import all_layers, lambda_output_shape
+
 
 def make_layer_again(layer: Any) -> Any:
     """A new, mostly unbuilt layer, operation or subclassed model of the same config.
@@ -28,7 +30,7 @@ def make_layer_again(layer: Any) -> Any:
         # Its config is code, which Keras does not run. Here it is the user's own.
         return keras.layers.Lambda(
             layer.function,
-            output_shape=layer._output_shape,
+            output_shape=lambda_output_shape(layer),
             mask=layer.mask,
             arguments=layer.arguments,
             name=layer.name,
@@ -134,5 +136,5 @@ def layers_but_inputs(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     Args:
         layer: A Keras layer or model.
     """
-    parts = layer._flatten_layers()
+    parts = all_layers(layer)
     return [part for part in parts if not isinstance(part, keras.layers.InputLayer)]

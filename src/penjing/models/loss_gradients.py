@@ -11,6 +11,7 @@ from keras import ops
 
 from penjing.errors import DataError, UnsupportedModelError
 from penjing.models.copying import copy_model
+from penjing.models.keras_private import all_layers, variable_index
 
 
 def loss_gradients(
@@ -68,7 +69,7 @@ class _InferenceProbe(keras.Model):
 
     def __init__(self, inner: keras.Model) -> None:
         super().__init__(name="loss_probe", dtype="float32", autocast=False)
-        for layer in inner._flatten_layers():
+        for layer in all_layers(inner):
             layer.trainable = True  # what is frozen has gradients too
         self.inner = inner
         self.built = True
@@ -99,7 +100,7 @@ class _GradientRecorder(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Note a gradient."""
-        self.assign(self._noted[self._get_variable_index(variable)], gradient)
+        self.assign(self._noted[variable_index(self, variable)], gradient)
 
     def gradients(self) -> dict[int, np.ndarray]:
         """`id` of each variable -> its last gradient."""

@@ -14,6 +14,7 @@ from keras import ops
 from penjing.arguments import did_you_mean, quoted
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import name_apart
+from penjing.models.keras_private import all_layers, own_variables, stored_variable
 from penjing.models.layer_specs import WeightSpec, find_weight_specs
 from penjing.numerics import Tensor
 
@@ -183,23 +184,15 @@ def _walk(
 ) -> Iterator[tuple[str, Any, keras.layers.Layer, WeightSpec | None]]:
     """Path, variable, owner and spec of every weight of a model, each once."""
     owners: dict[int, tuple[keras.layers.Layer, WeightSpec | None]] = {}
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         for spec in find_weight_specs(layer):
-            variable = _raw_attribute(layer, spec.attribute)
+            variable = stored_variable(layer, spec.attribute)
             if variable is not None:
                 owners.setdefault(id(variable), (layer, spec))
-        for variable in layer._trainable_variables + layer._non_trainable_variables:
+        for variable in own_variables(layer):
             owners.setdefault(id(variable), (layer, None))
     for variable in model.weights:
         yield variable.path, variable, *owners.get(id(variable), (model, None))
-
-
-def _raw_attribute(layer: keras.layers.Layer, attribute: str) -> Any:
-    """The variable behind an attribute: `kernel` of a LoRA layer is a computed sum."""
-    value = getattr(layer, "_" + attribute, None)
-    if not isinstance(value, keras.Variable):
-        value = getattr(layer, attribute, None)
-    return value if isinstance(value, keras.Variable) else None
 
 
 def _selected_weight(

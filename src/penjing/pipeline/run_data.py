@@ -16,6 +16,7 @@ from penjing.data.data_sources import UserData, load_data
 from penjing.data.datasets import Dataset
 from penjing.errors import CompressionWarning
 from penjing.measurement.scoring import Scorer
+from penjing.models.keras_private import all_layers
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.training import evaluation_metrics
 from penjing.pipeline.training_data import count_samples
@@ -98,7 +99,7 @@ def image_size_for(model: keras.Model, data: Any) -> tuple[int, ...] | None:
 def _warn_of_rescaling(model: keras.Model, data: Any) -> None:
     if not isinstance(data, (str, os.PathLike)) or not Path(data).is_dir():
         return
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.Rescaling) and np.max(layer.scale) < 0.1:
             warnings.warn(
                 f"Pixels of the images in {os.fspath(data)} are read as 0 to 1, but "

@@ -23,6 +23,7 @@ from keras import ops
 from penjing.errors import CompressionWarning
 from penjing.models.copying import copy_values
 from penjing.models.graph_flow import as_graph
+from penjing.models.keras_private import graph_nodes, operation_behind, takes_training
 from penjing.models.layer_making import make_layer_again
 from penjing.sparse.sparse_changes import LayerChange, needs_turn, plan_changes
 from penjing.sparse.sparse_layers import is_stem, place_layers
@@ -185,7 +186,7 @@ class _Rebuilding:
             keras.Input(
                 batch_shape=tensor.shape,
                 dtype=tensor.dtype,
-                name=tensor._keras_history.operation.name,
+                name=operation_behind(tensor).name,
             )
             for tensor in graph.inputs
         ]
@@ -200,26 +201,22 @@ class _Rebuilding:
         self, graph: Any, inputs: list[Any], training: bool | None = None
     ) -> list[Any]:
         made = dict(zip(map(id, graph.inputs), inputs, strict=True))
-        for depth in sorted(graph._nodes_by_depth, reverse=True):
-            for node in graph._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                operation, sources = node.operation, node.input_tensors
-                args, kwargs = node.arguments.fill_in(made)
-                takes = getattr(operation, "_call_has_training_arg", False)
-                if takes and kwargs.get("training") is None:
-                    kwargs["training"] = training
-                nested = as_graph(operation)
-                results: Any
-                if nested is not None:
-                    given = [made[id(tensor)] for tensor in sources]
-                    results = self._run(nested, given, kwargs.get("training"))
-                elif id(operation) in self._changes:
-                    results = self._changed(operation, made[id(sources[0])])
-                else:
-                    results = self._unchanged(operation, args, kwargs)
-                flat = keras.tree.flatten(results)
-                made.update(zip(map(id, node.outputs), flat, strict=True))
+        for node in graph_nodes(graph):
+            operation, sources = node.operation, node.input_tensors
+            args, kwargs = node.arguments.fill_in(made)
+            if takes_training(operation) and kwargs.get("training") is None:
+                kwargs["training"] = training
+            nested = as_graph(operation)
+            results: Any
+            if nested is not None:
+                given = [made[id(tensor)] for tensor in sources]
+                results = self._run(nested, given, kwargs.get("training"))
+            elif id(operation) in self._changes:
+                results = self._changed(operation, made[id(sources[0])])
+            else:
+                results = self._unchanged(operation, args, kwargs)
+            flat = keras.tree.flatten(results)
+            made.update(zip(map(id, node.outputs), flat, strict=True))
         return [made[id(tensor)] for tensor in graph.outputs]
 
     def _changed(self, operation: Any, images: Any) -> Any:

@@ -12,6 +12,7 @@ import keras
 from penjing.engine.transforms.clustering_config import ClusteringConfig
 from penjing.engine.transforms.clustering_transform import Cluster
 from penjing.errors import UnsupportedModelError
+from penjing.models.keras_private import given_input_shape
 from penjing.models.selection import SelectedWeight
 from penjing.numerics.codebooks import Initialization
 from penjing.tfmot.layer_wrapper import LayerWrapper, check_known, choose_weights
@@ -148,7 +149,7 @@ class ClusterWeights(LayerWrapper):
             cluster_per_channel and isinstance(layer, keras.layers.Conv2D),
         )
         kwargs.setdefault("name", f"cluster_{layer.name}")
-        shape = getattr(layer, "_input_shape_arg", None)
+        shape = given_input_shape(layer)
         if shape is not None:
             kwargs.setdefault("input_shape", shape)
         cluster = LayerCluster(config, clustered_positions, name=kwargs["name"])

@@ -12,6 +12,7 @@ from penjing.engine.compressed_layer import CompressedLayer
 from penjing.engine.stripping import is_compressed, strip
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import clone_graph, copy_model
+from penjing.models.keras_private import all_layers
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.selection import (
     Obstacle,
@@ -130,9 +131,7 @@ def check_something_taken(model: keras.Model, done: str) -> None:
     Raises:
         UnsupportedModelError: If nothing is.
     """
-    wrappers = [
-        layer for layer in model._flatten_layers() if isinstance(layer, LayerWrapper)
-    ]
+    wrappers = [layer for layer in all_layers(model) if isinstance(layer, LayerWrapper)]
     if not model.built or any(layer._selected() for layer in wrappers):
         return
     reasons = [
@@ -171,7 +170,7 @@ def check_known(layer: Any, *, hook: str, mark: str, done: str) -> None:
             "strip_clustering, penjing.strip), or combine methods with penjing.prune, "
             "penjing.cluster and penjing.quantize_aware."
         )
-    parts = layer._flatten_layers()
+    parts = all_layers(layer)
     known = any(find_weight_specs(part) or hasattr(part, hook) for part in parts)
     if known or type(layer).__module__.partition(".")[0] == "keras":
         return
@@ -225,7 +224,7 @@ def select_layer_weights(
     """
     named = [
         as_selected(part, item[1] if isinstance(item, tuple) else item)
-        for part in layer._flatten_layers()
+        for part in all_layers(layer)
         if hasattr(part, hook)
         for item in getattr(part, hook)()
     ]

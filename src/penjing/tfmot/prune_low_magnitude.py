@@ -14,6 +14,7 @@ from penjing.engine.schedules import Schedule
 from penjing.engine.stripping import is_compressed
 from penjing.errors import UnsupportedModelError
 from penjing.models.graph_flow import is_plain_graph
+from penjing.models.keras_private import all_layers
 from penjing.models.layer_specs import find_weight_specs
 from penjing.tfmot.layer_wrapper import (
     check_something_taken,
@@ -168,6 +169,6 @@ def _wrap(layer: Any, policy: PruningPolicy | None, settings: dict[str, Any]) ->
 def _left_out(model: keras.Model, policy: PruningPolicy) -> list[keras.layers.Layer]:
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in all_layers(model)
         if find_weight_specs(layer) and not policy.allow_pruning(layer)
     ]

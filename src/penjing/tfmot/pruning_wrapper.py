@@ -11,6 +11,7 @@ import keras
 from penjing.engine.schedules import Schedule
 from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.engine.transforms.pruning_transform import Prune
+from penjing.models.keras_private import given_input_shape
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.tfmot.layer_wrapper import LayerWrapper, check_known, choose_weights
 from penjing.tfmot.pruning_schedules import (
@@ -118,7 +119,7 @@ class PruneLowMagnitude(LayerWrapper):
         self.block_pooling_type = block_pooling_type
         self.sparsity_m_by_n = sparsity_m_by_n and tuple(sparsity_m_by_n)
         kwargs.setdefault("name", f"prune_low_magnitude_{layer.name}")
-        shape = getattr(layer, "_input_shape_arg", None)
+        shape = given_input_shape(layer)
         if shape is not None:
             kwargs.setdefault("input_shape", shape)
         prune = LayerPrune(

@@ -11,6 +11,7 @@ from penjing.engine.compressed_layer import CompressedLayer
 from penjing.engine.stripping import find_compressed_layers, is_compressed
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import clone_graph, copy_values, is_functional
+from penjing.models.keras_private import take_input_shape
 from penjing.models.layer_making import build_as, make_layer_again
 from penjing.tfmot.quantize_config import QuantizeConfig
 
@@ -34,9 +35,7 @@ class QuantizeAnnotate(CompressedLayer):
         kwargs.setdefault("name", f"quantize_annotate_{layer.name}")
         super().__init__(layer, [], **kwargs)
         self.quantize_config = quantize_config
-        shape = getattr(layer, "_input_shape_arg", None)
-        if shape is not None:
-            self._input_shape_arg = shape  # Sequential builds itself by it
+        take_input_shape(layer, self)
 
     def build(self, input_shape: Any = None) -> None:
         """Build the layer where it is not."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import keras
-from keras.src.backend.common.global_state import get_global_attribute
 
 from penjing.engine.activations.activation_config import ActivationConfig
 from penjing.engine.activations.activation_grids import ActivationGrids
@@ -16,6 +15,8 @@ from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.quantization_config import QuantizationConfig
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import UnsupportedModelError
+from penjing.models.copying import name_weights
+from penjing.models.keras_private import all_layers, writes_legacy_config
 from penjing.models.layer_making import make_layer_again
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.selection import SelectedWeight, find_weights, select_weights
@@ -159,7 +160,7 @@ def _checked_scheme(scheme: Any) -> QuantizeScheme:
 
 
 def _check_annotated(model: keras.Model) -> None:
-    layers = model._flatten_layers()
+    layers = all_layers(model)
     if not any(isinstance(layer, QuantizeAnnotate) for layer in layers):
         raise ValueError(
             f"No layer of the model {model.name!r} is annotated, so there is nothing "
@@ -196,8 +197,7 @@ def _unmarked_model(
 
     plain = rebuild_graph(model, make)
     for twin, names in paths:
-        for variable, path in zip(twin.weights, names, strict=True):
-            variable._path = path
+        name_weights(twin, names)
     return plain, marked
 
 
@@ -243,7 +243,7 @@ def _check_known(layer: Any) -> None:
     """Refuse a layer of a class of one's own, of whose weights nothing is known."""
     if type(layer).__module__.partition(".")[0] == "keras":
         return
-    parts = layer._flatten_layers()
+    parts = all_layers(layer)
     if layer.trainable_weights and not any(find_weight_specs(part) for part in parts):
         raise UnsupportedModelError(
             f"Which weights of the layer {layer.name!r} of class "
@@ -301,7 +301,7 @@ class QuantizedModel(CompressionModel):
     def layers(self) -> list[Any]:
         """The layers of the inner model."""
         # Into an .h5 file and out of it Keras takes the weights of these layers alone.
-        whole = self._shows_state or get_global_attribute("use_legacy_config")
+        whole = self._shows_state or writes_legacy_config()
         state = super().layers if whole else ()
         return [*self.model.layers, *(s for s in state if s is not self.model)]
 

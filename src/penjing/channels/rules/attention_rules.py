@@ -8,6 +8,7 @@ import numpy as np
 
 from penjing.channels.rules.trace import ChannelStep
 from penjing.channels.rules.units import Channels, Layout
+from penjing.models.keras_private import attention_parts
 
 
 def trace_multi_head_attention(step: ChannelStep) -> list[Layout]:
@@ -49,17 +50,16 @@ def trace_grouped_query_attention(step: ChannelStep) -> list[Layout]:
 def _trace_projections(
     step: ChannelStep, queries: np.ndarray, keys: np.ndarray
 ) -> None:
-    layer = step.operation
     query, value = _layout_of(step, "query"), _layout_of(step, "value")
-    parts = [
-        (layer._query_dense, query, queries),
-        (layer._key_dense, _layout_of(step, "key", value), keys),
-        (layer._value_dense, value, keys),
+    parts = attention_parts(step.operation)
+    reading = [
+        (parts.query, query, queries),
+        (parts.key, _layout_of(step, "key", value), keys),
+        (parts.value, value, keys),
     ]
-    gate = getattr(layer, "_gate_dense", None)
-    if gate is not None:
-        parts.append((gate, query, queries))
-    for dense, layout, heads in parts:
+    if parts.gate is not None:
+        reading.append((parts.gate, query, queries))
+    for dense, layout, heads in reading:
         step.read(dense.kernel, 0, layout, step.rank - 1)
         step.carry(dense.kernel, 1, heads, "output")
         step.carry(dense.bias, 0, heads, "output")
@@ -67,7 +67,7 @@ def _trace_projections(
 
 def _trace_output(step: ChannelStep, heads: np.ndarray) -> np.ndarray:
     """The projection of the heads; the channels that it makes."""
-    dense = step.operation._output_dense
+    dense = attention_parts(step.operation).output
     made = step.produce(int(dense.kernel.shape[-1]), dense.name)
     step.carry(dense.kernel, 0, heads, "input")
     step.carry(dense.kernel, 2, made, "output")
@@ -76,7 +76,7 @@ def _trace_output(step: ChannelStep, heads: np.ndarray) -> np.ndarray:
 
 
 def _head_size(layer: Any) -> int:
-    return int(layer._output_dense.kernel.shape[1])
+    return int(attention_parts(layer).output.kernel.shape[1])
 
 
 def _outputs(step: ChannelStep, heads: np.ndarray, made: np.ndarray) -> list[Layout]:
@@ -85,7 +85,7 @@ def _outputs(step: ChannelStep, heads: np.ndarray, made: np.ndarray) -> list[Lay
 
 
 def _obstacle(step: ChannelStep) -> str | None:
-    output = step.operation._output_dense.kernel
+    output = attention_parts(step.operation).output.kernel
     if len(output.shape) != 3:
         return f"{step.describe()} makes several axes at once"
     mask = step.named_arguments.get("attention_mask")

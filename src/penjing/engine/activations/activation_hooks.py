@@ -15,6 +15,7 @@ from keras import ops
 
 from penjing.engine.activations.activation_plan import ActivationPlan, Site
 from penjing.models.graph_flow import as_graph
+from penjing.models.keras_private import inputs_through
 from penjing.models.lending import all_lent, lent
 from penjing.numerics import Tensor
 
@@ -59,22 +60,21 @@ def rounded_operations(
     replaced = [(own[0].operation, "call", _hook(own, rounding)) for own in hooked]
     graph = as_graph(model)
     if any(plan.inputs):
-        replaced.append((graph, "_standardize_inputs", _inputs(graph, plan, rounding)))
+        replaced.append(inputs_through(graph, _round_inputs(plan, rounding)))
     with all_lent(replaced):
         yield
 
 
-def _inputs(graph: Any, plan: ActivationPlan, rounding: Rounding) -> Callable[..., Any]:
-    """What stands for the function that gives a graph its inputs in a list."""
-    original = graph._standardize_inputs
-
-    def standardize(inputs: Any) -> list[Any]:
+def _round_inputs(
+    plan: ActivationPlan, rounding: Rounding
+) -> Callable[[list[Any]], list[Any]]:
+    def rounded(inputs: list[Any]) -> list[Any]:
         return [
             value if group is None else rounding(value, group)
-            for value, group in zip(original(inputs), plan.inputs, strict=True)
+            for value, group in zip(inputs, plan.inputs, strict=True)
         ]
 
-    return standardize
+    return rounded
 
 
 def _hook(sites: list[Site], rounding: Rounding) -> Callable[..., Any]:

@@ -1,0 +1,241 @@
+"""What penjing uses of Keras beyond its public interface, each thing once.
+
+A release of Keras may drop any of it. So each function says why the public interface
+does not do, and the first of the versions 3.0, 3.3, 3.6, 3.9, 3.12 and 3.15 that has
+it; all have it from there on. Nothing else in penjing imports `keras.src` or touches
+an attribute of Keras that begins with an underscore.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+from penjing.models.lending import Loan, all_lent
+
+# Layers and variables
+
+
+def all_layers(layer: keras.layers.Layer) -> list[Any]:
+    """A layer and all within it, each once; `layers` stops at the first level (3.0)."""
+    return list(layer._flatten_layers())
+
+
+def direct_layers(layer: keras.layers.Layer) -> list[Any]:
+    """The layers that a layer holds itself; only models have `layers` (3.0)."""
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def own_variables(layer: keras.layers.Layer) -> list[Any]:
+    """Variables of a layer but those of layers within it, seeds and metrics (3.0)."""
+    found: list[Any] = layer._trainable_variables + layer._non_trainable_variables
+    return found
+
+
+def stored_variable(layer: keras.layers.Layer, attribute: str) -> Any:
+    """The variable behind an attribute, None where there is none.
+
+    `kernel` of a layer with LoRA or a quantized one is a computed tensor; the variable
+    is `_kernel` (3.3).
+    """
+    value = getattr(layer, "_" + attribute, None)
+    if not isinstance(value, keras.Variable):
+        value = getattr(layer, attribute, None)
+    return value if isinstance(value, keras.Variable) else None
+
+
+def copy_frozen(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Freeze a layer where another is frozen by itself.
+
+    `trainable` of a layer is False too where a layer around it is frozen (3.0).
+    """
+    if target._trainable != source._trainable:
+        target.trainable = source._trainable
+
+
+def set_path(variable: Any, path: str) -> None:
+    """Give a variable another path; it has one from its making for good (3.0)."""
+    variable._path = path
+
+
+def given_input_shape(layer: keras.layers.Layer) -> Any:
+    """`input_shape` that a layer was made with, by which Sequential builds (3.0)."""
+    return getattr(layer, "_input_shape_arg", None)
+
+
+def take_input_shape(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Let Sequential build itself by a layer as by the one inside it (3.0)."""
+    shape = given_input_shape(source)
+    if shape is not None:
+        target._input_shape_arg = shape
+
+
+def lambda_output_shape(layer: keras.layers.Lambda) -> Any:
+    """`output_shape` that a Lambda was made with; its config holds code (3.0)."""
+    return layer._output_shape
+
+
+class AttentionParts(NamedTuple):
+    """The dense layers inside an attention layer; `gate` is None in most."""
+
+    query: Any
+    key: Any
+    value: Any
+    output: Any
+    gate: Any
+
+
+def attention_parts(layer: keras.layers.Layer) -> AttentionParts:
+    """The parts of an attention layer, which no public name tells apart.
+
+    `MultiHeadAttention` and `GroupQueryAttention` have them since 3.0, the gate 3.15.
+    """
+    return AttentionParts(
+        query=layer._query_dense,
+        key=layer._key_dense,
+        value=layer._value_dense,
+        output=layer._output_dense,
+        gate=getattr(layer, "_gate_dense", None),
+    )
+
+
+# Graphs
+
+
+def functional_of(model: Any) -> Any:
+    """The graph that a built Sequential runs, None where a layer has none (3.0)."""
+    return getattr(model, "_functional", None)
+
+
+def graph_nodes(graph: Any) -> Iterator[Any]:
+    """Calls in a Functional model, but its inputs, in the order in which they run.
+
+    `operations` has no arguments of calls, and a shared layer once (3.0).
+    """
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if node.operation and not node.is_input:
+                yield node
+
+
+def operation_behind(tensor: Any) -> Any:
+    """The operation that gives a symbolic tensor out (3.0)."""
+    return tensor._keras_history.operation
+
+
+def inputs_through(graph: Any, change: Callable[[list[Any]], list[Any]]) -> Loan:
+    """What lets a Functional model change its inputs, once they are a list.
+
+    Inputs come nested in many ways; the list has the order of `inputs` (3.0).
+    """
+    original = graph._standardize_inputs
+    return graph, "_standardize_inputs", lambda inputs: change(original(inputs))
+
+
+# Calls
+
+
+def takes_mask(layer: keras.layers.Layer) -> bool:
+    """Whether `call` takes `mask`, as Keras understands its signature (3.0)."""
+    return bool(layer._call_has_mask_arg)
+
+
+def takes_training(operation: Any) -> bool:
+    """Whether `call` takes `training`; False for operations that are no layer (3.0)."""
+    return bool(getattr(operation, "_call_has_training_arg", False))
+
+
+def call_signature(layer: keras.layers.Layer) -> inspect.Signature:
+    """The signature of `call` by which Keras sorts arguments (3.0)."""
+    signature: inspect.Signature = layer._call_signature
+    return signature
+
+
+def take_call_over(
+    inner: keras.layers.Layer, outer: keras.layers.Layer, signature: inspect.Signature
+) -> None:
+    """Let a wrapper with a `call` of `*args` take what the layer inside it takes.
+
+    Keras reads this off the wrapper's own `call` in its constructor (3.0).
+    """
+    outer._call_signature = signature
+    outer._convert_input_args = inner._convert_input_args
+    outer._allow_non_tensor_positional_args = inner._allow_non_tensor_positional_args
+
+
+def forward_pass(layer: keras.layers.Layer) -> Any:
+    """An object that lives as long as the running forward pass, for telling them apart.
+
+    On JAX a stateless call of a model has a scope, but no call context (3.0).
+    """
+    return get_stateless_scope() or layer._get_call_context()
+
+
+def clear_losses(layer: keras.layers.Layer) -> None:
+    """Forget what layers added to the loss in a call; Keras does so in `fit` (3.0)."""
+    layer._clear_losses()
+
+
+def writes_legacy_config() -> bool:
+    """Whether Keras is writing an .h5 file or reading one (3.0)."""
+    return bool(get_global_attribute("use_legacy_config"))
+
+
+# Compiled models
+
+# What `compile` gives a model, by which `compute_loss` goes.
+_COMPILED = ("_compile_loss", "_compile_metrics", "_loss_tracker", "loss", "compiled")
+
+
+def compiled_config(model: keras.Model) -> dict[str, Any]:
+    """What a model was compiled with, objects as they are.
+
+    `get_compile_config` serializes them, which fails for a user's own (3.0).
+    """
+    config: dict[str, Any] = model._compile_config.config
+    return config
+
+
+def compiled_as(
+    inner: keras.Model, outer: keras.Model
+) -> contextlib.AbstractContextManager[None]:
+    """Lend what `compile` gave `outer` to `inner`, which is not compiled itself (3.0).
+
+    Compiling `inner` too would make its metrics and losses again.
+    """
+    return all_lent((inner, name, getattr(outer, name, None)) for name in _COMPILED)
+
+
+def build_loss(model: keras.Model, y: Any, y_pred: Any) -> None:
+    """Build the compiled loss where it is not, before it is lent (3.0)."""
+    loss = model._compile_loss
+    if loss is not None and not loss.built:
+        loss.build(y, y_pred)
+
+
+def compute_loss_takes_training(model: keras.Model) -> bool:
+    """Whether `compute_loss` takes `training`, which older ones do not (3.6)."""
+    return bool(model._compute_loss_has_training_arg)
+
+
+def own_metrics(model: keras.Model) -> Sequence[keras.metrics.Metric]:
+    """Metrics that a model keeps itself, over which a model around it passes (3.0)."""
+    metrics: Sequence[keras.metrics.Metric] = model._metrics
+    return metrics
+
+
+def trained_model(callbacks: keras.callbacks.CallbackList) -> keras.Model:
+    """The model of a list of callbacks, for one that joins it later (3.0)."""
+    return callbacks._model
+
+
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
+    """Place of a variable among those that an optimizer was built for (3.0)."""
+    index: int = optimizer._get_variable_index(variable)
+    return index
