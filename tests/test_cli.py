@@ -90,11 +90,10 @@ def run_python(*arguments, **variables):
 def test_the_command_loads_keras_when_it_needs_it():
     """So help is there at once, and a message where a backend is missing."""
     code = (
-        "import sys; sys.argv = ['/bin/penjing', '--help'];"
-        "from penjing.cli import main; code = main();"
+        "import sys; from penjing.cli import main; code = main(['--help']);"
         "assert 'keras' not in sys.modules and 'numpy' not in sys.modules;"
         "import penjing; assert penjing.OneShot(0.5).final_sparsity == 0.5;"
-        "assert not hasattr(penjing, 'nothing');"
+        "assert 'keras' in sys.modules and not hasattr(penjing, 'nothing');"
         "sys.exit(code)"
     )
     result = run_python("-c", code)
@@ -103,8 +102,6 @@ def test_the_command_loads_keras_when_it_needs_it():
     result = run_python("-X", "importtime", "-m", "penjing", "--version")
     assert result.stdout.strip() == f"penjing {penjing.__version__}"
     assert "keras" not in result.stderr
-    result = run_python("-c", "import penjing, sys; assert 'keras' in sys.modules")
-    assert result.returncode == 0, result.stderr
 
 
 def test_models_with_classes_of_penjing_load_in_the_command(tmp_path):

@@ -170,9 +170,10 @@ def loaded_by(statement: str, backend: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_import_loads_nothing_but_keras_and_itself():
+@pytest.mark.parametrize("use", ["penjing", "penjing.public_names"])
+def test_import_loads_nothing_but_keras_and_itself(use):
     before = loaded_by("import keras", "jax")
-    after = loaded_by("import keras, penjing", "jax")
+    after = loaded_by(f"import keras, {use}", "jax")
     top_level = {name.partition(".")[0] for name in after - before}
     assert "penjing" in top_level
     assert top_level - set(sys.stdlib_module_names) == {"penjing"}

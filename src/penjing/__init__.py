@@ -1,37 +1,52 @@
-"""Make trained Keras 3 models small and fast, and prove what it cost."""
+"""Make trained Keras 3 models small and fast, and prove what it cost.
+
+Nothing is loaded before it is used; Keras neither, so that its backend can be chosen
+until then. Where Keras is loaded, whoever loads it, the classes of penjing that a saved
+model may hold are registered with it.
+"""
 
 import importlib
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penjing.import_hook import when_imported
+from penjing.version import __version__ as __version__
 
-def _is_command() -> bool:
-    """Whether this process is `penjing` or `python -m penjing`."""
-    program = sys.argv[0] if sys.argv else ""
-    if program == "-m":  # until Python has found the module
-        return "penjing" in sys.orig_argv
-    return Path(program).stem == "penjing"
-
-
-# The command says by itself when Keras is loaded, with which backend, and what of its
-# log is shown. Programs get everything at once: so models load that hold our classes.
-if TYPE_CHECKING or not _is_command():
+if TYPE_CHECKING:
+    from penjing import tfmot as tfmot
+    from penjing.pipeline import compress as compress
     from penjing.public_names import *  # noqa: F403
     from penjing.public_names import __all__ as __all__
 
+# Rooms under the registered classes. Their modules import Keras before they are whole,
+# and then each other: so all are loaded before the first that is asked for.
+_ROOMS = ("penjing.engine", "penjing.models", "penjing.numerics")
 
-def __getattr__(name: str) -> Any:
-    """Load what few programs need, `penjing.tfmot` and `penjing.compress`, when used.
 
-    Raises:
-        AttributeError: If penjing has no such name.
-    """
-    if name == "tfmot":
-        return importlib.import_module("penjing.tfmot")
-    if name == "compress":
-        return importlib.import_module("penjing.pipeline").compress
-    public = importlib.import_module("penjing.public_names")
-    if name == "__all__" or name in public.__all__:  # in a module of the command's user
-        return getattr(public, name)
-    raise AttributeError(f"module 'penjing' has no attribute {name!r}")
+def _register_classes() -> None:
+    importlib.import_module("penjing.engine.registered_classes")
+
+
+when_imported({"keras", *_ROOMS}, _register_classes)
+
+if not TYPE_CHECKING:  # else every name would be one of penjing to type checkers
+
+    def __getattr__(name: str) -> Any:
+        """Load what a program uses.
+
+        Raises:
+            AttributeError: If penjing has no such name.
+        """
+        if name == "tfmot":
+            return importlib.import_module("penjing.tfmot")
+        if name == "compress":
+            return importlib.import_module("penjing.pipeline").compress
+        if name == "__all__" or not name.startswith("_"):
+            public = importlib.import_module("penjing.public_names")
+            if name == "__all__" or name in public.__all__:
+                return getattr(public, name)
+            if name in globals():  # a room, loaded by now
+                return globals()[name]
+        raise AttributeError(f"module 'penjing' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__"), "compress", "tfmot"})

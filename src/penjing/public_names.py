@@ -39,6 +39,7 @@ from penjing.errors import (
     UnsupportedModelError,
 )
 from penjing.export.litert import export_litert
+from penjing.layer_sensitivity import sensitivity
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import InspectedTensor, Inspection, inspect_file
 from penjing.measurement.latency import measure_latency
@@ -68,7 +69,6 @@ from penjing.progress import Progress
 from penjing.report.documents import DataSummary, Environment, FileRow, Report, ScoreRow
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.timing import OperatorTime
-from penjing.sensitivity import sensitivity
 from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
 from penjing.shrinking.shrinking import shrink_litert
 from penjing.sparse.model_changes import (

@@ -33,9 +33,7 @@ class OtherBackendLoadedError(Exception):
 
 
 def select_backend(backend: Backend | None) -> None:
-    """Import Keras with the backend that was asked for, and all of penjing.
-
-    So models load that hold classes of penjing.
+    """Import Keras with the backend that was asked for.
 
     Args:
         backend: The backend, or None for Keras' own choice.
@@ -57,7 +55,6 @@ def select_backend(backend: Backend | None) -> None:
         ) from error
     if backend is not None and keras.backend.backend() != backend.value:
         raise OtherBackendLoadedError(backend)
-    importlib.import_module("penjing.public_names")
 
 
 def start_again(backend: Backend, arguments: Sequence[str]) -> NoReturn:

@@ -65,11 +65,11 @@ def sensitivity(
         select_backend(backend)
         import_modules(imports or [])
         from penjing.data.data_sources import load_data
+        from penjing.layer_sensitivity import sensitivity as measure
         from penjing.models.model_files import load_keras_model
         from penjing.pipeline.compression import make_folder
         from penjing.pipeline.run_data import image_size_for
         from penjing.report.pages import write_sensitivity
-        from penjing.sensitivity import sensitivity as measure
 
         loaded = load_keras_model(model)
         parts = load_data(data, image_size=image_size_for(loaded, data))

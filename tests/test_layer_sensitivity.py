@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-
 import keras
 import numpy as np
 import pytest
@@ -11,10 +9,9 @@ from keras import layers
 from tests.engine.training_cases import to_array
 
 import penjing
+from penjing import layer_sensitivity as module
 from penjing.errors import DataError, FileFormatError, UnsupportedModelError
 from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
-
-module = importlib.import_module("penjing.sensitivity")  # hidden by its function
 
 
 def build():
