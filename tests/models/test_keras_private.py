@@ -13,8 +13,9 @@ import penjing
 from penjing.models import keras_private
 
 PACKAGE = Path(penjing.__file__).parent
-# LiteRT's interpreter and TensorFlow's converter have them, not Keras.
+# LiteRT's interpreter, TensorFlow's converter and `os` have them, not Keras.
 OTHERS = {
+    "_exit",
     "_experimental_calibrate_only",
     "_get_full_signature_list",
     "_get_ops_details",
