@@ -14,8 +14,7 @@ import keras
 import pytest
 
 import penjing
-from penjing import public_names
-from penjing.engine import registered_classes
+from penjing import public_names, registered_classes
 
 pytestmark = pytest.mark.once
 

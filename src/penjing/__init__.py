@@ -23,7 +23,7 @@ _ROOMS = ("penjing.engine", "penjing.models", "penjing.numerics")
 
 
 def _register_classes() -> None:
-    importlib.import_module("penjing.engine.registered_classes")
+    importlib.import_module("penjing.registered_classes")
 
 
 when_imported({"keras", *_ROOMS}, _register_classes)

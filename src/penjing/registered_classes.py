@@ -8,6 +8,7 @@ from penjing.engine.activations.activation_config import ActivationConfig
 from penjing.engine.activations.activation_grids import ActivationGrids
 from penjing.engine.compressed_layer import CompressedLayer
 from penjing.engine.compression_model import CompressionModel
+from penjing.engine.fractional_schedule import FractionalSchedule
 from penjing.engine.schedules import (
     ConstantSparsity,
     CosineDecay,
@@ -35,6 +36,7 @@ __all__ = [
     "ConstantSparsity",
     "CosineDecay",
     "FakeQuantize",
+    "FractionalSchedule",
     "Grid",
     "OneShot",
     "PolynomialDecay",
