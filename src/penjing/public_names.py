@@ -53,20 +53,17 @@ from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
 )
+from penjing.measurement.machine import Environment
 from penjing.measurement.macs import MacsReport, MacsRow, count_macs
 from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
 from penjing.measurement.size import Size, measure_size
-from penjing.measurement.sparse_report import (
-    LayerSparsity,
-    SparsityExplanation,
-    explain_sparsity,
-)
+from penjing.measurement.sparse_report import SparsityExplanation, explain_sparsity
 from penjing.measurement.weight_report import SparsityReport, WeightRow, sparsity_report
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.progress import Progress
-from penjing.report.documents import DataSummary, Environment, FileRow, Report, ScoreRow
+from penjing.report.documents import DataSummary, FileRow, Report, ScoreRow
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.timing import OperatorTime
 from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
@@ -76,6 +73,7 @@ from penjing.sparse.model_changes import (
     prepare_for_sparse_inference,
     sparse_layout,
 )
+from penjing.sparse.sparse_kernels import LayerSparsity
 from penjing.version import __version__
 from penjing.web.wasm_latency import measure_wasm_latency
 from penjing.web.wasm_verification import VerifyReport, verify
