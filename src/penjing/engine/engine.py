@@ -27,11 +27,13 @@ class TransformEngine:
 
     Attributes:
         inner_name: Argument of the constructor that takes the inner model or layer.
+        parts: Other arguments that Keras serializes.
         transforms: What the weights pass through, in their order.
         step: Variable that counts the training batches.
     """
 
     inner_name: ClassVar[str]
+    parts: ClassVar[Sequence[str]] = ("transforms", "activations")
     transforms: Sequence[Transform]
     step: Any
 
@@ -207,7 +209,7 @@ class TransformEngine:
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         """What `get_config` described."""
         config = dict(config)
-        for name in config.keys() & {cls.inner_name, "transforms", "activations"}:
+        for name in config.keys() & {cls.inner_name, *cls.parts}:
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )

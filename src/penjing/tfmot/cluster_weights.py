@@ -8,17 +8,12 @@ import keras
 
 from penjing.engine.clustering import apply_clustering
 from penjing.engine.compression_model import CompressionModel
-from penjing.models.graph_flow import is_plain_graph
 from penjing.tfmot.clustering_wrapper import (
     CentroidInitialization,
     ClusterWeights,
     make_clustering_config,
 )
-from penjing.tfmot.layer_wrapper import (
-    check_something_taken,
-    strip_wrappers,
-    wrap_layers,
-)
+from penjing.tfmot.layer_wrapper import strip_wrappers, wrap
 
 
 def cluster_weights(
@@ -59,26 +54,27 @@ def cluster_weights(
         >>> [layer.name[:13] for layer in clustered.layers]
         ['cluster_dense']
     """
-    settings = {
+    settings: dict[str, Any] = {
         "number_of_clusters": number_of_clusters,
         "cluster_centroids_init": cluster_centroids_init,
         "preserve_sparsity": preserve_sparsity,
         "cluster_per_channel": cluster_per_channel,
     }
-    if isinstance(to_cluster, list | keras.Model) and kwargs:
-        raise TypeError(
-            f"cluster_weights() got unknown arguments {sorted(kwargs)}. Arguments for "
-            "the wrapper are taken with a single layer only."
-        )
-    if isinstance(to_cluster, list):
-        return wrap_layers(to_cluster, lambda layer: _wrap(layer, settings))
-    if isinstance(to_cluster, keras.Model):
-        return _cluster_model(to_cluster, settings)
-    if isinstance(to_cluster, keras.layers.Layer):
-        return _wrap(to_cluster, settings | kwargs)
-    raise ValueError(
-        "`to_cluster` must be a Keras 3 model, a layer or a list of layers, got an "
-        f"object of type {type(to_cluster).__module__}.{type(to_cluster).__name__}."
+    config = make_clustering_config(**settings)
+
+    def wrap_layer(layer: Any, **further: Any) -> Any:
+        if isinstance(layer, ClusterWeights):
+            return layer
+        return ClusterWeights(layer, **settings, **further)
+
+    return wrap(
+        to_cluster,
+        wrap_layer,
+        lambda model: apply_clustering(model, config),
+        call="cluster_weights",
+        argument="to_cluster",
+        done="clustered",
+        further=kwargs,
     )
 
 
@@ -115,18 +111,3 @@ def cluster_scope() -> Any:
     """
     known = (ClusterWeights, CompressionModel)
     return keras.saving.custom_object_scope({kind.__name__: kind for kind in known})
-
-
-def _cluster_model(model: keras.Model, settings: dict[str, Any]) -> keras.Model:
-    config = make_clustering_config(**settings)
-    if not is_plain_graph(model):
-        return apply_clustering(model, config)
-    clustered = wrap_layers(model, lambda layer: _wrap(layer, settings))
-    check_something_taken(clustered, "clustered")
-    return clustered
-
-
-def _wrap(layer: Any, settings: dict[str, Any]) -> Any:
-    if isinstance(layer, ClusterWeights):
-        return layer
-    return ClusterWeights(layer, **settings)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import abc
 import enum
 from collections.abc import Sequence
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import keras
 
 from penjing.engine.transforms.clustering_config import ClusteringConfig
 from penjing.engine.transforms.clustering_transform import Cluster
 from penjing.errors import UnsupportedModelError
-from penjing.models.keras_private import given_input_shape
-from penjing.models.selection import SelectedWeight
 from penjing.numerics.codebooks import Initialization
-from penjing.tfmot.layer_wrapper import LayerWrapper, check_known, choose_weights
+from penjing.tfmot.layer_wrapper import LayerTransform, LayerWrapper, check_known
 
 
 class CentroidInitialization(enum.StrEnum):
@@ -56,45 +54,30 @@ class ClusterableLayer(abc.ABC):
         return None
 
 
-class LayerCluster(Cluster):
+class LayerCluster(LayerTransform, Cluster):
     """Centroids of the clusterable weights of one layer, which may be none.
 
     Args:
         config: Into how many values to cluster, and how.
-        positions: Places of the clustered weights among the weights of the layer, where
-            they were chosen before; `None` chooses all that can be clustered.
+        positions: See `LayerTransform`.
         **kwargs: Passed to `Transform`.
     """
 
     hook = "get_clusterable_weights"
 
     def __init__(
-        self,
-        config: ClusteringConfig,
-        positions: Sequence[int] | None,
-        **kwargs: Any,
+        self, config: ClusteringConfig, positions: Sequence[int] | None, **kwargs: Any
     ) -> None:
-        super().__init__(config, **kwargs)
-        self.positions = positions
+        super().__init__(config, positions, **kwargs)
         self._restored = positions is not None
-
-    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
-        """Clusterable weights of the layer that train and have enough values."""
-        selection, self.positions = choose_weights(
-            owner, self.positions, self.obstacle, self.hook
-        )
-        self.skipped = selection.skipped
-        return selection.chosen
 
     def add_state(
         self, path: str, name: str, *, trainable: bool = False, **kwargs: Any
     ) -> Any:
         """A variable that is named as in tfmot."""
         variable = self.weights_by_path[path].variable
-        place = list(self.weights_by_path).index(path)
-        suffix = f"_{place}" if place else ""
         return self.add_weight(
-            name=f"cluster_{name}_{variable.name}{suffix}",
+            name=f"cluster_{name}_{variable.name}{self.number(path)}",
             trainable=trainable,
             autocast=False,
             aggregation="mean",
@@ -124,6 +107,8 @@ class ClusterWeights(LayerWrapper):
         ValueError: If an argument is out of range or the layer cannot be clustered.
     """
 
+    prefix = "cluster"
+
     def __init__(
         self,
         layer: keras.layers.Layer,
@@ -148,34 +133,22 @@ class ClusterWeights(LayerWrapper):
             preserve_sparsity,
             cluster_per_channel and isinstance(layer, keras.layers.Conv2D),
         )
-        kwargs.setdefault("name", f"cluster_{layer.name}")
-        shape = given_input_shape(layer)
-        if shape is not None:
-            kwargs.setdefault("input_shape", shape)
-        cluster = LayerCluster(config, clustered_positions, name=kwargs["name"])
-        super().__init__(layer, [cluster], **kwargs)
+        super().__init__(
+            layer,
+            lambda name: LayerCluster(config, clustered_positions, name=name),
+            **kwargs,
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Layer and arguments, serialized by Keras."""
         return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "layer": keras.saving.serialize_keras_object(self.layer),
+            **super().get_config(),
             "number_of_clusters": self.number_of_clusters,
             "cluster_centroids_init": str(self.cluster_centroids_init),
             "preserve_sparsity": self.preserve_sparsity,
             "cluster_per_channel": self.cluster_per_channel,
             "clustered_positions": cast(LayerCluster, self.transforms[0]).positions,
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Layer from the dictionary that `get_config` gave."""
-        config = dict(config)
-        config["layer"] = keras.saving.deserialize_keras_object(
-            config["layer"], custom_objects=custom_objects
-        )
-        return cls(**config)
 
 
 def make_clustering_config(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 
 from penjing.engine.compressed_layer import CompressedLayer
 from penjing.engine.stripping import is_compressed, strip
+from penjing.engine.transforms.method_config import MethodConfig
+from penjing.engine.transforms.weight_transform import ConfiguredTransform, Transform
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import clone_graph, copy_model
-from penjing.models.keras_private import all_layers
+from penjing.models.graph_flow import is_plain_graph
+from penjing.models.keras_private import all_layers, given_input_shape
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.selection import (
     Obstacle,
@@ -49,8 +52,57 @@ def choose_weights(
     return selection, [places[id(weight.variable)] for weight in selection.chosen]
 
 
+class LayerTransform(ConfiguredTransform):
+    """Base of the transforms of one layer's weights, which may be none.
+
+    Args:
+        config: What is done to them; its filters are not looked at.
+        positions: Places of the taken weights among the weights of the layer, where
+            they were chosen before; `None` chooses all that can be taken.
+        **kwargs: Passed to the transform.
+    """
+
+    hook: ClassVar[str]
+
+    def __init__(
+        self, config: MethodConfig, positions: Sequence[int] | None, **kwargs: Any
+    ) -> None:
+        super().__init__(config, **kwargs)
+        self.positions = positions
+
+    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
+        """Weights of the layer that train and that the transform can take."""
+        selection, self.positions = choose_weights(
+            owner, self.positions, self.obstacle, self.hook
+        )
+        self.skipped = selection.skipped
+        return selection.chosen
+
+    def number(self, path: str) -> str:
+        """End of the names of a weight's state: a number from the second weight on."""
+        place = list(self.weights_by_path).index(path)
+        return f"_{place}" if place else ""
+
+
 class LayerWrapper(CompressedLayer):
-    """A layer that stands for the one inside it, with state beside its weights."""
+    """A layer that stands for the one inside it, with state beside its weights.
+
+    Args:
+        layer: The layer.
+        make: Name of the wrapper -> the transform of the layer's weights.
+        **kwargs: Passed to `keras.layers.Layer`.
+    """
+
+    prefix: ClassVar[str]
+
+    def __init__(
+        self, layer: keras.layers.Layer, make: Callable[[str], Transform], **kwargs: Any
+    ) -> None:
+        kwargs.setdefault("name", f"{self.prefix}_{layer.name}")
+        shape = given_input_shape(layer)
+        if shape is not None:
+            kwargs.setdefault("input_shape", shape)
+        super().__init__(layer, [make(kwargs["name"])], **kwargs)
 
     @property
     def weights(self) -> list[Any]:
@@ -73,8 +125,65 @@ class LayerWrapper(CompressedLayer):
         """Set the weights of the layer, as `get_weights` gives them."""
         self.layer.set_weights(weights)
 
+    def get_config(self) -> dict[str, Any]:
+        """Name and layer; the subclass adds its own arguments."""
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "layer": keras.saving.serialize_keras_object(self.layer),
+        }
+
     def _state(self) -> list[Any]:
         return list(self.transforms[0].weights)
+
+
+def wrap(
+    given: Any,
+    wrap_layer: Callable[..., Any],
+    compress: Callable[[keras.Model], keras.Model],
+    *,
+    call: str,
+    argument: str,
+    done: str,
+    further: Mapping[str, Any],
+) -> Any:
+    """Wrap the layers of a model, of a list, or a single one.
+
+    Args:
+        given: What the user passed.
+        wrap_layer: Layer, and further arguments -> its wrapper, or the layer itself.
+        compress: Does the same for a model whose layers cannot be replaced.
+        call: Name of the function that the user called, for messages.
+        argument: Name of the argument that `given` is.
+        done: What is done to weights, such as "pruned".
+        further: Arguments for the wrapper of a single layer.
+
+    Returns:
+        A copy of the model with wrappers, not compiled, or the wrapped layers.
+
+    Raises:
+        TypeError: If there are further arguments for several layers.
+        ValueError: If `given` is something else, or nothing of it can be wrapped.
+    """
+    if isinstance(given, list | keras.Model) and further:
+        raise TypeError(
+            f"{call}() got unknown arguments {sorted(further)}. Arguments for the "
+            "wrapper are taken with a single layer only."
+        )
+    if isinstance(given, list):
+        return wrap_layers(given, wrap_layer)
+    if isinstance(given, keras.Model):
+        if not is_plain_graph(given):
+            return compress(given)
+        wrapped = wrap_layers(given, wrap_layer)
+        _check_something_taken(wrapped, done)
+        return wrapped
+    if isinstance(given, keras.layers.Layer):
+        return wrap_layer(given, **further)
+    raise ValueError(
+        f"`{argument}` must be a Keras 3 model, a layer or a list of layers, got an "
+        f"object of type {type(given).__module__}.{type(given).__name__}."
+    )
 
 
 def wrap_layers(to_wrap: Any, wrap: Callable[[Any], Any]) -> Any:
@@ -121,16 +230,8 @@ def strip_wrappers(model: keras.Model) -> keras.Model:
     return strip(model) if is_compressed(model) else copy_model(model)
 
 
-def check_something_taken(model: keras.Model, done: str) -> None:
-    """Refuse a built model whose wrappers found no weight.
-
-    Args:
-        model: A model with wrappers.
-        done: What is done to weights, such as "pruned".
-
-    Raises:
-        UnsupportedModelError: If nothing is.
-    """
+def _check_something_taken(model: keras.Model, done: str) -> None:
+    """Refuse a built model whose wrappers found no weight."""
     wrappers = [layer for layer in all_layers(model) if isinstance(layer, LayerWrapper)]
     if not model.built or any(layer._selected() for layer in wrappers):
         return

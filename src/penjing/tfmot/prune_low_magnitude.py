@@ -13,14 +13,9 @@ from penjing.engine.pruning import apply_pruning
 from penjing.engine.schedules import Schedule
 from penjing.engine.stripping import is_compressed
 from penjing.errors import UnsupportedModelError
-from penjing.models.graph_flow import is_plain_graph
 from penjing.models.keras_private import all_layers
 from penjing.models.layer_specs import find_weight_specs
-from penjing.tfmot.layer_wrapper import (
-    check_something_taken,
-    strip_wrappers,
-    wrap_layers,
-)
+from penjing.tfmot.layer_wrapper import strip_wrappers, wrap
 from penjing.tfmot.pruning_policies import PruningPolicy
 from penjing.tfmot.pruning_schedules import (
     ConstantSparsity,
@@ -71,29 +66,43 @@ def prune_low_magnitude(
         >>> [layer.name[:24] for layer in pruned.layers]
         ['prune_low_magnitude_dens']
     """
-    settings = {
+    settings: dict[str, Any] = {
         "pruning_schedule": pruning_schedule,
         "block_size": block_size,
         "block_pooling_type": block_pooling_type,
         "sparsity_m_by_n": sparsity_m_by_n,
     }
-    if isinstance(to_prune, list | keras.Model) and kwargs:
-        raise TypeError(
-            f"prune_low_magnitude() got unknown arguments {sorted(kwargs)}. Arguments "
-            "for the wrapper are taken with a single layer only."
-        )
-    if isinstance(to_prune, list):
-        return wrap_layers(
-            to_prune, lambda layer: _wrap(layer, pruning_policy, settings)
-        )
-    if isinstance(to_prune, keras.Model):
-        return _prune_model(to_prune, pruning_policy, settings)
-    if isinstance(to_prune, keras.layers.Layer):
-        return _prune_layer(to_prune, pruning_policy, settings | kwargs)
-    raise ValueError(
-        "`to_prune` must be a Keras 3 model, a layer or a list of layers, got an "
-        f"object of type {type(to_prune).__module__}.{type(to_prune).__name__}."
+    config = make_pruning_config(**settings)
+    if pruning_policy is not None and isinstance(to_prune, keras.Model):
+        pruning_policy.ensure_model_supports_pruning(to_prune)
+
+    def wrap_layer(layer: Any, **further: Any) -> Any:
+        if isinstance(layer, PruneLowMagnitude):
+            return layer
+        if pruning_policy is not None and not pruning_policy.allow_pruning(layer):
+            return layer
+        return PruneLowMagnitude(layer, **settings, **further)
+
+    def compress(model: keras.Model) -> keras.Model:
+        exclude = _left_out(model, pruning_policy)
+        return apply_pruning(model, dataclasses.replace(config, exclude=exclude))
+
+    wrapped = wrap(
+        to_prune,
+        wrap_layer,
+        compress,
+        call="prune_low_magnitude",
+        argument="to_prune",
+        done="pruned",
+        further=kwargs,
     )
+    if wrapped is to_prune and not is_compressed(wrapped):
+        raise UnsupportedModelError(
+            f"{type(pruning_policy).__name__} does not allow to prune the layer "
+            f"{to_prune.name!r} of type {type(to_prune).__name__}. Leave it as it is, "
+            "or prune it without a policy."
+        )
+    return wrapped
 
 
 def strip_pruning(model: keras.Model) -> keras.Model:
@@ -131,42 +140,11 @@ def prune_scope() -> Any:
     return keras.saving.custom_object_scope({kind.__name__: kind for kind in known})
 
 
-def _prune_model(
-    model: keras.Model, policy: PruningPolicy | None, settings: dict[str, Any]
-) -> keras.Model:
-    config = make_pruning_config(**settings)
-    if policy is not None:
-        policy.ensure_model_supports_pruning(model)
-    if not is_plain_graph(model):
-        exclude = _left_out(model, policy) if policy is not None else None
-        return apply_pruning(model, dataclasses.replace(config, exclude=exclude))
-    pruned = wrap_layers(model, lambda layer: _wrap(layer, policy, settings))
-    check_something_taken(pruned, "pruned")
-    return pruned
-
-
-def _prune_layer(
-    layer: keras.layers.Layer, policy: PruningPolicy | None, settings: dict[str, Any]
-) -> keras.layers.Layer:
-    wrapper = _wrap(layer, policy, settings)
-    if wrapper is layer and policy is not None and not is_compressed(layer):
-        raise UnsupportedModelError(
-            f"{type(policy).__name__} does not allow to prune the layer "
-            f"{layer.name!r} of type {type(layer).__name__}. Leave it as it is, or "
-            "prune it without a policy."
-        )
-    return wrapper
-
-
-def _wrap(layer: Any, policy: PruningPolicy | None, settings: dict[str, Any]) -> Any:
-    if isinstance(layer, PruneLowMagnitude):
-        return layer
-    if policy is not None and not policy.allow_pruning(layer):
-        return layer
-    return PruneLowMagnitude(layer, **settings)
-
-
-def _left_out(model: keras.Model, policy: PruningPolicy) -> list[keras.layers.Layer]:
+def _left_out(
+    model: keras.Model, policy: PruningPolicy | None
+) -> list[keras.layers.Layer] | None:
+    if policy is None:
+        return None
     return [
         layer
         for layer in all_layers(model)

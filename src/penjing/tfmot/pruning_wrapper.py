@@ -11,9 +11,9 @@ import keras
 from penjing.engine.schedules import Schedule
 from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.engine.transforms.pruning_transform import Prune
-from penjing.models.keras_private import given_input_shape
+from penjing.models.selection import SelectedWeight
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
-from penjing.tfmot.layer_wrapper import LayerWrapper, check_known, choose_weights
+from penjing.tfmot.layer_wrapper import LayerTransform, LayerWrapper, check_known
 from penjing.tfmot.pruning_schedules import (
     ConstantSparsity,
     PruningSchedule,
@@ -24,15 +24,15 @@ from penjing.tfmot.pruning_schedules import (
 _POOLINGS: dict[str, Literal["mean", "max"]] = {"AVG": "mean", "MAX": "max"}
 
 
-class LayerPrune(Prune):
+class LayerPrune(LayerTransform, Prune):
     """Masks of the prunable weights of one layer, which may be none.
 
     Args:
         config: How much to prune, when and in which pattern.
-        positions: Places of the pruned weights among the weights of the layer, where
-            they were chosen before; `None` chooses all that can be pruned.
+        positions: See `LayerTransform`.
         check_values: Refuse weights that are NaN or infinite; not possible where the
             layer is built inside a compiled step.
+        **kwargs: Passed to `Transform`.
     """
 
     hook = "get_prunable_weights"
@@ -45,27 +45,20 @@ class LayerPrune(Prune):
         check_values: bool,
         **kwargs: Any,
     ) -> None:
-        super().__init__(config, **kwargs)
-        self.positions = positions
-        self.check_values = check_values
+        super().__init__(config, positions, **kwargs)
+        self.check_values = check_values and positions is None
 
-    def select(self, owner: keras.layers.Layer) -> Sequence[Any]:
+    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
         """Prunable weights of the layer that train and can take the pattern."""
-        chosen_before = self.positions is not None
-        selection, self.positions = choose_weights(
-            owner, self.positions, self.obstacle, self.hook
-        )
-        self.skipped = selection.skipped
-        if self.check_values and not chosen_before:
-            for weight in selection.chosen:
-                self._check_values(weight)
-        return selection.chosen
+        weights = super().select(owner)
+        for weight in weights if self.check_values else ():
+            self._check_values(weight)
+        return weights
 
     def add_state(self, path: str, name: str, **kwargs: Any) -> Any:
         """A variable that is named as in tfmot, with a number from the second on."""
-        place = list(self.weights_by_path).index(path)
         return self.add_weight(
-            name=f"{name}_{place}" if place else name,
+            name=f"{name}{self.number(path)}",
             trainable=False,
             autocast=False,
             aggregation="only_first_replica",
@@ -98,6 +91,9 @@ class PruneLowMagnitude(LayerWrapper):
         ValueError: If an argument is out of range or the layer cannot be pruned.
     """
 
+    prefix = "prune_low_magnitude"
+    parts = ("pruning_schedule",)
+
     def __init__(
         self,
         layer: keras.layers.Layer,
@@ -118,14 +114,14 @@ class PruneLowMagnitude(LayerWrapper):
         self.block_size = tuple(block_size)
         self.block_pooling_type = block_pooling_type
         self.sparsity_m_by_n = sparsity_m_by_n and tuple(sparsity_m_by_n)
-        kwargs.setdefault("name", f"prune_low_magnitude_{layer.name}")
-        shape = given_input_shape(layer)
-        if shape is not None:
-            kwargs.setdefault("input_shape", shape)
-        prune = LayerPrune(
-            config, pruned_positions, check_values=layer.built, name=kwargs["name"]
+        check_values = layer.built
+        super().__init__(
+            layer,
+            lambda name: LayerPrune(
+                config, pruned_positions, check_values=check_values, name=name
+            ),
+            **kwargs,
         )
-        super().__init__(layer, [prune], **kwargs)
 
     @property
     def pruning_vars(self) -> list[tuple[Any, Any, Any]]:
@@ -145,9 +141,7 @@ class PruneLowMagnitude(LayerWrapper):
     def get_config(self) -> dict[str, Any]:
         """Layer, schedule and pattern, serialized by Keras."""
         return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "layer": keras.saving.serialize_keras_object(self.layer),
+            **super().get_config(),
             "pruning_schedule": serialize_schedule(self.pruning_schedule),
             "block_size": list(self.block_size),
             "block_pooling_type": self.block_pooling_type,
@@ -160,11 +154,7 @@ class PruneLowMagnitude(LayerWrapper):
         """Layer from the dictionary that `get_config` gave."""
         config = dict(config)
         config.pop("dtype", None)  # in files of tfmot; the wrapper has none of its own
-        for name in ("layer", "pruning_schedule"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
+        return super().from_config(config, custom_objects)
 
     @property
     def _prune(self) -> LayerPrune:

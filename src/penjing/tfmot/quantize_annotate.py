@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import keras
 
@@ -25,6 +25,8 @@ class QuantizeAnnotate(CompressedLayer):
         quantize_config: How it is rounded; `None` leaves that to the scheme.
         **kwargs: Passed to `keras.layers.Layer`.
     """
+
+    parts = ("quantize_config",)
 
     def __init__(
         self,
@@ -53,16 +55,6 @@ class QuantizeAnnotate(CompressedLayer):
                 self.quantize_config
             ),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
-        """Layer from the dictionary that `get_config` gave."""
-        config = dict(config)
-        for name in ("layer", "quantize_config"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
 
 
 def quantize_annotate_layer(
