@@ -39,6 +39,7 @@ from penjing.errors import (
     UnsupportedModelError,
 )
 from penjing.export.litert import export_litert
+from penjing.file_verification import verify
 from penjing.layer_sensitivity import sensitivity
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import InspectedTensor, Inspection, inspect_file
@@ -63,6 +64,7 @@ from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.progress import Progress
+from penjing.proof.file_proof import VerifyReport
 from penjing.report.documents import DataSummary, FileRow, Report, ScoreRow
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.timing import OperatorTime
@@ -76,7 +78,6 @@ from penjing.sparse.model_changes import (
 from penjing.sparse.sparse_kernels import LayerSparsity
 from penjing.version import __version__
 from penjing.web.wasm_latency import measure_wasm_latency
-from penjing.web.wasm_verification import VerifyReport, verify
 
 __all__ = [
     "ActivationConfig",

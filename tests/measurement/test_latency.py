@@ -40,7 +40,7 @@ class FakeFile:
         self.path, self.batch, self.memory = path, batch, 10 * len(path)
         self.closed = False
 
-    def run(self, runs, *, cold_caches=False):
+    def time(self, runs, *, cold_caches=False):
         self.log.append((self.path, runs, cold_caches))
         return [float(len(self.path))] * runs
 
@@ -200,7 +200,7 @@ def test_a_batch_beyond_memory_is_refused(converted):
 
 def test_cold_caches_and_threads(converted):
     with TimedFile(converted / "float.tflite", threads=2) as file:
-        assert len(file.run(2, cold_caches=True)) == 2
+        assert len(file.time(2, cold_caches=True)) == 2
         assert file.batch == 1
 
 

@@ -16,7 +16,6 @@ import penjing
 from penjing.cli import main
 from penjing.errors import DataError, ExportError, FileFormatError
 from penjing.sparse.dense_twin import fix_sizes
-from penjing.web.wasm_comparison import Distance
 
 pytestmark = pytest.mark.once
 
@@ -183,50 +182,3 @@ def test_files_that_the_runtime_cannot_take_are_refused(pair, tmp_path):
         penjing.verify(tmp_path / "model.keras")
     with pytest.raises(FileFormatError, match="no file"):
         penjing.measure_wasm_latency(tmp_path / "missing.tflite")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"runtime": "x86"}, "`runtime` must be 'wasm', got 'x86'"),
-        ({"samples": 0}, "`samples` must be 1 or more, got 0"),
-        ({"engine": "firefox"}, "`engine` must be one of"),
-        ({"tolerance": float("nan")}, "`tolerance` must be 0 or more, got nan"),
-        ({"tolerance": "small"}, "`tolerance` must be 0 or more, got 'small'"),
-    ],
-)
-def test_impossible_arguments_are_refused(pair, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        penjing.verify(pair[1], **arguments)
-
-
-def test_a_twin_must_be_another_dense_file(pair, tmp_path):
-    copy = tmp_path / "copy.tflite"
-    copy.write_bytes(pair[2].read_bytes())
-    with pytest.raises(ValueError, match="`twin` is the file itself"):
-        penjing.verify(pair[2], twin=pair[2])
-    with pytest.raises(ValueError, match="must be a dense file"):
-        penjing.verify(pair[2], twin=copy)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "absolute", "relative"),
-    [
-        ([([[1.0, 2.0]], [[1.0, 2.5]])], 0.5, 0.2),
-        # The second output is small, and wrong by more than it is large.
-        ([([[10.0], [0.1]], [[10.0], [0.05]])], 0.05, 1.0),
-        # The scale is that of all samples.
-        ([([[1.0]], [[1.5]]), ([[10.0]], [[10.0]])], 0.5, 0.05),
-        ([([[0.0]], [[0.0]])], 0.0, 0.0),
-        ([([[1.0]], [[0.0]])], 1.0, np.inf),
-        ([([[np.nan]], [[1.0]])], np.inf, np.inf),
-        ([([[np.nan]], [[np.nan]])], np.inf, np.inf),
-        ([([[1.0, 1.0]], [[1.0]])], np.inf, np.inf),
-    ],
-)
-def test_distances_as_worked_out_by_hand(pairs, absolute, relative):
-    distance = Distance()
-    for mine, other in pairs:
-        distance.add([np.array(v) for v in mine], [np.array(v) for v in other])
-    assert distance.absolute == pytest.approx(absolute)
-    assert distance.relative == pytest.approx(relative)

@@ -49,7 +49,7 @@ def verify(
         $ penjing verify sparse.tflite --twin dense.tflite --engine chromium
     """
     with quiet_libraries():
-        from penjing.web.wasm_verification import verify as run
+        from penjing.file_verification import verify as run
 
         report = run(
             file,

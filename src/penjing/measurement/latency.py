@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
     summarize_rounds,
 )
-from penjing.measurement.machine import litert_name, processor_name
+from penjing.measurement.machine import litert_name
 from penjing.progress import Listener, Progress, listening
 from penjing.runtime.timing import TimedFile, time_operators
-from penjing.runtime.timing_rounds import (
-    check_counts,
-    checked_files,
-    fitting_runs,
-    take_turns,
-)
+from penjing.runtime.timing_rounds import check_counts, checked_files, take_turns
 
 
 def measure_latency(
@@ -78,38 +73,42 @@ def measure_latency(
         2.6
     """
     paths = checked_files(files)
-    check_counts(threads=threads, batch=batch, rounds=rounds, runs=runs)
-    if not isinstance(warm_up, int) or warm_up < 0:
-        raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")
+    check_counts(
+        threads=threads, batch=batch, rounds=rounds, runs=runs, warm_up=warm_up
+    )
     with listening(progress) as listen:
         with contextlib.ExitStack() as stack:
-            timed = []
+            timed = {}
             for number, path in enumerate(paths):
                 listen(Progress(stage="Loading", done=number, total=len(paths)))
                 file = TimedFile(path, threads=threads, batch=batch)
-                timed.append(stack.enter_context(file))
-            _check_batches(timed, batch)
-            blocks = [runs or fitting_runs(file, cold_caches) for file in timed]
-            measured = take_turns(timed, blocks, rounds, warm_up, cold_caches, listen)
-            memory = {path: f.memory for path, f in zip(paths, timed, strict=True)}
+                timed[path] = stack.enter_context(file)
+            _check_batches(timed.values(), batch)
+            measured = take_turns(
+                timed,
+                rounds=rounds,
+                warm_up=warm_up,
+                runs=runs,
+                cold_caches=cold_caches,
+                progress=listen,
+            )
         operators = {}
         for number, path in enumerate(paths if profile else []):
             listen(Progress(stage="Timing operators", done=number, total=len(paths)))
             operators[path] = time_operators(path, threads)
     conditions = LatencyConditions(
         runtime=litert_name(),
-        processor=processor_name(),
         threads=threads,
         batch=batch,
         cold_caches=cold_caches,
         rounds=rounds,
         warm_up=warm_up,
     )
-    by_path = dict(zip(paths, measured, strict=True))
-    return summarize_rounds(conditions, by_path, memory=memory, operators=operators)
+    memory = {path: file.memory for path, file in timed.items()}
+    return summarize_rounds(conditions, measured, memory=memory, operators=operators)
 
 
-def _check_batches(files: Sequence[TimedFile], batch: int) -> None:
+def _check_batches(files: Iterable[TimedFile], batch: int) -> None:
     for file in files:
         if file.batch != batch:
             raise ValueError(

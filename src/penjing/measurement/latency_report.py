@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from penjing.json_values import JsonValue
+from penjing.measurement.machine import processor_name
 from penjing.runtime.timing import OperatorTime
 
 _RESAMPLES = 2000
@@ -63,7 +64,7 @@ class LatencyConditions(JsonValue):
 
     Attributes:
         runtime: Name and version of what ran them, as "LiteRT 2.3.0".
-        processor: Name of the processor.
+        processor: Name of the processor; that of this machine if not given.
         threads: Threads that the runtime might use.
         batch: Samples in one run.
         cold_caches: Whether other memory was touched before each run.
@@ -72,10 +73,10 @@ class LatencyConditions(JsonValue):
     """
 
     runtime: str
-    processor: str
+    processor: str = dataclasses.field(default_factory=processor_name)
     threads: int
-    batch: int
-    cold_caches: bool
+    batch: int = 1
+    cold_caches: bool = False
     rounds: int
     warm_up: int
 
@@ -116,6 +117,7 @@ def summarize_rounds(
     *,
     memory: Mapping[str, int | None] | None = None,
     operators: Mapping[str, Sequence[OperatorTime]] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> LatencyReport:
     """Turn times from any runtime into a report.
 
@@ -126,6 +128,7 @@ def summarize_rounds(
             the one that others are compared to.
         memory: Path -> bytes, see `FileLatency`.
         operators: Path -> times of the operators.
+        sizes: Path -> size in bytes; None: those of the files.
 
     Returns:
         The report.
@@ -149,6 +152,7 @@ def summarize_rounds(
     files = tuple(
         _file(
             path,
+            _size(path) if sizes is None else sizes[path],
             np.concatenate([np.asarray(block, "f8") for block in blocks]),
             _speedup(first, medians[path]),
             (memory or {}).get(path),
@@ -161,13 +165,13 @@ def summarize_rounds(
 
 def _file(
     path: str,
+    size: int,
     times: np.ndarray,
     speedup: tuple[float, float, float],
     memory: int | None,
     operators: tuple[OperatorTime, ...],
 ) -> FileLatency:
     lower, middle, upper = (float(v) for v in np.quantile(times, [0.25, 0.5, 0.75]))
-    size = Path(path).stat().st_size if Path(path).is_file() else 0
     return FileLatency(
         path=path,
         bytes=size,
@@ -182,6 +186,10 @@ def _file(
         memory=memory,
         operators=operators,
     )
+
+
+def _size(path: str) -> int:
+    return Path(path).stat().st_size if Path(path).is_file() else 0
 
 
 def _speedup(first: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:

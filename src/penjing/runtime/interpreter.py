@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,13 @@ class TensorSpec:
     def is_quantized(self) -> bool:
         """Whether the integers stand for real values."""
         return self.scale != 0.0
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether an array of this shape holds samples for it; any number of them."""
+        return len(shape) == len(self.shape) and all(
+            size in (-1, actual)
+            for size, actual in zip(self.shape[1:], shape[1:], strict=True)
+        )
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Turn real values into what the file stores.
@@ -331,16 +338,11 @@ def _holds_one_array(x: list[Any] | tuple[Any, ...]) -> bool:
 
 
 def _check_shape(spec: TensorSpec, array: np.ndarray, path: Path) -> None:
-    wanted = ("samples", *spec.shape[1:])
-    fits = array.ndim == len(spec.shape) and all(
-        size in (-1, actual)
-        for size, actual in zip(spec.shape[1:], array.shape[1:], strict=True)
-    )
-    if array.ndim == 0 or not fits:
-        shown = ", ".join("any" if size == -1 else str(size) for size in wanted)
+    if array.ndim == 0 or not spec.fits(array.shape):
+        sizes = ("any" if size == -1 else str(size) for size in spec.shape[1:])
         raise DataError(
-            f"Input `{spec.name}` of {path} has the shape ({shown}), got an array of "
-            f"shape {array.shape}."
+            f"Input `{spec.name}` of {path} has the shape "
+            f"({', '.join(['samples', *sizes])}), got an array of shape {array.shape}."
         )
 
 

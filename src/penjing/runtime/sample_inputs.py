@@ -31,14 +31,15 @@ def make_rounds(inputs: Sequence[dict[str, Any]], *, free: bool) -> list[list[An
         DataError: If an input takes texts or the like.
     """
     rounds = []
+    specs = [_spec(item) for item in inputs]
     for seed in range(_SEEDS):
-        generator = np.random.default_rng(seed)
         batch = _BATCH if seed % 2 == 0 else 1
-        rounds.append(
-            [_random(item, _shape(item, free, batch), generator) for item in inputs]
-        )
+        shapes = [_shape(item, free, batch) for item in inputs]
+        rounds.append(random_inputs(specs, seed, shapes))
+    shapes = [_shape(item, free, 1) for item in inputs]
     for bound in ("zero", "low", "high"):
-        rounds.append([_bound(item, _shape(item, free, 1), bound) for item in inputs])
+        pairs = zip(specs, shapes, strict=True)
+        rounds.append([_bound(spec, shape, bound) for spec, shape in pairs])
     return rounds
 
 
@@ -55,8 +56,32 @@ def make_inputs(inputs: Sequence[dict[str, Any]], batch: int) -> list[Any]:
     Raises:
         DataError: If an input takes texts or the like.
     """
-    generator = np.random.default_rng(0)
-    return [_random(item, _shape(item, True, batch), generator) for item in inputs]
+    shapes = [_shape(item, True, batch) for item in inputs]
+    return random_inputs([_spec(item) for item in inputs], 0, shapes)
+
+
+def random_inputs(
+    specs: Sequence[TensorSpec],
+    seed: int,
+    shapes: Sequence[tuple[int, ...]] | None = None,
+) -> list[Any]:
+    """Make seeded random inputs for one run.
+
+    Args:
+        specs: The inputs.
+        seed: Another one gives other values.
+        shapes: Their shapes; None: those of `specs`, which leave no size free.
+
+    Returns:
+        One array for each input, in the stored type.
+
+    Raises:
+        DataError: If an input takes texts or the like.
+    """
+    generator = np.random.default_rng(seed)
+    shapes = [spec.shape for spec in specs] if shapes is None else shapes
+    pairs = zip(specs, shapes, strict=True)
+    return [_random(spec, shape, generator) for spec, shape in pairs]
 
 
 def encode_rounds(
@@ -77,25 +102,24 @@ def encode_rounds(
     """
     arrays = list(data) if isinstance(data, list | tuple) else [data]
     arrays = [np.asarray(array) for array in arrays]
-    wanted = [("samples", *item["signature"][1:]) for item in inputs]
+    specs = [_spec(item) for item in inputs]
+    wanted = [("samples", *spec.shape[1:]) for spec in specs]
     found = [array.shape for array in arrays]
     fits = len(wanted) == len(found) and all(
-        len(w) == len(f)
-        and all(a in (-1, b) for a, b in zip(w[1:], f[1:], strict=True))
-        for w, f in zip(wanted, found, strict=True)
+        spec.fits(shape) for spec, shape in zip(specs, found, strict=True)
     )
     if not fits or len({len(array) for array in arrays}) > 1 or not len(arrays[0]):
         raise DataError(
             f"`representative_data` must hold one array for each input of {where}, of "
             f"the shapes {wanted}, got {found}."
         )
-    step = inputs[0]["signature"][0]
+    step = specs[0].shape[0]
     if step == -1:
         step = min(len(arrays[0]), MAX_SAMPLES)
     count = max(step, min(len(arrays[0]), MAX_SAMPLES))
     encoded = [
-        _spec(item).encode(np.resize(array, (count, *array.shape[1:])))
-        for item, array in zip(inputs, arrays, strict=True)
+        spec.encode(np.resize(array, (count, *array.shape[1:])))
+        for spec, array in zip(specs, arrays, strict=True)
     ]
     starts = range(0, len(encoded[0]) - step + 1, step)
     return [[array[start : start + step] for array in encoded] for start in starts]
@@ -120,36 +144,35 @@ def _shape(item: dict[str, Any], free: bool, batch: int) -> tuple[int, ...]:
     )
 
 
-def _random(item: dict[str, Any], shape: Any, generator: np.random.Generator) -> Any:
-    dtype = _checked_type(item)
+def _random(spec: TensorSpec, shape: Any, generator: np.random.Generator) -> Any:
+    dtype = _checked_type(spec)
     if dtype.kind == "b":
         return generator.integers(0, 2, shape).astype(bool)
     if dtype.kind == "f":
         return generator.normal(size=shape).astype(dtype)
-    if item["scales"] or dtype == np.uint8:
+    if spec.is_quantized or dtype == np.uint8:
         limits = np.iinfo(dtype)
         return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
     return generator.integers(0, _ID_BOUND, shape).astype(dtype)
 
 
-def _bound(item: dict[str, Any], shape: Any, bound: str) -> Any:
-    dtype = _checked_type(item)
+def _bound(spec: TensorSpec, shape: Any, bound: str) -> Any:
+    dtype = _checked_type(spec)
     values = {"zero": 0, "low": 0, "high": 1}
     if dtype.kind == "f":
         values = {"zero": 0, "low": -3, "high": 3}
-    elif item["scales"]:
+    elif spec.is_quantized:
         limits = np.iinfo(dtype)
-        zero = item["zero_points"][0] if item["zero_points"] else 0
-        values = {"zero": zero, "low": limits.min, "high": limits.max}
+        values = {"zero": spec.zero_point, "low": limits.min, "high": limits.max}
     return np.full(shape, values[bound], dtype)
 
 
-def _checked_type(item: dict[str, Any]) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.dtype(str(item["dtype"]))
+def _checked_type(spec: TensorSpec) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(spec.dtype)
     if dtype.kind not in "biuf":
         raise DataError(
-            f"The input {item['name']!r} takes {item['dtype']} values, for which no "
-            "samples can be made. Use verify=False: only steps that cannot change the "
-            "outputs are taken then."
+            f"The input {spec.name!r} takes {spec.dtype} values, for which no samples "
+            "can be made. Use verify=False: only steps that cannot change the outputs "
+            "are taken then."
         )
     return dtype

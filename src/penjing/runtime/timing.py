@@ -81,7 +81,7 @@ class TimedFile:
                 "Choose a smaller one."
             ) from error
 
-    def run(self, runs: int, *, cold_caches: bool = False) -> list[float]:
+    def time(self, runs: int, *, cold_caches: bool = False) -> list[float]:
         """Run a block and time each run in it.
 
         Args:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from penjing.progress import Listener, Progress
+from penjing.progress import Listener, Progress, ignore_progress
 
 _BLOCK_MILLISECONDS = 20.0
 _MOST_RUNS = 200
@@ -18,46 +18,48 @@ _MOST_COLD_RUNS = 5  # Touching the memory takes about as long as a whole block.
 class Timed(Protocol):
     """Something that runs a block and times each run in it."""
 
-    def run(self, runs: int, *, cold_caches: bool = False) -> list[float]:
+    def time(self, runs: int, *, cold_caches: bool = False) -> list[float]:
         """Run a block; gives milliseconds."""
 
 
 def take_turns(
-    files: Sequence[Timed],
-    blocks: Sequence[int],
+    files: Mapping[str, Timed],
+    *,
     rounds: int,
     warm_up: int,
-    cold_caches: bool,
-    progress: Listener,
-) -> list[list[list[float]]]:
+    runs: int | None = None,
+    cold_caches: bool = False,
+    progress: Listener = ignore_progress,
+) -> dict[str, list[list[float]]]:
     """Let files run in rounds; who begins changes with every round.
 
     Args:
-        files: What is timed.
-        blocks: For each file the runs in a round.
+        files: What is timed, by its name.
         rounds: Rounds that are measured.
         warm_up: Rounds before those, not counted.
+        runs: Runs in a round. None: as many as fit into about 20 milliseconds.
         cold_caches: Whether to touch other memory before each run.
         progress: Is told the rounds that are done.
 
     Returns:
         For each file and round the milliseconds of each run.
     """
-    measured: list[list[list[float]]] = [[] for _ in files]
+    names = list(files)
+    blocks = {name: runs or _fitting_runs(files[name], cold_caches) for name in names}
+    measured: dict[str, list[list[float]]] = {name: [] for name in names}
     for number in range(-warm_up, rounds):
         progress(Progress(stage="Timing", done=max(number, 0), total=rounds))
-        for turn in range(len(files)):
-            place = (turn + number) % len(files)
-            times = files[place].run(blocks[place], cold_caches=cold_caches)
+        for turn in range(len(names)):
+            name = names[(turn + number) % len(names)]
+            times = files[name].time(blocks[name], cold_caches=cold_caches)
             if number >= 0:
-                measured[place].append(times)
+                measured[name].append(times)
     progress(Progress(stage="Timing", done=rounds, total=rounds))
     return measured
 
 
-def fitting_runs(file: Timed, cold_caches: bool) -> int:
-    """How many runs make a block of about the time that it should take."""
-    taken = float(np.median(file.run(5, cold_caches=cold_caches)))
+def _fitting_runs(file: Timed, cold_caches: bool) -> int:
+    taken = float(np.median(file.time(5, cold_caches=cold_caches)))
     most = _MOST_COLD_RUNS if cold_caches else _MOST_RUNS
     return int(np.clip(_BLOCK_MILLISECONDS / max(taken, 1e-3), 1, most))
 
@@ -84,7 +86,7 @@ def checked_files(
 
 
 def check_counts(**counts: int | None) -> None:
-    """Refuse numbers below 1; `runs` may be None.
+    """Refuse numbers below 1; `runs` may be None, and rounds of `warm_up` may be 0.
 
     Raises:
         ValueError: If there is one.
@@ -92,5 +94,6 @@ def check_counts(**counts: int | None) -> None:
     for name, value in counts.items():
         if name == "runs" and value is None:
             continue
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be 1 or more, got {value!r}.")
+        least, unit = (0, " rounds") if name == "warm_up" else (1, "")
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"`{name}` must be {least} or more{unit}, got {value!r}.")

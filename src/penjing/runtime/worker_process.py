@@ -157,6 +157,7 @@ class WorkerProcess:
 
         limit = threading.TIMEOUT_MAX if seconds is None else seconds
         alarm = threading.Timer(limit, ring)
+        alarm.daemon = True  # an interrupt may come before `try`, and then it is left
         alarm.start()
         try:
             yield late

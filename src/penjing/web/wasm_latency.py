@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.files import as_path
@@ -16,37 +13,12 @@ from penjing.measurement.latency_report import (
     LatencyReport,
     summarize_rounds,
 )
-from penjing.measurement.machine import processor_name
 from penjing.progress import Listener, Progress, listening
-from penjing.runtime.interpreter import TensorSpec
-from penjing.runtime.timing_rounds import (
-    check_counts,
-    checked_files,
-    fitting_runs,
-    take_turns,
-)
+from penjing.runtime.sample_inputs import random_inputs
+from penjing.runtime.timing_rounds import check_counts, checked_files, take_turns
 from penjing.sparse.dense_twin import fix_sizes
 from penjing.tflite.loading import read_litert
-from penjing.web.wasm_session import WasmModel, WasmSession
-
-_ID_BOUND = 2  # Integers may be ids, with a small vocabulary.
-
-Array = np.ndarray[Any, Any]
-
-
-class WasmTiming:
-    """A loaded file as something that takes turns.
-
-    Args:
-        model: The file, with its inputs set.
-    """
-
-    def __init__(self, model: WasmModel) -> None:
-        self._model = model
-
-    def run(self, runs: int, *, cold_caches: bool = False) -> list[float]:
-        """Run a block; gives milliseconds. Caches are as they are."""
-        return self._model.time(runs)
+from penjing.web.wasm_session import WasmSession
 
 
 def measure_wasm_latency(
@@ -91,30 +63,21 @@ def measure_wasm_latency(
         3.6
     """
     paths = checked_files(files)
-    check_counts(threads=threads, rounds=rounds, runs=runs)
-    if not isinstance(warm_up, int) or warm_up < 0:
-        raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")
+    check_counts(threads=threads, rounds=rounds, runs=runs, warm_up=warm_up)
     contents = [fixed_content(as_path(path))[0] for path in paths]
     with listening(progress) as listen, WasmSession(engine, threads=threads) as session:
-        timed = []
+        models = {}
         for number, (path, content) in enumerate(zip(paths, contents, strict=True)):
             listen(Progress(stage="Loading", done=number, total=len(paths)))
-            model = session.load(content, path)
-            model.feed(random_inputs(model.inputs, seed=0))
-            timed.append(WasmTiming(model))
-        blocks = [runs or fitting_runs(file, False) for file in timed]
-        measured = take_turns(timed, blocks, rounds, warm_up, False, listen)
-        runtime = session.runtime
+            models[path] = session.load(content, path)
+            models[path].feed(random_inputs(models[path].inputs, seed=0))
+        measured = take_turns(
+            models, rounds=rounds, warm_up=warm_up, runs=runs, progress=listen
+        )
     conditions = LatencyConditions(
-        runtime=runtime,
-        processor=processor_name(),
-        threads=threads,
-        batch=1,
-        cold_caches=False,
-        rounds=rounds,
-        warm_up=warm_up,
+        runtime=session.runtime, threads=threads, rounds=rounds, warm_up=warm_up
     )
-    return summarize_rounds(conditions, dict(zip(paths, measured, strict=True)))
+    return summarize_rounds(conditions, measured)
 
 
 def fixed_content(path: Path) -> tuple[bytes, bool]:
@@ -135,25 +98,3 @@ def fixed_content(path: Path) -> tuple[bytes, bool]:
             "one with penjing.export_litert(model, 'model.tflite') first."
         )
     return fix_sizes(read_litert(path), str(path))
-
-
-def random_inputs(specs: Sequence[TensorSpec], seed: int) -> list[Array]:
-    """Make one sample of seeded random inputs.
-
-    Args:
-        specs: The inputs of a file.
-        seed: Another one gives another sample.
-
-    Returns:
-        One array for each input.
-    """
-    generator = np.random.default_rng(seed)
-    return [_random(spec, generator) for spec in specs]
-
-
-def _random(spec: TensorSpec, generator: np.random.Generator) -> Array:
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind == "f":
-        return generator.normal(size=spec.shape).astype(dtype)
-    top = 256 if dtype == np.uint8 else _ID_BOUND
-    return generator.integers(0, top, spec.shape).astype(dtype)

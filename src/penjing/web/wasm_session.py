@@ -252,8 +252,10 @@ class WasmModel:
             start = stop
         return arrays
 
-    def time(self, runs: int) -> list[float]:
+    def time(self, runs: int, *, cold_caches: bool = False) -> list[float]:
         """Run a block and time each run in it; gives milliseconds.
+
+        Caches are as they are.
 
         Raises:
             FileFormatError: If the runtime fails.

@@ -27,9 +27,10 @@ from penjing.pipeline.run_state import RunState, digest_of
 from penjing.pipeline.training import build_optimizer, set_global_seeds, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress, listening
+from penjing.proof.file_proof import VerifyReport, prove
 from penjing.sparse.dense_twin import dense_twin
 from penjing.version import __version__
-from penjing.web.wasm_verification import VerifyReport, verify
+from penjing.web.wasm_verification import WASM
 
 CLASSES = (
     *("T-shirt", "Trousers", "Pullover", "Dress", "Coat"),
@@ -259,7 +260,7 @@ class Work:
         self.progress(Progress(stage="Proving the outputs in WebAssembly"))
         dense, sparse, *_ = self.files()
         try:
-            return verify(sparse, twin=dense)
+            return prove(WASM, sparse, twin=dense)
         except MissingDependencyError:
             return None
 

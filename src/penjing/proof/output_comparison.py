@@ -1,18 +1,36 @@
-"""Outputs of files in WebAssembly, next to each other and to those in Python."""
+"""Outputs of files in another runtime, next to each other and to those in Python."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from penjing.errors import DataError
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
-from penjing.web.wasm_latency import random_inputs
-from penjing.web.wasm_session import WasmModel
+from penjing.runtime.sample_inputs import random_inputs
+from penjing.runtime.timing_rounds import Timed
 
 Array = np.ndarray[Any, Any]
+
+
+class RunningFile(Timed, Protocol):
+    """A file that a runtime has loaded, to be run and timed.
+
+    Attributes:
+        inputs: One `TensorSpec` for each input.
+        outputs: The same for the outputs.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def feed(self, arrays: Sequence[Array]) -> None:
+        """Set the inputs of the following runs, as they are stored."""
+
+    def run(self) -> list[Array]:
+        """Run it once; gives one array for each output."""
 
 
 class Distance:
@@ -74,7 +92,7 @@ def choose_samples(reference: LiteRTModel, inputs: Any, count: int) -> list[Arra
 
 
 def compare_outputs(
-    models: Sequence[WasmModel], reference: LiteRTModel, arrays: Sequence[Array]
+    models: Sequence[RunningFile], reference: LiteRTModel, arrays: Sequence[Array]
 ) -> tuple[Distance, Distance]:
     """Run a file, its twin and the file in Python on samples.
 
@@ -104,7 +122,7 @@ def compare_outputs(
 
 
 def _run(
-    model: WasmModel, reference: LiteRTModel, part: Sequence[Array]
+    model: RunningFile, reference: LiteRTModel, part: Sequence[Array]
 ) -> list[Array]:
     """Outputs in the order and as the real values that Python gives."""
     places = _places(model.inputs, reference.inputs)

@@ -1,0 +1,254 @@
+"""Whether a file computes the same in another runtime, and how much faster."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from penjing.errors import ExportError
+from penjing.files import as_path
+from penjing.json_values import JsonValue
+from penjing.measurement.latency_report import (
+    LatencyConditions,
+    LatencyReport,
+    summarize_rounds,
+)
+from penjing.proof.output_comparison import (
+    Distance,
+    RunningFile,
+    choose_samples,
+    compare_outputs,
+)
+from penjing.runtime.interpreter import LiteRTModel
+from penjing.runtime.timing_rounds import check_counts, take_turns
+from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
+from penjing.tflite.loading import load_records
+from penjing.tflite.tensors import TensorType, all_tensors
+
+PYTHON_TOLERANCE = 1e-3
+"""Difference to the kernels of Python's runtime that is taken for rounding."""
+
+INTEGER_TOLERANCE = 0.05
+"""The same for files that compute with integers: a step of a coarse grid."""
+
+_WARM_UP = 5
+_INTEGERS = (TensorType.UINT8, TensorType.INT16, TensorType.INT8, TensorType.INT4)
+_TWIN_NAME = "(the same file, dense)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProvingRuntime:
+    """A runtime that files are proven in: all that differs between two of them.
+
+    Attributes:
+        name: What messages call it.
+        start: Starts it, given `engine` and `threads`.
+        read: Gives the bytes of a file as it is to run there; refuses what does not.
+        read_twin: The same for a twin, which may be made to fit.
+        wrong_to_twin: What to do where outputs differ from those of the dense twin.
+        wrong_to_python: What to do where they differ from those in Python.
+    """
+
+    name: str
+    start: Callable[..., RuntimeSession]
+    read: Callable[[Path], bytes]
+    read_twin: Callable[[Path], bytes]
+    wrong_to_twin: str
+    wrong_to_python: str
+
+
+class RuntimeSession(Protocol):
+    """A runtime that was started; it is a context manager.
+
+    Attributes:
+        runtime: Its name and version, as "LiteRT.js 2.5.3 in Node 20.20.2".
+    """
+
+    runtime: str
+
+    def load(self, content: bytes, where: str) -> RunningFile:
+        """Load a file, which messages call `where`."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyReport(JsonValue):
+    """What `verify` found; it raises where outputs differ.
+
+    Attributes:
+        file: The file.
+        twin: The dense file that it was compared with; "(the same file, dense)" where
+            it was made from the file.
+        samples: How many inputs were compared.
+        difference: Largest difference to the outputs of the twin in the same runtime.
+        relative_difference: The same over the largest magnitude of that output.
+        python_difference: Largest difference to the outputs of the LiteRT runtime in
+            Python, which has other kernels.
+        python_relative_difference: The same over the largest magnitude.
+        latency: Times of the twin, which comes first, and of the file.
+    """
+
+    json_properties = ("ratio",)
+
+    file: str
+    twin: str
+    samples: int
+    difference: float
+    relative_difference: float
+    python_difference: float
+    python_relative_difference: float
+    latency: LatencyReport
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the file is than its twin."""
+        return self.latency.files[1].speedup
+
+    def __str__(self) -> str:
+        twin, file = self.latency.files
+        return (
+            f"{self.file} in {self.latency.conditions.runtime}: outputs of "
+            f"{self.samples} samples differ from those of {self.twin} by at most "
+            f"{self.difference:.2g}, from those in Python by "
+            f"{self.python_difference:.2g}. "
+            f"{file.milliseconds:.4g} ms against {twin.milliseconds:.4g} ms: "
+            f"{self.ratio:.2f}x."
+        )
+
+
+def prove(
+    runtime: ProvingRuntime,
+    file: str | os.PathLike[str],
+    *,
+    twin: str | os.PathLike[str] | None = None,
+    inputs: Any = None,
+    samples: int = 8,
+    engine: str = "node",
+    threads: int = 1,
+    rounds: int = 10,
+    tolerance: float = 1e-4,
+) -> VerifyReport:
+    """Prove that a file computes the same in a runtime; see `penjing.verify`."""
+    check_counts(samples=samples, rounds=rounds, threads=threads)
+    if not isinstance(tolerance, numbers.Real) or not tolerance >= 0:
+        raise ValueError(f"`tolerance` must be 0 or more, got {tolerance!r}.")
+    path = as_path(file)
+    content = runtime.read(path)
+    twin_name, twin_content = _twin(runtime, path, content, twin)
+    reference = LiteRTModel(path)
+    arrays = choose_samples(reference, inputs, samples)
+    with runtime.start(engine, threads=threads) as session:
+        model = session.load(content, str(path))
+        models = {twin_name: session.load(twin_content, twin_name), str(path): model}
+        _check_signatures(models)
+        distances = compare_outputs(list(models.values()), reference, arrays)
+        limits = (tolerance, _python_tolerance(content, path))
+        _check(runtime, str(path), twin, distances, limits)
+        times = take_turns(models, rounds=rounds, warm_up=_WARM_UP)
+    latency = summarize_rounds(
+        LatencyConditions(
+            runtime=session.runtime, threads=threads, rounds=rounds, warm_up=_WARM_UP
+        ),
+        times,
+        sizes={twin_name: len(twin_content), str(path): len(content)},
+    )
+    return VerifyReport(
+        file=str(path),
+        twin=twin_name,
+        samples=len(arrays[0]),
+        difference=distances[0].absolute,
+        relative_difference=distances[0].relative,
+        python_difference=distances[1].absolute,
+        python_relative_difference=distances[1].relative,
+        latency=latency,
+    )
+
+
+def _twin(
+    runtime: ProvingRuntime,
+    path: Path,
+    content: bytes,
+    twin: str | os.PathLike[str] | None,
+) -> tuple[str, bytes]:
+    if twin is None:
+        return _TWIN_NAME, dense_twin(content, str(path))
+    other = as_path(twin)
+    if other.resolve() == path.resolve():
+        raise ValueError(
+            f"`twin` is the file itself, {path}. Leave it out: a dense twin is then "
+            "made from the file."
+        )
+    other_content = runtime.read_twin(other)
+    if has_sparse_tensors(other_content, str(other)):
+        raise ValueError(
+            f"`twin` must be a dense file, but {other} has sparse tensors. Leave it "
+            "out: a dense twin is then made from the file."
+        )
+    return str(other), other_content
+
+
+def _python_tolerance(content: bytes, path: Path) -> float:
+    tensors = all_tensors(load_records(content, str(path)))
+    integers = any(tensor["type"] in _INTEGERS for tensor in tensors)
+    return INTEGER_TOLERANCE if integers else PYTHON_TOLERANCE
+
+
+def _check_signatures(models: Mapping[str, RunningFile]) -> None:
+    """Refuse a twin that takes or gives other arrays than the file."""
+    found = {
+        name: tuple(
+            sorted((spec.shape, spec.dtype) for spec in side)
+            for side in (model.inputs, model.outputs)
+        )
+        for name, model in models.items()
+    }
+    (twin, of_twin), (file, of_file) = found.items()
+    if of_twin != of_file:
+        raise ValueError(
+            f"`twin` must be a file of the same network, but {twin} has the inputs and "
+            f"outputs {of_twin}, and {file} {of_file}. Leave it out: a dense twin is "
+            "then made from the file."
+        )
+
+
+def _check(
+    runtime: ProvingRuntime,
+    file: str,
+    twin: str | os.PathLike[str] | None,
+    distances: tuple[Distance, Distance],
+    tolerances: tuple[float, float],
+) -> None:
+    """Refuse outputs that differ from the twin's or from those in Python."""
+    pairs = zip(distances, tolerances, strict=True)
+    is_right = [distance.relative <= limit for distance, limit in pairs]
+    if all(is_right):
+        return
+    place = is_right.index(False)
+    distance, limit = distances[place], tolerances[place]
+    found = f"by {distance.absolute:.3g}, which is {distance.relative:.3g} of their "
+    found += f"largest magnitude; {limit:g} is allowed"
+    if np.isinf(distance.absolute):
+        found = "or hold NaN or infinity"
+    if is_right[1] and twin is not None:
+        raise ExportError(
+            f"{file} gives in {runtime.name} what it gives in Python, but not what "
+            f"{os.fspath(twin)} gives there: outputs differ {found}. Is the twin of "
+            "the same network? Without `twin` it is made from the file."
+        )
+    other, advice = (
+        ("its dense twin in the same runtime", runtime.wrong_to_twin),
+        ("the same file in Python", runtime.wrong_to_python),
+    )[place]
+    raise ExportError(
+        f"{file} is wrong in {runtime.name}: its outputs differ from those of {other} "
+        f"{found}. Do not ship it. {advice}"
+    )
