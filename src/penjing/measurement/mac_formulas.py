@@ -7,6 +7,7 @@ resizing and look-ups do not. Every formula is for the batch that the shapes hav
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -48,37 +49,26 @@ def is_whole(layer: Any) -> bool:
     return find_formula(layer) is not None and not isinstance(layer, _WITH_PARTS)
 
 
-def _dense(layer: Any, call: LayerCall) -> Counts:
-    kernel = stored_variable(layer, "kernel")
-    return {kernel.path: math.prod(call.output) * kernel.shape[0]}
+def _as_product(name: str) -> Callable[[Any, LayerCall], Counts]:
+    """The formula of layers that are one product of their input and their kernels."""
+
+    def count(layer: Any, call: LayerCall) -> Counts:
+        kernels = _kernels(layer)
+        operands = (call.operands[0], *(tuple(kernel.shape) for kernel in kernels))
+        weights: tuple[str | None, ...] = (None, *(kernel.path for kernel in kernels))
+        if name == "einsum":
+            operands, weights = (layer.equation, *operands), (None, *weights)
+        return _count_product(
+            dataclasses.replace(call, product=name, operands=operands, weights=weights)
+        )
+
+    return count
 
 
-def _einsum_dense(layer: Any, call: LayerCall) -> Counts:
-    kernel = stored_variable(layer, "kernel")
-    operands = (call.operands[0], tuple(kernel.shape))
-    return {kernel.path: einsum_macs(layer.equation, operands)}
-
-
-def _convolution(layer: Any, call: LayerCall) -> Counts:
-    kernel = stored_variable(layer, "kernel")
-    return {kernel.path: math.prod(call.output) * math.prod(kernel.shape[:-1])}
-
-
-def _depthwise(layer: Any, call: LayerCall) -> Counts:
-    kernel = layer.kernel
-    return {kernel.path: math.prod(call.output) * math.prod(kernel.shape[:-2])}
-
-
-def _separable(layer: Any, call: LayerCall) -> Counts:
-    pointwise = layer.pointwise_kernel
-    positions = math.prod(call.output) // pointwise.shape[-1]
-    kernels = (layer.depthwise_kernel, pointwise)
-    return {kernel.path: positions * math.prod(kernel.shape) for kernel in kernels}
-
-
-def _transposed(layer: Any, call: LayerCall) -> Counts:
-    kernel = layer.kernel
-    return {kernel.path: math.prod(call.operands[0]) * math.prod(kernel.shape[:-1])}
+def _kernels(layer: Any) -> list[Any]:
+    if hasattr(layer, "pointwise_kernel"):
+        return [layer.depthwise_kernel, layer.pointwise_kernel]
+    return [stored_variable(layer, "kernel")]
 
 
 def _recurrent(layer: Any, call: LayerCall) -> Counts:
@@ -157,18 +147,12 @@ def _dot(layer: Any, call: LayerCall) -> Counts:
 
 
 _LAYERS: Mapping[str, Callable[[Any, LayerCall], Counts]] = {
-    "Dense": _dense,
-    "EinsumDense": _einsum_dense,
-    "Conv1D": _convolution,
-    "Conv2D": _convolution,
-    "Conv3D": _convolution,
-    "Conv1DTranspose": _transposed,
-    "Conv2DTranspose": _transposed,
-    "Conv3DTranspose": _transposed,
-    "DepthwiseConv1D": _depthwise,
-    "DepthwiseConv2D": _depthwise,
-    "SeparableConv1D": _separable,
-    "SeparableConv2D": _separable,
+    "Dense": _as_product("matmul"),
+    "EinsumDense": _as_product("einsum"),
+    **{f"Conv{n}D": _as_product("conv") for n in (1, 2, 3)},
+    **{f"Conv{n}DTranspose": _as_product("conv_transpose") for n in (1, 2, 3)},
+    **{f"DepthwiseConv{n}D": _as_product("depthwise_conv") for n in (1, 2)},
+    **{f"SeparableConv{n}D": _as_product("separable_conv") for n in (1, 2)},
     "RNN": _recurrent,
     "SimpleRNNCell": _one_step,
     "GRUCell": _one_step,
