@@ -248,7 +248,7 @@ def _check_input(
     array: npt.NDArray[Any], spec: tuple[int | None, ...], dtype: str, where: str
 ) -> None:
     expected = spec[1:]
-    if not _fits(array.shape[1:], expected):
+    if not fits(array.shape[1:], expected):
         axis = (
             " Add the last axis with x[..., None]." if _lacks_axis(array, spec) else ""
         )
@@ -265,20 +265,18 @@ def _check_input(
 
 
 def _lacks_axis(array: npt.NDArray[Any], spec: tuple[int | None, ...]) -> bool:
-    return spec[-1] == 1 and _fits(array.shape[1:], spec[1:-1])
+    return spec[-1] == 1 and fits(array.shape[1:], spec[1:-1])
 
 
 def _check_label(
     labels: npt.NDArray[Any], output: tuple[int | None, ...], where: str
 ) -> None:
     shape, expected = labels.shape[1:], output[1:]
-    if _fits(shape, expected) or (
-        expected[-1:] == (1,) and _fits(shape, expected[:-1])
-    ):
+    if fits(shape, expected) or (expected[-1:] == (1,) and fits(shape, expected[:-1])):
         return
     classes = expected[-1] if expected else None
     sparse = bool(expected) and (
-        _fits(shape, expected[:-1]) or _fits(shape, (*expected[:-1], 1))
+        fits(shape, expected[:-1]) or fits(shape, (*expected[:-1], 1))
     )
     if not sparse:
         raise DataError(
@@ -301,7 +299,8 @@ def _check_label(
         )
 
 
-def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+def fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether a shape is the expected one, where None stands for any size."""
     return len(shape) == len(expected) and all(
         size is None or size == given
         for given, size in zip(shape, expected, strict=True)

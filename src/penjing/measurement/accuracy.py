@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from penjing.data.batches import leaves, to_batches
+from penjing.data.data_checks import fits
 from penjing.errors import DataError, FileFormatError
 from penjing.files import check_file
 from penjing.measurement.scoring import Scorer
@@ -111,9 +112,10 @@ def _keras_predict(model: keras.Model) -> Predict:
         try:
             return model.predict_on_batch(inputs)
         except Exception as error:
-            expected = _shapes(getattr(model, "inputs", None) or [])
+            expected = [tuple(t.shape) for t in getattr(model, "inputs", None) or []]
             given = [tuple(array.shape) for array in leaves(inputs)]
-            if not expected or _fit(given, expected):
+            fit = len(given) == len(expected) and all(map(fits, given, expected))
+            if not expected or fit:
                 raise
             raise DataError(
                 f"The model {model.name!r} takes inputs of shape {_shown(expected)}, "
@@ -145,20 +147,6 @@ def _with_rank(array: Any, rank: int) -> Any:
     if array.ndim == rank + 1 and array.shape[-1] == 1:
         return array[..., 0]
     return array
-
-
-def _shapes(tensors: list[Any]) -> list[tuple[int | None, ...]]:
-    return [tuple(tensor.shape) for tensor in tensors]
-
-
-def _fit(given: list[tuple[int, ...]], expected: list[tuple[int | None, ...]]) -> bool:
-    return len(given) == len(expected) and all(
-        len(shape) == len(spec)
-        and all(
-            size in (None, length) for length, size in zip(shape, spec, strict=True)
-        )
-        for shape, spec in zip(given, expected, strict=True)
-    )
 
 
 def _shown(shapes: list[Any]) -> str:

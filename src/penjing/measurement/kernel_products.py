@@ -48,20 +48,18 @@ def used_kernels(call: LayerCall) -> list[UsedKernel]:
     Returns:
         One for each kernel that it uses.
     """
-    counts = {p: n for p, n in count_call(call).items() if p is not None}
     if call.layer is None:
         return []
     variables = {weight.path: weight for weight in call.layer.weights}
     layer = call.layer.path or call.layer.name
     found = []
-    for path, macs in counts.items():
-        if path not in variables or not macs:
-            continue
-        shape = tuple(int(size) for size in variables[path].shape)
-        product, repeats = _product(call, path, shape, macs)
-        found.append(
-            UsedKernel(path=path, layer=layer, product=product, repeats=repeats)
-        )
+    for path, macs in count_call(call).items():
+        if path and macs and path in variables:
+            shape = tuple(int(size) for size in variables[path].shape)
+            product, repeats = _product(call, path, shape, macs)
+            found.append(
+                UsedKernel(path=path, layer=layer, product=product, repeats=repeats)
+            )
     return found
 
 
@@ -112,8 +110,7 @@ def _convolution(layer: Any, call: LayerCall, kernel: tuple[int, ...]) -> Kernel
         inputs=kernel[-2],
         outputs=kernel[-1],
         groups=layer.groups,
-        kernel=_plane(kernel[:-2]),
-        **_geometry(layer, call),
+        **_geometry(layer, call, kernel),
     )
 
 
@@ -123,12 +120,11 @@ def _depthwise(layer: Any, call: LayerCall, kernel: tuple[int, ...]) -> KernelPr
         inputs=1,
         outputs=kernel[-2] * kernel[-1],
         multiplier=kernel[-1],
-        kernel=_plane(kernel[:-2]),
-        **_geometry(layer, call),
+        **_geometry(layer, call, kernel),
     )
 
 
-def _geometry(layer: Any, call: LayerCall) -> dict[str, Any]:
+def _geometry(layer: Any, call: LayerCall, kernel: tuple[int, ...]) -> dict[str, Any]:
     shape = call.operands[0]
     first = layer.data_format == "channels_first"
     padding = layer.padding
@@ -137,6 +133,7 @@ def _geometry(layer: Any, call: LayerCall) -> dict[str, Any]:
         reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
         size, padding = (1, size[1] + reach), "valid"
     return {
+        "kernel": _plane(kernel[:-2]),
         "size": size,
         "strides": _plane(layer.strides),
         "dilation": _plane(layer.dilation_rate),

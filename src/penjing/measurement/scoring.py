@@ -53,8 +53,8 @@ class Scorer:
         for metric in _flatten((metrics, weighted_metrics)):
             if isinstance(metric, keras.metrics.Metric):
                 metric.reset_state()
-            elif isinstance(metric, str):
-                _check_known(metric)
+            elif isinstance(metric, str) and (refusal := unknown_metric(metric)):
+                raise DataError(f"{refusal} A metric of your own goes in as an object.")
 
     @classmethod
     def for_model(
@@ -269,18 +269,16 @@ def _in_structure(labels: Any, predictions: Any, names: list[str] | None) -> Any
     return keras.tree.pack_sequence_as(predictions, labels)
 
 
-def _check_known(metric: str) -> None:
+def unknown_metric(name: str) -> str:
+    """The message that Keras has no metric of a name; empty where it has one."""
     by_shape = (*_ACCURACY, "crossentropy", "ce")
     try:
-        known = metric in by_shape or keras.metrics.get(metric) is not None
+        if name in by_shape or keras.metrics.get(name) is not None:
+            return ""
     except ValueError:
-        known = False
-    if not known:
-        names = [*by_shape, *(key for key in dir(keras.metrics) if key[0] != "_")]
-        raise DataError(
-            f"Keras has no metric {metric!r}.{did_you_mean(metric, names, cutoff=0.5)} "
-            "A metric of your own goes in as an object."
-        )
+        pass
+    names = [*by_shape, *(key for key in dir(keras.metrics) if key[0] != "_")]
+    return f"Keras has no metric {name!r}.{did_you_mean(name, names, cutoff=0.5)}"
 
 
 def _for_each_output(metrics: Any, outputs: int) -> Any:

@@ -113,63 +113,29 @@ def sparsity_report(model: keras.Model) -> SparsityReport:
             "`model` must be a built Keras model, got "
             f"{getattr(model, 'name', model)!r}. Call it on a batch first."
         )
-    values, skipped = _compressed_values(model)
+    engines = [e for e in all_layers(model) if isinstance(e, TransformEngine)]
+    values: dict[str, Any] = {}
+    skipped: dict[str, str] = {}
+    for engine in engines:
+        if engine.built:
+            values |= engine.transformed_values()
+            skipped |= engine.skipped_weights()
     if not isinstance(model, TransformEngine) and not values:
         return _plain_report(model)
     inner = model._inner() if isinstance(model, TransformEngine) else model
-    state = {id(variable) for variable in _engine_state(model)}
-    methods = _methods_by_path(model)
+    transforms = [transform for engine in engines for transform in engine.transforms]
+    state = [v for transform in transforms for v in transform.weights]
+    added = {id(v) for v in (*state, *(engine.step for engine in engines))}
     rows = []
     for variable in inner.weights:
-        if id(variable) in state:
-            continue
-        path = variable.path
-        status = "compressed" if path in values else "skipped"
-        value = values.get(path, variable.value)
-        reason = "" if path in values else skipped.get(path, "not compressed")
-        rows.append(_row(path, value, status, reason, methods.get(path, ())))
+        if id(variable) not in added:
+            path = variable.path
+            methods = [t.display_name for t in transforms if path in t.weights_by_path]
+            reason = "" if path in values else skipped.get(path, "not compressed")
+            status = "compressed" if path in values else "skipped"
+            value = values.get(path, variable.value)
+            rows.append(_row(path, value, status, reason, tuple(methods)))
     return SparsityReport(rows=tuple(rows))
-
-
-def _engine_state(model: keras.layers.Layer) -> list[Any]:
-    """Variables that the engine added: steps, and the state of transforms."""
-    return [
-        variable
-        for layer in all_layers(model)
-        if isinstance(layer, TransformEngine)
-        for variable in (
-            layer.step,
-            *(v for transform in layer.transforms for v in transform.weights),
-        )
-    ]
-
-
-def _engines(model: keras.layers.Layer) -> list[TransformEngine]:
-    return [
-        layer
-        for layer in all_layers(model)
-        if isinstance(layer, TransformEngine) and layer.built
-    ]
-
-
-def _methods_by_path(model: keras.layers.Layer) -> dict[str, tuple[str, ...]]:
-    methods: dict[str, tuple[str, ...]] = {}
-    for engine in _engines(model):
-        for transform in engine.transforms:
-            for path in transform.weights_by_path:
-                methods[path] = (*methods.get(path, ()), transform.display_name)
-    return methods
-
-
-def _compressed_values(
-    model: keras.layers.Layer,
-) -> tuple[dict[str, Any], dict[str, str]]:
-    values: dict[str, Any] = {}
-    skipped: dict[str, str] = {}
-    for engine in _engines(model):
-        values |= engine.transformed_values()
-        skipped |= engine.skipped_weights()
-    return values, skipped
 
 
 def _plain_report(model: keras.layers.Layer) -> SparsityReport:

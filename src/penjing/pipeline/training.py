@@ -16,6 +16,7 @@ import numpy as np
 
 from penjing.arguments import did_you_mean
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
+from penjing.measurement.scoring import unknown_metric
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training_data import Segment, TrainingData
@@ -49,7 +50,9 @@ def compile_arguments(
         compiled["loss"] = build_loss(training.loss)
     if training.metrics is not None:
         compiled.pop("weighted_metrics", None)
-        compiled["metrics"] = [_checked_metric(name) for name in training.metrics]
+        if refusals := list(filter(None, map(unknown_metric, training.metrics))):
+            raise RecipeError(" ".join(refusals))
+        compiled["metrics"] = list(training.metrics)
     if compiled.get("loss") is None:
         raise RecipeError(
             f"The model {model.name!r} is not compiled and the recipe has no loss. "
@@ -148,12 +151,12 @@ def build_loss(loss: str | dict[str, Any]) -> Any:
         try:
             return keras.losses.get(loss)
         except ValueError as error:
-            raise _unknown("loss", loss, keras.losses) from error
+            raise _unknown_loss(loss) from error
     arguments = dict(loss)
     name = arguments.pop("name", None)
     cls = getattr(keras.losses, str(name), None)
     if not inspect.isclass(cls):
-        raise _unknown("loss", name, keras.losses)
+        raise _unknown_loss(name)
     try:
         return cls(**arguments)
     except (TypeError, ValueError) as error:
@@ -162,20 +165,10 @@ def build_loss(loss: str | dict[str, Any]) -> Any:
         ) from error
 
 
-def _checked_metric(name: str) -> str:
-    if name not in ("accuracy", "acc", "crossentropy", "ce"):
-        try:
-            keras.metrics.get(name)
-        except ValueError as error:
-            raise _unknown("metric", name, keras.metrics) from error
-    return name
-
-
-def _unknown(kind: str, name: Any, module: Any) -> RecipeError:
-    known = [key for key in dir(module) if not key.startswith("_")]
-    known += ["mse", "mae", *(["accuracy"] if kind == "metric" else [])]
+def _unknown_loss(name: Any) -> RecipeError:
+    known = ["mse", "mae", *(key for key in dir(keras.losses) if key[0] != "_")]
     hint = did_you_mean(name, known, cutoff=0.5, form="`{}`")
-    return RecipeError(f"Keras has no {kind} {name!r}.{hint}")
+    return RecipeError(f"Keras has no loss {name!r}.{hint}")
 
 
 def train(
