@@ -17,7 +17,7 @@ from penjing.runtime.trials import Trial
 from penjing.shrinking.dead_units import dead_unit_edits
 from penjing.shrinking.rounding import equal_scale_edits, round_biases
 from penjing.shrinking.shrink_report import ShrinkReport
-from penjing.shrinking.stepwise import Step, Stepwise, gzip_bytes
+from penjing.shrinking.stepwise import Step, Stepwise
 from penjing.shrinking.unit_order import reorder_units
 from penjing.sparse import sparse_encoding
 from penjing.sparse.sparse_graph import may_be_wrong
@@ -207,37 +207,42 @@ def shrink_model(
     return Shrunk(
         model=shrinking.model,
         content=shrinking.content,
-        report=ShrinkReport(
-            path=where,
-            raw_before=len(content),
-            raw_after=len(shrinking.content),
-            gzip_before=gzip_bytes(content),
-            gzip_after=shrinking.gzip,
-            steps=tuple(shrinking.steps),
-        ),
+        report=shrinking.report(where),
     )
 
 
 def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
-    shrinking.take(Step("layout"), lambda model: None)
-    if not config.keep_names:
-        shrinking.take(Step("names"), plain_steps.drop_names)
-    if not config.keep_metadata:
-        shrinking.take(Step("metadata"), plain_steps.drop_metadata)
-    if not config.keep_signature:
-        shrinking.take(Step("signature"), plain_steps.drop_signatures)
-    shrinking.take(Step("unused parts"), plain_steps.drop_unused)
-    shrinking.take(Step("repeated shapes"), plain_steps.drop_repeated_shapes)
-    shrinking.take(Step("quantization ranges"), plain_steps.drop_ranges)
-    if shrinking.trial is None:
-        return
+    shrinking.take_all(
+        [
+            (Step(name), edit)
+            for name, edit, is_wanted in (
+                ("layout", lambda model: None, True),
+                ("names", plain_steps.drop_names, not config.keep_names),
+                ("metadata", plain_steps.drop_metadata, not config.keep_metadata),
+                ("signature", plain_steps.drop_signatures, not config.keep_signature),
+                ("unused parts", plain_steps.drop_unused, True),
+                ("repeated shapes", plain_steps.drop_repeated_shapes, True),
+                ("quantization ranges", plain_steps.drop_ranges, True),
+            )
+            if is_wanted
+        ]
+    )
+    if shrinking.trial is not None:
+        _take_proven_steps(shrinking, config)
+
+
+def _take_proven_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
     shapes = Step("constant shapes", tolerance=REORDERING_TOLERANCE)
     shrinking.take(shapes, constant_shapes.fold_shapes)
     flat = Step("flattening", tolerance=REORDERING_TOLERANCE)
     shrinking.take_each(flat, constant_shapes.flattening_edits)
-    shrinking.take(Step("repeated constants"), constant_shapes.share_constants)
-    shrinking.take(Step("inner shapes"), constant_shapes.drop_inner_signatures)
-    shrinking.take(Step("negative zeros"), clear_negative_zeros)
+    shrinking.take_all(
+        [
+            (Step("repeated constants"), constant_shapes.share_constants),
+            (Step("inner shapes"), constant_shapes.drop_inner_signatures),
+            (Step("negative zeros"), clear_negative_zeros),
+        ]
+    )
     shrinking.take_each(Step("equal scales"), equal_scale_edits)
     dead = Step("dead units", tolerance=REORDERING_TOLERANCE, both=True)
     shrinking.take_first(dead, dead_unit_edits())

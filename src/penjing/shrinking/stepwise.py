@@ -6,15 +6,17 @@ import dataclasses
 import gzip
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from typing import Any
 
 from penjing.runtime.trials import Trial
-from penjing.shrinking.shrink_report import ShrinkStep
+from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
 from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.records import Edit, Record
 from penjing.tflite.writing import write_records
 
 _MOST_TRIALS = 40  # of single edits, where they do not work all together
+_MOST_BYTES_AHEAD = 2**27
 _NOT_SMALLER = "no bytes to win"
 _NOT_UNDERSTOOD = "the file is built in an unusual way"
 # What malformed parts raise. The runtime checks only the parts that it runs.
@@ -52,11 +54,10 @@ class Step:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Candidate:
-    """What an edit makes of the model: its table, its bytes and their size."""
+    """What an edit makes of the model: its table and its bytes."""
 
     model: Record
     content: bytes
-    gzip: int
     order: list[int] | None = None
     note: str = ""
 
@@ -81,18 +82,15 @@ class Stepwise:
     def __init__(self, content: bytes, model: Record, trial: Trial | None) -> None:
         self.trial = trial
         self.steps: list[ShrinkStep] = []
-        self._best = _Candidate(model=model, content=content, gzip=gzip_bytes(content))
+        self._original = content
+        self._best = _Candidate(model=model, content=content)
+        self._sizes: dict[bytes, int] = {}
         self._differences: dict[Any, float] = {}
 
     @property
     def content(self) -> bytes:
         """The smallest file so far."""
         return self._best.content
-
-    @property
-    def gzip(self) -> int:
-        """Its size after gzip level 9."""
-        return self._best.gzip
 
     @property
     def model(self) -> Record:
@@ -107,6 +105,17 @@ class Stepwise:
         taken = [s.difference for s in self.steps if s.difference is not None]
         return taken[-1] if taken else 0.0
 
+    def report(self, path: str) -> ShrinkReport:
+        """What the steps won, `path` being the name of the file."""
+        return ShrinkReport(
+            path=path,
+            raw_before=len(self._original),
+            raw_after=len(self.content),
+            gzip_before=self._gzip(self._original),
+            gzip_after=self._gzip(self.content),
+            steps=tuple(self.steps),
+        )
+
     def take(self, step: Step, edit: Callable[[Record], Any]) -> bool:
         """Take a step if the file gets smaller and its outputs stay within bounds.
 
@@ -117,7 +126,23 @@ class Stepwise:
         Returns:
             Whether it was taken.
         """
-        return self._judge(step, self._candidate(edit))
+        return self._judge(step, _edited(self._best, edit))
+
+    def take_all(self, steps: Sequence[tuple[Step, Callable[[Record], Any]]]) -> None:
+        """Take several steps, one after the other, as `take` does.
+
+        Compressing takes most of the time, so it is done at once for what comes of them
+        if each is taken.
+        """
+        ahead = [self._best]
+        for _, edit in steps[: _MOST_BYTES_AHEAD // len(self.content)]:
+            candidate = _edited(ahead[-1], edit)
+            if candidate is None:
+                break
+            ahead.append(candidate)
+        self._compress([candidate.content for candidate in ahead])
+        for step, edit in steps:
+            self.take(step, edit)
 
     def take_first(self, step: Step, edits: Sequence[Callable[[Record], Any]]) -> None:
         """Take the first one of several edits that can be taken.
@@ -134,9 +159,11 @@ class Stepwise:
 
     def take_best(self, step: Step, edits: Sequence[Edit]) -> None:
         """Take the one of several edits after which gzip finds the most."""
-        found = [self._candidate(edit) for edit in edits]
+        found = [_edited(self._best, edit) for edit in edits]
         known = [candidate for candidate in found if candidate is not None]
-        self._judge(step, min(known, key=lambda item: item.gzip, default=None))
+        self._compress([candidate.content for candidate in known])
+        best = min(known, key=lambda item: self._gzip(item.content), default=None)
+        self._judge(step, best)
 
     def take_each(self, step: Step, find: Callable[[Record], Sequence[Edit]]) -> None:
         """Take as many of some edits as work together.
@@ -169,29 +196,10 @@ class Stepwise:
         self, edit: Callable[[Record], Any], *, same_speed: bool = True
     ) -> float:
         """How far an edit would move the outputs, in all; 0.0 where nothing is run."""
-        candidate = self._candidate(edit)
+        candidate = _edited(self._best, edit)
         if candidate is None:
             return float("inf")
         return self._difference(candidate, same_speed) or 0.0
-
-    def _candidate(self, edit: Callable[[Record], Any]) -> _Candidate | None:
-        """The model after an edit; None where it does not fit the edit."""
-        model = self._best.model.copy()
-        try:
-            result = edit(model)
-        except _MALFORMED:
-            return None
-        written = model.copy()
-        share_buffers(written)
-        content = write_records(written)
-        is_same = content == self.content
-        return _Candidate(
-            model=model,
-            content=content,
-            gzip=self.gzip if is_same else gzip_bytes(content),
-            order=result if isinstance(result, list) else self._best.order,
-            note=result if isinstance(result, str) else "",
-        )
 
     def _judge(self, step: Step, candidate: _Candidate | None) -> bool:
         """Take a candidate, or note why not; whether it was taken."""
@@ -199,7 +207,7 @@ class Stepwise:
             self.steps.append(ShrinkStep(name=step.name, note=_NOT_UNDERSTOOD))
             return False
         raw = len(self.content) - len(candidate.content)
-        compressed = self.gzip - candidate.gzip
+        compressed = self._gzip(self.content) - self._gzip(candidate.content)
         if not step.wins(raw, compressed):
             self.steps.append(ShrinkStep(name=step.name, note=_NOT_SMALLER))
             return False
@@ -225,12 +233,45 @@ class Stepwise:
         if self.trial is None:
             return None
         order = candidate.order
-        key = (hashlib.sha256(candidate.content).digest(), str(order), same_speed)
+        key = (_digest(candidate.content), str(order), same_speed)
         if key not in self._differences:
             self._differences[key] = self.trial.difference(
                 candidate.content, order, same_speed=same_speed
             )
         return self._differences[key]
+
+    def _gzip(self, content: bytes) -> int:
+        self._compress([content])
+        return self._sizes[_digest(content)]
+
+    def _compress(self, contents: Sequence[bytes]) -> None:
+        """Find out sizes after gzip, as many at once as there are processors."""
+        new = {_digest(content): content for content in contents}
+        new = {digest: c for digest, c in new.items() if digest not in self._sizes}
+        with futures.ThreadPoolExecutor() as pool:
+            found = pool.map(gzip_bytes, new.values())
+        self._sizes |= zip(new, found, strict=True)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def _edited(base: _Candidate, edit: Callable[[Record], Any]) -> _Candidate | None:
+    """A candidate after one more edit; None where the edit does not fit the model."""
+    model = base.model.copy()
+    try:
+        result = edit(model)
+    except _MALFORMED:
+        return None
+    shared = model.copy()
+    share_buffers(shared)
+    return _Candidate(
+        model=model,
+        content=write_records(shared),
+        order=result if isinstance(result, list) else base.order,
+        note=result if isinstance(result, str) else "",
+    )
 
 
 def gzip_bytes(content: bytes) -> int:
