@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import keras
 
 from penjing.data.architectures import build_architecture
-from penjing.data.datasets import SMALL, Dataset, load_dataset
+from penjing.data.datasets import Dataset, load_dataset
+from penjing.demo_config import DemoConfig
 from penjing.pipeline import Recipe, compress, load_recipe
 from penjing.pipeline.compression import make_folder
 from penjing.pipeline.model_writing import write_keras
@@ -26,76 +26,63 @@ _LEARNING_RATE = 1e-3
 
 
 def run_demo(
-    *,
-    dataset: str = SMALL,
-    data_dir: str | os.PathLike[str] | None = None,
-    model: str = "article",
-    recipe: str | os.PathLike[str] | Recipe = "default",
-    seed: int = 0,
-    out: str | os.PathLike[str] = "penjing-demo",
-    baseline_epochs: int = BASELINE_EPOCHS,
-    epochs: int | None = None,
-    restart: bool = False,
-    progress: Listener | bool = True,
+    config: DemoConfig | None = None, *, progress: Listener | bool = True
 ) -> Report:
     """Train a baseline on a named data set and compress it.
 
     Killed in the middle, the same call goes on where it stopped.
 
     Args:
-        dataset: `"fashion-mnist-small"` (bundled) or `"fashion-mnist"`.
-        data_dir: Folder of the full data set.
-        model: `"article"`, `"lenet-300-100"`, `"lenet-5"` or `"cnn"`.
-        recipe: How to compress.
-        seed: Seed of everything random.
-        out: Folder for models and reports; created where it is missing.
-        baseline_epochs: Epochs of the baseline.
-        epochs: Epochs of the compression, in place of the recipe's.
-        restart: Begin anew, whatever an earlier run has finished.
+        config: What to train and how to compress it; by default an article's model on
+            the bundled images.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
 
     Returns:
-        The report that is also written to `out`.
+        The report that is also written to `config.out`.
 
     Raises:
         CompressionError: If the data, the recipe or the folder cannot be used.
         ValueError: If a name or a number is out of range.
 
     Example:
-        >>> run_demo(out="demo").ratio  # doctest: +SKIP
+        >>> run_demo(DemoConfig(out="demo")).ratio  # doctest: +SKIP
         13.4
     """
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if epochs is not None:
-        training = dataclasses.replace(chosen.training, epochs=epochs, minimum_steps=0)
-        chosen = dataclasses.replace(chosen, training=training)
-    data = load_dataset(dataset, data_dir)
-    folder = make_folder(out)
+    config = config or DemoConfig()
+    recipe = _recipe(config)
+    data = load_dataset(config.dataset, config.data_dir)
+    folder = make_folder(config.out)
     with listening(progress) as listen:
-        baseline = _train_baseline(
-            data, model, folder, seed, baseline_epochs, restart, listen
-        )
         return compress(
-            baseline,
+            _train_baseline(data, config, folder, listen),
             data,
-            chosen,
+            recipe,
             out=folder,
-            seed=seed,
-            restart=restart,
+            seed=config.seed,
+            restart=config.restart,
             progress=listen,
         )
 
 
+def _recipe(config: DemoConfig) -> Recipe:
+    recipe = config.recipe
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    if config.epochs is None:
+        return recipe
+    training = dataclasses.replace(
+        recipe.training, epochs=config.epochs, minimum_steps=0
+    )
+    return dataclasses.replace(recipe, training=training)
+
+
 def _train_baseline(
-    data: Dataset,
-    name: str,
-    folder: Path,
-    seed: int,
-    epochs: int,
-    restart: bool,
-    progress: Listener,
+    data: Dataset, config: DemoConfig, folder: Path, progress: Listener
 ) -> Path:
+    name, seed = config.model, config.seed
+    epochs = config.baseline_epochs
+    epochs = BASELINE_EPOCHS if epochs is None else epochs
     set_global_seeds(seed)
     model = build_architecture(
         name, data.x_train.shape[1:], classes=data.num_classes, seed=seed
@@ -113,7 +100,7 @@ def _train_baseline(
             data.y_train,
         ]
     )
-    state = RunState(folder / ".state" / "baseline", digest, restart=restart)
+    state = RunState(folder / ".state" / "baseline", digest, restart=config.restart)
     path = folder / "baseline.keras"
 
     def stage() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from penjing import demo
 from penjing.data import datasets
+from penjing.demo_config import DemoConfig
 from penjing.pipeline import load_recipe, stages
 from penjing.report.documents import read_json
 
@@ -25,7 +26,8 @@ def few_images(monkeypatch):
 
 
 def test_the_demo_leaves_models_and_reports(tmp_path, few_images):
-    report = demo.run_demo(out=tmp_path, baseline_epochs=2, epochs=2, seed=1)
+    config = DemoConfig(out=tmp_path, baseline_epochs=2, epochs=2, seed=1)
+    report = demo.run_demo(config)
     assert {path.name for path in tmp_path.iterdir()} == {
         ".state",
         "baseline.h5",
@@ -58,7 +60,7 @@ def test_the_demo_leaves_models_and_reports(tmp_path, few_images):
 )
 def test_wrong_names_are_refused_with_the_nearest(tmp_path, changes, message):
     with pytest.raises(ValueError, match=f"Did you mean .{message}"):
-        demo.run_demo(out=tmp_path / "out", **changes)
+        demo.run_demo(DemoConfig(out=tmp_path / "out", **changes))
 
 
 @pytest.mark.once
@@ -70,14 +72,11 @@ def test_the_same_seed_gives_the_same_baseline_and_the_demo_goes_on(
 
     monkeypatch.setattr(stages, "export_litert", export)
     monkeypatch.setattr(stages, "evaluate", lambda *_, **__: {"accuracy": 0.5})
+    config = DemoConfig(
+        out=tmp_path, model="lenet-300-100", baseline_epochs=1, epochs=1
+    )
     events = []
     for _ in range(2):
         events.clear()
-        demo.run_demo(
-            out=tmp_path,
-            model="lenet-300-100",
-            baseline_epochs=1,
-            epochs=1,
-            progress=events.append,
-        )
+        demo.run_demo(config, progress=events.append)
     assert not any(event.total for event in events)

@@ -6,7 +6,6 @@ still choose.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +16,16 @@ from rich.table import Column
 
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
-from penjing.cli.console import print_result, progress_bar, quiet_libraries
+from penjing.cli.console import print_json, print_result, progress_bar, quiet_libraries
 from penjing.cli.demo_command import demo
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
     BackendOption,
+    FileArgument,
     ImportOption,
     JsonOption,
+    MetricOption,
+    ModelArgument,
     RestartOption,
     SeedOption,
 )
@@ -110,9 +112,7 @@ app.command()(demo)
 
 @app.command()
 def compress(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")
-    ],
+    model: ModelArgument,
     data: Annotated[
         str,
         typer.Option(
@@ -166,9 +166,7 @@ def compress(
 
 @app.command()
 def inspect(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .keras, .h5 or .tflite file.")
-    ],
+    file: FileArgument,
     runtime: Annotated[
         str | None,
         typer.Option(
@@ -198,7 +196,7 @@ def inspect(
 
         inspection = inspect_file(file)
     if as_json:
-        typer.echo(json.dumps(inspection.to_dict(), indent=2))
+        print_json(inspection)
         return
     table = new_table(
         f"{file.name} ({inspection.format}, {inspection.bytes:,} bytes)",
@@ -245,17 +243,12 @@ def _image_size(file: Path, data: str) -> tuple[int, ...] | None:
 
 @app.command()
 def evaluate(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .keras, .h5 or .tflite file.")
-    ],
+    file: FileArgument,
     data: Annotated[
         str,
         typer.Option(metavar="DATA", help="As for `penjing compress`."),
     ],
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(help="Name of a Keras metric. Repeatable."),
-    ] = None,
+    metric: MetricOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples at once.")] = 128,
     imports: ImportOption = None,
     backend: BackendOption = None,
@@ -282,7 +275,7 @@ def evaluate(
         metrics = metric[0] if metric and len(metric) == 1 else metric
         scores = run(file, x, y, metrics=metrics, batch_size=batch_size)
     if as_json:
-        typer.echo(json.dumps(scores, indent=2))
+        print_json(scores)
         return
     table = new_table(file.name, names("metric"), numbers("value"))
     for name, value in scores.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from penjing.cli.backend_choice import select_backend
-from penjing.cli.console import progress_bar
+from penjing.cli.console import print_json, progress_bar
 from penjing.cli.shared_options import (
     Engine,
     EngineOption,
@@ -22,45 +22,50 @@ from penjing.cli.shared_options import (
 )
 from penjing.report.tables import names, new_table, numbers, shape_text
 
+FilesArgument = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FILES...",
+        help=".tflite files. The others are compared to the first.",
+    ),
+]
+ThreadsOption = Annotated[
+    str, typer.Option(metavar="N[,N...]", help="Threads; a table for each number.")
+]
+BatchOption = Annotated[int, typer.Option(min=1, help="Samples in one run.")]
+RoundsOption = Annotated[
+    int, typer.Option(min=1, help="Rounds in which the files take turns.")
+]
+RunsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Runs in a round. Default: as many as fit into 20 milliseconds."
+    ),
+]
+ColdOption = Annotated[
+    bool,
+    typer.Option(
+        "--cold",
+        help="Also time with cold caches: 64 MB of other memory is touched before "
+        "each run, as in a program that does other work.",
+    ),
+]
+ProfileOption = Annotated[
+    bool,
+    typer.Option("--profile", help="Also time each operator of the files by itself."),
+]
+
 
 def benchmark(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILES...",
-            help=".tflite files. The others are compared to the first.",
-        ),
-    ],
+    files: FilesArgument,
     runtime: RuntimeOption = Runtime.litert,
     engine: EngineOption = Engine.node,
-    threads: Annotated[
-        str,
-        typer.Option(metavar="N[,N...]", help="Threads; a table for each number."),
-    ] = "1",
-    batch: Annotated[int, typer.Option(min=1, help="Samples in one run.")] = 1,
-    rounds: Annotated[
-        int, typer.Option(min=1, help="Rounds in which the files take turns.")
-    ] = 30,
-    runs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Runs in a round. Default: as many as fit into 20 milliseconds."
-        ),
-    ] = None,
-    cold: Annotated[
-        bool,
-        typer.Option(
-            "--cold",
-            help="Also time with cold caches: 64 MB of other memory is touched before "
-            "each run, as in a program that does other work.",
-        ),
-    ] = False,
-    profile: Annotated[
-        bool,
-        typer.Option(
-            "--profile", help="Also time each operator of the files by itself."
-        ),
-    ] = False,
+    threads: ThreadsOption = "1",
+    batch: BatchOption = 1,
+    rounds: RoundsOption = 30,
+    runs: RunsOption = None,
+    cold: ColdOption = False,
+    profile: ProfileOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Time .tflite files against each other: median, spread, ratio, memory.
@@ -79,31 +84,25 @@ def benchmark(
         $ penjing benchmark dense.tflite sparse.tflite --runtime wasm
         $ penjing benchmark a.tflite b.tflite --runtime wasm --engine chromium
     """
-    numbers = _threads(threads)
+    counts = _threads(threads)
     options: list[dict[str, Any]]
     if runtime is Runtime.wasm:
         _check_wasm(batch, cold, profile)
         options = [{"engine": engine.value}]
     else:
         options = [{"batch": batch, "profile": profile}]
-        if cold:
-            options.append({"batch": batch, "cold_caches": True})
+        options += [{"batch": batch, "cold_caches": True}] if cold else []
     with progress_bar() as progress:
         select_backend(None)
-        from penjing.measurement.latency import measure_latency
-        from penjing.web.wasm_latency import measure_wasm_latency
-
-        measure: Any = measure_latency
-        if runtime is Runtime.wasm:
-            measure = measure_wasm_latency
+        measure = _measuring(runtime)
         given = {"rounds": rounds, "runs": runs, "progress": progress}
         reports = [
-            measure(files, threads=number, **given, **own)
-            for number in numbers
+            measure(files, threads=count, **given, **own)
+            for count in counts
             for own in options
         ]
     if as_json:
-        typer.echo(json.dumps([report.to_dict() for report in reports], indent=2))
+        print_json([report.to_dict() for report in reports])
         return
     console = Console()
     for report in reports:
@@ -111,6 +110,13 @@ def benchmark(
         for row in report.files:
             if row.operators:
                 console.print(operator_table(row))
+
+
+def _measuring(runtime: Runtime) -> Callable[..., Any]:
+    from penjing.measurement.latency import measure_latency
+    from penjing.web.wasm_latency import measure_wasm_latency
+
+    return measure_wasm_latency if runtime is Runtime.wasm else measure_latency
 
 
 def latency_table(report: Any) -> Table:

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from penjing.cli.backend_choice import Backend, select_backend
 from penjing.cli.console import progress_bar
+from penjing.demo_config import DemoConfig
 
 if TYPE_CHECKING:
     from penjing.web.demo.demo_files import BrowserFiles
@@ -61,29 +62,14 @@ def refuse_with_browser(**given: bool) -> None:
 
 
 def show_in_browser(
-    *,
-    out: Path,
-    dataset: str,
-    data_dir: Path | None,
-    epochs: int | None,
-    baseline_epochs: int | None,
-    backend: Backend | None,
-    seed: int,
-    restart: bool,
-    port: int,
-    opened: bool,
+    config: DemoConfig, *, backend: Backend | None, port: int, opened: bool
 ) -> None:
     """Build the two files where they are missing, serve the page until Ctrl-C.
 
     Args:
-        out: Folder for everything.
-        dataset: Name of the data set.
-        data_dir: Folder of the full data set.
-        epochs: Epochs of pruning; None: the default.
-        baseline_epochs: Epochs before it; None: the default.
+        config: What to train, and the folder for everything. The network and how it is
+            compressed are the page's own.
         backend: Keras backend, or None.
-        seed: Seed of everything random.
-        restart: Begin anew.
         port: Port of the page; 0 takes a free one.
         opened: Whether to open the page in the user's browser.
     """
@@ -98,15 +84,15 @@ def show_in_browser(
             from penjing.web.demo.page_server import serve_page
 
             # Before minutes of training: packages may be missing, and the port taken.
-            server = stack.enter_context(serve_page(out, port))
+            server = stack.enter_context(serve_page(Path(config.out), port))
             made = build_browser_files(
-                out=out,
-                dataset=dataset,
-                data_dir=data_dir,
-                seed=seed,
-                baseline_epochs=baseline_epochs or BASELINE_EPOCHS,
-                epochs=epochs or EPOCHS,
-                restart=restart,
+                out=config.out,
+                dataset=config.dataset,
+                data_dir=config.data_dir,
+                seed=config.seed,
+                baseline_epochs=config.baseline_epochs or BASELINE_EPOCHS,
+                epochs=config.epochs or EPOCHS,
+                restart=config.restart,
                 progress=progress,
             )
         with contextlib.suppress(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
@@ -92,6 +94,16 @@ def progress_bar() -> Iterator[Listener]:
         draw_progress(console, "Loading Keras") as listen,
     ):
         yield listen
+
+
+def print_json(value: Any) -> None:
+    """Print JSON for programs to read.
+
+    Args:
+        value: Numbers, texts, lists and dicts, or what has `to_dict`.
+    """
+    table = value.to_dict() if hasattr(value, "to_dict") else value
+    typer.echo(json.dumps(table, indent=2))
 
 
 def print_result(report: Any, out: Path) -> None:

@@ -18,6 +18,7 @@ from penjing.cli.browser_command import (
 )
 from penjing.cli.console import print_result, progress_bar
 from penjing.cli.shared_options import BackendOption, RestartOption, SeedOption
+from penjing.demo_config import DemoConfig
 
 
 class DatasetName(enum.StrEnum):
@@ -38,38 +39,38 @@ class Architecture(enum.StrEnum):
     mobilenet = "mobilenet"
 
 
-def demo(
-    dataset: Annotated[
-        DatasetName,
-        typer.Option(help="Bundled part or whole of Fashion-MNIST."),
-    ] = DatasetName.small,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with the four files of the whole data set."),
-    ] = None,
-    model: Annotated[
-        Architecture, typer.Option(help="The baseline to train.")
-    ] = Architecture.article,
-    recipe: Annotated[
-        str,
-        typer.Option(metavar="NAME|FILE", help="Packaged recipe, or a TOML file."),
-    ] = "default",
-    out: Annotated[Path, typer.Option(help="Folder for models and reports.")] = Path(
-        "penjing-demo"
+DatasetOption = Annotated[
+    DatasetName, typer.Option(help="Bundled part or whole of Fashion-MNIST.")
+]
+FolderOption = Annotated[
+    Path | None, typer.Option(help="Folder with the four files of the whole data set.")
+]
+ModelOption = Annotated[Architecture, typer.Option(help="The baseline to train.")]
+RecipeOption = Annotated[
+    str, typer.Option(metavar="NAME|FILE", help="Packaged recipe, or a TOML file.")
+]
+OutOption = Annotated[Path, typer.Option(help="Folder for models and reports.")]
+BaselineEpochsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Epochs of the baseline. Default: 8, with --browser 3."),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Epochs of the compression. Default: the recipe's, with --browser 4.",
     ),
-    baseline_epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Epochs of the baseline. Default: 8, with --browser 3."
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Epochs of the compression. Default: the recipe's, with --browser 4.",
-        ),
-    ] = None,
+]
+
+
+def demo(
+    dataset: DatasetOption = DatasetName.small,
+    data_dir: FolderOption = None,
+    model: ModelOption = Architecture.article,
+    recipe: RecipeOption = "default",
+    out: OutOption = Path("penjing-demo"),
+    baseline_epochs: BaselineEpochsOption = None,
+    epochs: EpochsOption = None,
     backend: BackendOption = None,
     seed: SeedOption = 0,
     restart: RestartOption = False,
@@ -93,37 +94,26 @@ def demo(
         $ penjing demo --backend jax --dataset fashion-mnist
         $ penjing demo --browser
     """
+    config = DemoConfig(
+        dataset=dataset.value,
+        data_dir=data_dir,
+        model=model.value,
+        recipe=recipe,
+        seed=seed,
+        out=out / "browser" if browser else out,
+        baseline_epochs=baseline_epochs,
+        epochs=epochs,
+        restart=restart,
+    )
     if browser:
         refuse_with_browser(
             model=model is not Architecture.article, recipe=recipe != "default"
         )
-        show_in_browser(
-            out=out / "browser",
-            dataset=dataset.value,
-            data_dir=data_dir,
-            epochs=epochs,
-            baseline_epochs=baseline_epochs,
-            backend=backend,
-            seed=seed,
-            restart=restart,
-            port=port,
-            opened=not no_open,
-        )
+        show_in_browser(config, backend=backend, port=port, opened=not no_open)
         return
     with progress_bar() as progress:
         select_backend(backend)
-        from penjing.demo import BASELINE_EPOCHS, run_demo
+        from penjing.demo import run_demo
 
-        report = run_demo(
-            dataset=dataset.value,
-            data_dir=data_dir,
-            model=model.value,
-            recipe=recipe,
-            seed=seed,
-            out=out,
-            baseline_epochs=baseline_epochs or BASELINE_EPOCHS,
-            epochs=epochs,
-            restart=restart,
-            progress=progress,
-        )
+        report = run_demo(config, progress=progress)
     print_result(report, out)

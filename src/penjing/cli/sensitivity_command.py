@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from penjing.cli.backend_choice import import_modules, select_backend
-from penjing.cli.console import progress_bar
-from penjing.cli.shared_options import BackendOption, ImportOption, JsonOption
+from penjing.cli.console import print_json, progress_bar
+from penjing.cli.shared_options import (
+    BackendOption,
+    ImportOption,
+    JsonOption,
+    MetricOption,
+    ModelArgument,
+)
 from penjing.report.tables import names, new_table, numbers
 
 
@@ -25,28 +30,29 @@ class Method(enum.StrEnum):
     weights = "weights"
 
 
+DataOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DATA",
+        help="As for `penjing compress`. Its validation part is measured, or its "
+        "test part where there is none.",
+    ),
+]
+OutOption = Annotated[
+    Path, typer.Option(help="Folder for sensitivity.json and sensitivity.html.")
+]
+RatiosOption = Annotated[
+    str, typer.Option(metavar="R[,R...]", help="Fractions that go.")
+]
+
+
 def sensitivity(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")
-    ],
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="DATA",
-            help="As for `penjing compress`. Its validation part is measured, or its "
-            "test part where there is none.",
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option(help="Folder for sensitivity.json and sensitivity.html.")
-    ],
+    model: ModelArgument,
+    data: DataOption,
+    out: OutOption,
     method: Annotated[Method, typer.Option(help="What is cut.")] = Method.channels,
-    ratios: Annotated[
-        str, typer.Option(metavar="R[,R...]", help="Fractions that go.")
-    ] = "0.25,0.5,0.75,0.9",
-    metric: Annotated[
-        list[str] | None, typer.Option(help="Name of a Keras metric. Repeatable.")
-    ] = None,
+    ratios: RatiosOption = "0.25,0.5,0.75,0.9",
+    metric: MetricOption = None,
     imports: ImportOption = None,
     backend: BackendOption = None,
     as_json: JsonOption = False,
@@ -85,7 +91,7 @@ def sensitivity(
         )
         write_sensitivity(table, folder / "sensitivity.html")
     if as_json:
-        typer.echo(json.dumps(table.to_dict(), indent=2))
+        print_json(table)
         return
     console = Console()
     console.print(sensitivity_table(table))

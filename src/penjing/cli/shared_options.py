@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from penjing.cli.backend_choice import Backend
 
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")
+]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A .keras, .h5 or .tflite file.")
+]
+LiteRTArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")]
+MetricOption = Annotated[
+    list[str] | None, typer.Option(help="Name of a Keras metric. Repeatable.")
+]
 BackendOption = Annotated[
     Backend | None,
     typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,51 +10,56 @@ from rich.console import Console
 from rich.table import Table
 
 from penjing.cli.backend_choice import select_backend
-from penjing.cli.console import quiet_libraries
-from penjing.cli.shared_options import JsonOption
+from penjing.cli.console import print_json, quiet_libraries
+from penjing.cli.shared_options import JsonOption, LiteRTArgument
 from penjing.report.tables import names, new_table, notes, numbers
+
+OutOption = Annotated[
+    Path | None, typer.Option(help="File to write. Default: FILE is replaced.")
+]
+BiasBitsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|0-23",
+        help="Round float biases to so many mantissa bits; auto: the fewest with "
+        "which outputs stay within --tolerance. Default: as they are.",
+    ),
+]
+ToleranceOption = Annotated[
+    float, typer.Option(help="Difference of outputs that rounding may make, relative.")
+]
+SparseOption = Annotated[
+    bool,
+    typer.Option("--sparse", help="Leave out zeros where that makes the file smaller."),
+]
+KeepNamesOption = Annotated[
+    bool, typer.Option("--keep-names", help="Keep the names of tensors.")
+]
+KeepMetadataOption = Annotated[
+    bool, typer.Option("--keep-metadata", help="Keep labels and the like.")
+]
+DropSignatureOption = Annotated[
+    bool, typer.Option("--drop-signature", help="Drop the names of inputs and outputs.")
+]
+NoVerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-verify",
+        help="Never run the file; take only steps that change no number.",
+    ),
+]
 
 
 def shrink(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")],
-    out: Annotated[
-        Path | None, typer.Option(help="File to write. Default: FILE is replaced.")
-    ] = None,
-    bias_bits: Annotated[
-        str | None,
-        typer.Option(
-            metavar="auto|0-23",
-            help="Round float biases to so many mantissa bits; auto: the fewest with "
-            "which outputs stay within --tolerance. Default: as they are.",
-        ),
-    ] = None,
-    tolerance: Annotated[
-        float,
-        typer.Option(help="Difference of outputs that rounding may make, relative."),
-    ] = 1e-2,
-    sparse: Annotated[
-        bool,
-        typer.Option(
-            "--sparse", help="Leave out zeros where that makes the file smaller."
-        ),
-    ] = False,
-    keep_names: Annotated[
-        bool, typer.Option("--keep-names", help="Keep the names of tensors.")
-    ] = False,
-    keep_metadata: Annotated[
-        bool, typer.Option("--keep-metadata", help="Keep labels and the like.")
-    ] = False,
-    drop_signature: Annotated[
-        bool,
-        typer.Option("--drop-signature", help="Drop the names of inputs and outputs."),
-    ] = False,
-    no_verify: Annotated[
-        bool,
-        typer.Option(
-            "--no-verify",
-            help="Never run the file; take only steps that change no number.",
-        ),
-    ] = False,
+    file: LiteRTArgument,
+    out: OutOption = None,
+    bias_bits: BiasBitsOption = None,
+    tolerance: ToleranceOption = 1e-2,
+    sparse: SparseOption = False,
+    keep_names: KeepNamesOption = False,
+    keep_metadata: KeepMetadataOption = False,
+    drop_signature: DropSignatureOption = False,
+    no_verify: NoVerifyOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a .tflite file, anyone's, in fewer bytes: the same outputs.
@@ -86,7 +90,7 @@ def shrink(
             verify=not no_verify,
         )
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        print_json(report)
         return
     Console().print(_table(report))
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from penjing.cli.backend_choice import select_backend
-from penjing.cli.console import quiet_libraries
+from penjing.cli.console import print_json, quiet_libraries
 from penjing.report.tables import names, new_table, notes, numbers
 
 _STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
@@ -32,7 +30,7 @@ def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
 
         explanation = explain_sparsity(file, runtime)
     if as_json:
-        typer.echo(json.dumps(explanation.to_dict(), indent=2))
+        print_json(explanation)
         return
     console = Console()
     console.print(_table(explanation, file.name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +10,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from penjing.cli.benchmark_command import latency_table
-from penjing.cli.console import quiet_libraries
-from penjing.cli.shared_options import Engine, EngineOption
+from penjing.cli.console import print_json, quiet_libraries
+from penjing.cli.shared_options import Engine, EngineOption, JsonOption, LiteRTArgument
 from penjing.measurement.size import format_bytes
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")],
+    file: LiteRTArgument,
     twin: Annotated[
         Path | None,
         typer.Option(
@@ -33,9 +32,7 @@ def verify(
         int, typer.Option(min=1, help="Random inputs that are compared.")
     ] = 8,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the timing.")] = 10,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON for programs to read.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Prove that a .tflite file computes the same in WebAssembly, and how fast.
 
@@ -60,7 +57,7 @@ def verify(
             rounds=rounds,
         )
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=2))
+        print_json(report)
         return
     console = Console()
     console.print(latency_table(report.latency))
