@@ -8,11 +8,11 @@ import pytest
 
 from penjing.data.data_sources import UserData
 from penjing.pipeline import (
-    ClusterRecipe,
+    ClusteringConfig,
     ExportRecipe,
-    PruneRecipe,
+    FractionalSchedule,
+    PruningConfig,
     Recipe,
-    ScheduleRecipe,
     TrainingRecipe,
     compress,
 )
@@ -24,8 +24,8 @@ RECIPE = Recipe(
     name="tiny",
     training=TrainingRecipe(epochs=2, batch_size=16),
     methods=(
-        PruneRecipe(schedule=ScheduleRecipe(final_sparsity=0.5)),
-        ClusterRecipe(num_clusters=4, exclude=("logits",)),
+        PruningConfig(schedule=FractionalSchedule(final_sparsity=0.5)),
+        ClusteringConfig(num_clusters=4, exclude=("logits",)),
     ),
     export=ExportRecipe(quantizations=("dynamic",)),
 )
