@@ -137,13 +137,20 @@ def test_a_browser_ends_with_what_it_works_for():
 
 
 @needs_node
-def test_damaged_packages_are_said(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "WebAssembly"),
+        (lambda path: path.unlink(), "no such file"),
+    ],
+)
+def test_damaged_packages_are_said(tmp_path, monkeypatch, damage, message):
     folder = tmp_path / "packages"
     shutil.copytree(find_packages(), folder)
     for code in (folder / "node_modules/@litertjs/core/wasm").glob("*.wasm"):
-        code.write_bytes(code.read_bytes()[:1000])
+        damage(code)
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
-    with pytest.raises(CompressionError, match="does not start: .*WebAssembly") as said:
+    with pytest.raises(CompressionError, match=f"does not start: .*{message}") as said:
         WasmSession()
     assert "penjing setup-wasm fetches them anew" in str(said.value)
 

@@ -22,17 +22,10 @@ RUNTIME = Path(__file__).parent / "runtime"
 FOLDER_VARIABLE = "PENJING_WASM_DIR"
 _FILES = ("package.json", "package-lock.json")
 _DIGEST = "digest.txt"
-_CORE = Path("node_modules", "@litertjs", "core")
-_NEEDED = (
-    _CORE / "dist" / "index.js",
-    _CORE / "wasm" / "litert_wasm_compat_internal.js",
-    _CORE / "wasm" / "litert_wasm_compat_internal.wasm",
-    _CORE / "wasm" / "litert_wasm_internal.wasm",
-    _CORE / "wasm" / "litert_wasm_threaded_internal.wasm",
-    Path("node_modules", "@litertjs", "wasm-utils", "dist", "index.js"),
+_NPM = (
+    *("ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund"),
+    "--fetch-retries=1",  # more would take minutes without a network
 )
-_NPM = ("ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund")
-_RETRIES = "--fetch-retries=1"  # more would take minutes without a network
 _OLDEST_NODE = 18
 _SECONDS = 600
 _GET_NODE = (
@@ -202,7 +195,7 @@ def _cache_folder() -> Path:
 def _run_npm(npm: str, folder: Path) -> None:
     try:
         done = subprocess.run(
-            [npm, *_NPM, _RETRIES],
+            [npm, *_NPM],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -232,13 +225,9 @@ def _run_npm(npm: str, folder: Path) -> None:
 
 def _is_complete(folder: Path) -> bool:
     """Whether all packages are there, in the pinned versions."""
-    if not all((folder / name).is_file() for name in _NEEDED):
-        return False
+    modules = folder / "node_modules" / "@litertjs"
     return all(
-        _read_json(folder / "node_modules" / "@litertjs" / name / "package.json").get(
-            "version"
-        )
-        == version
+        _read_json(modules / name / "package.json").get("version") == version
         for name, version in pinned_versions().items()
     )
 
