@@ -95,6 +95,17 @@ def check_integer(name: str, value: object, *, least: int, hint: str = "") -> No
         )
 
 
+def check_counts(**counts: int) -> None:
+    """Refuse numbers below 1.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be 1 or more, got {value!r}.")
+
+
 def check_flag(name: str, value: object) -> None:
     """Refuse what is neither True nor False.
 

@@ -116,8 +116,13 @@ def _save(model: keras.Model, path: Path) -> None:
 def _own_modules(model: keras.Model, path: Path) -> set[str]:
     """Modules outside Keras that hold classes or functions of the model."""
     owners = {type(layer) for layer in all_layers(model)}
+    found: list[Any] = []
     with zipfile.ZipFile(path) as archive:
-        names = _registered_names(json.loads(archive.read("config.json")))
+        json.loads(
+            archive.read("config.json"),
+            object_hook=lambda part: found.append(part.get("registered_name")),
+        )
+    names = {name for name in found if isinstance(name, str)}
     owners |= {keras.saving.get_registered_object(name) for name in names} - {None}
     modules = {owner.__module__ for owner in owners}
     if "__main__" in modules:
@@ -127,19 +132,6 @@ def _own_modules(model: keras.Model, path: Path) -> set[str]:
             "module of their own and import it, or export on the TensorFlow backend."
         )
     return {name for name in modules if name.split(".")[0] != "keras"}
-
-
-def _registered_names(config: Any) -> set[str]:
-    found: set[str] = set()
-    if isinstance(config, dict):
-        if isinstance(config.get("registered_name"), str):
-            found.add(config["registered_name"])
-        for value in config.values():
-            found |= _registered_names(value)
-    elif isinstance(config, list):
-        for value in config:
-            found |= _registered_names(value)
-    return found
 
 
 def _in_main(owners: set[Any]) -> str:

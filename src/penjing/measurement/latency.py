@@ -14,7 +14,7 @@ from penjing.measurement.latency_report import (
 from penjing.measurement.machine import litert_name
 from penjing.progress import Listener, Progress, listening
 from penjing.runtime.timing import TimedFile, time_operators
-from penjing.runtime.timing_rounds import check_counts, checked_files, take_turns
+from penjing.runtime.timing_rounds import check_rounds, checked_files, take_turns
 
 
 def measure_latency(
@@ -73,7 +73,7 @@ def measure_latency(
         2.6
     """
     paths = checked_files(files)
-    check_counts(
+    check_rounds(
         threads=threads, batch=batch, rounds=rounds, runs=runs, warm_up=warm_up
     )
     with listening(progress) as listen:

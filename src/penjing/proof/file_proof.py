@@ -6,11 +6,13 @@ import dataclasses
 import numbers
 import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
+from penjing.arguments import check_counts
 from penjing.errors import ExportError
 from penjing.files import as_path
 from penjing.json_values import JsonValue
@@ -26,7 +28,7 @@ from penjing.proof.output_comparison import (
     compare_outputs,
 )
 from penjing.runtime.interpreter import LiteRTModel
-from penjing.runtime.timing_rounds import check_counts, take_turns
+from penjing.runtime.timing_rounds import take_turns
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
 from penjing.tflite.loading import load_records
 from penjing.tflite.tensors import TensorType, all_tensors
@@ -56,7 +58,7 @@ class ProvingRuntime:
     """
 
     name: str
-    start: Callable[..., RuntimeSession]
+    start: Callable[..., AbstractContextManager[RuntimeSession]]
     read: Callable[[Path], bytes]
     read_twin: Callable[[Path], bytes]
     wrong_to_twin: str
@@ -64,7 +66,7 @@ class ProvingRuntime:
 
 
 class RuntimeSession(Protocol):
-    """A runtime that was started; it is a context manager.
+    """A runtime that was started.
 
     Attributes:
         runtime: Its name and version, as "LiteRT.js 2.5.3 in Node 20.20.2".
@@ -74,10 +76,6 @@ class RuntimeSession(Protocol):
 
     def load(self, content: bytes, where: str) -> RunningFile:
         """Load a file, which messages call `where`."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

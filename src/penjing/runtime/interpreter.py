@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from penjing.arguments import check_counts
 from penjing.errors import DataError, FileFormatError, require_extra
 from penjing.files import as_path
 from penjing.runtime.silence import captured_output
@@ -136,8 +137,7 @@ class LiteRTModel:
     outputs: tuple[TensorSpec, ...]
 
     def __init__(self, path: str | os.PathLike[str], num_threads: int = 1) -> None:
-        if not isinstance(num_threads, int) or num_threads < 1:
-            raise ValueError(f"`num_threads` must be 1 or more, got {num_threads!r}.")
+        check_counts(num_threads=num_threads)
         self.path = as_path(path)
         content = read_litert(self.path)
         runtime = require_extra("ai_edge_litert.interpreter", "litert")
@@ -181,8 +181,7 @@ class LiteRTModel:
         Raises:
             DataError: If the data does not fit the inputs.
         """
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"`batch_size` must be 1 or more, got {batch_size!r}.")
+        check_counts(batch_size=batch_size)
         arrays = self.match(x)
         samples = len(arrays[0])
         parts = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from penjing.tflite.cleaning import drop_unused
 from penjing.tflite.loading import graph_references, load_records
 from penjing.tflite.operators import operator_name
 from penjing.tflite.records import Record
@@ -112,56 +113,34 @@ def _file(
     model: Record, tensors: Sequence[Record], operators: Sequence[Record]
 ) -> bytes | None:
     """Write a file of a few operators; None where a tensor is kept between runs."""
-    used = sorted({n for operator in operators for n in _tensors(operator)})
+    slots = ("inputs", "outputs", "intermediates")
+    used = {int(n) for operator in operators for slot in slots for n in operator[slot]}
+    used.discard(_NO_TENSOR)
     if any(tensors[n]["is_variable"] for n in used):
         return None
-    places = {_NO_TENSOR: _NO_TENSOR, **{n: place for place, n in enumerate(used)}}
-    buffers = [Record("Buffer")]
-    copies = []
+    own = [t.copy() if n in used else t for n, t in enumerate(tensors)]
     for n in used:
-        copy = tensors[n].copy()
-        copy.drop("shape_signature")
-        data = model["buffers"][tensors[n]["buffer"]]["data"]
-        copy["buffer"] = len(buffers) if len(data) else 0
-        if len(data):
-            buffers.append(Record("Buffer", data=data))
-        copies.append(copy)
+        own[n].drop("shape_signature")
     made = {int(n) for operator in operators for n in operator["outputs"]}
-    given = [n for n in used if n not in made and not copies[places[n]]["buffer"]]
+    given = [n for n in sorted(used - made) if not len(data_of(model, own[n]))]
     graph = Record(
         "SubGraph",
-        tensors=copies,
-        inputs=_indices([places[n] for n in given]),
-        outputs=_indices([places[int(n)] for n in operators[-1]["outputs"]]),
-        operators=[
-            _moved(operator, number, places)
-            for number, operator in enumerate(operators)
-        ],
+        tensors=own,
+        inputs=_indices(given),
+        outputs=operators[-1]["outputs"],
+        operators=[operator.copy() for operator in operators],
     )
-    codes = [model["operator_codes"][o["opcode_index"]].copy() for o in operators]
+    for operator in graph["operators"]:
+        operator.drop("debug_metadata_index")
     single = Record(
-        "Model", version=3, operator_codes=codes, subgraphs=[graph], buffers=buffers
+        "Model",
+        version=3,
+        operator_codes=model["operator_codes"],
+        subgraphs=[graph],
+        buffers=model["buffers"],
     )
+    drop_unused(single)
     return write_records(single)
-
-
-def _moved(operator: Record, code: int, places: Mapping[int, int]) -> Record:
-    moved = operator.copy()
-    moved["opcode_index"] = code
-    moved.drop("debug_metadata_index")
-    for slot in _SLOTS:
-        if len(operator[slot]):
-            moved[slot] = _indices([places[int(n)] for n in operator[slot]])
-    return moved
-
-
-def _tensors(operator: Record) -> set[int]:
-    """The tensors that it reads, writes or works in."""
-    numbers = (int(n) for slot in _SLOTS for n in operator[slot])
-    return {n for n in numbers if n != _NO_TENSOR}
-
-
-_SLOTS = ("inputs", "outputs", "intermediates")
 
 
 def _indices(numbers: Sequence[int]) -> np.ndarray[Any, Any]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from penjing.arguments import check_counts
 from penjing.progress import Listener, Progress, ignore_progress
 
 _BLOCK_MILLISECONDS = 20.0
@@ -85,15 +86,13 @@ def checked_files(
     return paths
 
 
-def check_counts(**counts: int | None) -> None:
-    """Refuse numbers below 1; `runs` may be None, and rounds of `warm_up` may be 0.
+def check_rounds(*, rounds: int, runs: int | None, warm_up: int, **counts: int) -> None:
+    """Refuse numbers of rounds, runs and other counts that are out of range.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If one is.
     """
-    for name, value in counts.items():
-        if name == "runs" and value is None:
-            continue
-        least, unit = (0, " rounds") if name == "warm_up" else (1, "")
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f"`{name}` must be {least} or more{unit}, got {value!r}.")
+    given = {} if runs is None else {"runs": runs}
+    check_counts(rounds=rounds, **given, **counts)
+    if not isinstance(warm_up, int) or warm_up < 0:
+        raise ValueError(f"`warm_up` must be 0 or more rounds, got {warm_up!r}.")

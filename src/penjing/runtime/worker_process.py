@@ -24,7 +24,7 @@ import tempfile
 import threading
 import traceback
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -125,8 +125,15 @@ class WorkerProcess:
             WorkerEndError: If the worker ended before it answered.
         """
         order = _encoded([method, arguments], self.folder / _SENT)
-        with self._alarm(seconds) as late:
+        late = threading.Event()
+        limit = threading.TIMEOUT_MAX if seconds is None else seconds
+        alarm = threading.Timer(limit, self._stop, [late])
+        alarm.daemon = True  # an interrupt may come before `try`, and then it is left
+        alarm.start()
+        try:
             line = self._exchanged(order)
+        finally:
+            alarm.cancel()
         try:
             answer = _decoded(line, self.folder / _GIVEN)
         except (OSError, ValueError, LookupError, zipfile.BadZipFile):
@@ -147,22 +154,9 @@ class WorkerProcess:
         except (OSError, ValueError):
             return ""
 
-    @contextlib.contextmanager
-    def _alarm(self, seconds: float | None) -> Iterator[threading.Event]:
-        late = threading.Event()
-
-        def ring() -> None:
-            late.set()
-            self.process.kill()
-
-        limit = threading.TIMEOUT_MAX if seconds is None else seconds
-        alarm = threading.Timer(limit, ring)
-        alarm.daemon = True  # an interrupt may come before `try`, and then it is left
-        alarm.start()
-        try:
-            yield late
-        finally:
-            alarm.cancel()
+    def _stop(self, late: threading.Event) -> None:
+        late.set()
+        self.process.kill()
 
     def _ended(self, seconds: float | None) -> WorkerEndError:
         code = self.process.wait()

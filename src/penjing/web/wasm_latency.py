@@ -15,7 +15,7 @@ from penjing.measurement.latency_report import (
 )
 from penjing.progress import Listener, Progress, listening
 from penjing.runtime.sample_inputs import random_inputs
-from penjing.runtime.timing_rounds import check_counts, checked_files, take_turns
+from penjing.runtime.timing_rounds import check_rounds, checked_files, take_turns
 from penjing.sparse.dense_twin import fix_sizes
 from penjing.tflite.loading import read_litert
 from penjing.web.wasm_session import WasmSession
@@ -63,7 +63,7 @@ def measure_wasm_latency(
         3.6
     """
     paths = checked_files(files)
-    check_counts(threads=threads, rounds=rounds, runs=runs, warm_up=warm_up)
+    check_rounds(threads=threads, rounds=rounds, runs=runs, warm_up=warm_up)
     contents = [fixed_content(as_path(path))[0] for path in paths]
     with listening(progress) as listen, WasmSession(engine, threads=threads) as session:
         models = {}

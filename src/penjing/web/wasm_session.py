@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from penjing.arguments import check_counts
 from penjing.errors import CompressionError, DataError, FileFormatError
 from penjing.runtime.interpreter import TensorSpec
 from penjing.web.engines import ENGINES, EngineProcess
@@ -284,8 +285,7 @@ class WasmModel:
 def _check(engine: str, threads: int) -> None:
     if engine not in ENGINES:
         raise ValueError(f"`engine` must be one of {ENGINES}, got {engine!r}.")
-    if not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"`threads` must be 1 or more, got {threads!r}.")
+    check_counts(threads=threads)
     if engine == "node" and threads > 1:
         raise ValueError(
             f"LiteRT.js has threads in browsers only, got threads={threads}. Use "
