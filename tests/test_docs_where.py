@@ -17,22 +17,23 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "where-do-i-put.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 BLOCK = re.compile(
-    r"^```(python|diff)\n# ([\w/]+\.py)(?:, before `([^`\n]+)`)?\n(.*?)^```$",
+    r"^```(python|diff)\n# ([\w/]+\.py)(?:, (new|before `[^`\n]+`))?\n(.*?)^```$",
     re.M | re.S,
 )
 TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
 
 
-def put(text: str, language: str, before: str, code: str) -> str:
+def put(text: str, language: str, place: str, code: str) -> str:
     """A file's text with a block of the page in it.
 
     What the hunks of a `diff` show without a sign must stand there once. Python goes
     before the line that begins as the page says, else to the end.
     """
     if language == "python":
-        if not before:
-            return f"{text}\n\n{code}"
-        return replaced(text, f"\n{before}", f"\n{code}\n\n{before}")
+        _, _, line = place.strip("`").partition("`")
+        if not line:
+            return f"{text}\n\n{code}".lstrip()
+        return replaced(text, f"\n{line}", f"\n{code}\n\n{line}")
     for hunk in code.split("@@\n"):
         lines = hunk.splitlines(keepends=True)
         old = "".join(line[1:] for line in lines if line[0] != "+")
@@ -49,9 +50,11 @@ def replaced(text: str, old: str, new: str) -> str:
 def put_all(checkout: Path, section: str) -> list[str]:
     """Put the blocks of a section into a checkout; gives the names of the tests."""
     tests = []
-    for language, file, before, code in BLOCK.findall(SECTIONS[section]):
+    for language, file, place, code in BLOCK.findall(SECTIONS[section]):
         path = checkout / file
-        path.write_text(put(path.read_text("utf-8"), language, before, code), "utf-8")
+        assert path.exists() == (place != "new")
+        text = path.read_text("utf-8") if path.exists() else ""
+        path.write_text(put(text, language, place, code), "utf-8")
         tests += TEST.findall(code) if language == "python" else []
     return tests
 
