@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from penjing.cli.application import app
 
 pytestmark = pytest.mark.once
 
@@ -26,6 +29,8 @@ MODULE = re.compile(r"(?<![\w/.>-])(?:\w+/)+[\w*]+\.(?:py|mjs|js)\b")
 ROOM = re.compile(r"`((?:\w+/)+)`")
 PATH = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./*-]*\w")
 NAME = re.compile(r"(?<![\w/.])penjing(?:\.[A-Za-z_]\w*)+")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^penjing ([a-z][\w-]*)([^\n#]*)", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -82,6 +87,19 @@ def test_modules_and_files_exist(document):
 def test_names_of_the_package_exist(document):
     names = set(NAME.findall(read(document)))
     assert sorted(name for name in names if not resolves(name)) == []
+
+
+@each("document", DOCUMENTS)
+def test_commands_and_their_options_exist(document):
+    commands = typer.main.get_command(app).commands
+    wrong = []
+    text = document.read_text("utf-8")
+    typed = [code for language, code in FENCE.findall(text) if not language]
+    typed += re.findall(r"`(penjing [^`\n]+)`", text)
+    for name, rest in COMMAND.findall("\n".join(typed)):
+        known = [o for param in commands[name].params for o in param.opts]
+        wrong += [(name, o) for o in re.findall(r"--[\w-]+", rest) if o not in known]
+    assert wrong == []
 
 
 @each("script", SCRIPTS)
