@@ -20,4 +20,4 @@ def test_the_former_place_gives_the_name_and_says_the_present_one(former, name):
 
 def test_a_name_that_was_never_there_is_refused():
     with pytest.raises(AttributeError, match="load_nothing"):
-        importlib.import_module("penjing.datasets").load_nothing
+        _ = importlib.import_module("penjing.datasets").load_nothing
