@@ -2,6 +2,6 @@
 
 Reader and writer are our own. They write smaller files than code generated from the
 schema, and in less time, and refuse hostile offsets with one clear error: what is read
-in all is bounded, so that tables which point at each other cannot multiply. A field that the layouts do not know is refused, not dropped. See
-docs/file-format.md.
+in all is bounded, so that tables which point at each other cannot multiply. A field
+that the layouts do not know is refused, not dropped. See docs/file-format.md.
 """
