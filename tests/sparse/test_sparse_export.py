@@ -19,7 +19,8 @@ from tests.sparse.sparse_topologies import (
 import penjing
 from penjing.errors import ExportError
 from penjing.sparse.explicit_padding import make_padding_explicit
-from penjing.sparse.sparse_export import encode_for, layout_of
+from penjing.sparse.sparse_export import encode_for
+from penjing.sparse.sparse_graph import graph_layout
 from penjing.sparse.sparse_weights import (
     SparseWeight,
     block_sparsity,
@@ -86,7 +87,7 @@ def test_the_twin_of_xnnpack_foresees_what_was_measured(name, dense_file):
     measured = "wrong" if name in REFUSED else TOPOLOGIES[name].outcome
     for content in (dense_file(name), sparse_unchecked(dense_file(name))):
         model = load_records(content, name)
-        _, layout = layout_of(model, model["subgraphs"][0])
+        layout = graph_layout(model, model["subgraphs"][0])
         assert layout.outcome == measured
 
 

@@ -34,7 +34,8 @@ class _Watched:
     squares: Any = 0.0
 
     def note(self, tensor: Any) -> None:
-        axis = 1 if _channels_first(self.layer) else -1
+        first = getattr(self.layer, "data_format", None) == "channels_first"
+        axis = 1 if first else -1
         if tensor.shape[axis] != self.length:
             return  # a grouped convolution sums up only a part
         array = ops.convert_to_numpy(ops.cast(tensor, "float32")).astype(np.float64)
@@ -49,17 +50,9 @@ def activation_variances(
 ) -> dict[str, np.ndarray | None]:
     """Variance of what each unit hands on to the layers that read it.
 
-    Args:
-        model: A built model; a copy of it runs in inference mode.
-        groups: Groups of its channels.
-        inputs: Batches of inputs.
-
-    Returns:
-        For each group the mean variance of each unit's channels, `(size,)`; None where
-        no convolution or dense layer reads or makes them.
-
-    Raises:
-        DataError: If the inputs do not fit the model, or give no finite numbers.
+    A copy of the model runs on the batches. For each group the mean variance of each
+    unit's channels, `(size,)`; None where no convolution or dense layer reads or makes
+    them.
     """
     twin = copy_model(model)
     owners = _owners(twin)
@@ -74,13 +67,11 @@ def activation_variances(
         for own in sites.values()
         for layer, side, member in own
     }
-    by_layer: dict[int, list[_Watched]] = {}
-    for one in watched.values():
-        by_layer.setdefault(id(one.layer), []).append(one)
 
     def note(layer: Any, given: Any, made: Any) -> None:
-        for one in by_layer[id(layer)]:
-            one.note(given if one.side == "input" else made)
+        for one in watched.values():
+            if one.layer is layer:
+                one.note(given if one.side == "input" else made)
 
     with watched_calls([one.layer for one in watched.values()], note):
         for batch in inputs:
@@ -102,11 +93,8 @@ def activation_variances(
 
 
 def _by_unit(seen: _Watched, member: GroupMember, size: int) -> np.ndarray:
-    part = UnitSlices(
-        values=variances(seen.count, seen.totals, seen.squares),
-        axis=0,
-        units=member.units,
-    )
+    found = variances(seen.count, seen.totals, seen.squares)
+    part = UnitSlices(values=found, axis=0, units=member.units)
     return part.totals(size) / np.maximum(part.counts(size), 1)
 
 
@@ -129,7 +117,3 @@ def _sites(
         for member in group.members
         if member.role == role and member.path in owners
     ]
-
-
-def _channels_first(layer: Any) -> bool:
-    return getattr(layer, "data_format", None) == "channels_first"

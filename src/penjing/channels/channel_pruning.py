@@ -177,13 +177,7 @@ _ROUNDS = 15
 def per_millisecond(
     candidates: Sequence[Candidates], costs: CutCosts, times: LatencyModel
 ) -> list[Candidates]:
-    """Scores over the time that a unit of the group takes: cheap losses go first.
-
-    Args:
-        candidates: The groups that can be cut.
-        costs: Sizes after a cut.
-        times: Times of the model's kernels.
-    """
+    """Scores over the time that a unit of the group takes: cheap losses go first."""
     weighed = []
     whole = times.milliseconds()
     for group in candidates:
@@ -206,19 +200,8 @@ def cut_to_time(
     """Cut until the finished file takes as long as asked.
 
     Where the kernels' times foretold too little, the search is repeated with a limit
-    that is lower by as much as the file was too slow.
-
-    Args:
-        model: The whole model.
-        target: The time that stays.
-        times: Times of the model's kernels.
-        find: Gives the cut whose foretold time is at most a number of milliseconds.
-        build: Makes the smaller model.
-        progress: Is told what was measured.
-
-    Returns:
-        The smaller model. A `CompressionWarning` says the measured time where it is
-        still more than was asked for.
+    in milliseconds for `find` that is lower by as much as the file was too slow. A
+    `CompressionWarning` says the measured time where it is still more than was asked.
     """
     goal = target.amount(times.measured)
     limit = goal
@@ -243,27 +226,16 @@ def cut_to_time(
 def measured_pair(
     model: keras.Model, smaller: keras.Model, times: LatencyModel
 ) -> tuple[float, float]:
-    """Milliseconds of the files of two models, measured in turns.
-
-    Args:
-        model: The whole model.
-        smaller: The cut one.
-        times: Says the kind of file and the threads.
-    """
+    """Milliseconds of the files of two models, of the kind of `times`, in turns."""
+    mode = times.quantization
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("before.tflite", "after.tflite")]
         for one, file in zip((model, smaller), files, strict=True):
             samples = None
-            if find_mode(times.quantization).needs_calibration:
+            if find_mode(mode).needs_calibration:
                 signature = known_signature(one)
                 samples = random_samples(signature, one, _CALIBRATION_SAMPLES)
-            export_litert(
-                one,
-                file,
-                times.quantization,
-                representative_data=samples,
-                verify=False,
-            )
+            export_litert(one, file, mode, representative_data=samples, verify=False)
         report = measure_latency(
             files, threads=times.threads, rounds=_ROUNDS, progress=False
         )

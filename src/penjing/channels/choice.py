@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 
@@ -19,34 +19,26 @@ def choose_groups(
 ) -> list[ChannelGroup]:
     """Find the groups that can be cut and that the user did not exclude.
 
-    Args:
-        graph: The channels of a model.
-        include: Layers, or patterns matched against layer paths and names. A group is
-            taken when one of the layers that make it matches. None: all.
-        exclude: What stays whole, in the same form; wins over `include`.
-
-    Returns:
-        The groups, in the order of the model.
-
-    Raises:
-        UnsupportedModelError: If a named layer is unknown or cannot be cut, or nothing
-            is left to cut.
+    A group is taken when one of the layers that make it matches. `exclude` wins.
     """
     free = [group for group in graph.groups if group.reason is None]
-    skipped = dict(graph.skipped)
-    barred = _matched(exclude, "exclude", graph, skipped)
+    barred = {
+        path
+        for entry in _entries(exclude, "exclude")
+        for path in _hits(entry, "exclude", graph)
+    }
     named = {group.name for group in free}
     if include is not None:
         named = set()
         for entry in _entries(include, "include"):
-            hits = _hits(entry, "include", graph, skipped)
+            hits = _hits(entry, "include", graph)
             taken = [g for g in free if hits.intersection(g.layers)]
             if not taken:
-                raise _uncuttable(entry, hits, graph, skipped)
+                raise _uncuttable(entry, hits, graph)
             named.update(group.name for group in taken)
     chosen = [g for g in free if g.name in named and not barred.intersection(g.layers)]
     if not chosen:
-        whole = "; ".join(f"{path}: {why}" for path, why in list(skipped.items())[:5])
+        whole = "; ".join(f"{path}: {why}" for path, why in graph.skipped[:5])
         raise UnsupportedModelError(
             f"The model {graph.model.name!r} has no channels that can be cut"
             + (f" and are not excluded. {whole}." if whole else ".")
@@ -55,6 +47,8 @@ def choose_groups(
 
 
 def _entries(filters: Filter, argument: str) -> Sequence[str | keras.layers.Layer]:
+    if filters is None:
+        return ()
     single = isinstance(filters, str | keras.layers.Layer)
     if single or not isinstance(filters, Iterable):
         filters = (filters,)
@@ -67,28 +61,12 @@ def _entries(filters: Filter, argument: str) -> Sequence[str | keras.layers.Laye
     return tuple(filters)
 
 
-def _matched(
-    filters: Filter, argument: str, graph: ChannelGraph, skipped: Mapping[str, str]
-) -> set[str]:
-    if filters is None:
-        return set()
-    entries = _entries(filters, argument)
-    return set().union(*(_hits(e, argument, graph, skipped) for e in entries))
-
-
 def _hits(
-    entry: str | keras.layers.Layer,
-    argument: str,
-    graph: ChannelGraph,
-    skipped: Mapping[str, str],
+    entry: str | keras.layers.Layer, argument: str, graph: ChannelGraph
 ) -> set[str]:
-    """Paths of the layers that one entry names.
-
-    Raises:
-        UnsupportedModelError: If there are none.
-    """
-    paths = {path: None for group in graph.groups for path in group.layers}
-    paths.update(dict.fromkeys(skipped))
+    """Paths of the layers that one entry names; it is refused where there are none."""
+    made = [path for group in graph.groups for path in group.layers]
+    paths = dict.fromkeys([*made, *dict(graph.skipped)])
     pattern = entry if isinstance(entry, str) else entry.name
     found = {path for path in paths if _matches(pattern, path)}
     if isinstance(entry, keras.layers.Layer) and entry.weights:
@@ -109,12 +87,9 @@ def _matches(pattern: str, path: str) -> bool:
 
 
 def _uncuttable(
-    entry: str | keras.layers.Layer,
-    hits: set[str],
-    graph: ChannelGraph,
-    skipped: Mapping[str, str],
+    entry: str | keras.layers.Layer, hits: set[str], graph: ChannelGraph
 ) -> UnsupportedModelError:
-    reasons = dict(skipped)
+    reasons = dict(graph.skipped)
     for group in graph.groups:
         for path in group.layers:
             reasons.setdefault(path, group.reason or "it stays whole")

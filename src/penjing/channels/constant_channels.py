@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.channels.groups import ChannelGroup
+from penjing.channels.groups import ChannelGroup, kernels_of, unit_slices
 from penjing.channels.tracing import ChannelGraph
 from penjing.models.copying import copy_model
 from penjing.models.graph_flow import as_graph
@@ -34,21 +34,17 @@ def fold_constant_channels(
 
     Dense layers and convolutions with a bias take it, convolutions where no padding
     mixes zeros in. Elsewhere nothing is changed: the units fall as if they were silent.
+    `kept` maps group names to `(size,)`, True where a unit stays.
 
-    Args:
-        model: A built Sequential or Functional model. It is left alone.
-        graph: What `trace_channels` found in it.
-        kept: Group name -> `(size,)`, True where a unit stays.
-
-    Returns:
-        A new model of the same architecture, whose removed constant units can be
-        silenced without changing its outputs; the given one where there are none.
+    Gives a new model of the same architecture, whose removed constant units can be
+    silenced without changing its outputs; the given one where there are none.
     """
     values = {v.path: ops.convert_to_numpy(v.value) for v in model.weights}
+    used = {path: value != 0 for path, value in values.items()}
     constant = {
         group.name: found & ~kept[group.name]
         for group in graph.groups
-        if group.name in kept and (found := _constant_units(group, values)) is not None
+        if group.name in kept and (found := _constant_units(group, used)) is not None
     }
     if next(_sites(model, graph, constant), None) is None:
         return model
@@ -71,25 +67,18 @@ def fold_constant_channels(
     return twin
 
 
-def _constant_units(group: ChannelGroup, values: Mapping[str, Any]) -> Any:
+def _constant_units(group: ChannelGroup, used: Mapping[str, Any]) -> Any:
     """Units that nothing makes: zero kernels, or zero scales; None where none is.
 
     Scales count where every layer that makes the units can have some behind it.
     """
     found = np.zeros(group.size, bool)
     for role in ("output", "scale"):
-        members = [m for m in group.members if m.role == role and not m.is_bias]
-        if role == "scale" and len(members) < len(group.layers):
+        members = kernels_of(group, (role,))
+        if not members or (role == "scale" and len(members) < len(group.layers)):
             continue
-        used = np.zeros(group.size, bool)
-        for member in members:
-            others = tuple(
-                i for i in range(values[member.path].ndim) if i != member.axis
-            )
-            alive = (values[member.path] != 0).any(axis=others)
-            used[member.units[alive & (member.units >= 0)]] = True
-        if members:
-            found |= ~used
+        alive = [part.totals(group.size) for part in unit_slices(members, used)]
+        found |= np.sum(alive, axis=0) == 0
     return found if found.any() else None
 
 

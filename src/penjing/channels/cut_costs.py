@@ -21,15 +21,11 @@ _OUTPUTS = ("output", "through")
 class CutCosts:
     """Sizes of all weights of a model after a cut.
 
-    Args:
-        model: The model.
-        graph: Its channels.
+    What is kept is given as group name -> `(size,)`, True where a unit stays.
     """
 
     def __init__(self, model: keras.Model, graph: ChannelGraph) -> None:
-        self.shapes = {
-            variable.path: tuple(variable.shape) for variable in model.weights
-        }
+        self.shapes = {v.path: tuple(v.shape) for v in model.weights}
         self._members: dict[str, list[tuple[str, GroupMember]]] = {}
         for group in graph.groups:
             for member in group.members:
@@ -38,12 +34,7 @@ class CutCosts:
                     row.append((group.name, member))
 
     def fractions(self, path: str, kept: Kept) -> dict[int, float]:
-        """Fraction of each axis of a weight that stays; whole axes are left out.
-
-        Args:
-            path: Path of the weight.
-            kept: Group name -> `(size,)`, True where a unit stays.
-        """
+        """Fraction of each axis of a weight that stays; whole axes are left out."""
         gone: dict[int, int] = {}
         for name, member in self._members.get(path, ()):
             if name in kept:
@@ -62,12 +53,7 @@ class CutCosts:
         return self.weighted(sizes, kept)
 
     def weighted(self, amounts: Mapping[str, int], kept: Kept) -> float:
-        """Sum of amounts by weight, such as multiply-accumulates, after the cut.
-
-        Args:
-            amounts: Path of a weight -> its amount while it is whole.
-            kept: Group name -> `(size,)`, True where a unit stays.
-        """
+        """Sum after the cut of amounts, such as multiply-accumulates, by weight."""
         return sum(
             amount * math.prod(self.fractions(path, kept).values())
             for path, amount in amounts.items()

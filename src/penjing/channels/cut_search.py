@@ -28,13 +28,9 @@ _TOLERANCE = 1e-9
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Candidates:
-    """The units of one group, and how many of them may stay.
+    """The units of one group with their scores, and how many of them may stay.
 
-    Args:
-        name: Name of the group.
-        scores: What each unit is worth, `(size,)`.
-        step: Units that stay are a multiple of it, or all.
-        floor: Units that stay at least.
+    They are a multiple of `step`, or all, and at least `floor`.
     """
 
     name: str
@@ -68,10 +64,8 @@ class Candidates:
 class CutSearch:
     """All cuts that one ranking allows, from none to as much as can go.
 
-    Args:
-        groups: The groups that can be cut.
-        scope: `"global"`: one ranking of all units; `"layer"`: each group gives the
-            same fraction.
+    The scope is `"global"`: one ranking of all units; or `"layer"`: each group gives
+    the same fraction.
     """
 
     def __init__(self, groups: Sequence[Candidates], scope: str) -> None:
@@ -99,12 +93,9 @@ class CutSearch:
         return len(self._owners)
 
     def counts(self, dropped: int) -> list[int]:
-        """Units of each group that stay when the last ones of the ranking go.
+        """Units of each group that stay when the last `dropped` of the ranking go.
 
         Each number is the allowed one next to it, the larger of two.
-
-        Args:
-            dropped: How many go, before rounding.
         """
         gone = np.bincount(self._owners[:dropped], minlength=len(self.groups))
         return [
@@ -123,17 +114,10 @@ class CutSearch:
         }
 
     def within(self, cost: Cost, target: float) -> KeptUnits | None:
-        """The fewest units of the ranking that must go for a cost to be met.
+        """The fewest units of the ranking that must go for a cost to be met, or None.
 
         In the global scope what is left of the budget then gives groups back as many
-        units as fit in.
-
-        Args:
-            cost: Cost of a cut; it does not rise as units go.
-            target: The highest cost that is allowed.
-
-        Returns:
-            The cut, or None where the smallest one costs more.
+        units as fit in. The cost of a cut does not rise as units go.
         """
         limit = target * (1 + _TOLERANCE)
         low, high = 0, self.most
@@ -155,7 +139,7 @@ class CutSearch:
         closed: set[int] = set()
         for _ in range(_MAX_REFILLS):
             choices = {
-                number: self._best_lost(number, counts[number])
+                number: np.sort(group.scores)[::-1][counts[number]]
                 for number, group in enumerate(self.groups)
                 if number not in closed and counts[number] < group.size
             }
@@ -171,24 +155,13 @@ class CutSearch:
                 closed.add(number)
         return counts
 
-    def _best_lost(self, number: int, count: int) -> float:
-        scores = self.groups[number].scores
-        return float(np.sort(scores)[::-1][count])
-
 
 def units_in_steps(
     size: int, width: int, round_to: int, min_channels: int
 ) -> dict[str, int]:
-    """How many units of a group may stay, given numbers of channels.
+    """`step` and `floor` of `Candidates`, given numbers of channels.
 
-    Args:
-        size: Units of the group.
-        width: Channels of one unit: more than 1 for heads and convolution groups.
-        round_to: Channels that stay are a multiple of it.
-        min_channels: Channels that stay at least.
-
-    Returns:
-        `step` and `floor` of `Candidates`.
+    A unit has `width` channels: more than 1 for heads and convolution groups.
 
     Example:
         >>> units_in_steps(size=12, width=4, round_to=8, min_channels=9)
@@ -208,16 +181,9 @@ _WORDS = {
 def as_candidates(
     group: ChannelGroup, scores: Scores, round_to: int, min_channels: int, least: int
 ) -> Candidates:
-    """The units of a group, and how many may stay.
+    """The units of a group, and how many may stay: `least` at the least.
 
     Every layer that makes some keeps its best one.
-
-    Args:
-        group: The group.
-        scores: What its units are worth.
-        round_to: Channels that stay are a multiple of it.
-        min_channels: Channels that stay at least.
-        least: Units that stay at least.
     """
     scores = scores.copy()
     reserved: set[int] = set()
@@ -234,16 +200,7 @@ def as_candidates(
 def least_units(
     groups: Sequence[ChannelGroup], table: SensitivityTable | None, tolerance: float
 ) -> list[int]:
-    """Units of each group that a sensitivity table lets stay at least.
-
-    Args:
-        groups: The groups that are cut.
-        table: What was measured; None leaves them free.
-        tolerance: What a single group's cut may have cost.
-
-    Raises:
-        ValueError: If the table is of weights, or lacks a group.
-    """
+    """Units of each group that a sensitivity table lets stay at least."""
     if table is None:
         return [1] * len(groups)
     if not isinstance(table, SensitivityTable) or table.method != "channels":
@@ -267,20 +224,7 @@ def least_units(
 def find_cut(
     model: keras.Model, target: ChannelTarget, search: CutSearch, costs: CutCosts
 ) -> KeptUnits:
-    """Find the cut that reaches a target with the least loss.
-
-    Args:
-        model: The model.
-        target: Channels, multiply-accumulates or parameters.
-        search: The cuts that the ranking allows.
-        costs: Sizes after a cut.
-
-    Returns:
-        Group name -> which units stay.
-
-    Raises:
-        CompressionError: If the target cannot be met; it says what can.
-    """
+    """Find the cut that reaches a target, no time, with the least loss."""
     if target.kind == "ratio":
         dropped = round(float(target.value) * search.units)
         if dropped > search.most:
@@ -293,18 +237,7 @@ def find_cut(
 def cut_within(
     search: CutSearch, cost: Cost, limit: float, target: ChannelTarget, whole: float
 ) -> KeptUnits:
-    """Find the cut of least loss whose cost is at most `limit`.
-
-    Args:
-        search: The cuts that the ranking allows.
-        cost: Cost of a cut.
-        limit: The highest cost.
-        target: What was asked for, for the message.
-        whole: Cost of the whole model.
-
-    Raises:
-        CompressionError: If there is none; it says the least cost.
-    """
+    """Find the cut of least loss whose cost is at most `limit`; whole it is `whole`."""
     found = search.within(cost, limit)
     if found is None:
         least = cost(search.kept(search.counts(search.most)))

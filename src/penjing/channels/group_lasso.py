@@ -12,12 +12,10 @@ from keras import ops
 
 from penjing.arguments import check_integer
 from penjing.channels.choice import choose_groups
-from penjing.channels.groups import ChannelGroup
+from penjing.channels.groups import ChannelGroup, kernels_of, unit_slices
 from penjing.channels.tracing import trace_channels
 from penjing.models.selection import Filter
-from penjing.numerics.channel_importance import UnitSlices, root_mean_squares
-
-_ROLES = ("output", "input", "through", "scale")
+from penjing.numerics.channel_importance import root_mean_squares
 
 
 class GroupLasso(keras.callbacks.Callback):
@@ -92,7 +90,7 @@ class GroupLasso(keras.callbacks.Callback):
         self._groups = [
             group
             for group in groups
-            if all(self._variables[m.path].trainable for m in _members(group))
+            if all(self._variables[m.path].trainable for m in kernels_of(group))
         ]
         self._due = 0
 
@@ -131,7 +129,7 @@ class GroupLasso(keras.callbacks.Callback):
         for group in self._groups:
             sizes = self._sizes(group, values)
             factors = np.maximum(1.0 - threshold / np.maximum(sizes, 1e-30), 0.0)
-            for member in _members(group):
+            for member in kernels_of(group):
                 inside = np.append(factors, 1.0)[member.units]  # -1 is the last one
                 shape = [1] * shrunk[member.path].ndim
                 shape[member.axis] = -1
@@ -140,7 +138,7 @@ class GroupLasso(keras.callbacks.Callback):
             self._variables[path].assign(value)
 
     def _values(self) -> dict[str, np.ndarray]:
-        paths = {member.path for group in self._groups for member in _members(group)}
+        paths = {member.path for group in self._groups for member in kernels_of(group)}
         return {
             path: np.array(
                 ops.convert_to_numpy(ops.cast(self._variables[path].value, "float32"))
@@ -149,17 +147,4 @@ class GroupLasso(keras.callbacks.Callback):
         }
 
     def _sizes(self, group: ChannelGroup, values: dict[str, np.ndarray]) -> np.ndarray:
-        slices = [
-            UnitSlices(values=values[m.path], axis=m.axis, units=m.units)
-            for m in _members(group)
-        ]
-        return root_mean_squares(slices, group.size)
-
-
-def _members(group: ChannelGroup) -> list[Any]:
-    """Kernels and scales; biases and statistics stay as they are."""
-    return [
-        member
-        for member in group.members
-        if member.role in _ROLES and not member.is_bias
-    ]
+        return root_mean_squares(unit_slices(kernels_of(group), values), group.size)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from penjing.channels.rules.trace import ChannelTrace
 from penjing.channels.rules.units import connect
+from penjing.numerics.channel_importance import UnitSlices
+
+_KERNELS = ("output", "input", "through", "scale")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,21 +63,31 @@ class ChannelGroup:
     reason: str | None
 
 
+def kernels_of(
+    group: ChannelGroup, roles: Sequence[str] = _KERNELS
+) -> list[GroupMember]:
+    """Kernels and scales of a group; biases and statistics are none."""
+    return [m for m in group.members if m.role in roles and not m.is_bias]
+
+
+def unit_slices(
+    members: Iterable[GroupMember], values: Mapping[str, np.ndarray]
+) -> list[UnitSlices]:
+    """Values by path, cut into the units of a group."""
+    return [
+        UnitSlices(values=values[m.path], axis=m.axis, units=m.units) for m in members
+    ]
+
+
 def divide_channels(
     trace: ChannelTrace, labels: np.ndarray, why: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide the ids of a trace into groups, and each group into units.
 
     What one layer makes is one group. Where a part of a group must stay, the group
-    is the rest.
-
-    Args:
-        trace: A finished trace.
-        labels: The same for ids that fall together, `(ids,)`.
-        why: Index of the reason why each id must stay, `(ids,)`, -1 where it may go.
-
-    Returns:
-        Number of the group and of the unit of each id, -1 where it belongs to none.
+    is the rest. Labels are the same for ids that fall together; `why` holds the index
+    of the reason why an id must stay, -1 where it may go. Gives the number of the group
+    and of the unit of each id, -1 where it belongs to none.
     """
     ties = [
         (labels[ids[:1]].repeat(len(ids)), labels[ids]) for _, ids in trace.producers
@@ -107,28 +121,19 @@ def describe_groups(
     why: np.ndarray,
     reasons: list[str],
 ) -> tuple[ChannelGroup, ...]:
-    """Say what lies in each group.
+    """The groups that `divide_channels` numbered, in the order of the model.
 
-    Args:
-        trace: A finished trace.
-        group_of: Number of the group of each id, `(ids,)`, -1 where it has none.
-        unit_of: Number of the unit within its group, `(ids,)`.
-        why: Index of the reason why each id must stay, `(ids,)`, -1 where it may go.
-        reasons: The reasons.
-
-    Returns:
-        The groups by their numbers, which are in the order of the model.
+    `why` holds an index into the reasons for each id, -1 where it may go.
     """
     count = int(group_of.max(initial=-1)) + 1
-    layers: list[list[str]] = [[] for _ in range(count)]
+    layers: list[dict[str, None]] = [{} for _ in range(count)]
     members: list[list[GroupMember]] = [[] for _ in range(count)]
     widths: list[list[int]] = [[] for _ in range(count)]
     for path, ids in trace.producers:
         for number in _numbers(group_of[ids]):
             made = unit_of[ids][group_of[ids] == number]
             widths[number].append(int(np.bincount(made).max()))
-            if path not in layers[number]:
-                layers[number].append(path)
+            layers[number].setdefault(path)
     seen: dict[tuple[int, int], np.ndarray] = {}
     for traced in trace.axes.values():
         groups = group_of[traced.ids]
@@ -151,7 +156,7 @@ def describe_groups(
     first[group_of[::-1]] = why[::-1]
     return tuple(
         ChannelGroup(
-            name=layers[number][0],
+            name=next(iter(layers[number])),
             size=int(sizes[number]),
             width=min(widths[number]),
             layers=tuple(layers[number]),

@@ -187,8 +187,7 @@ def _check_nothing_emptied(graph: ChannelGraph, keeps: np.ndarray) -> None:
 
 def _axes_of(graph: ChannelGraph, variable: Any) -> list[TracedAxis]:
     axes = graph.trace.axes
-    rank = len(variable.shape)
-    keys = [(id(variable), axis) for axis in range(rank)]
+    keys = [(id(variable), axis) for axis in range(len(variable.shape))]
     return [axes[key] for key in keys if key in axes]
 
 

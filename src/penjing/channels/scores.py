@@ -12,12 +12,12 @@ from keras import ops
 
 from penjing.arguments import did_you_mean, nearest_name, quoted
 from penjing.channels.activation_moments import activation_variances
-from penjing.channels.groups import ChannelGroup
+from penjing.channels.groups import ChannelGroup, kernels_of, unit_slices
 from penjing.data.batches import leaves, to_arrays, to_batches
 from penjing.errors import DataError, UnsupportedModelError
 from penjing.models.loss_gradients import loss_gradients
 from penjing.numerics import channel_importance as numerics
-from penjing.numerics.channel_importance import Scores, UnitSlices
+from penjing.numerics.channel_importance import Scores
 
 Weights: TypeAlias = Mapping[str, npt.NDArray[Any]]
 ChannelImportance: TypeAlias = (
@@ -26,17 +26,12 @@ ChannelImportance: TypeAlias = (
 
 MAX_SAMPLES = 1024
 BATCH = 32
-_KERNELS = ("output", "input", "through", "scale")
 _NEEDS_DATA = ("taylor", "activation_variance")
 IMPORTANCES = ("l2", "batch_norm", "taylor", "lamp", "activation_variance", "random")
 
 
 def check_importance(importance: Any) -> None:
-    """Refuse an importance that is none.
-
-    Raises:
-        ValueError: If it is neither a known name, nor a function, nor a mapping.
-    """
+    """Refuse what is neither a known name, nor a function, nor a mapping."""
     if callable(importance) or isinstance(importance, Mapping):
         return
     if importance not in IMPORTANCES:
@@ -57,22 +52,7 @@ def score_channels(
 
     Norms, scales and variances are taken relative to the mean of their group; LAMP and
     Taylor scores, which are fractions and changes of one loss, and the user's own are
-    taken as they are.
-
-    Args:
-        model: A built model.
-        groups: Groups of its channels.
-        importance: See `prune_channels`.
-        data: See `prune_channels`.
-
-    Returns:
-        Group name -> scores of shape `(size,)`, at least 0.
-
-    Raises:
-        ValueError: If the importance is unknown, or scores have another shape, are
-            negative or not finite.
-        UnsupportedModelError: If a group has nothing that the importance looks at.
-        DataError: If data is needed and missing, or does not fit.
+    taken as they are. Group name -> scores of shape `(size,)`, at least 0.
     """
     check_importance(importance)
     weights = {
@@ -105,7 +85,7 @@ def _score(
     if importance == "random":
         return numerics.random_scores(group.size, [number])
     if importance == "batch_norm":
-        scales = _slices(group, weights, ("scale",))
+        scales = unit_slices(kernels_of(group, ("scale",)), weights)
         if not scales:
             raise UnsupportedModelError(
                 f"The channels of {group.name!r} pass through no normalization with a "
@@ -113,21 +93,10 @@ def _score(
                 f"importance, or leave them whole: exclude={group.name!r}."
             )
         return numerics.relative_to_mean(numerics.scale_magnitudes(scales, group.size))
-    norms = numerics.l2_norms(_slices(group, weights, _KERNELS), group.size)
+    norms = numerics.l2_norms(unit_slices(kernels_of(group), weights), group.size)
     if importance == "lamp":
         return numerics.lamp_scores(np.square(norms))
     return numerics.relative_to_mean(norms)
-
-
-def _slices(
-    group: ChannelGroup, weights: Weights, roles: Sequence[str]
-) -> list[UnitSlices]:
-    """Slices of the kernels and scales of a group; biases and statistics are not."""
-    return [
-        UnitSlices(values=weights[member.path], axis=member.axis, units=member.units)
-        for member in group.members
-        if member.role in roles and not member.is_bias
-    ]
 
 
 def _named(importance: Mapping[str, Any], group: ChannelGroup) -> Any:
@@ -181,10 +150,7 @@ def _taylor(
     for gradients in loss_gradients(model, _samples(data), paths):
         products = {path: gradients[path] * weights[path] for path in paths}
         for group in groups:
-            parts = [
-                UnitSlices(values=products[m.path], axis=m.axis, units=m.units)
-                for m in members[group.name]
-            ]
+            parts = unit_slices(members[group.name], products)
             total = np.sum([part.totals(group.size) for part in parts], axis=0)
             changes[group.name].append(total)
     return {name: numerics.taylor_scores(rows) for name, rows in changes.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 _KINDS = ("ratio", "macs", "parameters", "latency")
 _LATENCY = re.compile(r"\s*(\d+(?:\.\d*)?(?:e-?\d+)?)\s*ms\s*")
@@ -35,8 +35,6 @@ class ChannelTarget:
     macs: float | int | None = None
     parameters: float | int | None = None
     latency: float | str | None = None
-
-    kinds: ClassVar[tuple[str, ...]] = _KINDS
 
     def __post_init__(self) -> None:
         given = [kind for kind in _KINDS if getattr(self, kind) is not None]

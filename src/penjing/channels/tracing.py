@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -42,13 +43,10 @@ class ChannelGraph:
         self.skipped = _find_skipped(trace, why, reasons)
 
     def kept_ids(self, kept: dict[str, np.ndarray]) -> np.ndarray:
-        """Which ids of the trace stay.
+        """Whether each id of the trace stays.
 
         Args:
             kept: Group name -> `(size,)`, True where a unit stays.
-
-        Returns:
-            A boolean for each id.
         """
         found = np.ones(self.trace.units.count, dtype=bool)
         for number, group in enumerate(self.groups):
@@ -122,9 +120,6 @@ def _check_model(model: keras.Model) -> Any:
 def _follow_graph(
     trace: ChannelTrace, graph: Any, layouts: Sequence[Layout], prefix: str
 ) -> list[Layout]:
-    def visit(node: Any, layouts: list[Layout], prefix: str) -> Sequence[Layout]:
-        return _follow(trace, node, layouts, prefix)
-
     def enter(graph: Any, layouts: Sequence[Layout]) -> None:
         """The inputs of a nested graph have the shapes of what it is called on."""
         for tensor, layout in zip(graph.inputs, layouts, strict=True):
@@ -137,6 +132,7 @@ def _follow_graph(
 
     if prefix:
         enter(graph, layouts)
+    visit = functools.partial(_follow, trace)
     return follow_graph(graph, layouts, visit, enter, prefix)
 
 
@@ -174,8 +170,7 @@ def _run_rule(step: ChannelStep) -> Sequence[Layout]:
     rule, reason = find_channel_rule(operation), _obstacle(step)
     if rule is None or reason is not None:
         for variable in getattr(operation, "variables", ()):
-            for axis in range(len(variable.shape)):
-                trace.keep_axis(variable, axis, str(reason))
+            trace.keep_axes(variable, str(reason))
             if len(variable.shape) > 1:  # it may make channels
                 step.stay(str(reason))
         return step.leave(str(reason))

@@ -23,11 +23,13 @@ class Call:
         operation: A Keras layer, or an operation such as the one behind `x + y`.
         source: Name of what it gives out.
         inputs: Names of the tensors it takes.
+        shape: Shape of the first of them.
     """
 
     operation: Any
     source: str
     inputs: tuple[str, ...]
+    shape: tuple[int | None, ...] = ()
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -137,8 +139,15 @@ def _walk(graph: Any, flow: Flow) -> list[str]:
 
     def visit(node: Any, inputs: list[str], prefix: str) -> list[str]:
         name = _unused(f"{prefix}{node.operation.name}", flow)
-        call = Call(operation=node.operation, source=name, inputs=tuple(inputs))
-        flow.calls.append(call)
+        shapes = [tuple(tensor.shape) for tensor in node.input_tensors]
+        flow.calls.append(
+            Call(
+                operation=node.operation,
+                source=name,
+                inputs=tuple(inputs),
+                shape=shapes[0] if shapes else (),
+            )
+        )
         keep(node.outputs, [name] * len(node.outputs))
         return [name] * len(node.outputs)
 

@@ -34,17 +34,7 @@ def dense_twin(content: bytes, where: str) -> bytes:
 
     The twin computes the same by definition of the format, with the dense kernels that
     every runtime has: what a runtime makes of the sparse file can be compared with it.
-
-    Args:
-        content: The bytes of a `.tflite` file.
-        where: What it is called in messages.
-
-    Returns:
-        The bytes of the twin; those of the file itself, written anew, where it has no
-        sparse tensors.
-
-    Raises:
-        FileFormatError: If the file is corrupt.
+    A file without sparse tensors is written anew.
     """
     file = EditedFile(content, where)
     file.edit(functools.partial(_densify, where=where))
@@ -68,15 +58,7 @@ def has_sparse_tensors(content: bytes, where: str) -> bool:
 
 
 def fix_sizes(content: bytes, where: str) -> tuple[bytes, bool]:
-    """Make the sizes that a file leaves free fixed; see `fix_free_sizes`.
-
-    Args:
-        content: The bytes of a `.tflite` file.
-        where: What it is called in messages.
-
-    Returns:
-        The bytes of a file without free sizes, and whether there were any.
-    """
+    """The file without free sizes, and whether it had any; see `fix_free_sizes`."""
     file = EditedFile(content, where)
     was_free = file.edit(fix_free_sizes)
     return file.content, was_free
@@ -86,13 +68,7 @@ def fix_free_sizes(model: Record) -> bool:
     """Make the sizes that a file leaves free those that it stores: a batch of 1.
 
     LiteRT.js refuses files with free sizes, and what a RESHAPE with a computed shape
-    gives there is silently wrong. Both are gone from the result.
-
-    Args:
-        model: The table of a model; afterwards it has no free sizes.
-
-    Returns:
-        Whether there were any.
+    gives there is silently wrong. Both are gone from the result. False if none were.
     """
     free = [t for t in all_tensors(model) if np.any(t["shape_signature"] < 0)]
     if not free:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from penjing.tflite.graph_edits import add_tensor, set_input
 from penjing.tflite.operators import Operator, code_index, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, set_values
@@ -79,24 +80,22 @@ def _padding(
     padded: Any = graph["tensors"][number].copy()
     padded["buffer"] = 0
     padded.drop("name", "quantization")
-    extra = np.array([0, 2 * sides[0], 2 * sides[1], 0], "<i4")
+    rows, columns = sides
+    pairs = [[0, 0], [rows, rows], [columns, columns], [0, 0]]
+    values = np.array(pairs, "<i4")
+    extra = values.sum(axis=1)
     padded["shape"] = (padded["shape"] + extra).astype("<i4")
     if len(padded["shape_signature"]):
         free = padded["shape_signature"]
         padded["shape_signature"] = np.where(free < 0, free, free + extra).astype("<i4")
     pads = Record("Tensor", shape=np.array([4, 2], "<i4"), type=TensorType.INT32)
-    rows, columns = sides
-    values = [[0, 0], [rows, rows], [columns, columns], [0, 0]]
-    set_values(model, pads, np.array(values, "<i4"))
-    graph["tensors"] = [*graph["tensors"], pads, padded]
-    last = len(graph["tensors"]) - 1
-    inputs = operator["inputs"].copy()
-    inputs[0] = last
-    operator["inputs"] = inputs
+    set_values(model, pads, values)
+    sizes, output = add_tensor(graph, pads), add_tensor(graph, padded)
+    set_input(operator, 0, output)
     return Record(
         "Operator",
         opcode_index=code_index(model, Operator.PAD),
-        inputs=np.array([number, last - 1], "<i4"),
-        outputs=np.array([last], "<i4"),
+        inputs=np.array([number, sizes], "<i4"),
+        outputs=np.array([output], "<i4"),
         builtin_options=Record("PadOptions"),
     )

@@ -70,12 +70,12 @@ def sparse_layout(model: keras.Model, *, equivalent: bool = True) -> SparseLayou
     Raises:
         UnsupportedModelError: If the model is subclassed or not built.
     """
-    plan = _plan(model, equivalent)
+    changes, is_turned = _plan(model, equivalent)
     return SparseLayout(
-        changes={c.placed.name: c.text for c in plan.changes if c.text},
-        obstacles={c.placed.name: c.obstacle for c in plan.changes if c.obstacle},
-        is_turned=plan.is_turned,
-        is_equivalent=all(c.is_equivalent for c in plan.changes),
+        changes={c.placed.name: c.text for c in changes if c.text},
+        obstacles={c.placed.name: c.obstacle for c in changes if c.obstacle},
+        is_turned=is_turned,
+        is_equivalent=all(c.is_equivalent for c in changes),
     )
 
 
@@ -124,8 +124,8 @@ def prepare_for_sparse_inference(
         >>> bool(difference < 1e-5)
         True
     """
-    plan = _plan(model, equivalent)
-    obstacles = [f"{c.placed.name}: {c.obstacle}" for c in plan.changes if c.obstacle]
+    changes, _ = _plan(model, equivalent)
+    obstacles = [f"{c.placed.name}: {c.obstacle}" for c in changes if c.obstacle]
     if obstacles:
         more = len(obstacles) - _MOST_ROWS
         shown = obstacles[:_MOST_ROWS] + ([f"and {more} more"] if more > 0 else [])
@@ -135,23 +135,18 @@ def prepare_for_sparse_inference(
             CompressionWarning,
             stacklevel=2,
         )
-    return _Rebuilding(model, plan).model()
+    return _Rebuilding(model, changes).model()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Plan:
-    changes: tuple[LayerChange, ...]
-    is_turned: bool
-
-
-def _plan(model: Any, equivalent: bool) -> _Plan:
+def _plan(model: Any, equivalent: bool) -> tuple[list[LayerChange], bool]:
+    """What is changed, and whether images and kernels are turned by half a turn."""
     layers = place_layers(model)
     hint = ""
     if equivalent and needs_turn(layers):
         changes = plan_changes(layers, turned=True, equivalent=True)
         first = next((change for change in changes if change.obstacle), None)
         if first is None:
-            return _Plan(changes=tuple(changes), is_turned=True)
+            return changes, True
         hint = (
             f"; images cannot be turned for it, as `{first.placed.name}` would not fit "
             f"({first.obstacle})"
@@ -163,17 +158,17 @@ def _plan(model: Any, equivalent: bool) -> _Plan:
         else change
         for change in changes
     ]
-    return _Plan(changes=tuple(changes), is_turned=False)
+    return changes, False
 
 
 class _Rebuilding:
     """The graph once more, nested ones opened up, with new layers in place of some."""
 
-    def __init__(self, model: keras.Model, plan: _Plan) -> None:
+    def __init__(self, model: keras.Model, changes: list[LayerChange]) -> None:
         self._model = model
         self._changes = {
             id(change.placed.layer): change
-            for change in plan.changes
+            for change in changes
             if change.make is not None
         }
         self._again: dict[int, Any] = {}

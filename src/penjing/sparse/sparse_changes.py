@@ -68,10 +68,8 @@ def plan_changes(
 ) -> list[LayerChange]:
     """Find what fits, what can be made to, and what cannot: a row for each change.
 
-    Args:
-        layers: The layers of a model.
-        turned: Whether images and kernels are turned by half a turn.
-        equivalent: Whether outputs have to stay the same.
+    `turned`: images and kernels are turned by half a turn. `equivalent`: outputs have
+    to stay the same.
     """
     if not any(is_pooling(placed) for placed in layers):
         ends = [placed for placed in layers if is_stem(placed)] or layers[-1:]
@@ -242,10 +240,9 @@ def _padded(placed: Placed, *, stacks: bool, is_equivalent: bool = True) -> Laye
         texts.append("which moves the image by a pixel: train the model some epochs")
 
     def make() -> list[Any]:
-        before: list[Any] = [_padding_layer(placed, half)]
-        if stacks:
-            before.insert(0, _stacked_images)
-        return [*before, _again(placed.layer, padding="valid")]
+        stack = [lambda images: ops.concatenate([images] * STEM_CHANNELS, axis=-1)]
+        convolution = _again(placed.layer, padding="valid")
+        return [*(stack if stacks else []), _padding_layer(placed, half), convolution]
 
     def stacked(kernel: Array) -> Array:
         return np.concatenate([kernel, np.zeros_like(kernel), np.zeros_like(kernel)], 2)
@@ -257,10 +254,6 @@ def _padded(placed: Placed, *, stacks: bool, is_equivalent: bool = True) -> Laye
         make=make,
         kernel=stacked if stacks else np.asarray,
     )
-
-
-def _stacked_images(images: Any) -> Any:
-    return ops.concatenate([images] * STEM_CHANNELS, axis=-1)
 
 
 def _enlarged(placed: Placed, offsets: tuple[int, int]) -> LayerChange:
@@ -302,15 +295,10 @@ def _whole_pooling(placed: Placed) -> LayerChange:
     )
 
 
-def _is_point(placed: Placed) -> bool:
-    """Whether a layer reads a map of one point."""
-    return len(placed.shape) == 4 and tuple(placed.shape[1:3]) == (1, 1)
-
-
 def _is_classifier(placed: Placed) -> bool:
     """Whether a layer is a 1x1 convolution or dense layer on pooled features."""
     layer = placed.layer
-    if not _is_point(placed):
+    if len(placed.shape) != 4 or tuple(placed.shape[1:3]) != (1, 1):
         return False
     pointwise = isinstance(layer, keras.layers.Conv2D) and (
         tuple(layer.kernel_size) == (1, 1) and layer.groups == 1

@@ -19,8 +19,7 @@ from penjing.tflite.tensors import TensorType, is_plain, set_values, values_of
 
 _CSR = 1
 _LEAST_BYTES = 256  # A new operator, tensor and description cost about this much.
-_VECTORS = (("Uint8Vector", 2**8), ("Uint16Vector", 2**16), ("Int32Vector", 2**31))
-_WIDTHS = {"Uint8Vector": 1, "Uint16Vector": 2, "Int32Vector": 4}
+_VECTORS = (("Uint8Vector", "<u1"), ("Uint16Vector", "<u2"), ("Int32Vector", "<i4"))
 
 Array = np.ndarray[Any, Any]
 
@@ -80,53 +79,51 @@ def encoded_size(values: Array, axis: int) -> int:
     length = values.shape[axis]
     left = max(1, int(np.count_nonzero(values)))
     segments = values.size // max(length, 1) + 1
-    per_value = values.itemsize + _WIDTHS[_vector_for(length - 1)]
-    return left * per_value + int(segments) * _WIDTHS[_vector_for(left)]
+    per_value = values.itemsize + _vector_for(length - 1)[1].itemsize
+    return left * per_value + int(segments) * _vector_for(left)[1].itemsize
 
 
 def encode(values: Array, axis: int) -> tuple[Array, Record]:
-    """Take the zeros out of an array.
+    """The values that are left of an array, and the table that says where they stand.
 
-    Args:
-        values: Array of any shape.
-        axis: The axis along which values get indices; the others are dense.
-
-    Returns:
-        The values that are left, at least one, and the table that says where they
-        stand. A tensor without any bytes would be no constant to a runtime.
+    They get indices along the axis; the others are dense.
     """
     others = [n for n in range(values.ndim) if n != axis]
-    rows = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
-    is_value = rows != 0
-    is_value[:1, :1] |= not is_value.any()
-    segments = np.concatenate([[0], np.cumsum(is_value.sum(axis=1))])
-    sizes = [values.shape[n] for n in others]
-    metadata = [Record("DimensionMetadata", dense_size=size) for size in sizes]
-    metadata.append(
-        Record(
-            "DimensionMetadata",
-            format=_CSR,
-            array_segments=_vector(segments),
-            array_indices=_vector(np.nonzero(is_value)[1], rows.shape[1] - 1),
-        )
-    )
+    rows = np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis], 1)
+    left, level = compress(rows)
+    dense = [Record("DimensionMetadata", dense_size=values.shape[n]) for n in others]
     sparsity = Record(
         "SparsityParameters",
         traversal_order=np.array([*others, axis], "<i4"),
-        dim_metadata=metadata,
+        dim_metadata=[*dense, level],
     )
-    return rows[is_value], sparsity
+    return left, sparsity
+
+
+def compress(blocks: Array, *, narrow: bool = True) -> tuple[Array, Record]:
+    """The blocks that hold values, at least one, and the level of a table for them.
+
+    Args:
+        blocks: `(rows, places, values of a block)`.
+        narrow: Whether indices take as few bytes as they can.
+    """
+    is_value = (blocks != 0).any(axis=2)
+    is_value[:1, :1] |= not is_value.any()  # without any bytes it is no constant
+    segments = np.concatenate([[0], np.cumsum(is_value.sum(axis=1))])
+    largest = 0 if narrow else 2**31 - 1
+    level = Record(
+        "DimensionMetadata",
+        format=_CSR,
+        array_segments=_vector(segments, max(largest, int(segments[-1]))),
+        array_indices=_vector(
+            np.nonzero(is_value)[1], max(largest, blocks.shape[1] - 1)
+        ),
+    )
+    return blocks[is_value].reshape(-1), level
 
 
 def encode_directly(g: int, t: int, axis: int, model: Record) -> None:
-    """Make a constant sparse; an operator DENSIFY gives its values to its readers.
-
-    Args:
-        g: Number of the graph.
-        t: Number of the tensor in it.
-        axis: The axis along which values get indices.
-        model: Changed in place.
-    """
+    """Make a constant sparse, with indices along an axis; DENSIFY feeds its readers."""
     graph = model["subgraphs"][g]
     sparse = graph["tensors"][t]
     dense = _add_computed(graph, sparse)
@@ -135,15 +132,14 @@ def encode_directly(g: int, t: int, axis: int, model: Record) -> None:
     _put_first(model, graph, Operator.DENSIFY, Record("DensifyOptions"), [t], dense)
 
 
-def _vector_for(largest: int) -> str:
-    return next(name for name, bound in _VECTORS if largest < bound)
+def _vector_for(largest: int) -> tuple[str, np.dtype[Any]]:
+    kinds = ((name, np.dtype(code)) for name, code in _VECTORS)
+    return next((name, kind) for name, kind in kinds if largest <= np.iinfo(kind).max)
 
 
-def _vector(numbers: Array, largest: int | None = None) -> Record:
-    top = int(numbers.max(initial=0)) if largest is None else largest
-    kind = _vector_for(top)
-    dtype = "<i4" if kind == "Int32Vector" else f"<u{_WIDTHS[kind]}"
-    return Record(kind, values=numbers.astype(dtype))
+def _vector(numbers: Array, largest: int) -> Record:
+    name, kind = _vector_for(largest)
+    return Record(name, values=numbers.astype(kind))
 
 
 def _encode_reshaped(g: int, t: int, length: int, model: Record) -> None:

@@ -26,12 +26,9 @@ _MOST_REASONS = 6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SparseConfig:
-    """Where a file with sparse weights is to run.
+    """Where a file, of dense weights or with encoding "sparse", is to run.
 
-    Attributes:
-        encoding: None for dense weights, or "sparse".
-        runtime: One of `RUNTIMES`; may be None without an encoding.
-        quantization: That of the file.
+    The runtime, one of `RUNTIMES`, may be None without an encoding.
     """
 
     encoding: str | None = None
@@ -49,17 +46,9 @@ class SparseConfig:
             self._check_quantization()
 
     def finish(self, model: Record, where: str) -> bool:
-        """Make a converted file what the runtime wants.
+        """Make a converted file what the runtime wants; False if it was already.
 
-        Args:
-            model: The table of the model, which is changed.
-            where: What the model is called in messages.
-
-        Returns:
-            Whether there was anything to change.
-
-        Raises:
-            ExportError: If sparse encoding would be wrong or buy no time there.
+        Sparse encoding that would be wrong or buy no time there is refused.
         """
         if self.encoding and self.runtime:
             encode_for(model, self.runtime, where)
@@ -83,14 +72,7 @@ class SparseConfig:
 
 
 def check_runtime(runtime: object) -> None:
-    """Refuse what is no runtime.
-
-    Args:
-        runtime: What a user gave.
-
-    Raises:
-        ValueError: If it is none of `RUNTIMES`.
-    """
+    """Refuse what is none of `RUNTIMES`."""
     if runtime not in RUNTIMES:
         raise ValueError(
             f"`runtime` must be one of {', '.join(map(repr, RUNTIMES))}, got "
@@ -103,14 +85,7 @@ def encode_for(model: Record, runtime: str, where: str) -> None:
     """Store the weights without zeros that the kernels of a runtime read so.
 
     For "wasm" the batch size becomes 1: LiteRT.js runs no file that leaves it free.
-
-    Args:
-        model: The table of a float32 or float16 model, which is changed.
-        runtime: One of `RUNTIMES`.
-        where: What the model is called in messages.
-
-    Raises:
-        ExportError: If zeros would save no time there, or outputs would be wrong.
+    Where zeros would save no time, or outputs would be wrong, it is refused.
     """
     if runtime == "x86":
         store_sparse(model, _chosen_blocks(model, where))
@@ -134,32 +109,10 @@ def _fix_batch(model: Record, where: str) -> bool:
     return fix_free_sizes(model)
 
 
-def layout_of(
-    model: Record, graph: Record, *, if_zeros: bool = False
-) -> tuple[list[Node], Layout]:
-    """What XNNPACK makes of a graph.
-
-    Args:
-        model: The table of a model.
-        graph: One of its graphs.
-        if_zeros: Take it that there are zeros enough.
-
-    Returns:
-        The operators, and the layout that XNNPACK chooses where weights are sparse.
-    """
-    layout = graph_layout(model, graph, if_zeros=if_zeros)
-    return read_nodes(model, graph), layout
-
-
 def layout_problems(nodes: Sequence[Node], layout: Layout) -> list[str]:
-    """Why a graph does not run with the channels first, operator by operator.
+    """Why a graph does not run with the channels first, a sentence for each operator.
 
-    Args:
-        nodes: Its operators.
-        layout: What XNNPACK makes of it, if there are zeros enough.
-
-    Returns:
-        One sentence each, none where it does.
+    The layout is that of the graph with zeros enough.
     """
     if layout.outcome == "fast":
         return []
@@ -195,12 +148,8 @@ def layout_problems(nodes: Sequence[Node], layout: Layout) -> list[str]:
 def reached_from_poolings(nodes: Sequence[Node]) -> frozenset[int]:
     """Numbers of the operators that a global average pooling depends on.
 
-    Args:
-        nodes: The operators of a graph.
-
-    Returns:
-        Their numbers; all where there is no such pooling. Those before a stem, which
-        may be anything, are left out.
+    All where there is no such pooling. Those before a stem, which may be anything, are
+    left out.
     """
     makers = {node.output: number for number, node in enumerate(nodes)}
     pending = [n for n, node in enumerate(nodes) if node.is_exit]
@@ -215,29 +164,19 @@ def reached_from_poolings(nodes: Sequence[Node]) -> frozenset[int]:
         if not nodes[number].is_stem:
             inputs = nodes[number].inputs
             pending.extend(makers[value] for value in inputs if value in makers)
-    behind = _classifiers(nodes, makers)
-    return frozenset(seen | behind)
-
-
-def _classifiers(nodes: Sequence[Node], makers: dict[int, int]) -> set[int]:
-    """1x1 convolutions and further dense layers behind the pooling."""
-    return {
-        number
-        for number, node in enumerate(nodes)
-        if node.failure is not None
-        and any(
-            value in makers and nodes[makers[value]].is_exit for value in node.inputs
-        )
-        and node.name == "CONV_2D"
-    }
+    pooled = {node.output for node in nodes if node.is_exit}
+    for number, node in enumerate(nodes):  # 1x1 convolutions behind a pooling
+        if node.name == "CONV_2D" and node.failure and pooled.intersection(node.inputs):
+            seen.add(number)
+    return frozenset(seen)
 
 
 def _chosen_convolutions(model: Record, runtime: str, where: str) -> list[SparseWeight]:
     chosen = []
     problems: list[str] = []
     for g, graph in enumerate(model["subgraphs"]):
-        nodes, layout = layout_of(model, graph)
-        ideal = layout_of(model, graph, if_zeros=True)[1]
+        nodes, layout = read_nodes(model, graph), graph_layout(model, graph)
+        ideal = graph_layout(model, graph, if_zeros=True)
         problems += layout_problems(nodes, ideal)
         if layout.outcome == "wrong" or (problems and ideal.outcome == "wrong"):
             raise ExportError(_wrong(where, runtime, problems))
@@ -291,14 +230,9 @@ def _chosen_blocks(model: Record, where: str) -> list[SparseWeight]:
 
 
 def block_failure(model: Record, tensor: Record) -> str | None:
-    """Say why a dense layer is not faster with block-sparse weights on x86.
+    """Why a dense layer is not faster with block-sparse weights on x86, or None.
 
-    Args:
-        model: The table of a model.
-        tensor: The weights, `(outputs, inputs)`.
-
-    Returns:
-        The condition that fails, None where all hold.
+    The weights are `(outputs, inputs)`.
     """
     if tensor["type"] != TensorType.FLOAT32 or not is_plain(model, tensor):
         return "its weights are not float32; the block-sparse kernel takes no others"

@@ -5,7 +5,7 @@ channels first. It joins operators that could, from a global average pooling upw
 and checks that what they read is read by nobody else. It does not check who reads what
 they give. So a part that the pooling never reaches is switched as well, if it holds
 enough zeros: its last operator gives its values in the wrong order, and nothing is
-raised. `find_layout` follows the same steps, so that penjing knows beforehand.
+raised. `graph_layout` follows the same steps, so that penjing knows beforehand.
 
 Reference:
     XNNPACK `src/subgraph.c`: `xnn_subgraph_rewrite_for_nchw`
@@ -25,29 +25,20 @@ MIN_ZEROS = (2, 3)
 """More than two of three weights of the 1x1 convolutions must be zero."""
 
 # What has been seen to give right values with the channels first.
-_GIVES_CHANNELS_FIRST = (
-    UNARY_OPERATORS
-    | BINARY_OPERATORS
-    | {
-        "CONV_2D",
-        "DEPTHWISE_CONV_2D",
-        "MEAN",
-        "RESIZE_BILINEAR",
-    }
-)
+_GIVES_CHANNELS_FIRST = frozenset(
+    {"CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "RESIZE_BILINEAR"}
+).union(UNARY_OPERATORS, BINARY_OPERATORS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Which values lie with the channels first, and who misreads them.
+    """Who reads values with the channels first, and who misreads them.
 
     Attributes:
-        values: Numbers of the tensors that lie with the channels first.
         misread: Numbers of the nodes that give wrong values.
         sparse: Numbers of the nodes whose weights sparse kernels use.
     """
 
-    values: frozenset[int] = frozenset()
     misread: tuple[int, ...] = ()
     sparse: tuple[int, ...] = ()
 
@@ -59,19 +50,13 @@ class Layout:
         return "fast" if self.sparse else "dense"
 
 
-def find_layout(
-    nodes: Sequence[Node], outside: frozenset[int], *, if_zeros: bool = False
-) -> Layout:
-    """Follow XNNPACK's steps.
+def graph_layout(model: Record, graph: Record, *, if_zeros: bool = False) -> Layout:
+    """The layout that XNNPACK chooses for a graph of a file where weights are sparse.
 
-    Args:
-        nodes: The operators in their order.
-        outside: Numbers of the inputs and outputs of the graph.
-        if_zeros: Take it that there are zeros enough, to know what pruning would do.
-
-    Returns:
-        The layout that it chooses.
+    `if_zeros` takes it that there are zeros enough, to know what pruning would do.
     """
+    nodes = read_nodes(model, graph)
+    outside = frozenset(int(n) for n in (*graph["inputs"], *graph["outputs"]))
     search = _Search(nodes, outside)
     search.join_poolings()
     if not search.is_joined:
@@ -80,7 +65,6 @@ def find_layout(
     search.leave_shared()
     values = frozenset(search.switched(if_zeros))
     return Layout(
-        values=values,
         misread=tuple(search.misread(values)),
         sparse=tuple(
             number
@@ -91,27 +75,8 @@ def find_layout(
 
 
 def may_be_wrong(model: Record) -> bool:
-    """Whether sparse constants would make a file wrong where XNNPACK looks for them.
-
-    Args:
-        model: The table of a model.
-    """
+    """Whether sparse constants would make a file wrong where XNNPACK looks for them."""
     return any(graph_layout(model, graph).misread for graph in model["subgraphs"])
-
-
-def graph_layout(model: Record, graph: Record, *, if_zeros: bool = False) -> Layout:
-    """Follow XNNPACK's steps on a graph of a file.
-
-    Args:
-        model: The table of a model.
-        graph: One of its graphs.
-        if_zeros: See `find_layout`.
-
-    Returns:
-        The layout that it chooses where weights are sparse.
-    """
-    outside = frozenset(int(n) for n in (*graph["inputs"], *graph["outputs"]))
-    return find_layout(read_nodes(model, graph), outside, if_zeros=if_zeros)
 
 
 class _Search:
@@ -193,7 +158,10 @@ class _Search:
             return reads_all  # one value a channel: both orders are the same
         if node.name not in _GIVES_CHANNELS_FIRST:
             return False
-        if node.is_exit and self._feeds_convolution(node.output):
+        if node.is_exit and any(
+            node.output in reader.inputs and reader.name != "FULLY_CONNECTED"
+            for reader in self._nodes
+        ):
             return False
         return reads_all or node.is_stem
 
@@ -207,12 +175,6 @@ class _Search:
             maker is not None
             and (self._nodes[maker].is_exit or self._nodes[maker].name == node.name)
             for maker in makers
-        )
-
-    def _feeds_convolution(self, value: int) -> bool:
-        return any(
-            value in node.inputs and node.name != "FULLY_CONNECTED"
-            for node in self._nodes
         )
 
     def _members(self) -> Iterator[int]:

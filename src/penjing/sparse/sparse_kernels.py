@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from penjing.json_values import JsonValue
-from penjing.sparse.sparse_export import block_failure, layout_of, layout_problems
-from penjing.sparse.sparse_nodes import Node, weight_values
+from penjing.sparse.sparse_export import block_failure, layout_problems
+from penjing.sparse.sparse_graph import graph_layout
+from penjing.sparse.sparse_nodes import Node, read_nodes, weight_values
 from penjing.sparse.sparse_rules import DENSE_BLOCK, rule_for
 from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
@@ -23,12 +24,8 @@ from penjing.tflite.tensors import (
     values_of,
 )
 
-BOTH, BYTES, COMPRESSED, NOTHING = (
-    "bytes and milliseconds",
-    "bytes",
-    "compressed bytes",
-    "nothing",
-)
+BOTH, BYTES = "bytes and milliseconds", "bytes"
+COMPRESSED, NOTHING = "compressed bytes", "nothing"
 _DENSE = {
     "CONV_2D": "XNNPACK dense convolution",
     "DEPTHWISE_CONV_2D": "XNNPACK dense depthwise convolution",
@@ -62,14 +59,10 @@ class LayerSparsity(JsonValue):
 
 
 class GraphKernels:
-    """The kernels of one graph of a file.
+    """The kernels of one graph of a file on one of `RUNTIMES`.
 
-    Args:
-        model: The table of a model.
-        graph: The graph.
-        runtime: "x86", "arm" or "wasm".
-        is_planned: Whether the file stands for one that is to be exported with sparse
-            encoding, where that is right and pays.
+    `is_planned` files stand for one that is to be exported with sparse encoding, where
+    that is right and pays.
     """
 
     def __init__(
@@ -79,8 +72,9 @@ class GraphKernels:
         self._graph = graph
         self._runtime = runtime
         self._is_planned = is_planned
-        self._nodes, self._layout = layout_of(model, graph)
-        self._ideal = layout_of(model, graph, if_zeros=True)[1]
+        self._nodes = read_nodes(model, graph)
+        self._layout = graph_layout(model, graph)
+        self._ideal = graph_layout(model, graph, if_zeros=True)
         self._densified = {
             number
             for operator in graph["operators"]
@@ -111,9 +105,8 @@ class GraphKernels:
 
     def problems(self) -> list[str]:
         """What keeps the graph as a whole from sparse kernels."""
-        if self._runtime == "x86" or not self._nodes:
-            return []
-        if not any(node.name == "CONV_2D" for node in self._nodes):
+        convolves = any(node.name == "CONV_2D" for node in self._nodes)
+        if self._runtime == "x86" or not convolves:
             return []
         return layout_problems(self._nodes, self._ideal)
 
@@ -140,12 +133,7 @@ class GraphKernels:
     def _bought(self, tensor: Record, sparsity: float, kernel: str, reason: str) -> str:
         if not sparsity:
             return NOTHING
-        rule_kernels = {
-            rule.kernel
-            for name in _DENSE
-            if (rule := rule_for(name, self._runtime)) and rule.milliseconds
-        }
-        if kernel in rule_kernels and not reason:
+        if not reason and kernel in map(self._fast_kernel, _DENSE):
             return BOTH
         return BYTES if tensor["sparsity"] else COMPRESSED
 
@@ -157,14 +145,19 @@ class GraphKernels:
             return self._read_sparse(node, tensor)
         if tensor["type"] not in FLOATS:
             return f"{dense}, integer weights", "sparse kernels take float weights"
-        rule = rule_for(node.name, self._runtime)
-        if rule is None or not rule.milliseconds:
+        fast = self._fast_kernel(node.name)
+        if fast is None:
             return dense, self._why_never(node)
         if node.name == "FULLY_CONNECTED":
             if tensor["sparsity"]:
                 return dense, "DENSIFY gives its zeros back when the file is loaded"
-            return self._dense_layer(tensor, rule.kernel)
-        return self._convolution(number, node, rule.kernel)
+            return self._dense_layer(tensor, fast)
+        return self._convolution(number, node, fast)
+
+    def _fast_kernel(self, operator: str) -> str | None:
+        """The kernel that zeros make faster; None without any."""
+        rule = rule_for(operator, self._runtime)
+        return rule.kernel if rule is not None and rule.milliseconds else None
 
     def _why_never(self, node: Node) -> str:
         if node.name == "FULLY_CONNECTED":
@@ -178,14 +171,14 @@ class GraphKernels:
         kernel = f"LiteRT sparse {node.name}"
         if node.name != "FULLY_CONNECTED" or tensor["type"] != TensorType.FLOAT32:
             return kernel, _WRONG_BLOCKS
-        rule = rule_for(node.name, self._runtime)
-        if rule is None or not rule.milliseconds:
+        fast = self._fast_kernel(node.name)
+        if fast is None:
             return kernel, f"its speed on {self._runtime} was not measured"
         sizes = [int(d["dense_size"]) for d in tensor["sparsity"]["dim_metadata"]]
         axes = [int(axis) for axis in tensor["sparsity"]["block_map"]]
         if (sizes[2:], axes) != ([DENSE_BLOCK], [1]):
             return kernel, "its zeros are not stored in blocks of 1x4"
-        return rule.kernel, ""
+        return fast, ""
 
     def _dense_layer(self, tensor: Record, sparse_kernel: str) -> tuple[str, str]:
         dense = _DENSE["FULLY_CONNECTED"]

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from penjing.errors import UnsupportedModelError
-from penjing.models.graph_flow import Call, as_graph, follow_graph, trace_flow
+from penjing.models.graph_flow import Call, trace_flow
 from penjing.sparse import sparse_rules
 from penjing.sparse.sparse_rules import Convolution
 
@@ -39,7 +40,6 @@ class Placed:
         call: The call of the layer.
         producers: The layers whose outputs it reads.
         readers: The layers that read what it gives.
-        shape: Shape of its first input.
         padding: The ZeroPadding2D before a convolution that nothing else reads.
         is_output: Whether the model gives out what it gives.
     """
@@ -47,7 +47,6 @@ class Placed:
     call: Call
     producers: list[Placed] = dataclasses.field(default_factory=list)
     readers: list[Placed] = dataclasses.field(default_factory=list)
-    shape: tuple[Any, ...] = ()
     padding: Placed | None = None
     is_output: bool = False
 
@@ -60,6 +59,11 @@ class Placed:
     def name(self) -> str:
         """Its name, behind those of the models around it."""
         return self.call.source
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Shape of its first input."""
+        return self.call.shape
 
     @property
     def size(self) -> tuple[int | None, int | None]:
@@ -75,16 +79,11 @@ class Placed:
             before = self.padding.layer.padding
         if layer.padding == "valid":
             return before[0], before[1]
-        added = []
-        for axis in (0, 1):
-            size = self.shape[1 + axis]
-            if size is None:
-                return None
-            added.append(_same_sides(size, layer, axis))
-        return (
-            (before[0][0] + added[0][0], before[0][1] + added[0][1]),
-            (before[1][0] + added[1][0], before[1][1] + added[1][1]),
-        )
+        if None in self.shape[1:3]:
+            return None
+        added = [_same_sides(self.shape[1 + axis], layer, axis) for axis in (0, 1)]
+        (top, bottom), (left, right) = np.add(before, added).tolist()
+        return (top, bottom), (left, right)
 
 
 def _same_sides(size: int, layer: Any, axis: int) -> tuple[int, int]:
@@ -95,11 +94,7 @@ def _same_sides(size: int, layer: Any, axis: int) -> tuple[int, int]:
 
 
 def place_layers(model: keras.Model) -> list[Placed]:
-    """The layers of a built model as they run, those of nested models too.
-
-    Raises:
-        UnsupportedModelError: If the model runs code of its own.
-    """
+    """The layers of a built model as they run, those of nested models too."""
     flow = trace_flow(model)
     if flow is None:
         raise UnsupportedModelError(
@@ -108,8 +103,8 @@ def place_layers(model: keras.Model) -> list[Placed]:
             "or write the layout yourself: see docs/sparse-inference.md."
         )
     by_source: dict[str, Placed] = {}
-    for call, shape in zip(flow.calls, _shapes(model), strict=True):
-        placed = Placed(call=call, shape=shape)
+    for call in flow.calls:
+        placed = Placed(call=call)
         placed.producers = [by_source[n] for n in call.inputs if n in by_source]
         placed.is_output = call.source in flow.outputs
         for producer in placed.producers:
@@ -118,19 +113,6 @@ def place_layers(model: keras.Model) -> list[Placed]:
     for placed in by_source.values():
         placed.padding = _padding_before(placed)
     return list(by_source.values())
-
-
-def _shapes(model: keras.Model) -> list[tuple[Any, ...]]:
-    """Shape of the first input of each call, in the order of the flow."""
-    shapes: list[tuple[Any, ...]] = []
-
-    def visit(node: Any, inputs: list[None], prefix: str) -> list[None]:
-        shapes.append(tuple(node.input_tensors[0].shape))
-        return [None] * len(node.outputs)
-
-    graph = as_graph(model)
-    follow_graph(graph, [None] * len(graph.inputs), visit)
-    return shapes
 
 
 def is_depthwise(layer: Any) -> bool:
@@ -174,8 +156,7 @@ def describe(placed: Placed) -> Convolution:
     sides = placed.sides()
     padding = (sparse_rules.OTHER_PADDING,) * 4
     if sides is not None:
-        padding = (sides[0][0], sides[0][1], sides[1][0], sides[1][1])
-    channels = int(placed.shape[-1])
+        padding = (*sides[0], *sides[1])
     depthwise = is_depthwise(layer)
     return Convolution(
         kernel=tuple(layer.kernel_size),
@@ -183,7 +164,7 @@ def describe(placed: Placed) -> Convolution:
         padding=padding,
         dilation=tuple(layer.dilation_rate),
         groups=1 if depthwise else layer.groups,
-        channels=channels,
+        channels=int(placed.shape[-1]),
         multiplier=layer.depth_multiplier if depthwise else 1,
     )
 
@@ -193,10 +174,8 @@ def convolution_failure(
 ) -> str | None:
     """Which condition keeps a convolution and its activation off sparse kernels.
 
-    Args:
-        placed: A convolution.
-        if_padded: Take it that it is padded as it has to be.
-        channels: Take it that it reads so many channels.
+    `if_padded` takes it that it is padded as it has to be, `channels` that it reads so
+    many.
     """
     layer = placed.layer
     if layer.data_format != "channels_last":
@@ -213,10 +192,7 @@ def convolution_failure(
     elif is_stem(placed):
         failure = sparse_rules.stem_failure(found)
     else:
-        failure = (
-            "an ordinary convolution behind the first one; replace it by a depthwise "
-            "and a 1x1 convolution"
-        )
+        failure = sparse_rules.ORDINARY_FAILURE
     return failure or _activation_failure(layer)
 
 

@@ -58,9 +58,6 @@ def read_nodes(model: Record, graph: Record) -> list[Node]:
     """The operators of a graph that compute, in their order.
 
     Those that unpack constants, and padding that a convolution takes up, are no nodes.
-
-    Raises:
-        FileFormatError: If an operator lacks what it needs.
     """
     try:
         return list(_Reader(model, graph).nodes())
@@ -159,17 +156,11 @@ class _Reader:
             return {"failure": failure, "is_inside": failure is None}
         if convolution.kernel == (1, 1):
             failure = sparse_rules.pointwise_failure(convolution)
-            return {
-                **self._zeros(weights),
-                "failure": failure,
-                "is_inside": failure is None,
-            }
+            known = {"failure": failure, "is_inside": failure is None}
+            return self._zeros(weights) | known
         failure = sparse_rules.stem_failure(convolution)
         if failure is not None and inputs[0] in self._convolved:
-            failure = (
-                "an ordinary convolution behind the first one; replace it by a "
-                "depthwise and a 1x1 convolution"
-            )
+            failure = sparse_rules.ORDINARY_FAILURE
         return {"failure": failure, "is_stem": failure is None}
 
     def _described(
@@ -214,11 +205,11 @@ class _Reader:
     def _elementwise(self, name: str, inputs: list[int]) -> dict[str, Any]:
         ranks = {len(self._tensors[n]["shape"]) for n in inputs if n >= 0}
         constant = any(self._stored(n) is not None for n in inputs[:2])
-        if name in sparse_rules.UNARY_OPERATORS and ranks == {4}:
+        is_binary = name in sparse_rules.BINARY_OPERATORS
+        fits = name in sparse_rules.UNARY_OPERATORS or (is_binary and not constant)
+        if fits and ranks == {4}:
             return {"is_inside": True}
-        if name in sparse_rules.BINARY_OPERATORS and ranks == {4} and not constant:
-            return {"is_inside": True}
-        if name in sparse_rules.BINARY_OPERATORS and constant:
+        if is_binary and constant:
             return {
                 "failure": "it has a constant operand; put batch normalization "
                 "directly behind a convolution, which takes it up"

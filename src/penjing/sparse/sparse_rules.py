@@ -62,6 +62,10 @@ KERAS_ACTIVATIONS = frozenset(
 )
 """Names of Keras' activations that become `UNARY_OPERATORS`, or one and a MUL."""
 
+ORDINARY_FAILURE = (
+    "an ordinary convolution behind the first one; replace it by a depthwise and a 1x1 "
+    "convolution"
+)
 OTHER_PADDING = -1
 """Stands for "same" padding with a stride, which the file keeps as such."""
 
@@ -74,8 +78,7 @@ class SparseRule:
         operator: Name of the operator in a `.tflite` file.
         runtimes: Where the row holds.
         kernel: What runs it.
-        milliseconds: Whether zeros save time.
-        raw_bytes: Whether they make the file itself smaller, not only its gzip.
+        milliseconds: Whether zeros save time; encoded they save bytes anyway.
         conditions: What has to hold, in words.
         measured: What was measured, "" where the row was only read in the source.
         source: The file that decides.
@@ -85,7 +88,6 @@ class SparseRule:
     runtimes: tuple[str, ...]
     kernel: str
     milliseconds: bool
-    raw_bytes: bool
     conditions: tuple[str, ...]
     measured: str
     source: str
@@ -100,7 +102,6 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
         runtimes=("wasm", "arm"),
         kernel="XNNPACK sparse 1x1 convolution, channels first",
         milliseconds=True,
-        raw_bytes=True,
         conditions=(
             "float32 or float16 weights, behind DENSIFY",
             "kernel 1x1, stride 1, no padding, no groups",
@@ -118,7 +119,6 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
         runtimes=("x86",),
         kernel="XNNPACK dense convolution",
         milliseconds=False,
-        raw_bytes=True,
         conditions=("XNNPACK turns sparse kernels off where the processor has AVX",),
         measured="x86: 1.0x",
         source="XNNPACK src/xnnpack/hardware-config.h",
@@ -128,7 +128,6 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
         runtimes=("x86",),
         kernel="LiteRT block-sparse dense layer",
         milliseconds=True,
-        raw_bytes=True,
         conditions=(
             "float32 weights, sparse without DENSIFY, operator version 8",
             "blocks of 1x4 along the input: Block(4, 1) of a Keras kernel",
@@ -145,7 +144,6 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
         runtimes=("wasm", "arm"),
         kernel="XNNPACK dense layer",
         milliseconds=False,
-        raw_bytes=True,
         conditions=("the block-sparse kernel was not measured there",),
         measured="",
         source=_BLOCKS,
@@ -155,7 +153,6 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
         runtimes=RUNTIMES,
         kernel="XNNPACK dense depthwise convolution",
         milliseconds=False,
-        raw_bytes=True,
         conditions=("no sparse kernel; few weights anyway",),
         measured="",
         source=_REWRITE,
@@ -166,10 +163,8 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
 
 def rule_for(operator: str, runtime: str) -> SparseRule | None:
     """The row for an operator of a file; `None` where a runtime uses no zeros of it."""
-    for rule in SPARSE_RULES:
-        if rule.operator == operator and runtime in rule.runtimes:
-            return rule
-    return None
+    rows = (rule for rule in SPARSE_RULES if rule.operator == operator)
+    return next((rule for rule in rows if runtime in rule.runtimes), None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

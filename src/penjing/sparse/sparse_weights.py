@@ -8,16 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from penjing.sparse.sparse_encoding import encode_directly
+from penjing.sparse.sparse_encoding import compress, encode_directly
+from penjing.sparse.sparse_rules import DENSE_BLOCK
 from penjing.tflite.operators import Operator, code_index, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import empty_unused_buffers, set_values, values_of
 
-BLOCK = 4
-"""Inputs of a dense layer that the block-sparse kernel takes together."""
-
-_CSR = 1
-_INPUT_AXIS = -1  # of the weights of CONV_2D and FULLY_CONNECTED
 _SPARSE_VERSION = 8  # of FULLY_CONNECTED; the only one with sparse weights
 
 Array = np.ndarray[Any, Any]
@@ -44,73 +40,49 @@ def store_sparse(model: Record, weights: Iterable[SparseWeight]) -> None:
     """Store constants of a `.tflite` file without their zeros.
 
     Whether a runtime computes the same from the new file is not looked at here: some
-    are silently wrong, see `penjing.sparse.sparse_graph`.
-
-    Args:
-        model: The table of a float32 or float16 model, which is changed.
-        weights: The constants. Those `in_blocks` are two-dimensional, float32, and read
-            only as weights of FULLY_CONNECTED.
+    are silently wrong, see `penjing.sparse.sparse_graph`. Those `in_blocks` are
+    two-dimensional, float32, and read only as weights of FULLY_CONNECTED.
     """
     for weight in weights:
         if weight.in_blocks:
             _store_blocks(model, weight.graph, weight.tensor)
         else:
             shape = model["subgraphs"][weight.graph]["tensors"][weight.tensor]["shape"]
-            axis = len(shape) + _INPUT_AXIS
+            axis = len(shape) - 1  # the inputs of CONV_2D and FULLY_CONNECTED
             encode_directly(weight.graph, weight.tensor, axis, model)
     empty_unused_buffers(model)
 
 
 def encode_blocks(values: Array) -> tuple[Array, Record]:
-    """Take blocks of zeros out of a matrix.
+    """The blocks of a matrix that hold values, at least one, and where they stand.
 
-    Args:
-        values: Matrix `(outputs, inputs)`; the inputs are a multiple of `BLOCK`.
-
-    Returns:
-        The blocks that hold values, at least one, one behind the other, and the table
-        that says where they stand.
+    The matrix is `(outputs, inputs)`, with a multiple of `DENSE_BLOCK` inputs.
     """
     outputs, inputs = values.shape
-    blocks = values.reshape(outputs, inputs // BLOCK, BLOCK)
-    is_value = (blocks != 0).any(axis=2)
-    is_value[:1, :1] |= not is_value.any()  # without any bytes it is no constant
-    segments = np.concatenate([[0], np.cumsum(is_value.sum(axis=1))])
-    metadata = [
-        Record("DimensionMetadata", dense_size=outputs),
-        Record(
-            "DimensionMetadata",
-            format=_CSR,
-            array_segments=_numbers(segments),
-            array_indices=_numbers(np.nonzero(is_value)[1]),
-        ),
-        Record("DimensionMetadata", dense_size=BLOCK),
-    ]
+    blocks = values.reshape(outputs, inputs // DENSE_BLOCK, DENSE_BLOCK)
+    left, level = compress(blocks, narrow=False)
     sparsity = Record(
         "SparsityParameters",
         traversal_order=np.array([0, 1, 2], "<i4"),
         block_map=np.array([1], "<i4"),
-        dim_metadata=metadata,
+        dim_metadata=[
+            Record("DimensionMetadata", dense_size=outputs),
+            level,
+            Record("DimensionMetadata", dense_size=DENSE_BLOCK),
+        ],
     )
-    return blocks[is_value].reshape(-1), sparsity
+    return left, sparsity
 
 
 def block_sparsity(values: Array) -> float:
     """The fraction of blocks of 1x4 along the input that hold zeros alone.
 
-    Args:
-        values: Matrix `(outputs, inputs)`, as FULLY_CONNECTED stores it.
-
-    Returns:
-        The fraction; 0 where the inputs are no multiple of `BLOCK`.
+    The matrix is `(outputs, inputs)`, as FULLY_CONNECTED stores it; 0 where the inputs
+    are no multiple of `DENSE_BLOCK`.
     """
-    if values.ndim != 2 or values.shape[1] % BLOCK or not values.size:
+    if values.ndim != 2 or values.shape[1] % DENSE_BLOCK or not values.size:
         return 0.0
-    return float((values.reshape(-1, BLOCK) == 0).all(axis=1).mean())
-
-
-def _numbers(values: Array) -> Record:
-    return Record("Int32Vector", values=values.astype("<i4"))
+    return float((values.reshape(-1, DENSE_BLOCK) == 0).all(axis=1).mean())
 
 
 def _store_blocks(model: Record, g: int, t: int) -> None:

@@ -96,8 +96,7 @@ def _obstacle(step: ChannelStep) -> str | None:
 
 def _leave(step: ChannelStep, reason: str) -> list[Layout]:
     for variable in step.operation.weights:
-        for axis in range(len(variable.shape)):
-            step.trace.keep_axis(variable, axis, reason)
+        step.trace.keep_axes(variable, reason)
     return step.leave(reason)
 
 

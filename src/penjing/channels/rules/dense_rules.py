@@ -15,7 +15,7 @@ def trace_dense(step: ChannelStep) -> Layout:
     """`Dense`: sums up the last axis and makes a new one."""
     layer = step.operation
     step.read(layer.kernel, 0, step.layout, step.rank - 1)
-    return Channels(step.rank - 1, make_channels(step, -1, "units", layer.units))
+    return Channels(step.rank - 1, make_channels(step, layer.kernel, -1, "units"))
 
 
 def trace_convolution(step: ChannelStep) -> Layout:
@@ -24,7 +24,7 @@ def trace_convolution(step: ChannelStep) -> Layout:
     axis = channel_axis(step)
     if layer.groups == 1:
         step.read(layer.kernel, -2, step.layout, axis)
-    ids = make_channels(step, -1, "filters", layer.filters)
+    ids = make_channels(step, layer.kernel, -1, "filters")
     if layer.groups > 1:
         _tie_groups(step, ids, axis)
     return Channels(axis, ids)
@@ -47,7 +47,7 @@ def trace_transposed_convolution(step: ChannelStep) -> Layout:
     layer = step.operation
     axis = channel_axis(step)
     step.read(layer.kernel, -1, step.layout, axis)
-    return Channels(axis, make_channels(step, -2, "filters", layer.filters))
+    return Channels(axis, make_channels(step, layer.kernel, -2, "filters"))
 
 
 def trace_depthwise_convolution(step: ChannelStep) -> Layout | list[Layout]:
@@ -78,9 +78,7 @@ def trace_separable_convolution(step: ChannelStep) -> Layout:
         step.carry(layer.depthwise_kernel, -2, ids, "through")
         repeated = np.repeat(ids, layer.depth_multiplier)
         step.carry(layer.pointwise_kernel, -2, repeated, "input")
-    made = step.produce(layer.filters)
-    step.carry(layer.pointwise_kernel, -1, made, "output")
-    _finish(step, "filters", made)
+    made = make_channels(step, layer.pointwise_kernel, -1, "filters")
     return Channels(axis, made)
 
 
@@ -148,35 +146,22 @@ def channel_axis(step: ChannelStep) -> int:
     return 1 if first else step.rank - 1
 
 
-def make_channels(step: ChannelStep, axis: int, key: str, size: int) -> np.ndarray:
-    """New channels on an axis of the layer's kernel and on its bias.
+def make_channels(step: ChannelStep, kernel: Any, axis: int, key: str) -> np.ndarray:
+    """New channels on an axis of a kernel and on the bias, with an activation.
 
-    Args:
-        step: The call.
-        axis: Axis of the kernel.
-        key: Name of their number in the config.
-        size: Their number.
+    `key` names their number in the layer and its config.
     """
-    ids = step.produce(size)
-    step.carry(step.operation.kernel, axis, ids, "output")
-    _finish(step, key, ids)
+    layer = step.operation
+    ids = step.produce(getattr(layer, key))
+    step.carry(kernel, axis, ids, "output")
+    step.carry(layer.bias, 0, ids, "output")
+    step.edit(key, ids)
+    pin_mixed(step, ids, layer.activation)
     return ids
 
 
-def _finish(step: ChannelStep, key: str, ids: np.ndarray) -> None:
-    step.carry(step.operation.bias, 0, ids, "output")
-    step.edit(key, ids)
-    pin_mixed(step, ids, step.operation.activation)
-
-
 def pin_mixed(step: ChannelStep, ids: np.ndarray, activation: Any) -> None:
-    """Let channels stay that an activation such as softmax mixes.
-
-    Args:
-        step: The call.
-        ids: The channels.
-        activation: The layer's activation.
-    """
+    """Let channels stay that an activation such as softmax mixes."""
     if activation is not None and not is_elementwise(activation):
         name = getattr(activation, "__name__", type(activation).__name__)
         step.trace.units.pin(ids, f"the activation {name!r} mixes its channels")

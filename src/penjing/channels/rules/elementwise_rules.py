@@ -9,7 +9,7 @@ import numpy as np
 
 from penjing.channels.rules.dense_rules import channel_axis
 from penjing.channels.rules.mixing_activations import is_elementwise
-from penjing.channels.rules.shape_rules import without_axes
+from penjing.channels.rules.shape_rules import axes_of, without_axes
 from penjing.channels.rules.trace import ChannelStep
 from penjing.channels.rules.units import Channels, Layout, Whole
 
@@ -28,9 +28,10 @@ def trace_elementwise(step: ChannelStep) -> Layout | list[Layout]:
         else part
         for part, shape in zip(step.layouts, step.shapes, strict=True)
     ]
-    main = _leading(aligned)
-    if main is None:
-        return next(part for part in aligned if isinstance(part, Whole))
+    found = [part for part in aligned if isinstance(part, Channels)]
+    if not found:
+        return aligned[0]
+    main = max(found, key=lambda part: len(part.ids))
     obstacle = _constant_obstacle(step, main, rank)
     for part, shape in zip(aligned, shapes, strict=True):
         if shape[main.axis] == 1 and len(main.ids) != 1:
@@ -45,11 +46,6 @@ def trace_elementwise(step: ChannelStep) -> Layout | list[Layout]:
         else:
             obstacle = f"{step.describe()} joins tensors with different channel axes"
     return step.leave(obstacle) if obstacle else main
-
-
-def _leading(layouts: list[Any]) -> Channels | None:
-    found = [part for part in layouts if isinstance(part, Channels)]
-    return max(found, key=lambda part: len(part.ids)) if found else None
 
 
 def _constant_obstacle(step: ChannelStep, main: Channels, rank: int) -> str | None:
@@ -102,14 +98,10 @@ def trace_spatial(step: ChannelStep) -> Layout | list[Layout]:
 
 def trace_global_pooling(step: ChannelStep) -> Layout | list[Layout]:
     """Global pooling: the axes between batch and channels go."""
-    axis = channel_axis(step)
-    if isinstance(step.layout, Whole):
-        return step.layout
-    if step.ids_on(axis) is None:
-        return step.leave(step.reason)
-    if step.operation.keepdims:
-        return step.layout
-    return without_axes(step, set(range(1, step.rank)) - {axis})
+    layout = trace_spatial(step)
+    if step.operation.keepdims or not isinstance(layout, Channels):
+        return layout
+    return without_axes(step, set(range(1, step.rank)) - {layout.axis})
 
 
 def trace_dropout(step: ChannelStep) -> Layout | list[Layout]:
@@ -123,60 +115,57 @@ def trace_dropout(step: ChannelStep) -> Layout | list[Layout]:
 
 def trace_along(step: ChannelStep) -> Layout | list[Layout]:
     """What mixes values along `axis`: softmax, normalizations by statistics over it."""
-    axes = step.operation.axis
-    if axes is None or step.named_arguments.get("mask") is not None:
-        return step.leave(f"{step.describe()} mixes its channels")
-    axes = [axes] if isinstance(axes, int) else list(axes)
-    layout = step.layout
-    if isinstance(layout, Channels) and layout.axis in {a % step.rank for a in axes}:
-        return step.leave(f"{step.describe()} mixes its channels")
-    return layout
+    layout, axes = step.layout, step.operation.axis
+    mixes = axes is None or step.named_arguments.get("mask") is not None
+    if isinstance(layout, Channels):
+        mixes = mixes or layout.axis in axes_of(axes, step.rank)
+    return step.leave(f"{step.describe()} mixes its channels") if mixes else layout
 
 
 def trace_batch_normalization(step: ChannelStep) -> Layout | list[Layout]:
     """`BatchNormalization`: statistics, scale and offset of each channel."""
     layer = step.operation
-    weights = {
-        "scale": [layer.gamma],
-        "offset": [layer.beta],
-        "statistic": [layer.moving_mean, layer.moving_variance],
-    }
-    ids = step.ids_on(layer.axis % step.rank)
-    for role, variables in weights.items():
-        for variable in variables:
-            if ids is not None:
-                step.carry(variable, 0, ids, role)
-            elif variable is not None:
-                step.trace.keep_axis(variable, 0, step.reason)
-    return step.layout if ids is not None else step.leave(step.reason)
+    return _carry_weights(
+        step,
+        step.ids_on(layer.axis),
+        ("scale", layer.gamma),
+        ("offset", layer.beta),
+        ("statistic", layer.moving_mean),
+        ("statistic", layer.moving_variance),
+    )
 
 
 def trace_group_normalization(step: ChannelStep) -> Layout | list[Layout]:
     """`GroupNormalization`: whole groups fall; each channel where it is a group."""
     layer = step.operation
-    ids = step.ids_on(layer.axis % step.rank)
-    weights = [("scale", layer.gamma), ("offset", layer.beta)]
-    if ids is None:
-        for _, variable in weights:
-            if variable is not None:
-                step.trace.keep_axis(variable, 0, step.reason)
-        return step.leave(step.reason)
-    if layer.groups == 1:
-        return step.leave(f"{step.describe()} normalizes over its channels")
-    groups = ids.reshape(layer.groups, -1)
-    step.tie(groups[:, :1], groups)
-    step.edit("groups", groups[:, 0])
+    ids = step.ids_on(layer.axis)
+    if ids is not None:
+        if layer.groups == 1:
+            return step.leave(f"{step.describe()} normalizes over its channels")
+        groups = ids.reshape(layer.groups, -1)
+        step.tie(groups[:, :1], groups)
+        step.edit("groups", groups[:, 0])
+    weights = (("scale", layer.gamma), ("offset", layer.beta))
+    return _carry_weights(step, ids, *weights)
+
+
+def _carry_weights(
+    step: ChannelStep, ids: np.ndarray | None, *weights: tuple[str, Any]
+) -> Layout | list[Layout]:
+    """Vectors with a value for each channel; whole where these lie elsewhere."""
     for role, variable in weights:
-        step.carry(variable, 0, ids, role)
-    return step.layout
+        if ids is not None:
+            step.carry(variable, 0, ids, role)
+        else:
+            step.trace.keep_axis(variable, 0, step.reason)
+    return step.layout if ids is not None else step.leave(step.reason)
 
 
 def trace_prelu(step: ChannelStep) -> Layout:
     """`PReLU`: a slope for each channel, unless they share one."""
     layer, layout = step.operation, step.layout
     if isinstance(layout, Whole):
-        for axis in range(len(layer.alpha.shape)):
-            step.trace.keep_axis(layer.alpha, axis, layout.reason)
+        step.trace.keep_axes(layer.alpha, layout.reason)
     elif layer.alpha.shape[layout.axis - 1] > 1:
         step.carry(layer.alpha, layout.axis - 1, layout.ids, "through")
     return layout
@@ -185,10 +174,6 @@ def trace_prelu(step: ChannelStep) -> Layout:
 def trace_layer_scale(step: ChannelStep) -> Layout | list[Layout]:
     """ConvNeXt's `LayerScale`: a factor for each channel of the last axis."""
     ids = step.ids_on(step.rank - 1)
-    gamma = step.operation.gamma
-    if ids is None:
-        step.trace.keep_axis(gamma, 0, step.reason)
-        return step.leave(step.reason)
-    step.carry(gamma, 0, ids, "scale")
-    step.edit("projection_dim", ids)
-    return step.layout
+    if ids is not None:
+        step.edit("projection_dim", ids)
+    return _carry_weights(step, ids, ("scale", step.operation.gamma))

@@ -11,11 +11,7 @@ from penjing.channels.rules.dense_rules import channel_axis, pin_mixed
 from penjing.channels.rules.trace import ChannelStep
 from penjing.channels.rules.units import Channels, Layout, Whole
 
-_GATES: dict[type[Any], int] = {
-    keras.layers.SimpleRNNCell: 1,
-    keras.layers.LSTMCell: 4,
-    keras.layers.GRUCell: 3,
-}
+_CELLS = (keras.layers.SimpleRNNCell, keras.layers.LSTMCell, keras.layers.GRUCell)
 
 
 def trace_recurrent(step: ChannelStep) -> Layout | list[Layout]:
@@ -24,7 +20,7 @@ def trace_recurrent(step: ChannelStep) -> Layout | list[Layout]:
     reason = _obstacle(step, layer)
     if reason is not None:
         return step.leave(reason)
-    ids = _trace_cell(step, layer, "")
+    ids = _trace_cell(step, layer)
     _tie_states(step, ids)
     return [Channels(len(shape) - 1, ids) for shape in step.output_shapes]
 
@@ -57,7 +53,7 @@ def trace_bidirectional(step: ChannelStep) -> Layout | list[Layout]:
 
 def _obstacle(step: ChannelStep, layer: Any) -> str | None:
     cell = getattr(layer, "cell", None)
-    if type(cell) not in _GATES:
+    if type(cell) not in _CELLS:
         kind = type(cell).__name__ if cell is not None else type(layer).__name__
         return f"units of a {kind} in {step.describe()} are not followed"
     if getattr(layer, "stateful", False):
@@ -65,18 +61,21 @@ def _obstacle(step: ChannelStep, layer: Any) -> str | None:
     return None
 
 
-def _trace_cell(step: ChannelStep, layer: Any, slot: str) -> np.ndarray:
+def _trace_cell(
+    step: ChannelStep, layer: Any, slot: str = "", key: str = "units", axis: int = 2
+) -> np.ndarray:
+    """Ids of the units of a cell that reads its channels on an axis of the input."""
     cell = layer.cell
-    gates = _GATES[type(cell)]
-    step.read(cell.kernel, 0, step.layout, 2)
-    ids = step.produce(cell.units, slot)
+    step.read(cell.kernel, -2, step.layout, axis)
+    ids = step.produce(getattr(cell, key), slot)
+    gates = int(cell.kernel.shape[-1]) // len(ids)
     repeated = np.tile(ids, gates)
-    step.carry(cell.kernel, 1, repeated, "output")
-    step.carry(cell.recurrent_kernel, 0, ids, "input")
-    step.carry(cell.recurrent_kernel, 1, repeated, "output")
+    step.carry(cell.kernel, -1, repeated, "output")
+    step.carry(cell.recurrent_kernel, -2, ids, "input")
+    step.carry(cell.recurrent_kernel, -1, repeated, "output")
     step.carry(cell.bias, -1, repeated, "output")
     owner = cell if type(layer) is keras.layers.RNN else layer
-    step.edit("units", ids, owner)
+    step.edit(key, ids, owner)
     pin_mixed(step, ids, cell.activation)
     if gates > 1:
         pin_mixed(step, ids, cell.recurrent_activation)
@@ -104,18 +103,9 @@ def trace_convolutional_recurrent(step: ChannelStep) -> Layout | list[Layout]:
         return step.leave(f"{step.describe()} keeps its states between batches")
     if len(step.layouts) > 1:
         return step.leave(f"{step.describe()} takes its first states from outside")
-    cell = layer.cell
     first = channel_axis(step) == 1
-    step.read(cell.kernel, -2, step.layout, 2 if first else step.rank - 1)
-    ids = step.produce(cell.filters)
-    repeated = np.tile(ids, 4)
-    step.carry(cell.kernel, -1, repeated, "output")
-    step.carry(cell.recurrent_kernel, -2, ids, "input")
-    step.carry(cell.recurrent_kernel, -1, repeated, "output")
-    step.carry(cell.bias, 0, repeated, "output")
-    step.edit("filters", ids)
-    for activation in (cell.activation, cell.recurrent_activation):
-        pin_mixed(step, ids, activation)
+    axis = 2 if first else step.rank - 1
+    ids = _trace_cell(step, layer, key="filters", axis=axis)
     spatial = step.rank - 3
     return [
         Channels(len(shape) - 1 - (spatial if first else 0), ids)

@@ -7,53 +7,12 @@ from typing import Any, TypeAlias
 
 import keras
 
-from penjing.channels.rules.attention_rules import (
-    trace_grouped_query_attention,
-    trace_multi_head_attention,
-)
-from penjing.channels.rules.dense_rules import (
-    trace_convolution,
-    trace_dense,
-    trace_depthwise_convolution,
-    trace_einsum_dense,
-    trace_embedding,
-    trace_separable_convolution,
-    trace_transposed_convolution,
-)
-from penjing.channels.rules.elementwise_rules import (
-    trace_activation,
-    trace_along,
-    trace_batch_normalization,
-    trace_dropout,
-    trace_elementwise,
-    trace_global_pooling,
-    trace_group_normalization,
-    trace_layer_scale,
-    trace_merge,
-    trace_prelu,
-    trace_rescaling,
-    trace_spatial,
-    trace_unchanged,
-)
-from penjing.channels.rules.recurrent_rules import (
-    trace_bidirectional,
-    trace_convolutional_recurrent,
-    trace_recurrent,
-)
-from penjing.channels.rules.shape_rules import (
-    trace_concatenate,
-    trace_expand_dims,
-    trace_item,
-    trace_pad,
-    trace_permute,
-    trace_reduction,
-    trace_repeat_vector,
-    trace_reshape,
-    trace_split,
-    trace_squeeze,
-    trace_stack,
-    trace_swapped_axes,
-    trace_transpose,
+from penjing.channels.rules import (
+    attention_rules,
+    dense_rules,
+    elementwise_rules,
+    recurrent_rules,
+    shape_rules,
 )
 from penjing.channels.rules.trace import ChannelStep
 from penjing.channels.rules.units import Layout
@@ -61,97 +20,94 @@ from penjing.channels.rules.units import Layout
 ChannelRule: TypeAlias = Callable[[ChannelStep], Layout | list[Layout]]
 
 
-def _rules(**names: tuple[ChannelRule, str]) -> dict[str, ChannelRule]:
-    return {name: rule for rule, text in names.values() for name in text.split()}
+def _by_name(names: dict[ChannelRule, str]) -> dict[str, ChannelRule]:
+    return {name: rule for rule, text in names.items() for name in text.split()}
 
 
-_LAYERS = _rules(
-    dense=(trace_dense, "Dense"),
-    einsum=(trace_einsum_dense, "EinsumDense"),
-    embedding=(trace_embedding, "Embedding"),
-    convolution=(trace_convolution, "Conv1D Conv2D Conv3D"),
-    transposed=(
-        trace_transposed_convolution,
-        "Conv1DTranspose Conv2DTranspose Conv3DTranspose",
-    ),
-    depthwise=(trace_depthwise_convolution, "DepthwiseConv1D DepthwiseConv2D"),
-    separable=(trace_separable_convolution, "SeparableConv1D SeparableConv2D"),
-    recurrent=(trace_recurrent, "RNN SimpleRNN LSTM GRU"),
-    bidirectional=(trace_bidirectional, "Bidirectional"),
-    convolutional=(trace_convolutional_recurrent, "ConvLSTM1D ConvLSTM2D ConvLSTM3D"),
-    heads=(trace_multi_head_attention, "MultiHeadAttention"),
-    queries=(
-        trace_grouped_query_attention,
-        "GroupQueryAttention GroupedQueryAttention",
-    ),
-    statistics=(trace_batch_normalization, "BatchNormalization"),
-    groups=(trace_group_normalization, "GroupNormalization"),
-    along=(
-        trace_along,
-        "LayerNormalization RMSNormalization UnitNormalization Softmax",
-    ),
-    rescaling=(trace_rescaling, "Rescaling"),
-    slopes=(trace_prelu, "PReLU"),
-    scale=(trace_layer_scale, "LayerScale"),
-    activation=(trace_activation, "Activation"),
-    dropout=(
-        trace_dropout,
-        "Dropout AlphaDropout SpatialDropout1D SpatialDropout2D SpatialDropout3D",
-    ),
-    unchanged=(
-        trace_unchanged,
-        "ReLU LeakyReLU ELU Identity GaussianDropout GaussianNoise "
-        "ActivityRegularization StochasticDepth",
-    ),
-    spatial=(
-        trace_spatial,
-        "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D "
-        "AveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D "
-        "AdaptiveMaxPooling3D AdaptiveAveragePooling1D AdaptiveAveragePooling2D "
-        "AdaptiveAveragePooling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D "
-        "Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D UpSampling3D "
-        "Resizing CenterCrop",
-    ),
-    pooled=(
-        trace_global_pooling,
-        "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D "
-        "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D",
-    ),
-    merge=(
-        trace_merge,
-        "Add Subtract Multiply Average Maximum Minimum CustomScaleLayer",
-    ),
-    concatenate=(trace_concatenate, "Concatenate"),
-    reshape=(trace_reshape, "Flatten Reshape"),
-    permute=(trace_permute, "Permute"),
-    repeat=(trace_repeat_vector, "RepeatVector"),
+_LAYERS = _by_name(
+    {
+        dense_rules.trace_dense: "Dense",
+        dense_rules.trace_einsum_dense: "EinsumDense",
+        dense_rules.trace_embedding: "Embedding",
+        dense_rules.trace_convolution: "Conv1D Conv2D Conv3D",
+        dense_rules.trace_transposed_convolution: (
+            "Conv1DTranspose Conv2DTranspose Conv3DTranspose"
+        ),
+        dense_rules.trace_depthwise_convolution: "DepthwiseConv1D DepthwiseConv2D",
+        dense_rules.trace_separable_convolution: "SeparableConv1D SeparableConv2D",
+        recurrent_rules.trace_recurrent: "RNN SimpleRNN LSTM GRU",
+        recurrent_rules.trace_bidirectional: "Bidirectional",
+        recurrent_rules.trace_convolutional_recurrent: (
+            "ConvLSTM1D ConvLSTM2D ConvLSTM3D"
+        ),
+        attention_rules.trace_multi_head_attention: "MultiHeadAttention",
+        attention_rules.trace_grouped_query_attention: (
+            "GroupQueryAttention GroupedQueryAttention"
+        ),
+        elementwise_rules.trace_batch_normalization: "BatchNormalization",
+        elementwise_rules.trace_group_normalization: "GroupNormalization",
+        elementwise_rules.trace_along: (
+            "LayerNormalization RMSNormalization UnitNormalization Softmax"
+        ),
+        elementwise_rules.trace_rescaling: "Rescaling",
+        elementwise_rules.trace_prelu: "PReLU",
+        elementwise_rules.trace_layer_scale: "LayerScale",
+        elementwise_rules.trace_activation: "Activation",
+        elementwise_rules.trace_dropout: (
+            "Dropout AlphaDropout SpatialDropout1D SpatialDropout2D SpatialDropout3D"
+        ),
+        elementwise_rules.trace_unchanged: (
+            "ReLU LeakyReLU ELU Identity GaussianDropout GaussianNoise "
+            "ActivityRegularization StochasticDepth"
+        ),
+        elementwise_rules.trace_spatial: (
+            "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D "
+            "AveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D "
+            "AdaptiveMaxPooling3D AdaptiveAveragePooling1D AdaptiveAveragePooling2D "
+            "AdaptiveAveragePooling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D "
+            "Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D UpSampling3D "
+            "Resizing CenterCrop"
+        ),
+        elementwise_rules.trace_global_pooling: (
+            "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D "
+            "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D"
+        ),
+        elementwise_rules.trace_merge: (
+            "Add Subtract Multiply Average Maximum Minimum CustomScaleLayer"
+        ),
+        shape_rules.trace_concatenate: "Concatenate",
+        shape_rules.trace_reshape: "Flatten Reshape",
+        shape_rules.trace_permute: "Permute",
+        shape_rules.trace_repeat_vector: "RepeatVector",
+    }
 )
 
-_OPERATIONS = _rules(
-    elementwise=(
-        trace_elementwise,
-        "Abs Absolute Add Cast Celu Ceil Clip Copy Cos Divide DivideNoNan Elu "
-        "Equal Erf Exp Expm1 Floor Gelu Greater GreaterEqual HardShrink "
-        "HardSigmoid HardSilu HardTanh LeakyRelu Less LessEqual Log Log1p "
-        "LogSigmoid LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Multiply "
-        "Negative NotEqual Power Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid "
-        "Sign Silu Sin SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt "
-        "Square Squareplus StopGradient Subtract Tan Tanh TanhShrink Threshold "
-        "TrueDivide Where",
-    ),
-    reduction=(trace_reduction, "Amax Amin Max Mean Min Prod Std Sum Var"),
-    along=(trace_along, "Softmax LogSoftmax"),
-    spatial=(trace_spatial, "MaxPool AveragePool Resize"),
-    concatenate=(trace_concatenate, "Concatenate"),
-    stack=(trace_stack, "Stack"),
-    split=(trace_split, "Split"),
-    item=(trace_item, "GetItem"),
-    reshape=(trace_reshape, "Reshape"),
-    transpose=(trace_transpose, "Transpose"),
-    swapped=(trace_swapped_axes, "Swapaxes"),
-    expand=(trace_expand_dims, "ExpandDims"),
-    squeeze=(trace_squeeze, "Squeeze"),
-    pad=(trace_pad, "Pad"),
+_OPERATIONS = _by_name(
+    {
+        elementwise_rules.trace_elementwise: (
+            "Abs Absolute Add Cast Celu Ceil Clip Copy Cos Divide DivideNoNan Elu "
+            "Equal Erf Exp Expm1 Floor Gelu Greater GreaterEqual HardShrink "
+            "HardSigmoid HardSilu HardTanh LeakyRelu Less LessEqual Log Log1p "
+            "LogSigmoid LogicalAnd LogicalNot LogicalOr Maximum Minimum Mod Multiply "
+            "Negative NotEqual Power Reciprocal Relu Relu6 Round Rsqrt Selu Sigmoid "
+            "Sign Silu Sin SoftShrink Softplus Softsign SparsePlus SparseSigmoid Sqrt "
+            "Square Squareplus StopGradient Subtract Tan Tanh TanhShrink Threshold "
+            "TrueDivide Where"
+        ),
+        shape_rules.trace_reduction: "Amax Amin Max Mean Min Prod Std Sum Var",
+        elementwise_rules.trace_along: "Softmax LogSoftmax",
+        elementwise_rules.trace_spatial: "MaxPool AveragePool Resize",
+        shape_rules.trace_concatenate: "Concatenate",
+        shape_rules.trace_stack: "Stack",
+        shape_rules.trace_split: "Split",
+        shape_rules.trace_item: "GetItem",
+        shape_rules.trace_reshape: "Reshape",
+        shape_rules.trace_transpose: "Transpose",
+        shape_rules.trace_swapped_axes: "Swapaxes",
+        shape_rules.trace_expand_dims: "ExpandDims",
+        shape_rules.trace_squeeze: "Squeeze",
+        shape_rules.trace_pad: "Pad",
+    }
 )
 
 _OWN: dict[type[Any], ChannelRule] = {}
@@ -212,12 +168,6 @@ def find_channel_rule(operation: Any) -> ChannelRule | None:
 
     A user's subclass of a layer of Keras may do anything: it is found only if it, or
     a base class, was registered.
-
-    Args:
-        operation: A Keras layer or operation.
-
-    Returns:
-        Its rule; `None` where nothing is known of its class.
     """
     for base in type(operation).__mro__:
         if base in _OWN:

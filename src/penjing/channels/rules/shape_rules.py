@@ -84,89 +84,42 @@ def _edit_target(step: ChannelStep, axis: int, ids: np.ndarray) -> None:
             step.edit(key, tuple(changed))
 
 
-def trace_permute(step: ChannelStep) -> Layout:
+def trace_permute(step: ChannelStep) -> Layout | list[Layout]:
     """`Permute`: the axis moves."""
-    return _moved(step, [0, *step.operation.dims])
+    return _permuted(step, [0, *step.operation.dims])
 
 
 def trace_transpose(step: ChannelStep) -> Layout | list[Layout]:
     """`keras.ops.transpose`: the axis moves."""
-    axes = step.operation.axes or list(range(step.rank))[::-1]
-    order = [axis % step.rank for axis in axes]
-    if order[0] != 0:
-        return step.leave(f"{step.describe()} moves the batch axis")
-    return _moved(step, order)
-
-
-def _moved(step: ChannelStep, order: Sequence[int]) -> Layout:
-    layout = step.layout
-    if isinstance(layout, Whole):
-        return layout
-    return Channels(list(order).index(layout.axis), layout.ids)
+    return _permuted(step, step.operation.axes or list(range(step.rank))[::-1])
 
 
 def trace_swapped_axes(step: ChannelStep) -> Layout | list[Layout]:
     """`keras.ops.swapaxes`: the axis moves."""
-    first = step.operation.axis1 % step.rank
-    second = step.operation.axis2 % step.rank
+    first, second = step.operation.axis1, step.operation.axis2
     order = list(range(step.rank))
-    order[first], order[second] = second, first
+    order[first], order[second] = order[second], order[first]
+    return _permuted(step, order)
+
+
+def _permuted(step: ChannelStep, order: Sequence[int]) -> Layout | list[Layout]:
+    """Axis i of the output is axis `order[i]` of the input."""
+    order = [axis % step.rank for axis in order]
     if order[0] != 0:
         return step.leave(f"{step.describe()} moves the batch axis")
-    return _moved(step, order)
+    return _renumbered(step, [order.index(axis) for axis in range(step.rank)])
 
 
 def trace_repeat_vector(step: ChannelStep) -> Layout:
     """`RepeatVector`: `(batch, channels)` -> `(batch, n, channels)`."""
-    layout = step.layout
-    return layout if isinstance(layout, Whole) else Channels(2, layout.ids)
+    return _renumbered(step, [0, 2])
 
 
 def trace_expand_dims(step: ChannelStep) -> Layout | list[Layout]:
     """`keras.ops.expand_dims`."""
-    axes = step.operation.axis
-    axes = [axes] if isinstance(axes, int) else list(axes)
-    rank = step.rank + len(axes)
-    added = {axis % rank for axis in axes}
+    rank = step.rank + np.size(step.operation.axis)
+    added = axes_of(step.operation.axis, rank)
     return _renumbered(step, [axis for axis in range(rank) if axis not in added])
-
-
-def trace_squeeze(step: ChannelStep) -> Layout | list[Layout]:
-    """`keras.ops.squeeze`."""
-    axes = step.operation.axis
-    if axes is None:
-        return step.leave(f"{step.describe()} names no axis")
-    axes = [axes] if isinstance(axes, int) else list(axes)
-    gone = {axis % step.rank for axis in axes}
-    return without_axes(step, gone)
-
-
-def trace_reduction(step: ChannelStep) -> Layout | list[Layout]:
-    """Sums, means and extremes over other axes than the channels'."""
-    axes = step.operation.axis
-    if axes is None:
-        return step.leave(f"{step.describe()} reads all its channels at once")
-    axes = [axes] if isinstance(axes, int) else list(axes)
-    gone = {axis % step.rank for axis in axes}
-    if isinstance(step.layout, Channels) and step.layout.axis in gone:
-        return step.leave(f"{step.describe()} reads all its channels at once")
-    return step.layout if step.operation.keepdims else without_axes(step, gone)
-
-
-def without_axes(step: ChannelStep, gone: set[int]) -> Layout | list[Layout]:
-    """The layout of the input when axes are taken out.
-
-    Args:
-        step: The call.
-        gone: Axes, from 0.
-    """
-    left = [axis for axis in range(step.rank) if axis not in gone]
-    layout = step.layout
-    if isinstance(layout, Whole):
-        return layout
-    if layout.axis in gone:
-        return step.leave(f"{step.describe()} takes out the axis of its channels")
-    return Channels(left.index(layout.axis), layout.ids)
 
 
 def _renumbered(step: ChannelStep, places: Sequence[int]) -> Layout:
@@ -177,21 +130,47 @@ def _renumbered(step: ChannelStep, places: Sequence[int]) -> Layout:
     return Channels(places[layout.axis], layout.ids)
 
 
+def trace_squeeze(step: ChannelStep) -> Layout | list[Layout]:
+    """`keras.ops.squeeze`."""
+    if step.operation.axis is None:
+        return step.leave(f"{step.describe()} names no axis")
+    return without_axes(step, axes_of(step.operation.axis, step.rank))
+
+
+def trace_reduction(step: ChannelStep) -> Layout | list[Layout]:
+    """Sums, means and extremes over other axes than the channels'."""
+    layout, axes = step.layout, step.operation.axis
+    gone = axes_of(axes, step.rank)
+    if axes is None or (isinstance(layout, Channels) and layout.axis in gone):
+        return step.leave(f"{step.describe()} reads all its channels at once")
+    return layout if step.operation.keepdims else without_axes(step, gone)
+
+
+def axes_of(named: int | Sequence[int] | None, rank: int) -> set[int]:
+    """The axes that an operation names, from 0; none where it names none."""
+    return {int(axis) % rank for axis in np.ravel([] if named is None else named)}
+
+
+def without_axes(step: ChannelStep, gone: set[int]) -> Layout | list[Layout]:
+    """The layout of the input when axes, numbered from 0, are taken out."""
+    left = [axis for axis in range(step.rank) if axis not in gone]
+    layout = step.layout
+    if isinstance(layout, Whole):
+        return layout
+    if layout.axis in gone:
+        return step.leave(f"{step.describe()} takes out the axis of its channels")
+    return Channels(left.index(layout.axis), layout.ids)
+
+
 def trace_concatenate(step: ChannelStep) -> Layout | list[Layout]:
     """Concatenation: along the channels their ids in a row, else they are tied."""
-    rank = len(step.output_shapes[0])
-    axis = step.operation.axis % rank
-    found = [part for part in step.layouts if isinstance(part, Channels)]
-    if not found:
-        return step.layout
-    if _takes_constants(step):
-        return step.leave(f"{step.describe()} takes a constant array")
-    if any(part.axis != found[0].axis for part in found):
-        return step.leave(
-            f"{step.describe()} joins tensors with different channel axes"
-        )
-    if found[0].axis != axis:
-        return trace_equal_parts(step, step.layouts, found[0].axis)
+    axis = step.operation.axis % len(step.output_shapes[0])
+    found = {part.axis for part in step.layouts if isinstance(part, Channels)}
+    obstacle = _joining_obstacle(step, found)
+    if obstacle or not found:
+        return step.leave(obstacle) if obstacle else step.layout
+    if axis not in found:
+        return _tie_parts(step, found.pop())
     sizes = [shape[axis] or 0 for shape in step.shapes]
     if 0 in sizes:
         return step.leave(f"sizes that {step.describe()} takes are unknown")
@@ -202,48 +181,38 @@ def trace_concatenate(step: ChannelStep) -> Layout | list[Layout]:
     return Channels(axis, np.concatenate(parts))
 
 
-def _takes_constants(step: ChannelStep) -> bool:
-    """Whether what is joined is not all tensors of the graph."""
-    return len(keras.tree.flatten(step.arguments[0])) != len(step.tensors)
+def trace_stack(step: ChannelStep) -> Layout | list[Layout]:
+    """`keras.ops.stack`: the tensors are tied, their axis moves."""
+    axis = step.operation.axis % len(step.output_shapes[0])
+    found = {part.axis for part in step.layouts if isinstance(part, Channels)}
+    obstacle = _joining_obstacle(step, found)
+    if obstacle or not found:
+        return step.leave(obstacle) if obstacle else step.layout
+    (place,) = found
+    return _tie_parts(step, place + (axis <= place))
 
 
-def trace_equal_parts(
-    step: ChannelStep, layouts: Sequence[Layout], axis: int
-) -> Layout | list[Layout]:
-    """Tie tensors whose channels lie on the same axis, place by place.
+def _joining_obstacle(step: ChannelStep, axes: set[int]) -> str | None:
+    """Why tensors with channels on these axes cannot be followed when joined."""
+    if axes and len(keras.tree.flatten(step.arguments[0])) != len(step.tensors):
+        return f"{step.describe()} takes a constant array"
+    if len(axes) > 1:
+        return f"{step.describe()} joins tensors with different channel axes"
+    return None
 
-    Args:
-        step: The call.
-        layouts: Layouts of the tensors.
-        axis: The axis.
-    """
-    whole = [part for part in layouts if isinstance(part, Whole)]
+
+def _tie_parts(step: ChannelStep, axis: int) -> Layout:
+    """Tie tensors whose channels lie on the same axis, place by place."""
+    whole = [part for part in step.layouts if isinstance(part, Whole)]
     if whole:
         step.leave(
             f"{step.describe()} joins it with what stays whole: {whole[0].reason}"
         )
         return whole[0]
-    first, *others = (part.ids for part in layouts if isinstance(part, Channels))
+    first, *others = (part.ids for part in step.layouts if isinstance(part, Channels))
     for ids in others:
         step.tie(first, ids)
     return Channels(axis, first)
-
-
-def trace_stack(step: ChannelStep) -> Layout | list[Layout]:
-    """`keras.ops.stack`: the tensors are tied, their axis moves."""
-    rank = len(step.output_shapes[0])
-    axis = step.operation.axis % rank
-    found = {part.axis for part in step.layouts if isinstance(part, Channels)}
-    if not found:
-        return step.layout
-    if _takes_constants(step):
-        return step.leave(f"{step.describe()} takes a constant array")
-    if len(found) != 1:
-        return step.leave(
-            f"{step.describe()} joins tensors with different channel axes"
-        )
-    (place,) = found
-    return trace_equal_parts(step, step.layouts, place + (axis <= place))
 
 
 def trace_split(step: ChannelStep) -> list[Layout]:

@@ -15,14 +15,7 @@ from penjing.channels.rules.units import Channels, Layout, UnitTable, Whole
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TracedAxis:
-    """An axis of a variable that channels lie on.
-
-    Args:
-        variable: The Keras variable.
-        axis: Its axis, from 0.
-        ids: Id of each position.
-        role: What the axis is to the channels; see `GroupMember`.
-    """
+    """An axis of a Keras variable that channels lie on, in a role of `GroupMember`."""
 
     variable: Any
     axis: int
@@ -69,11 +62,18 @@ class ChannelTrace:
             self.units.pin(ids, self._whole[key])
 
     def keep_axis(self, variable: Any, axis: int, reason: str) -> None:
-        """Note that an axis must stay whole, whoever else reads it."""
+        """Note that an axis must stay whole, whoever else reads it; `None` has none."""
+        if variable is None:
+            return
         key = id(variable), axis % len(variable.shape)
         self._whole.setdefault(key, reason)
         if key in self.axes:
             self.units.pin(self.axes[key].ids, reason)
+
+    def keep_axes(self, variable: Any, reason: str) -> None:
+        """Note that all axes of a variable must stay whole."""
+        for axis in range(len(variable.shape)):
+            self.keep_axis(variable, axis, reason)
 
     def make(
         self, operation: Any, slot: str, size: int, path: str, width: int
@@ -175,8 +175,11 @@ class ChannelStep:
     @property
     def reason(self) -> str:
         """Why the channels of the first input stay."""
-        if isinstance(self.layout, Whole):
-            return self.layout.reason
+        return self._reason_of(self.layout)
+
+    def _reason_of(self, layout: Layout) -> str:
+        if isinstance(layout, Whole):
+            return layout.reason
         return f"{self.describe()} works along another axis than its channels'"
 
     @property
@@ -194,21 +197,12 @@ class ChannelStep:
         return None
 
     def read(self, variable: Any, axis: int, layout: Layout, at: int) -> None:
-        """Note that a kernel's axis sums up the channels of an input.
-
-        Args:
-            variable: The kernel.
-            axis: Its axis.
-            layout: Layout of the input.
-            at: Axis of the input, from 0, that the kernel's axis belongs to.
-        """
+        """Note that a kernel's axis sums up the channels on axis `at` of an input."""
         if isinstance(layout, Channels) and layout.axis == at:
             self.trace.add_axis(variable, axis, layout.ids, "input")
             return
-        reason = f"{self.describe()} works along another axis than its channels'"
+        reason = self._reason_of(layout)
         self.pin(layout, reason)
-        if isinstance(layout, Whole):
-            reason = layout.reason
         self.trace.keep_axis(variable, axis, reason)
 
     def carry(self, variable: Any, axis: int, ids: np.ndarray, role: str) -> None:
@@ -219,21 +213,16 @@ class ChannelStep:
     def produce(self, size: int, slot: str = "", width: int = 1) -> np.ndarray:
         """Ids of the channels that this operation makes, the same in all its calls.
 
-        Args:
-            size: How many.
-            slot: What is added to the path where one operation makes several kinds.
-            width: Channels of one id: more than 1 for heads.
+        A slot is added to the path where one operation makes several kinds. An id
+        stands for `width` channels: more than 1 for heads.
         """
         path = f"{self.path}/{slot}" if slot else self.path
         return self.trace.make(self.operation, slot, size, path, width)
 
     def edit(self, key: str, value: Any, operation: Any = None) -> None:
-        """Note what a key of the config becomes.
+        """Note what a key of the config, this operation's or another's, becomes.
 
-        Args:
-            key: Name in the config.
-            value: An array of ids stands for the number of them that are kept.
-            operation: Whose config; this operation's where it is left out.
+        An array of ids stands for the number of them that are kept.
         """
         self.trace.edit(operation or self.operation, key, value)
 
@@ -252,11 +241,7 @@ class ChannelStep:
             self.trace.units.pin(layout.ids, reason)
 
     def leave(self, reason: str) -> list[Layout]:
-        """Let all inputs and outputs stay whole.
-
-        Args:
-            reason: Why, as the end of "it stays whole: ...".
-        """
+        """Let all inputs and outputs stay whole; see `Whole` for the reason."""
         for layout in self.layouts:
             self.pin(layout, reason)
         if any(isinstance(layout, Channels) for layout in self.layouts):
@@ -264,21 +249,12 @@ class ChannelStep:
         return [Whole(reason) for _ in self.output_shapes]
 
     def stay(self, reason: str) -> list[Layout]:
-        """Let all outputs stay whole, and say so.
-
-        Args:
-            reason: Why, as the end of "it stays whole: ...".
-        """
+        """Let all outputs stay whole, and say so; the reason is as in `leave`."""
         self.trace.skipped.setdefault(self.path, reason)
         return [Whole(reason) for _ in self.output_shapes]
 
     def constant(self, size: int, reason: str) -> np.ndarray:
-        """Ids for channels that never go.
-
-        Args:
-            size: How many.
-            reason: Why they stay.
-        """
+        """Ids for channels that never go."""
         ids = self.trace.units.new(size)
         self.trace.units.pin(ids, reason)
         return ids

@@ -45,32 +45,18 @@ class UnitTable:
         self._pins: list[tuple[np.ndarray, str]] = []
 
     def new(self, size: int) -> np.ndarray:
-        """Ids that no tensor has yet.
-
-        Args:
-            size: How many.
-        """
+        """Ids that no tensor has yet."""
         self.count += size
         return np.arange(self.count - size, self.count)
 
     def tie(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Make the ids at the same places of two arrays fall together.
-
-        Args:
-            first: Ids.
-            second: Ids of a shape that `first` broadcasts with.
-        """
+        """Make the ids at the same places of two arrays, broadcast, fall together."""
         if first is not second:
             pair = np.broadcast_arrays(first, second)
             self._ties.append((pair[0].ravel(), pair[1].ravel()))
 
     def pin(self, ids: np.ndarray, reason: str) -> None:
-        """Let ids, and all that are tied to them, stay.
-
-        Args:
-            ids: Ids.
-            reason: Why, as the end of "it stays whole: ...".
-        """
+        """Let ids, and all that are tied to them, stay; see `Whole` for the reason."""
         if len(ids):
             self._pins.append((ids, reason))
 
@@ -79,14 +65,7 @@ class UnitTable:
         return connect(self.count, self._ties)
 
     def reasons(self, labels: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Why ids stay.
-
-        Args:
-            labels: What `labels` gave.
-
-        Returns:
-            For each id an index into the reasons, -1 where it can go; the reasons.
-        """
+        """For each id an index into the reasons, -1 where it can go; the reasons."""
         found = np.full(self.count, -1)
         for number, (ids, _) in reversed(list(enumerate(self._pins))):
             found[labels[ids]] = number
@@ -94,7 +73,7 @@ class UnitTable:
 
 
 def connect(count: int, ties: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Connected components of a graph, named by their lowest node.
+    """The lowest node that each of `count` nodes is connected with, `(count,)`.
 
     Each round hooks the label of either end to the lower one and shortens the paths
     of labels, so the number of rounds grows with the logarithm of the longest chain.
@@ -102,9 +81,6 @@ def connect(count: int, ties: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray
     Args:
         count: Number of nodes, from 0.
         ties: Pairs of arrays of nodes that are joined place by place.
-
-    Returns:
-        The label of each node, `(count,)`.
     """
     labels = np.arange(count)
     if not ties:
