@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from penjing.tflite.cleaning import drop_unused
-from penjing.tflite.loading import graph_references, load_records
+from penjing.tflite.loading import load_records
 from penjing.tflite.operators import operator_name
-from penjing.tflite.records import Record
+from penjing.tflite.records import Record, pointed_to
 from penjing.tflite.tensors import data_of
 from penjing.tflite.writing import write_records
 
@@ -92,7 +92,7 @@ def _single(
     name = operator_name(model, operator)
     outputs = [int(n) for n in operator["outputs"] if n != _NO_TENSOR]
     shape = tuple(int(n) for n in tensors[outputs[0]]["shape"]) if outputs else ()
-    if name in _STATEFUL or list(graph_references(operator)) or not outputs:
+    if name in _STATEFUL or pointed_to(operator, "graph") or not outputs:
         return SingleOperator(name=name, shape=shape, content=None)
     if name == "RESHAPE":
         operator = _with_known_shape(operator, shape)
@@ -113,12 +113,11 @@ def _file(
     model: Record, tensors: Sequence[Record], operators: Sequence[Record]
 ) -> bytes | None:
     """Write a file of a few operators; None where a tensor is kept between runs."""
-    slots = ("inputs", "outputs", "intermediates")
-    used = {int(n) for operator in operators for slot in slots for n in operator[slot]}
-    used.discard(_NO_TENSOR)
+    used = {n for operator in operators for n in pointed_to(operator, "tensor")}
+    used |= {n for number in used for n in pointed_to(tensors[number], "tensor")}
     if any(tensors[n]["is_variable"] for n in used):
         return None
-    own = [t.copy() if n in used else t for n, t in enumerate(tensors)]
+    own = [t.copy() if n in used else Record("Tensor") for n, t in enumerate(tensors)]
     for n in used:
         own[n].drop("shape_signature")
     made = {int(n) for operator in operators for n in operator["outputs"]}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from penjing.tflite.records import Record
+from penjing.tflite.records import Record, pointed_to, renumber
 from penjing.tflite.tensors import all_tensors, data_of
 
 # What the runtime itself reads: it may then compute in float16.
@@ -109,72 +109,50 @@ def _drop_unused_tensors(
     number: int,
     key: Callable[[Record], Any] | None = None,
 ) -> None:
-    entries = [
-        entry
-        for signature in model["signature_defs"]
-        if signature["subgraph_index"] == number
-        for entry in (*signature["inputs"], *signature["outputs"])
-    ]
-    lists = [(graph, name) for name in ("inputs", "outputs")]
-    for operator in graph["operators"]:
-        lists += [(operator, n) for n in ("inputs", "outputs", "intermediates")]
-    used = {int(n) for record, name in lists for n in record[name]}
-    used |= {entry["tensor_index"] for entry in entries}
-    while not used.issuperset(more := _scales_of(graph["tensors"], used)):
-        used |= more
-    kept = sorted(used - {-1})
+    tensors = graph["tensors"]
+    signatures = [s for s in model["signature_defs"] if s["subgraph_index"] == number]
+    holders = [graph, *signatures]
+    kept = sorted({n for holder in holders for n in pointed_to(holder, "tensor")})
     if key is not None:
-        kept.sort(key=lambda n: key(graph["tensors"][n]))
-    places = np.full(len(graph["tensors"]) + 1, -1, "<i4")  # the last one for -1
+        kept.sort(key=lambda n: key(tensors[n]))
+    places = np.full(len(tensors), -1)
     places[kept] = np.arange(len(kept))
-    for record, name in lists:
-        if name in record:
-            record[name] = places[record[name]]
-    for entry in entries:
-        entry["tensor_index"] = int(places[entry["tensor_index"]])
-    graph["tensors"] = [graph["tensors"][n] for n in kept]
-    for details, name in _scale_fields(graph["tensors"]):
-        details[name] = int(places[details[name]])
-
-
-def _scale_fields(tensors: list[Record]) -> list[tuple[Record, str]]:
-    found = []
-    for tensor in tensors:
-        details = tensor["quantization"] and tensor["quantization"]["details"]
-        if details and details.kind != "CustomQuantization":
-            found += [(details, "scales"), (details, "zero_points")]
-    return found
-
-
-def _scales_of(tensors: list[Record], used: set[int]) -> set[int]:
-    """Tensors that hold the scales of used tensors."""
-    fields = _scale_fields([tensors[n] for n in used if n >= 0])
-    return {int(details[name]) for details, name in fields}
+    for holder in holders:
+        renumber(holder, "tensor", places)
+    graph["tensors"] = [tensors[n] for n in kept]
+    if len(kept) < len(tensors):  # those that went may have had scales in others
+        _drop_unused_tensors(model, graph, number, key)
 
 
 def _drop_unused_codes(model: Record) -> None:
-    places: dict[Any, int] = {}
-    codes: list[Record] = []
-    for graph in model["subgraphs"]:
-        for operator in graph["operators"]:
-            code = model["operator_codes"][operator["opcode_index"]]
-            key = tuple((field.name, value) for field, value in code.items())
-            if key not in places:
-                places[key] = len(codes)
-                codes.append(code)
-            operator["opcode_index"] = places[key]
-    model["operator_codes"] = codes
+    _share(
+        model,
+        "code",
+        "operator_codes",
+        lambda code: tuple((field.name, value) for field, value in code.items()),
+    )
 
 
 def share_buffers(model: Record) -> None:
     """Keep each content once; the first buffer stays empty, as the runtime wants."""
-    places: dict[bytes, int] = {b"": 0}
-    buffers = [Record("Buffer")]
-    for holder in (*all_tensors(model), *model["metadata"]):
-        content = model["buffers"][holder["buffer"]]
-        data = content["data"].tobytes()
-        if data not in places:
-            places[data] = len(buffers)
-            buffers.append(content)
-        holder["buffer"] = places[data]
-    model["buffers"] = buffers
+    empty = Record("Buffer")
+    _share(model, "buffer", "buffers", lambda item: item["data"].tobytes(), [empty])
+
+
+def _share(
+    model: Record,
+    target: str,
+    name: str,
+    key: Callable[[Record], Any],
+    kept: Sequence[Record] = (),
+) -> None:
+    """Keep only what is pointed to, in the order of use, and equal ones once."""
+    items, kept = model[name], list(kept)
+    first = {key(item): place for place, item in enumerate(kept)}
+    places = np.zeros(len(items), int)
+    for number in dict.fromkeys(pointed_to(model, target)):
+        places[number] = first.setdefault(key(items[number]), len(kept))
+        if places[number] == len(kept):
+            kept.append(items[number])
+    model[name] = kept
+    renumber(model, target, places)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +16,16 @@ from penjing.tflite.flat_buffers import (
     check_mark,
     corrupt,
 )
-from penjing.tflite.records import Record, read_records
+from penjing.tflite.records import Record, pointers, read_records
 from penjing.tflite.tensors import TensorType, all_tensors
 
 MAX_RANK = 32  # of NumPy before 2.0
+# What is pointed to by number -> the list that it stands in, and what it is called.
+_LISTS = {
+    "buffer": ("buffers", "buffer"),
+    "code": ("operator_codes", "operator code"),
+    "graph": ("subgraphs", "graph"),
+}
 # What it takes to know the tensors that a file stores, and nothing else.
 _STORED = {
     "Model": ("subgraphs", "buffers"),
@@ -36,20 +40,6 @@ _STORED = {
     "Buffer": ("data", "offset", "size"),
 }
 _TYPES = frozenset(TensorType)
-_GRAPH_FIELDS = {
-    "CallOptions": ("subgraph",),
-    "CallOnceOptions": ("init_subgraph_index",),
-    "IfOptions": ("then_subgraph_index", "else_subgraph_index"),
-    "WhileOptions": ("cond_subgraph_index", "body_subgraph_index"),
-    "StablehloReduceOptions": ("body_subgraph_index",),
-    "StablehloReduceWindowOptions": ("body_subgraph_index",),
-    "StablehloSortOptions": ("comparator_subgraph_index",),
-    "StablehloScatterOptions": ("update_computation_subgraph_index",),
-    "StablehloWhileOptions": ("cond_subgraph_index", "body_subgraph_index"),
-    "StablehloCaseOptions": ("branch_subgraph_indices",),
-    "StablehloCustomCallOptions": ("called_computations",),
-    "StableHLOCompositeOptions": ("decomposition_subgraph_index",),
-}
 
 
 def read_litert(path: str | os.PathLike[str]) -> bytes:
@@ -116,14 +106,6 @@ def load_records(data: bytes, where: str) -> Record:
     return model
 
 
-def graph_references(operator: Record) -> Iterator[int]:
-    """The graphs that an operator runs."""
-    for slot in ("builtin_options", "builtin_options2"):
-        options = operator[slot]
-        for name in _GRAPH_FIELDS.get(options.kind, ()) if options else ():
-            yield from map(int, np.atleast_1d(options[name]))
-
-
 class _Check:
     def __init__(self, model: Record, data: bytes, where: str) -> None:
         self._model = model
@@ -138,17 +120,13 @@ class _Check:
                 "read. Convert the model into one file."
             )
         self._move_buffers_in()
-        buffers = len(model["buffers"])
-        for entry in model["metadata"]:
-            self._index(entry["buffer"], buffers, "buffer")
-        self._indices(model["metadata_buffer"], buffers, "buffer")
+        for target, (name, word) in _LISTS.items():
+            self._pointers(model, target, len(model[name]), word)
         for graph in model["subgraphs"]:
             self._graph(graph)
         for signature in model["signature_defs"]:
-            self._index(signature["subgraph_index"], len(model["subgraphs"]), "graph")
             graph = model["subgraphs"][signature["subgraph_index"]]
-            for entry in (*signature["inputs"], *signature["outputs"]):
-                self._index(entry["tensor_index"], len(graph["tensors"]), "tensor")
+            self._pointers(signature, "tensor", len(graph["tensors"]), "tensor")
 
     def stored(self) -> None:
         self._move_buffers_in()
@@ -169,18 +147,10 @@ class _Check:
             raise self._corrupt("its buffers overlap")
 
     def _graph(self, graph: Record) -> None:
-        tensors = len(graph["tensors"])
+        self._pointers(graph, "tensor", len(graph["tensors"]), "tensor")
         for tensor in graph["tensors"]:
-            self._tensor(tensor, tensors)
-        for name in ("inputs", "outputs"):
-            self._indices(graph[name], tensors, "tensor", lowest=-1)
+            self._tensor(tensor)
         for operator in graph["operators"]:
-            codes = len(self._model["operator_codes"])
-            self._index(operator["opcode_index"], codes, "operator code")
-            for name in ("inputs", "outputs", "intermediates"):
-                self._indices(operator[name], tensors, "tensor", lowest=-1)
-            for number in graph_references(operator):
-                self._index(number, len(self._model["subgraphs"]), "graph")
             self._move_in(
                 operator,
                 "custom_options",
@@ -188,20 +158,12 @@ class _Check:
                 "large_custom_options_size",
             )
 
-    def _tensor(self, tensor: Record, tensors: int) -> None:
-        self._index(tensor["buffer"], len(self._model["buffers"]), "buffer")
+    def _tensor(self, tensor: Record) -> None:
         shape = [int(size) for size in tensor["shape"]]
         if len(shape) > MAX_RANK or min(shape, default=0) < 0:
             raise self._corrupt(f"a tensor has the shape {shape[:MAX_RANK]}")
         if tensor["type"] not in _TYPES:
             raise self._corrupt(f"a tensor is of the unknown type {tensor['type']}")
-        details = tensor["quantization"] and tensor["quantization"]["details"]
-        if details and details.kind in (
-            "BlockwiseQuantization",
-            "MultiAxisQuantization",
-        ):
-            self._indices((details["scales"],), tensors, "tensor")
-            self._indices((details["zero_points"],), tensors, "tensor", lowest=-1)
         data = self._model["buffers"][tensor["buffer"]]["data"]
         kind = TensorType(tensor["type"])
         if not len(data) or tensor["sparsity"] or not kind.bits:
@@ -221,17 +183,14 @@ class _Check:
             raise self._corrupt("it points behind its own end")
         record[field] = np.frombuffer(self._data, "u1", length, start)
 
-    def _indices(
-        self, values: Iterable[Any], count: int, what: str, lowest: int = 0
-    ) -> None:
-        array = np.asarray(values, "i8")
-        if array.size and (array.min() < lowest or array.max() >= count):
-            raise self._corrupt(
-                f"it uses {what} {array.min()} to {array.max()} of {count:,}"
-            )
-
-    def _index(self, value: int, count: int, what: str) -> None:
-        self._indices((value,), count, what)
+    def _pointers(self, record: Record, target: str, count: int, word: str) -> None:
+        for holder, field in pointers(record, target):
+            numbers = np.asarray(holder[field.name], "i8")
+            lowest = -1 if field.may_be_none else 0
+            if numbers.size and (numbers.min() < lowest or numbers.max() >= count):
+                raise self._corrupt(
+                    f"it uses {word} {numbers.min()} to {numbers.max()} of {count:,}"
+                )
 
     def _corrupt(self, reason: str) -> FileFormatError:
         return corrupt(self._where, reason)

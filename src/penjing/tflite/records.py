@@ -6,6 +6,7 @@ are refused, not dropped.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -74,6 +75,60 @@ class Record:
 
     def __deepcopy__(self, memo: Any) -> Record:
         return self.copy()
+
+
+def pointers(record: Record, target: str) -> Iterator[tuple[Record, Field]]:
+    """The fields that hold numbers of tensors, or of something else.
+
+    Args:
+        record: A table, which is searched with those below it.
+        target: "tensor", "buffer", "code" or "graph".
+
+    Yields:
+        A table and its field, which may be absent: then it holds its default.
+    """
+    for field in LAYOUTS[record.kind]:
+        if field.target == target:
+            yield record, field
+        elif target in _targets_below(field):
+            value = record[field.name]
+            for inner in value if field.kind == "tables" else [value]:
+                if inner is not None:
+                    yield from pointers(inner, target)
+
+
+def pointed_to(record: Record, target: str) -> list[int]:
+    """The numbers in these fields, in their order; none of them is -1."""
+    return [
+        number
+        for holder, field in pointers(record, target)
+        for number in map(int, np.atleast_1d(holder[field.name]))
+        if number >= 0
+    ]
+
+
+def renumber(record: Record, target: str, places: np.ndarray[Any, Any]) -> None:
+    """Write new numbers into these fields, in place.
+
+    Args:
+        record: A table, which is changed with those below it.
+        target: As in `pointers`.
+        places: For each old number the new one.
+    """
+    places = np.append(places, -1)  # for -1
+    for holder, field in pointers(record, target):
+        if field.kind == "scalar":
+            holder[field.name] = int(places[holder[field.name]])
+        elif field.name in holder:
+            holder[field.name] = places[holder[field.name]].astype(_dtype(field.type))
+
+
+@functools.cache
+def _targets_below(field: Field) -> frozenset[str]:
+    """What the tables in a field point to."""
+    kinds = UNIONS.get(field.type, (field.type,)) if len(field.type) > 1 else ()
+    inner = [field for kind in kinds for field in LAYOUTS[kind]]
+    return frozenset(f.target for f in inner).union(*map(_targets_below, inner))
 
 
 # A change to one tensor, which finds it again in any copy of the model.

@@ -2,8 +2,10 @@
 
 One line says a table's fields in the order of their slots, as `name:type=default`. A
 type is a code of `struct`, `s` for a string, the name of a table, `[...]` for a vector,
-or `<...>` for a union, which takes two slots; `-` is a slot that is out of use. Tables
-that have no line have no fields.
+or `<...>` for a union, which takes two slots; `-` is a slot that is out of use. An `@`
+says what a number points to: a tensor of the graph, or a buffer, an operator code or a
+graph of the model; with a `?` it may be -1, for none. Tables that have no line have no
+fields.
 
 Reference:
     https://github.com/google-ai-edge/LiteRT, `tflite/schema/schema.fbs`
@@ -18,8 +20,9 @@ from collections.abc import Mapping
 
 _LAYOUTS = """
 CustomQuantization custom:[B]
-BlockwiseQuantization scales:i zero_points:i block_size:i block_shape:[i]
-MultiAxisQuantization scales:i zero_points:i block_size:i quantized_dimensions:[i]
+BlockwiseQuantization scales:i@tensor zero_points:i@tensor? block_size:i block_shape:[i]
+MultiAxisQuantization scales:i@tensor zero_points:i@tensor? block_size:i
+  quantized_dimensions:[i]
 QuantizationParameters min:[f] max:[f] scale:[f] zero_point:[q]
   details:<QuantizationDetails> quantized_dimension:i
 Int32Vector values:[i]
@@ -29,7 +32,7 @@ DimensionMetadata format:b dense_size:i array_segments:<SparseIndexVector>
   array_indices:<SparseIndexVector>
 SparsityParameters traversal_order:[i] block_map:[i] dim_metadata:[DimensionMetadata]
 VariantSubType shape:[i] type:b has_rank:?
-Tensor shape:[i] type:b buffer:I name:s quantization:QuantizationParameters
+Tensor shape:[i] type:b buffer:I@buffer name:s quantization:QuantizationParameters
   is_variable:? sparsity:SparsityParameters shape_signature:[i] has_rank:?
   variant_tensors:[VariantSubType] external_buffer:I
 StablehloGatherOptions offset_dims:[q] collapsed_slice_dims:[q] start_index_map:[q]
@@ -38,9 +41,9 @@ StablehloTransposeOptions permutation:[q]
 StablehloDotGeneralOptions lhs_batching_dimensions:[q] rhs_batching_dimensions:[q]
   lhs_contracting_dimensions:[q] rhs_contracting_dimensions:[q] precision_config:[I]
 StablehloReduceWindowOptions window_dimensions:[q] window_strides:[q] base_dilations:[q]
-  window_dilations:[q] padding:[q] body_subgraph_index:i
-StablehloWhileOptions cond_subgraph_index:i body_subgraph_index:i
-StablehloSortOptions dimension:q is_stable:? comparator_subgraph_index:i
+  window_dilations:[q] padding:[q] body_subgraph_index:i@graph
+StablehloWhileOptions cond_subgraph_index:i@graph body_subgraph_index:i@graph
+StablehloSortOptions dimension:q is_stable:? comparator_subgraph_index:i@graph
 StablehloConcatenateOptions dimension:q
 StablehloBroadcastInDimOptions broadcast_dimensions:[q]
 StablehloCompareOptions comparison_direction:I compare_type:I
@@ -48,8 +51,8 @@ StablehloDynamicSliceOptions slice_sizes:[q]
 StablehloPadOptions edge_padding_low:[q] edge_padding_high:[q] interior_padding:[q]
 StablehloIotaOptions iota_dimension:q
 StablehloCustomCallOptions call_target_name:s has_side_effect:? backend_config:s
-  api_version:i called_computations:[i] custom_attributes:[B]
-StablehloReduceOptions dimensions:[q] body_subgraph_index:i
+  api_version:i called_computations:[i]@graph custom_attributes:[B]
+StablehloReduceOptions dimensions:[q] body_subgraph_index:i@graph
 StablehloSliceOptions start_indices:[q] limit_indices:[q] strides:[q]
 StablehloConvolutionOptions window_strides:[q] padding:[q] lhs_dilation:[q]
   rhs_dilation:[q] window_reversal:[?] input_batch_dimension:q input_feature_dimension:q
@@ -59,8 +62,8 @@ StablehloConvolutionOptions window_strides:[q] padding:[q] lhs_dilation:[q]
   feature_group_count:q batch_group_count:q precision_config:[I]
 StablehloScatterOptions indices_are_sorted:? update_window_dims:[q]
   inserted_window_dims:[q] scatter_dims_to_operand_dims:[q] index_vector_dim:q
-  unique_indices:? update_computation_subgraph_index:i
-StablehloCaseOptions branch_subgraph_indices:[i]
+  unique_indices:? update_computation_subgraph_index:i@graph
+StablehloCaseOptions branch_subgraph_indices:[i]@graph
 StablehloRngBitGeneratorOptions algorithm:b
 Conv2DOptions padding:b stride_w:i stride_h:i fused_activation_function:b
   dilation_w_factor:i=1 dilation_h_factor:i=1 quantized_bias_type:b
@@ -94,7 +97,7 @@ BidirectionalSequenceLSTMOptions fused_activation_function:b cell_clip:f proj_cl
   merge_outputs:? time_major:?=1 asymmetric_quantize_inputs:?
 ResizeBilinearOptions - - align_corners:? half_pixel_centers:?
 ResizeNearestNeighborOptions align_corners:? half_pixel_centers:?
-CallOptions subgraph:I
+CallOptions subgraph:I@graph
 ReshapeOptions new_shape:[i]
 SkipGramOptions ngram_size:i max_skip_size:i include_all_ngrams:?
 SpaceToDepthOptions block_size:i
@@ -124,9 +127,9 @@ LeakyReluOptions alpha:f
 MirrorPadOptions mode:b
 UniqueOptions idx_out_type:b=2
 ReverseSequenceOptions seq_dim:i batch_dim:i
-IfOptions then_subgraph_index:i else_subgraph_index:i
-CallOnceOptions init_subgraph_index:i
-WhileOptions cond_subgraph_index:i body_subgraph_index:i
+IfOptions then_subgraph_index:i@graph else_subgraph_index:i@graph
+CallOnceOptions init_subgraph_index:i@graph
+WhileOptions cond_subgraph_index:i@graph body_subgraph_index:i@graph
 BatchMatMulOptions adj_x:? adj_y:? asymmetric_quantize_inputs:?
 CumsumOptions exclusive:? reverse:?
 HashtableOptions table_id:i key_dtype:b value_dtype:b
@@ -136,23 +139,26 @@ BucketizeOptions boundaries:[f]
 GeluOptions approximate:?
 ReduceWindowOptions reduce_function:i
 OperatorCode deprecated_builtin_code:b custom_code:s version:i=1 builtin_code:i
-StableHLOCompositeOptions name:s decomposition_subgraph_index:i composite_attributes:[B]
-  composite_attributes_format:b version:i
-Operator opcode_index:I inputs:[i] outputs:[i] builtin_options:<BuiltinOptions>
-  custom_options:[B] custom_options_format:b mutating_variable_inputs:[?]
-  intermediates:[i] large_custom_options_offset:Q large_custom_options_size:Q
-  builtin_options2:<BuiltinOptions2> debug_metadata_index:i=-1
-SubGraph tensors:[Tensor] inputs:[i] outputs:[i] operators:[Operator] name:s
+StableHLOCompositeOptions name:s decomposition_subgraph_index:i@graph
+  composite_attributes:[B] composite_attributes_format:b version:i
+Operator opcode_index:I@code inputs:[i]@tensor? outputs:[i]@tensor?
+  builtin_options:<BuiltinOptions> custom_options:[B] custom_options_format:b
+  mutating_variable_inputs:[?] intermediates:[i]@tensor? large_custom_options_offset:Q
+  large_custom_options_size:Q builtin_options2:<BuiltinOptions2>
   debug_metadata_index:i=-1
+SubGraph tensors:[Tensor] inputs:[i]@tensor? outputs:[i]@tensor? operators:[Operator]
+  name:s debug_metadata_index:i=-1
 Buffer data:[B] offset:Q size:Q
 ExternalBufferGroup name:s
 ExternalBuffer id:I group:I offset:Q length:Q packing:s
-Metadata name:s buffer:I
-TensorMap name:s tensor_index:I
-SignatureDef inputs:[TensorMap] outputs:[TensorMap] signature_key:s - subgraph_index:I
+Metadata name:s buffer:I@buffer
+TensorMap name:s tensor_index:I@tensor
+SignatureDef inputs:[TensorMap] outputs:[TensorMap] signature_key:s -
+  subgraph_index:I@graph
 Model version:I operator_codes:[OperatorCode] subgraphs:[SubGraph] description:s
-  buffers:[Buffer] metadata_buffer:[i] metadata:[Metadata] signature_defs:[SignatureDef]
-  external_buffer_groups:[ExternalBufferGroup] external_buffers:[ExternalBuffer]
+  buffers:[Buffer] metadata_buffer:[i]@buffer metadata:[Metadata]
+  signature_defs:[SignatureDef] external_buffer_groups:[ExternalBufferGroup]
+  external_buffers:[ExternalBuffer]
 """
 
 _UNIONS = {
@@ -216,6 +222,9 @@ class Field:
         type: Code of `struct` for scalars and numbers, else a table or union.
         default: Value of a scalar that is absent.
         alignment: Of the elements of numbers.
+        target: What the numbers are those of: "tensor", "buffer", "code" or "graph";
+            empty for other fields.
+        may_be_none: Whether -1 stands for no tensor.
     """
 
     name: str
@@ -224,6 +233,8 @@ class Field:
     type: str
     default: float = 0
     alignment: int = 1
+    target: str = ""
+    may_be_none: bool = False
 
 
 # What runs in place, or is loaded in wide words, starts at a multiple of 16 bytes.
@@ -234,10 +245,17 @@ def _fields(table: str, words: list[str]) -> tuple[Field, ...]:
     fields, slot = [], 0
     for word in words:
         if word != "-":
+            word, _, target = word.partition("@")
             name, _, rest = word.partition(":")
             code, _, default = rest.partition("=")
-            fields.append(_field(table, name, slot, code, default))
-            slot += fields[-1].kind == "union"
+            field = _field(table, name, slot, code, default)
+            is_optional = target.endswith("?")
+            fields.append(
+                dataclasses.replace(
+                    field, target=target.rstrip("?"), may_be_none=is_optional
+                )
+            )
+            slot += field.kind == "union"
         slot += 1
     return tuple(fields)
 
