@@ -349,7 +349,7 @@ def test_known_values_are_those_that_the_runtime_computes(tmp_path):
     ):
         records = load_records(content, "it")
         groups = UnitGroups(records)
-        found = UnitValues(records, 0, {t: b for (_, t), b in groups.blocks.items()})
+        found = UnitValues(records, 0, groups.blocks[0])
         interpreter = Interpreter(
             model_content=content,
             experimental_preserve_all_tensors=True,

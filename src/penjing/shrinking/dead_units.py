@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from penjing.shrinking.unit_groups import UnitGroups, Use
+from penjing.shrinking.unit_groups import UnitGroups, Use, per_unit_fields
 from penjing.shrinking.unit_values import UnitValues, is_not_zero, real_values
 from penjing.tflite.cleaning import drop_unused
 from penjing.tflite.graph_edits import add_tensor, set_input
-from penjing.tflite.operators import Operator, operator_code
+from penjing.tflite.operators import WEIGHTED, Call, Operator, calls
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, is_plain, set_values, values_of
 
@@ -80,12 +80,8 @@ class _Removal:
         self._share = share
         self._groups = UnitGroups(model)
         self._values = [
-            UnitValues(
-                model,
-                number,
-                {t: b for (g, t), b in self._groups.blocks.items() if g == number},
-            )
-            for number in range(len(model["subgraphs"]))
+            UnitValues(model, number, blocks)
+            for number, blocks in enumerate(self._groups.blocks)
         ]
         fixed = {self._groups.root(b) for b in self._fixed()}
         self._roots = [n for n in self._groups.movable() if n not in fixed]
@@ -100,12 +96,11 @@ class _Removal:
             self._groups.root(b) for u in self._groups.uses if u.ends for b in u.blocks
         }
         kept: dict[int, Array] = {}
-        for root in self._roots:
+        for root in ends.intersection(self._roots):
             keep = ~dead[root]
-            if root in ends and not keep.all():
-                keep[0] |= not keep.any()
+            keep[0] |= not keep.any()
+            if not keep.all():
                 kept[root] = keep
-        kept = {root: keep for root, keep in kept.items() if not keep.all()}
         if self._level == "folded":
             for use in self._groups.uses:
                 if use.ends:
@@ -125,22 +120,22 @@ class _Removal:
                 sizes = np.where(unread & np.isfinite(values), np.abs(values), 0)
                 unread &= np.abs(values) <= self._share * sizes.max(initial=0)
             dead |= unread
-        if self._level == "folded" and self._bias(use) is not None:
-            dead |= np.isfinite(values) & self._can_fold(use, values)
+        bias = self._bias(use) if self._level == "folded" else None
+        if bias is not None:
+            dead |= np.isfinite(values) & self._can_fold(use, bias, values)
         return np.asarray(dead)
 
     def _given(self, use: Use) -> Array:
         """The values that an operator gets for each place along its weights."""
-        operator = self._operator(use)
-        is_transposed = operator_code(self._model, operator) == Operator.TRANSPOSE_CONV
-        x = int(operator["inputs"][2 if is_transposed else 0])
+        x = use.call.inputs[WEIGHTED[use.call.code].x]
         values = self._values[use.graph].of(x)
-        length = int(self._tensor(use)["shape"][use.axis])
+        length = int(use.constant(self._model)["shape"][use.axis])
         return np.tile(values, length // max(len(values), 1))
 
     def _per_unit(self, use: Use) -> Array:
         """Whether weights are not zero, one row for each unit that they are for."""
-        rows = np.moveaxis(is_not_zero(self._model, self._tensor(use)), use.axis, 0)
+        is_value = is_not_zero(self._model, use.constant(self._model))
+        rows = np.moveaxis(is_value, use.axis, 0)
         return rows.reshape(len(rows), -1)
 
     def _spread(self, use: Use, dead: Array, found: dict[int, Array]) -> None:
@@ -155,53 +150,37 @@ class _Removal:
 
     def _bias(self, use: Use) -> Record | None:
         """The bias that can take up values, if every output gets them in full."""
-        operator = self._operator(use)
-        code = operator_code(self._model, operator)
-        inputs, options = operator["inputs"], operator["builtin_options"]
-        shape = self._tensor(use)["shape"]
-        is_whole = code == Operator.FULLY_CONNECTED or (
-            code == Operator.CONV_2D
-            and ((options and options["padding"] == _VALID) or max(shape[1:3]) == 1)
+        call, shape = use.call, use.constant(self._model)["shape"]
+        is_whole = call.code == Operator.FULLY_CONNECTED or (
+            call.code == Operator.CONV_2D
+            and (call.option("padding") == _VALID or max(shape[1:3]) == 1)
         )
-        if not is_whole or len(inputs) < 3 or inputs[2] < 0:
+        if not is_whole or call.input(2) < 0:
             return None
-        bias: Record = self._graph(use)["tensors"][inputs[2]]
+        bias: Record = self._tensors(use.graph)[call.input(2)]
         is_ours = is_plain(self._model, bias) and list(bias["shape"]) == [shape[0]]
         is_known = bias["type"] in (TensorType.FLOAT32, TensorType.INT32)
         return bias if is_ours and is_known else None
 
-    def _can_fold(self, use: Use, values: Array) -> bool:
-        bias = self._bias(use)
-        if bias is None or bias["type"] == TensorType.FLOAT32:
-            return bias is not None
-        added = self._added(use, np.where(np.isfinite(values), values, 0))
+    def _can_fold(self, use: Use, bias: Record, values: Array) -> bool:
+        if bias["type"] == TensorType.FLOAT32:
+            return True
+        added = self._added(use, bias, np.where(np.isfinite(values), values, 0))
         total = np.abs(values_of(self._model, bias).astype("f8")) + np.abs(added)
         return bool(np.isfinite(total).all() and total.max(initial=0) < _LARGEST_BIAS)
 
-    def _added(self, use: Use, values: Array) -> Array:
+    def _added(self, use: Use, bias: Record, values: Array) -> Array:
         """What values add to each output: real for float biases, else integer steps."""
-        bias = self._bias(use)
-        weights = self._weights_by_output(use, bias is not None and bias["type"])
-        if bias is not None and bias["type"] == TensorType.INT32:
-            values = np.rint(values / self._step(use))
-        return np.asarray(weights @ values)
-
-    def _weights_by_output(self, use: Use, bias_type: Any) -> Array:
-        """Weights `(outputs, inputs)`, those of all places of a kernel added up."""
-        tensor = self._tensor(use)
+        tensor = use.constant(self._model)
         weights = real_values(self._model, tensor)
-        if bias_type == TensorType.INT32:
-            points = tensor["quantization"] and tensor["quantization"]["zero_point"]
+        if bias["type"] == TensorType.INT32:
+            x = self._tensors(use.graph)[use.call.inputs[0]]
+            values = np.rint(values / float(x["quantization"]["scale"][0]))
             weights = values_of(self._model, tensor).astype("f8")
-            if points is not None and np.any(points):
-                weights = np.full(weights.shape, np.nan)
+            if tensor["quantization"] and np.any(tensor["quantization"]["zero_point"]):
+                weights[:] = np.nan
         places = weights.reshape(len(weights), -1, weights.shape[-1])
-        return np.asarray(places.sum(axis=1))
-
-    def _step(self, use: Use) -> float:
-        x = int(self._operator(use)["inputs"][0])
-        tensor = self._graph(use)["tensors"][x]
-        return float(tensor["quantization"]["scale"][0])
+        return np.asarray(places.sum(axis=1) @ values)
 
     def _fold(self, use: Use, kept: dict[int, Array]) -> None:
         gone = ~self._along(use.blocks, kept)
@@ -211,38 +190,34 @@ class _Removal:
         if bias is None or not values.any():
             return
         old = values_of(self._model, bias)
-        set_values(
-            self._model, bias, (old + self._added(use, values)).astype(old.dtype)
-        )
+        new = old + self._added(use, bias, values)
+        set_values(self._model, bias, new.astype(old.dtype))
 
     # Taking them out
 
     def _fixed(self) -> list[int]:
         """Groups whose size is written where this module cannot change it."""
         found: list[int] = []
-        readers: dict[tuple[int, int], set[int]] = {}
+        readers: dict[tuple[int, int], set[Call]] = {}
         for use in self._groups.uses:
-            readers.setdefault((use.graph, use.tensor), set()).add(use.operator)
+            readers.setdefault((use.graph, use.tensor), set()).add(use.call)
         for use in self._groups.uses:
             if len(readers[use.graph, use.tensor]) > 1:
                 found += use.blocks
         for number, graph in enumerate(self._model["subgraphs"]):
-            for operator in graph["operators"]:
-                if not self._knows_size(number, operator):
-                    for n in operator["outputs"]:
-                        found += self._groups.blocks.get((number, int(n)), ())
+            for call in calls(self._model, graph):
+                if not self._knows_size(number, call):
+                    for n in call.outputs:
+                        found += self._groups.blocks[number].get(n, ())
         return found
 
-    def _knows_size(self, number: int, operator: Record) -> bool:
-        code = operator_code(self._model, operator)
-        if code == Operator.SQUEEZE:
-            options = operator["builtin_options"]
-            return bool(options and len(options["squeeze_dims"]))
-        place = _SHAPES.get(code)
-        if place is None or len(operator["inputs"]) <= place:
+    def _knows_size(self, number: int, call: Call) -> bool:
+        if call.code == Operator.SQUEEZE:
+            return bool(call.options and len(call.options["squeeze_dims"]))
+        place = _SHAPES.get(call.code)
+        if place is None or len(call.inputs) <= place:
             return True
-        tensors = self._model["subgraphs"][number]["tensors"]
-        shape = tensors[operator["inputs"][place]]
+        shape = self._tensors(number)[call.inputs[place]]
         return is_plain(self._model, shape) and shape["type"] == TensorType.INT32
 
     def _along(self, blocks: tuple[int, ...], kept: dict[int, Array]) -> Array:
@@ -258,62 +233,47 @@ class _Removal:
             mask = self._along(use.blocks, kept)
             if not mask.all():
                 self._cut_constant(use, mask)
-        for (number, t), blocks in self._groups.blocks.items():
-            mask = self._along(blocks, kept)
-            if not mask.all():
-                tensor = self._model["subgraphs"][number]["tensors"][t]
-                tensor["shape"] = _with_last(tensor["shape"], int(mask.sum()))
-                signature = _with_last(tensor["shape_signature"], int(mask.sum()))
-                if len(signature):
-                    tensor["shape_signature"] = signature
-                self._resize_shapes(number, t, int(mask.sum()))
+        for number, found in enumerate(self._groups.blocks):
+            for t, blocks in found.items():
+                size = int(self._along(blocks, kept).sum())
+                tensor = self._tensors(number)[t]
+                if size < sum(self._groups.sizes[b] for b in blocks):
+                    for name in ("shape", "shape_signature"):
+                        if name in tensor:
+                            tensor[name] = _with_last(tensor[name], size)
+                    self._resize_shapes(number, t, size)
 
     def _cut_constant(self, use: Use, mask: Array) -> None:
-        tensor = self._tensor(use)
+        tensor = use.constant(self._model)
         values = values_of(self._model, tensor).compress(mask, use.axis)
         set_values(self._model, tensor, values)
         tensor["shape"] = np.array(values.shape, "<i4")
         tensor.drop("shape_signature")
-        for operator in self._graph(use)["operators"]:
-            if operator_code(self._model, operator) != Operator.DEQUANTIZE:
-                continue
-            if use.tensor in operator["inputs"]:
-                output = self._graph(use)["tensors"][operator["outputs"][0]]
+        for call in calls(self._model, self._model["subgraphs"][use.graph]):
+            if call.code == Operator.DEQUANTIZE and use.tensor in call.inputs:
+                output = self._tensors(use.graph)[call.output]
                 output["shape"] = tensor["shape"]
                 output.drop("shape_signature")
-        quantization = tensor["quantization"]
-        if not quantization or quantization["quantized_dimension"] != use.axis:
-            return
-        for name in ("scale", "zero_point", "min", "max"):
-            if len(quantization[name]) > 1:
-                quantization[name] = quantization[name][mask]
+        for name in per_unit_fields(tensor, use.axis):
+            tensor["quantization"][name] = tensor["quantization"][name][mask]
 
     def _resize_shapes(self, number: int, output: int, size: int) -> None:
         """Write the new size where an operator reads the shape of its output."""
-        graph = self._model["subgraphs"][number]
-        for operator in graph["operators"]:
-            place = _SHAPES.get(operator_code(self._model, operator))
-            if place is None or output not in operator["outputs"]:
+        for call in calls(self._model, self._model["subgraphs"][number]):
+            place = _SHAPES.get(call.code)
+            if place is None or output not in call.outputs:
                 continue
-            options = operator["builtin_options"]
+            options = call.options
             if options and options.kind == "ReshapeOptions":
                 options["new_shape"] = _with_last(options["new_shape"], size)
-            if len(operator["inputs"]) > place:
-                shape = graph["tensors"][operator["inputs"][place]]
+            if len(call.inputs) > place:
+                shape = self._tensors(number)[call.inputs[place]]
                 values = values_of(self._model, shape)
                 set_values(self._model, shape, _with_last(values, size))
 
-    def _operator(self, use: Use) -> Record:
-        operator: Record = self._graph(use)["operators"][use.operator]
-        return operator
-
-    def _tensor(self, use: Use) -> Record:
-        tensor: Record = self._graph(use)["tensors"][use.tensor]
-        return tensor
-
-    def _graph(self, use: Use) -> Record:
-        graph: Record = self._model["subgraphs"][use.graph]
-        return graph
+    def _tensors(self, number: int) -> list[Record]:
+        tensors: list[Record] = self._model["subgraphs"][number]["tensors"]
+        return tensors
 
 
 def _with_last(sizes: Array, size: int) -> Array:

@@ -6,18 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from penjing.tflite.operators import Operator, operator_code
+from penjing.tflite.operators import WEIGHTED, calls
 from penjing.tflite.records import Edit, Record
 from penjing.tflite.tensors import TensorType, is_plain, set_values, values_of
 
 _MANTISSA_BITS = 23
-# Operator: place of the bias among its inputs.
-_BIASES: dict[int, int] = {
-    Operator.CONV_2D: 2,
-    Operator.DEPTHWISE_CONV_2D: 2,
-    Operator.FULLY_CONNECTED: 2,
-    Operator.TRANSPOSE_CONV: 3,
-}
 
 
 def round_mantissa(values: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
@@ -62,17 +55,17 @@ def round_biases(model: Record, bits: int) -> int:
 
 
 def _biases(model: Record) -> list[Record]:
-    found = []
-    for graph in model["subgraphs"]:
-        for operator in graph["operators"]:
-            place = _BIASES.get(operator_code(model, operator))
-            inputs = operator["inputs"]
-            if place is None or len(inputs) <= place or inputs[place] < 0:
-                continue
-            tensor = graph["tensors"][inputs[place]]
-            if tensor["type"] == TensorType.FLOAT32 and is_plain(model, tensor):
-                found.append(tensor)
-    return found
+    found = [
+        graph["tensors"][call.input(WEIGHTED[call.code].bias)]
+        for graph in model["subgraphs"]
+        for call in calls(model, graph)
+        if call.code in WEIGHTED and call.input(WEIGHTED[call.code].bias) >= 0
+    ]
+    return [
+        tensor
+        for tensor in found
+        if tensor["type"] == TensorType.FLOAT32 and is_plain(model, tensor)
+    ]
 
 
 def equal_scale_edits(model: Record) -> list[Edit]:

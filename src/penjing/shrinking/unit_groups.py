@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from penjing.tflite.operators import Operator, operator_code, operators
+from penjing.shrinking.graph_walk import GraphWalk
+from penjing.tflite.operators import WEIGHTED, Call, Operator, operators
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import data_of, is_plain, use_counts, values_of
+from penjing.tflite.tensors import data_of, use_counts, values_of
 
 Blocks = tuple[int, ...]
 
@@ -44,7 +44,7 @@ class Use:
         tensor: Number of the constant in it.
         axis: Axis of the constant.
         blocks: The groups along it, in order.
-        operator: Number of the operator that reads the constant.
+        call: The operator that reads the constant.
         ends: Whether the units end there: they are summed up into other units.
     """
 
@@ -52,8 +52,13 @@ class Use:
     tensor: int
     axis: int
     blocks: Blocks
-    operator: int = -1
+    call: Call
     ends: bool = False
+
+    def constant(self, model: Record) -> Record:
+        """The constant."""
+        tensor: Record = model["subgraphs"][self.graph]["tensors"][self.tensor]
+        return tensor
 
 
 class UnitGroups:
@@ -65,21 +70,18 @@ class UnitGroups:
     Attributes:
         uses: Where the units lie in constants.
         sizes: Units of each group.
-        blocks: The groups along the last axis of computed tensors, by the numbers of
-            graph and tensor.
+        blocks: For each graph the groups along the last axis of computed tensors.
     """
 
     def __init__(self, model: Record) -> None:
         self._model = model
         self.uses: list[Use] = []
         self.sizes: list[int] = []
-        self.blocks: dict[tuple[int, int], Blocks] = {}
         self._parents: list[int] = []
         self._pinned: set[int] = set()
         self._counts = use_counts(model)
-        for number, graph in enumerate(model["subgraphs"]):
-            found = _GraphWalk(self, model, graph, number).run()
-            self.blocks |= {(number, n): blocks for n, blocks in found.items()}
+        graphs = range(len(model["subgraphs"]))
+        self.blocks = [_UnitWalk(self, model, number).run() for number in graphs]
         self._pin_shared()
 
     def movable(self) -> list[int]:
@@ -119,7 +121,7 @@ class UnitGroups:
         """A constant that is read in several places must serve them all."""
         places = Counter((use.graph, use.tensor, use.axis) for use in self.uses)
         for use in self.uses:
-            tensor = self._model["subgraphs"][use.graph]["tensors"][use.tensor]
+            tensor = use.constant(self._model)
             reads = self._counts[tensor["buffer"]]
             if max(reads, places[use.graph, use.tensor, use.axis]) > 1:
                 data = values_of(self._model, tensor)
@@ -128,24 +130,17 @@ class UnitGroups:
                     self.pin(use.blocks)
 
 
-class _GraphWalk:
-    """Passes over the operators of a graph in the order in which they run."""
+class _UnitWalk(GraphWalk):
+    """Finds the groups along the last axis of each tensor, and where they are used."""
 
-    def __init__(
-        self, groups: UnitGroups, model: Record, graph: Record, number: int
-    ) -> None:
+    def __init__(self, groups: UnitGroups, model: Record, number: int) -> None:
+        super().__init__(model, number)
         self._groups = groups
-        self._model = model
-        self._graph = graph
-        self._number = number
-        self._tensors = graph["tensors"]
         self._blocks: dict[int, Blocks] = {}
-        self._sources: dict[int, int] = {}
-        self._operator = -1
-        self._rules: dict[int, Callable[[Record], None]] = {
+        self._rules: dict[int, Callable[[Call], None]] = {
             Operator.FULLY_CONNECTED: self._fully_connected,
-            Operator.CONV_2D: lambda op: self._convolution(op, 0, 1, 2),
-            Operator.TRANSPOSE_CONV: lambda op: self._convolution(op, 2, 1, 3),
+            Operator.CONV_2D: self._convolution,
+            Operator.TRANSPOSE_CONV: self._convolution,
             Operator.DEPTHWISE_CONV_2D: self._depthwise,
             Operator.CONCATENATION: self._concatenation,
             Operator.GATHER: self._gather,
@@ -159,17 +154,9 @@ class _GraphWalk:
 
     def run(self) -> dict[int, Blocks]:
         """Find groups and uses; the groups of each tensor."""
-        for number, operator in enumerate(self._graph["operators"]):
-            self._operator = number
-            code = operator_code(self._model, operator)
-            if (
-                code == Operator.DEQUANTIZE
-                and self._constant(operator["inputs"][0]) is not None
-            ):
-                self._sources[int(operator["outputs"][0])] = int(operator["inputs"][0])
-                continue
-            self._rules.get(code, self._unknown)(operator)
-            for output in map(int, operator["outputs"]):
+        for call in self.calls():
+            self._rules.get(call.code, self._unknown)(call)
+            for output in call.outputs:
                 if output >= 0 and output not in self._blocks:
                     self._give(output, self._pinned(output))
         for number in map(int, self._graph["outputs"]):
@@ -177,16 +164,8 @@ class _GraphWalk:
                 self._groups.pin(self._of(number))
         return self._blocks
 
-    # What is known of a tensor
-
-    def _shape(self, number: int) -> tuple[int, ...]:
-        return tuple(int(size) for size in self._tensors[number]["shape"])
-
-    def _last(self, number: int) -> int:
-        return (self._shape(number) or (1,))[-1]
-
     def _pinned(self, number: int) -> Blocks:
-        return self._groups.new(self._last(number), pinned=True)
+        return self._groups.new(self.last(number), pinned=True)
 
     def _of(self, number: int) -> Blocks:
         """The groups along the last axis of a tensor."""
@@ -195,87 +174,80 @@ class _GraphWalk:
         return self._blocks[number]
 
     def _give(self, number: int, blocks: Blocks) -> None:
-        if sum(self._groups.sizes[n] for n in blocks) != self._last(number):
+        if sum(self._groups.sizes[n] for n in blocks) != self.last(number):
             self._groups.pin(blocks)
             blocks = self._pinned(number)
         self._blocks[number] = blocks
 
-    def _constant(self, number: int) -> int | None:
-        """The constant behind a tensor, also through a DEQUANTIZE."""
-        number = self._sources.get(int(number), int(number))
-        if number >= 0 and is_plain(self._model, self._tensors[number]):
-            return number
-        return None
-
     def _use(
-        self, number: int, axis: int, blocks: Blocks, *, ends: bool = False
+        self, call: Call, number: int, axis: int, blocks: Blocks, *, ends: bool = False
     ) -> None:
-        source = self._constant(number)
-        fits = source is not None and self._shape(source)[axis] == sum(
+        source = self.source(number)
+        fits = source is not None and self.shape(source)[axis] == sum(
             self._groups.sizes[n] for n in blocks
         )
         details = self._tensors[number]["quantization"]
         if source is None or not fits or (details and details["details"]):
             self._groups.pin(blocks)
             return
-        use = Use(self._number, source, axis, blocks, self._operator, ends)
+        use = Use(self._number, source, axis, blocks, call, ends)
         self._groups.uses.append(use)
 
     # Rules
 
-    def _unknown(self, operator: Record) -> None:
-        for number in map(int, operator["inputs"]):
+    def _unknown(self, call: Call) -> None:
+        for number in call.inputs:
             if number >= 0 and not len(data_of(self._model, self._tensors[number])):
                 self._groups.pin(self._of(number))
 
-    def _same(self, operator: Record) -> None:
-        self._give(int(operator["outputs"][0]), self._of(int(operator["inputs"][0])))
+    def _same(self, call: Call) -> None:
+        self._give(call.output, self._of(call.inputs[0]))
 
-    def _fully_connected(self, operator: Record) -> None:
-        x, weights = (int(n) for n in operator["inputs"][:2])
-        options = operator["builtin_options"]
-        if self._constant(weights) is None or (options and options["weights_format"]):
-            self._unknown(operator)
+    def _fully_connected(self, call: Call) -> None:
+        x, weights = call.inputs[:2]
+        if self.source(weights) is None or call.option("weights_format"):
+            self._unknown(call)
             return
-        repeats = self._shape(weights)[1] // max(self._last(x), 1)
-        self._weighted(operator, self._of(x) * repeats, weights, 1, 2)
+        repeats = self.shape(weights)[1] // max(self.last(x), 1)
+        self._weighted(call, 1, self._of(x) * repeats)
 
-    def _convolution(self, operator: Record, x: int, weights: int, bias: int) -> None:
-        inputs = [int(n) for n in operator["inputs"]]
-        known = self._constant(inputs[weights]) is not None
-        if not known or self._shape(inputs[weights])[3] != self._last(inputs[x]):
-            self._unknown(operator)  # of groups, or with weights that are computed
+    def _convolution(self, call: Call) -> None:
+        places = WEIGHTED[call.code]
+        x, weights = call.inputs[places.x], call.inputs[places.weights]
+        if self.source(weights) is None or self.shape(weights)[3] != self.last(x):
+            self._unknown(call)  # of groups, or with weights that are computed
             return
-        self._weighted(operator, self._of(inputs[x]), inputs[weights], 3, bias)
+        self._weighted(call, 3, self._of(x))
 
-    def _weighted(
-        self, operator: Record, blocks: Blocks, weights: int, axis: int, bias: int
-    ) -> None:
-        units = self._groups.new(self._shape(weights)[0])
-        self._use(weights, 0, units)
-        self._use(weights, axis, blocks, ends=True)
-        if len(operator["inputs"]) > bias and operator["inputs"][bias] >= 0:
-            self._use(int(operator["inputs"][bias]), 0, units)
-        self._give(int(operator["outputs"][0]), units)
+    def _weighted(self, call: Call, axis: int, blocks: Blocks) -> None:
+        weights = call.inputs[WEIGHTED[call.code].weights]
+        units = self._groups.new(self.shape(weights)[0])
+        self._use(call, weights, 0, units)
+        self._use(call, weights, axis, blocks, ends=True)
+        self._use_bias(call, units)
+        self._give(call.output, units)
 
-    def _depthwise(self, operator: Record) -> None:
-        x, weights = (int(n) for n in operator["inputs"][:2])
-        if self._constant(weights) is None or self._last(weights) != self._last(x):
-            self._unknown(operator)
+    def _use_bias(self, call: Call, units: Blocks) -> None:
+        bias = call.input(WEIGHTED[call.code].bias)
+        if bias >= 0:
+            self._use(call, bias, 0, units)
+
+    def _depthwise(self, call: Call) -> None:
+        x, weights = call.inputs[:2]
+        if self.source(weights) is None or self.last(weights) != self.last(x):
+            self._unknown(call)
             return
-        self._use(weights, 3, self._of(x))
-        if len(operator["inputs"]) > 2 and operator["inputs"][2] >= 0:
-            self._use(int(operator["inputs"][2]), 0, self._of(x))
-        self._same(operator)
+        self._use(call, weights, 3, self._of(x))
+        self._use_bias(call, self._of(x))
+        self._same(call)
 
-    def _binary(self, operator: Record) -> None:
-        output = int(operator["outputs"][0])
+    def _binary(self, call: Call) -> None:
         known: list[Blocks] = []
         constants = []
-        for number in map(int, operator["inputs"]):
-            if self._constant(number) is not None:
+        for number in call.inputs:
+            if self.source(number) is not None:
                 constants.append(number)
-            elif self._last(number) == self._last(output):
+            elif self.last(number) == self.last(call.output):
                 known.append(self._of(number))
             else:
                 self._groups.pin(self._of(number))
@@ -284,66 +256,69 @@ class _GraphWalk:
         for blocks in known[1:]:
             self._groups.join(known[0], blocks)
         for number in constants:
-            if self._last(number) > 1:
-                self._use(number, len(self._shape(number)) - 1, known[0])
-        self._give(output, known[0])
+            if self.last(number) > 1:
+                self._use(call, number, len(self.shape(number)) - 1, known[0])
+        self._give(call.output, known[0])
 
-    def _reshape(self, operator: Record) -> None:
-        x, output = int(operator["inputs"][0]), int(operator["outputs"][0])
+    def _reshape(self, call: Call) -> None:
+        x = call.inputs[0]
         blocks = self._of(x)
-        before, after = max(self._last(x), 1), max(self._last(output), 1)
+        before, after = max(self.last(x), 1), max(self.last(call.output), 1)
         if after % before == 0:
-            self._give(output, blocks * (after // before))
+            self._give(call.output, blocks * (after // before))
             return
         repeats = before // after
-        if before % after == 0 and len(blocks) % repeats == 0:
-            part = blocks[: len(blocks) // repeats]
-            if part * repeats == blocks:
-                self._give(output, part)
-                return
-        self._groups.pin(blocks)
+        part = blocks[: len(blocks) // max(repeats, 1)]
+        if before % after == 0 and part * repeats == blocks:
+            self._give(call.output, part)
+        else:
+            self._groups.pin(blocks)
 
-    def _pad(self, operator: Record) -> None:
-        padding = self._constant(operator["inputs"][1])
-        if padding is None or self._values(padding)[-1].any():
-            self._unknown(operator)
+    def _pad(self, call: Call) -> None:
+        padding = self.source(call.inputs[1])
+        if padding is None or self.values(padding)[-1].any():
+            self._unknown(call)
             return
-        self._same(operator)
+        self._same(call)
 
-    def _reduce(self, operator: Record) -> None:
-        x, axes = (int(n) for n in operator["inputs"][:2])
-        rank = len(self._shape(x))
-        known = self._constant(axes)
-        if known is None or (self._values(known) % max(rank, 1) == rank - 1).any():
-            self._unknown(operator)
+    def _reduce(self, call: Call) -> None:
+        x, axes = call.inputs[:2]
+        rank = len(self.shape(x))
+        known = self.source(axes)
+        if known is None or (self.values(known) % max(rank, 1) == rank - 1).any():
+            self._unknown(call)
             return
-        self._same(operator)
+        self._same(call)
 
-    def _concatenation(self, operator: Record) -> None:
-        numbers = [int(n) for n in operator["inputs"]]
-        rank = len(self._shape(numbers[0]))
-        axis = operator["builtin_options"]["axis"] if operator["builtin_options"] else 0
-        blocks = [self._of(n) for n in numbers]
-        if axis % max(rank, 1) == rank - 1:
-            self._give(int(operator["outputs"][0]), sum(blocks, ()))
+    def _concatenation(self, call: Call) -> None:
+        rank = len(self.shape(call.inputs[0]))
+        blocks = [self._of(n) for n in call.inputs]
+        if call.option("axis") % max(rank, 1) == rank - 1:
+            self._give(call.output, sum(blocks, ()))
             return
         for other in blocks[1:]:
             self._groups.join(blocks[0], other)
-        self._give(int(operator["outputs"][0]), blocks[0])
+        self._give(call.output, blocks[0])
 
-    def _gather(self, operator: Record) -> None:
-        table = int(operator["inputs"][0])
-        options = operator["builtin_options"]
-        plain = not options or not (options["axis"] or options["batch_dims"])
-        if not plain or self._constant(table) is None or len(self._shape(table)) != 2:
-            self._unknown(operator)
+    def _gather(self, call: Call) -> None:
+        table = call.inputs[0]
+        is_plain = not (call.option("axis") or call.option("batch_dims"))
+        is_table = self.source(table) is not None and len(self.shape(table)) == 2
+        if not (is_plain and is_table):
+            self._unknown(call)
             return
-        units = self._groups.new(self._last(table))
-        self._use(table, 1, units)
-        self._give(int(operator["outputs"][0]), units)
+        units = self._groups.new(self.last(table))
+        self._use(call, table, 1, units)
+        self._give(call.output, units)
 
-    def _values(self, number: int) -> np.ndarray[Any, Any]:
-        return values_of(self._model, self._tensors[number])
+
+def per_unit_fields(tensor: Record, axis: int) -> list[str]:
+    """The fields of a constant's quantization with an entry for each unit."""
+    quantization = tensor["quantization"]
+    if not quantization or quantization["quantized_dimension"] != axis:
+        return []
+    names = ("scale", "zero_point", "min", "max")
+    return [name for name in names if len(quantization[name]) > 1]
 
 
 def offsets_of(blocks: Sequence[int], groups: UnitGroups, root: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from penjing.shrinking.unit_groups import UnitGroups, Use, offsets_of
+from penjing.shrinking.unit_groups import UnitGroups, Use, offsets_of, per_unit_fields
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import set_values, values_of
 
@@ -67,10 +67,8 @@ class _Lot:
             for use in groups.uses
             if (offsets := offsets_of(use.blocks, groups, root))
         ]
-        self._size_in_file = sum(
-            values_of(model, self._tensor(use)).nbytes for use, _ in self._uses
-        )
-        self.cost = self._size_in_file * (2 * len(_ORDERS) + 1)
+        self._bytes = sum(values.nbytes for values in self._values())
+        self.cost = self._bytes * (2 * len(_ORDERS) + 1)
 
     def improve(self) -> bool:
         """Take the best order; whether it is another one."""
@@ -78,7 +76,7 @@ class _Lot:
         quick = self._compressed(orders, _QUICK_LEVEL)
         ranking = [int(n) for n in np.argsort(quick, kind="stable")]
         best = ranking[0]
-        if self._size_in_file <= _BYTES_FOR_FINALS:
+        if self._bytes <= _BYTES_FOR_FINALS:
             finalists = sorted({0, *ranking[:_FINALISTS]})
             exact = self._compressed([orders[n] for n in finalists], _LEVEL)
             best = finalists[int(np.argmin(exact))]
@@ -86,23 +84,18 @@ class _Lot:
             self._apply(orders[best])
         return best != 0
 
-    def _tensor(self, use: Use) -> Record:
-        tensor: Record = self._model["subgraphs"][use.graph]["tensors"][use.tensor]
-        return tensor
+    def _values(self) -> list[Array]:
+        return [
+            values_of(self._model, use.constant(self._model)) for use, _ in self._uses
+        ]
 
     def _candidates(self) -> Iterator[Array]:
-        features = [
-            np.concatenate(
-                [
-                    np.moveaxis(values_of(self._model, self._tensor(use)), use.axis, 0)[
-                        start : start + self._size
-                    ].reshape(self._size, -1)
-                    for start in offsets
-                ],
-                axis=1,
-            ).astype("f4")
-            for use, offsets in self._uses
-        ]
+        features = []
+        for (use, offsets), values in zip(self._uses, self._values(), strict=True):
+            units = np.moveaxis(values, use.axis, 0)
+            rows = [units[start : start + self._size] for start in offsets]
+            flat = [part.reshape(self._size, -1) for part in rows]
+            features.append(np.concatenate(flat, axis=1).astype("f4"))
         for order in _ORDERS:
             found = order(features)
             if found is not None:
@@ -111,47 +104,41 @@ class _Lot:
 
     def _compressed(self, orders: Sequence[Array], level: int) -> list[int]:
         """Sizes with each of the orders, found at once on all processors."""
+
+        def size(order: Array) -> int:
+            arrays = [array for _, _, array in self._reordered(order)]
+            data = b"".join(array.tobytes() for array in arrays)
+            return len(zlib.compress(data, level))
+
         with futures.ThreadPoolExecutor() as pool:
-            return list(
-                pool.map(lambda o: len(zlib.compress(self._bytes(o), level)), orders)
-            )
+            return list(pool.map(size, orders))
 
-    def _bytes(self, order: Array) -> bytes:
-        parts = [
-            _reordered(values_of(self._model, self._tensor(use)), use, offsets, order)
-            for use, offsets in self._uses
-        ]
+    def _reordered(self, order: Array) -> list[tuple[Use, str, Array]]:
+        """The constants, whose name is empty, and what their scales consist of."""
+        found = []
+        for (use, offsets), values in zip(self._uses, self._values(), strict=True):
+            found.append((use, "", _moved(values, use.axis, offsets, order)))
         for use, offsets in self._uses:
-            parts += self._scales(use, offsets, order).values()
-        return b"".join(part.tobytes() for part in parts)
-
-    def _scales(self, use: Use, offsets: list[int], order: Array) -> dict[str, Array]:
-        """Scales and zero points that go with the units of a constant."""
-        tensor = self._tensor(use)
-        quantization = tensor["quantization"]
-        if not quantization or quantization["quantized_dimension"] != use.axis:
-            return {}
-        found = {}
-        for name in ("scale", "zero_point", "min", "max"):
-            values = quantization[name]
-            if len(values) > 1:
-                found[name] = _reordered(values, Use(0, 0, 0, ()), offsets, order)
+            tensor = use.constant(self._model)
+            for name in per_unit_fields(tensor, use.axis):
+                scales = tensor["quantization"][name]
+                found.append((use, name, _moved(scales, 0, offsets, order)))
         return found
 
     def _apply(self, order: Array) -> None:
-        for use, offsets in self._uses:
-            tensor = self._tensor(use)
-            values = values_of(self._model, tensor)
-            set_values(self._model, tensor, _reordered(values, use, offsets, order))
-            for name, array in self._scales(use, offsets, order).items():
+        for use, name, array in self._reordered(order):
+            tensor = use.constant(self._model)
+            if name:
                 tensor["quantization"][name] = array
+            else:
+                set_values(self._model, tensor, array)
 
 
-def _reordered(values: Array, use: Use, offsets: list[int], order: Array) -> Array:
-    index = np.arange(values.shape[use.axis])
+def _moved(values: Array, axis: int, offsets: list[int], order: Array) -> Array:
+    index = np.arange(values.shape[axis])
     for start in offsets:
         index[start : start + len(order)] = start + order
-    return values.take(index, use.axis)
+    return values.take(index, axis)
 
 
 # Orders: what each constant holds for each unit, (units, values) -> a permutation.

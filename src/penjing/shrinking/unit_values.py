@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from penjing.shrinking.graph_walk import GraphWalk
 from penjing.shrinking.unit_groups import RESHAPES, Blocks
-from penjing.tflite.operators import Operator, operator_code, operators
+from penjing.tflite.operators import WEIGHTED, Call, Operator, operators
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import TensorType, is_plain, values_of
+from penjing.tflite.tensors import TensorType, values_of
 
 Array = np.ndarray[Any, Any]
 
@@ -105,7 +106,7 @@ def is_not_zero(model: Record, tensor: Record) -> Array:
     return np.asarray(real_values(model, tensor) != 0)
 
 
-class UnitValues:
+class UnitValues(GraphWalk):
     """What is known of the values of units.
 
     Args:
@@ -115,67 +116,40 @@ class UnitValues:
     """
 
     def __init__(self, model: Record, number: int, blocks: dict[int, Blocks]) -> None:
-        self._model = model
-        self._graph = model["subgraphs"][number]
-        self._tensors = self._graph["tensors"]
+        super().__init__(model, number)
         self._blocks = blocks
         self._found: dict[int, Array] = {}
-        self._sources: dict[int, int] = {}
-        self._rules: dict[int, Callable[[Record], Array | None]] = {
-            Operator.FULLY_CONNECTED: lambda op: self._weighted(op, 0, 1, 2),
-            Operator.CONV_2D: lambda op: self._weighted(op, 0, 1, 2),
-            Operator.TRANSPOSE_CONV: lambda op: self._weighted(op, 2, 1, 3),
+        rules: dict[int, Callable[[Call], Array | None]] = {
+            Operator.FULLY_CONNECTED: self._weighted,
+            Operator.CONV_2D: self._weighted,
+            Operator.TRANSPOSE_CONV: self._weighted,
             Operator.DEPTHWISE_CONV_2D: self._depthwise,
             Operator.CONCATENATION: self._concatenation,
             Operator.GATHER: self._gather,
             Operator.PRELU: self._prelu,
+            Operator.LEAKY_RELU: self._channelwise,
             **dict.fromkeys(RESHAPES, self._reshape),
             **dict.fromkeys((Operator.PAD, Operator.MIRROR_PAD), self._pad),
-            Operator.LEAKY_RELU: self._channelwise,
             **dict.fromkeys((*_AVERAGES, *_UNARY), self._channelwise),
             **dict.fromkeys(_BINARY, self._binary),
         }
         with np.errstate(all="ignore"):
-            for operator in self._graph["operators"]:
-                self._run(operator)
+            for call in self.calls():
+                if call.code in rules and len(call.outputs) == 1:
+                    values = rules[call.code](call)
+                    if values is not None and len(values) == self.last(call.output):
+                        self._found[call.output] = self._stored(call, values)
 
     def of(self, number: int) -> Array:
         """The values along the last axis of a computed tensor."""
         if number not in self._found:
-            return np.full(self._last(number), np.nan)
+            return np.full(self.last(number), np.nan)
         return self._found[number]
 
-    def source(self, number: int) -> int | None:
-        """The constant behind a tensor, also through a DEQUANTIZE."""
-        number = self._sources.get(number, number)
-        if number >= 0 and is_plain(self._model, self._tensors[number]):
-            return number
-        return None
-
-    def constant(self, number: int) -> Array | None:
-        """The real numbers of the constant behind a tensor."""
-        source = self.source(number)
-        if source is None:
-            return None
-        return real_values(self._model, self._tensors[source])
-
-    def _run(self, operator: Record) -> None:
-        code = operator_code(self._model, operator)
-        inputs, outputs = operator["inputs"], operator["outputs"]
-        if code == Operator.DEQUANTIZE and self.source(int(inputs[0])) is not None:
-            self._sources[int(outputs[0])] = int(inputs[0])
-            return
-        if code not in self._rules or len(outputs) != 1:
-            return
-        values = self._rules[code](operator)
-        if values is not None and len(values) == self._last(int(outputs[0])):
-            self._found[int(outputs[0])] = self._stored(operator, values)
-
-    def _stored(self, operator: Record, values: Array) -> Array:
+    def _stored(self, call: Call, values: Array) -> Array:
         """Values behind the fused activation, as the tensor can hold them."""
-        output = self._tensors[operator["outputs"][0]]
-        options = operator["builtin_options"]
-        fused = int(_option(options, "fused_activation_function"))
+        output = self._tensors[call.output]
+        fused = int(call.option("fused_activation_function"))
         if fused not in _FUSED:
             return np.full(len(values), np.nan)
         values = _FUSED[fused](values)
@@ -194,49 +168,40 @@ class UnitValues:
         steps = np.clip(np.rint(steps) + zero, limits.min, limits.max) - zero
         return np.asarray(steps * scale)
 
-    def _last(self, number: int) -> int:
-        shape = self._tensors[number]["shape"]
-        return int(shape[-1]) if len(shape) else 1
-
     # Rules: the values along the last axis of an operator's output.
 
-    def _weighted(
-        self, operator: Record, x: int, weights: int, bias: int
-    ) -> Array | None:
+    def _weighted(self, call: Call) -> Array | None:
         """Units give their bias where each input is zero or has no weight."""
-        inputs = [int(n) for n in operator["inputs"]]
-        kernel = self._kernel(inputs[weights])
+        places = WEIGHTED[call.code]
+        kernel = self._kernel(call.inputs[places.weights])
         if kernel is None or kernel.ndim < 2:
             return None
-        values = self.of(inputs[x])
-        repeats = kernel.shape[-1] // max(len(values), 1)
-        values = np.tile(values, repeats)
+        values = self.of(call.inputs[places.x])
+        values = np.tile(values, kernel.shape[-1] // max(len(values), 1))
         if len(values) != kernel.shape[-1]:
             return None
         read = kernel & (values != 0)
         silent = ~read.reshape(len(kernel), -1).any(axis=1)
-        biases = self._biases(inputs, x, weights, bias, len(kernel))
-        return np.where(silent, biases, np.nan)
+        return np.where(silent, self._biases(call, len(kernel)), np.nan)
 
     def _kernel(self, number: int) -> Array | None:
         source = self.source(number)
-        return (
-            None if source is None else is_not_zero(self._model, self._tensors[source])
-        )
+        if source is None:
+            return None
+        return is_not_zero(self._model, self._tensors[source])
 
-    def _biases(
-        self, inputs: list[int], x: int, weights: int, bias: int, units: int
-    ) -> Array:
-        if len(inputs) <= bias or inputs[bias] < 0:
+    def _biases(self, call: Call, units: int) -> Array:
+        places = WEIGHTED[call.code]
+        if call.input(places.bias) < 0:
             return np.zeros(units)
-        source = self.source(inputs[bias])
-        if source is None or list(self._tensors[source]["shape"]) != [units]:
+        source = self.source(call.input(places.bias))
+        if source is None or self.shape(source) != (units,):
             return np.full(units, np.nan)
         tensor = self._tensors[source]
         if tensor["type"] not in (TensorType.INT32, TensorType.INT64):
             return real_values(self._model, tensor)
-        scales = [self._scales(inputs[n]) for n in (x, weights)]
-        return np.asarray(values_of(self._model, tensor) * scales[0] * scales[1])
+        x, weights = (self._scales(call.inputs[n]) for n in places[:2])
+        return np.asarray(self.values(source) * x * weights)
 
     def _scales(self, number: int) -> Array:
         quantization = self._tensors[number]["quantization"]
@@ -244,81 +209,72 @@ class UnitValues:
             return np.full(1, np.nan)
         return np.asarray(quantization["scale"].astype("f8"))
 
-    def _depthwise(self, operator: Record) -> Array | None:
-        inputs = [int(n) for n in operator["inputs"]]
-        kernel, values = self._kernel(inputs[1]), self.of(inputs[0])
+    def _depthwise(self, call: Call) -> Array | None:
+        kernel, values = self._kernel(call.inputs[1]), self.of(call.inputs[0])
         if kernel is None or kernel.shape[-1] != len(values):
             return None
         read = kernel.reshape(-1, len(values)).any(axis=0) & (values != 0)
-        biases = self._biases(inputs, 0, 1, 2, len(values))
-        return np.where(read, np.nan, biases)
+        return np.where(read, np.nan, self._biases(call, len(values)))
 
-    def _channelwise(self, operator: Record) -> Array | None:
-        x = int(operator["inputs"][0])
-        code = operator_code(self._model, operator)
-        if self._blocks.get(x) != self._blocks.get(int(operator["outputs"][0])):
+    def _channelwise(self, call: Call) -> Array | None:
+        x = call.inputs[0]
+        if self._blocks.get(x) != self._blocks.get(call.output):
             return None  # another axis is the last one
         values = self.of(x)
-        if code == Operator.LEAKY_RELU:
-            alpha = _option(operator["builtin_options"], "alpha")
-            return np.where(values >= 0, values, values * alpha)
-        return _UNARY[code](values) if code in _UNARY else values
+        if call.code == Operator.LEAKY_RELU:
+            return np.where(values >= 0, values, values * call.option("alpha"))
+        return _UNARY[call.code](values) if call.code in _UNARY else values
 
-    def _binary(self, operator: Record) -> Array | None:
-        code = operator_code(self._model, operator)
-        output = int(operator["outputs"][0])
-        a, b = (self._operand(int(n)) for n in operator["inputs"][:2])
-        if {len(a), len(b)} - {1, self._last(output)}:
+    def _binary(self, call: Call) -> Array | None:
+        size = self.last(call.output)
+        a, b = (self._operand(n) for n in call.inputs[:2])
+        if {len(a), len(b)} - {1, size}:
             return None
-        values = np.atleast_1d(_BINARY[code](a, b))
-        if code == Operator.MUL:  # a product with zero
+        values = np.atleast_1d(_BINARY[call.code](a, b))
+        if call.code == Operator.MUL:  # a product with zero
             values = np.where((a == 0) | (b == 0), 0.0, values)
-        return np.broadcast_to(values, self._last(output)).copy()
+        return np.broadcast_to(values, size).copy()
 
     def _operand(self, number: int) -> Array:
-        constant = self.constant(number)
-        if constant is None:
+        source = self.source(number)
+        if source is None:
             return self.of(number)
+        constant = real_values(self._model, self._tensors[source])
         return _same_rows(constant, (constant.shape or (1,))[-1])
 
-    def _prelu(self, operator: Record) -> Array | None:
-        x, alpha = (self._operand(int(n)) for n in operator["inputs"][:2])
+    def _prelu(self, call: Call) -> Array | None:
+        x, alpha = (self._operand(n) for n in call.inputs[:2])
         if len(alpha) not in (1, len(x)):
             return None
         return np.where(x >= 0, x, x * alpha)
 
-    def _reshape(self, operator: Record) -> Array | None:
-        values = self.of(int(operator["inputs"][0]))
-        after = self._last(int(operator["outputs"][0]))
+    def _reshape(self, call: Call) -> Array | None:
+        values = self.of(call.inputs[0])
+        after = self.last(call.output)
         if after % max(len(values), 1) == 0:
             return np.tile(values, after // max(len(values), 1))
         return _same_rows(values, after) if len(values) % after == 0 else None
 
-    def _pad(self, operator: Record) -> Array | None:
-        values = self._channelwise(operator)
-        code = operator_code(self._model, operator)
-        if values is None or code == Operator.MIRROR_PAD:
+    def _pad(self, call: Call) -> Array | None:
+        values = self._channelwise(call)
+        if values is None or call.code == Operator.MIRROR_PAD:
             return values
         return np.where(values == 0, 0.0, np.nan)
 
-    def _concatenation(self, operator: Record) -> Array | None:
-        numbers = [int(n) for n in operator["inputs"]]
-        rank = len(self._tensors[numbers[0]]["shape"])
-        axis = int(_option(operator["builtin_options"], "axis"))
-        parts = [self._operand(number) for number in numbers]
-        if axis % max(rank, 1) == rank - 1:
+    def _concatenation(self, call: Call) -> Array | None:
+        rank = len(self.shape(call.inputs[0]))
+        parts = [self._operand(number) for number in call.inputs]
+        if int(call.option("axis")) % max(rank, 1) == rank - 1:
             return np.concatenate(parts)
         if len({len(part) for part in parts}) > 1:
             return None
         return _same_rows(np.stack(parts), len(parts[0]))
 
-    def _gather(self, operator: Record) -> Array | None:
-        options = operator["builtin_options"]
-        source = self.source(int(operator["inputs"][0]))
-        if source is None or _option(options, "axis") or _option(options, "batch_dims"):
+    def _gather(self, call: Call) -> Array | None:
+        if call.option("axis") or call.option("batch_dims"):
             return None
-        table = is_not_zero(self._model, self._tensors[source])
-        if table.ndim != 2:
+        table = self._kernel(call.inputs[0])
+        if table is None or table.ndim != 2:
             return None
         return np.where(table.any(axis=0), np.nan, 0.0)
 
@@ -329,10 +285,3 @@ def _same_rows(values: Array, length: int) -> Array:
     if not len(rows):
         return np.full(length, np.nan)
     return np.where((rows == rows[0]).all(axis=0), rows[0], np.nan)
-
-
-def _option(options: Record | None, name: str) -> float:
-    try:
-        return options[name] if options else 0
-    except KeyError:  # options of a kind that has no such field
-        return 0

@@ -6,7 +6,10 @@ Reference:
 
 from __future__ import annotations
 
+import dataclasses
 import enum
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from penjing.tflite.records import Record
 
@@ -52,6 +55,66 @@ Operator = enum.IntEnum(
     """,
     start=0,
 )
+
+
+class Places(NamedTuple):
+    """Where an operator with weights has what among its inputs."""
+
+    x: int
+    weights: int
+    bias: int
+
+
+WEIGHTED: dict[int, Places] = {
+    Operator.CONV_2D: Places(0, 1, 2),
+    Operator.DEPTHWISE_CONV_2D: Places(0, 1, 2),
+    Operator.FULLY_CONNECTED: Places(0, 1, 2),
+    Operator.TRANSPOSE_CONV: Places(2, 1, 3),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Call:
+    """An operator of a graph, in numbers of Python.
+
+    Attributes:
+        code: The schema's number, an `Operator` unless it is newer.
+        inputs: Numbers of the tensors that it reads, -1 where it reads none.
+        outputs: Numbers of the tensors that it gives.
+        options: Its options, if it has any.
+    """
+
+    code: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Record | None
+
+    @property
+    def output(self) -> int:
+        """Number of the first tensor that it gives."""
+        return self.outputs[0]
+
+    def input(self, place: int) -> int:
+        """Number of the tensor that it reads at a place; -1 for none."""
+        return self.inputs[place] if place < len(self.inputs) else -1
+
+    def option(self, name: str) -> float:
+        """One of the options; 0 where they are of a kind that lacks it."""
+        try:
+            return self.options[name] if self.options else 0
+        except KeyError:
+            return 0
+
+
+def calls(model: Record, graph: Record) -> Iterator[Call]:
+    """The operators of a graph in the order in which they run."""
+    for operator in graph["operators"]:
+        yield Call(
+            code=operator_code(model, operator),
+            inputs=tuple(map(int, operator["inputs"])),
+            outputs=tuple(map(int, operator["outputs"])),
+            options=operator["builtin_options"],
+        )
 
 
 def operators(names: str) -> tuple[Operator, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from penjing.tflite.records import Record
+from penjing.tflite.records import Record, pointed_to
 
 
 class TensorType(enum.IntEnum):
@@ -126,11 +126,9 @@ def use_counts(model: Record) -> Counter[int]:
     """How often each buffer is read: by an operator, or as an output of a graph."""
     counts: Counter[int] = Counter()
     for graph in model["subgraphs"]:
-        tensors = graph["tensors"]
         read = [n for operator in graph["operators"] for n in operator["inputs"]]
-        for number in (*read, *graph["outputs"], *graph["inputs"]):
-            if number >= 0:
-                counts[tensors[number]["buffer"]] += 1
+        ends = (*read, *graph["outputs"], *graph["inputs"])
+        counts.update(graph["tensors"][n]["buffer"] for n in ends if n >= 0)
     return counts
 
 
@@ -140,13 +138,7 @@ def empty_unused_buffers(model: Record) -> None:
     Args:
         model: The table of a model, which is changed.
     """
-    used = {
-        int(tensor["buffer"])
-        for graph in model["subgraphs"]
-        for tensor in graph["tensors"]
-    }
-    used |= {int(entry["buffer"]) for entry in model["metadata"]}
-    used |= set(map(int, model["metadata_buffer"]))
+    used = set(pointed_to(model, "buffer"))
     model["buffers"] = [
         buffer if i in used else Record("Buffer")
         for i, buffer in enumerate(model["buffers"])
