@@ -39,6 +39,7 @@ from penjing.export import litert
 from penjing.measurement import size
 from penjing.models import model_files
 from penjing.models.model_files import load_keras_model
+from penjing.tflite.edited_file import EditedFile
 
 layers = keras.layers
 x, y = data()["x_test"], data()["y_test"]
@@ -68,7 +69,7 @@ def of_export(
 def converted_to(content: bytes) -> Callable[[Bench], None]:
     """Conversion takes seconds; what comes after it is what is refused."""
     return lambda bench: bench.patch.setattr(
-        litert, "_converted", lambda *arguments: content
+        litert, "_converted", lambda *arguments: EditedFile(content, "the file")
     )
 
 
