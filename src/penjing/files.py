@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import secrets
 from collections.abc import Iterator
@@ -165,3 +166,8 @@ def as_path(path: str | os.PathLike[str]) -> Path:
             " Give a text or a pathlib.Path."
         )
     return Path(path)
+
+
+def gzip_bytes(data: bytes | memoryview) -> int:
+    """Size of data after gzip level 9, without name and date."""
+    return len(gzip.compress(data, 9, mtime=0))

@@ -124,6 +124,26 @@ def test_equal_buffers_of_our_own_files_share_their_bytes(tmp_path):
     load_records(content, "it")
 
 
+def sparse_tensor(kind, shape, count):
+    """A tensor with `count` bytes, of which indices are of no interest here."""
+    indices = schema.Int32VectorT([0])
+    dimension = schema.DimensionMetadataT(1, 0, 1, indices, 1, indices)
+    sparsity = schema.SparsityParametersT([0], None, [dimension])
+    tensor = writer.make_tensor("t", shape, kind, 1, sparsity=sparsity)
+    return packed(parsed(tensor, buffers=(b"", bytes(count))))
+
+
+@pytest.mark.parametrize("load", [load_records, load_tensors])
+@pytest.mark.parametrize(
+    "kind, shape, most", [(0, [3], 12), (9, [3], 3), (17, [5], 3), (17, [4], 2)]
+)
+def test_a_sparse_tensor_has_no_more_values_than_places(load, kind, shape, most):
+    load(sparse_tensor(kind, shape, most), "it")
+    step = 4 if kind == 0 else 1
+    with pytest.raises(FileFormatError, match="'t' holds more than its shape"):
+        load(sparse_tensor(kind, shape, most + step), "it")
+
+
 def test_a_file_is_read_if_it_is_one(tmp_path, monkeypatch):
     path = tmp_path / "model.tflite"
     content = writer.make_file([], [b""])

@@ -186,7 +186,7 @@ def wrong(change):
     model = schema.ModelT(version=3)
     model.operatorCodes = [schema.OperatorCodeT(9, None, 1, 9)]
     model.buffers = [schema.BufferT(), schema.BufferT(np.zeros(24, "u1"))]
-    tensor = schema.TensorT([2, 3], 0, 1)
+    tensor = schema.TensorT([2, 3], 0, 1, b"t")
     operator = schema.OperatorT(0, [0, 0, -1], [0])
     graph = schema.SubGraphT([tensor], [0], [0], [operator])
     model.subgraphs = [graph]
@@ -197,12 +197,16 @@ def wrong(change):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda m, g, t, o: setattr(t, "buffer", 2), "uses buffer 2 to 2 of 2"),
-        (lambda m, g, t, o: setattr(t, "shape", [2, 4]), "has 24 bytes"),
-        (lambda m, g, t, o: setattr(t, "shape", [-2, -3]), r"the shape \[-2, -3\]"),
+        (lambda m, g, t, o: setattr(t, "buffer", 2), "uses buffer 2 of 2"),
+        (
+            lambda m, g, t, o: setattr(t, "shape", [2, 4]),
+            "has 8 values of 32 bits, but 24 bytes",
+        ),
+        (lambda m, g, t, o: setattr(t, "shape", [-2, -3]), r"the shape \(-2, -3\)"),
         (lambda m, g, t, o: setattr(t, "type", 99), "unknown type 99"),
-        (lambda m, g, t, o: setattr(o, "inputs", [1]), "uses tensor 1 to 1 of 1"),
-        (lambda m, g, t, o: setattr(o, "inputs", [-2]), "uses tensor -2"),
+        (lambda m, g, t, o: setattr(o, "inputs", [1]), "uses tensor 1 of 1"),
+        (lambda m, g, t, o: setattr(o, "inputs", [-2]), "uses tensor -2 of 1"),
+        (lambda m, g, t, o: setattr(o, "inputs", [8, 3]), "uses tensor 3 to 8 of 1"),
         (lambda m, g, t, o: setattr(o, "opcodeIndex", 1), "uses operator code 1"),
         (lambda m, g, t, o: setattr(g, "outputs", [7]), "uses tensor 7"),
         (

@@ -13,9 +13,9 @@ import ml_dtypes
 import numpy as np
 
 from penjing.errors import FileFormatError
-from penjing.files import as_path, check_file
+from penjing.files import as_path, check_file, gzip_bytes
 from penjing.json_values import JsonValue
-from penjing.measurement.size import format_bytes, gzip_bytes
+from penjing.measurement.size import format_bytes
 from penjing.models.model_files import datasets, open_weights, read_values
 from penjing.tflite.stored_tensors import StoredTensor, read_tflite
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import io
 import lzma
 import os
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from penjing.errors import FileFormatError
-from penjing.files import as_path, read_bytes
+from penjing.files import as_path, gzip_bytes, read_bytes
 from penjing.json_values import JsonValue
 
 # The slowest compressor here takes about two seconds for each 2**20 bytes.
@@ -77,11 +76,6 @@ def measure_size(source: str | os.PathLike[str] | bytes) -> Size:
         jobs = {key: pool.submit(job, data) for key, job in compressors.items()}
         counts = {key: job.result() for key, job in jobs.items()}
     return Size(raw=len(data), **counts)
-
-
-def gzip_bytes(data: bytes | memoryview) -> int:
-    """Size of data after gzip level 9, without name and date."""
-    return len(gzip.compress(data, 9, mtime=0))
 
 
 def format_bytes(count: int) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
 
+from penjing.files import gzip_bytes
 from penjing.runtime.trials import Trial
 from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
 from penjing.tflite.cleaning import share_buffers
@@ -272,11 +272,6 @@ def _edited(base: _Candidate, edit: Callable[[Record], Any]) -> _Candidate | Non
         order=result if isinstance(result, list) else base.order,
         note=result if isinstance(result, str) else "",
     )
-
-
-def gzip_bytes(content: bytes) -> int:
-    """Size of a file after gzip level 9, without name and date."""
-    return len(gzip.compress(content, 9, mtime=0))
 
 
 def _all_of(edits: Sequence[Edit]) -> Edit:

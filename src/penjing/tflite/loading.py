@@ -17,7 +17,7 @@ from penjing.tflite.flat_buffers import (
     corrupt,
 )
 from penjing.tflite.records import Record, pointers, read_records
-from penjing.tflite.tensors import TensorType, all_tensors
+from penjing.tflite.tensors import TensorType, all_tensors, data_of, tensor_name
 
 MAX_RANK = 32  # of NumPy before 2.0
 # What is pointed to by number -> the list that it stands in, and what it is called.
@@ -68,8 +68,7 @@ def load_tensors(data: bytes, where: str) -> Record:
     """Read the tensors of a `.tflite` file, whatever else it holds.
 
     Operators that are damaged, fields of a newer format and weights in other files,
-    all of which `load_records` refuses, are not looked at. Whether the bytes of a
-    tensor fit its shape and type is left to the caller.
+    all of which `load_records` refuses, are not looked at.
 
     Args:
         data: Its bytes.
@@ -102,7 +101,7 @@ def load_records(data: bytes, where: str) -> Record:
             what this version does not know.
     """
     model = read_records(data, where)
-    _Check(model, data, where).run()
+    _Check(model, data, where).whole()
     return model
 
 
@@ -112,71 +111,45 @@ class _Check:
         self._data = data
         self._where = where
 
-    def run(self) -> None:
+    def whole(self) -> None:
         model = self._model
         if "external_buffers" in model or "external_buffer_groups" in model:
             raise FileFormatError(
                 f"{self._where} keeps weights in other files, which penjing does not "
                 "read. Convert the model into one file."
             )
-        self._move_buffers_in()
+        self._buffers()
         for target, (name, word) in _LISTS.items():
             self._pointers(model, target, len(model[name]), word)
         for graph in model["subgraphs"]:
-            self._graph(graph)
+            self._pointers(graph, "tensor", len(graph["tensors"]), "tensor")
+            for operator in graph["operators"]:
+                self._move_in(operator, "custom_options", "large_custom_options_")
         for signature in model["signature_defs"]:
             graph = model["subgraphs"][signature["subgraph_index"]]
             self._pointers(signature, "tensor", len(graph["tensors"]), "tensor")
+        for tensor in all_tensors(model):
+            self._tensor(tensor)
 
     def stored(self) -> None:
-        self._move_buffers_in()
-        buffers = self._model["buffers"]
+        self._buffers()
+        self._pointers(self._model, "buffer", len(self._model["buffers"]), "buffer")
         for tensor in all_tensors(self._model):
-            if tensor["buffer"] >= len(buffers):
-                raise self._corrupt(
-                    f"a tensor uses buffer {tensor['buffer']:,} of {len(buffers):,}"
-                )
+            if len(data_of(self._model, tensor)):
+                self._tensor(tensor)
 
-    def _move_buffers_in(self) -> None:
+    def _buffers(self) -> None:
         buffers = self._model["buffers"]
         for buffer in buffers:
-            self._move_in(buffer, "data", "offset", "size")
+            self._move_in(buffer, "data", "")
         # Equal ones may share their bytes; hostile ones do it again and again.
         total = sum(len(buffer["data"]) for buffer in buffers)
         if total > READS_FLOOR + READS_PER_BYTE * len(self._data):
             raise self._corrupt("its buffers overlap")
 
-    def _graph(self, graph: Record) -> None:
-        self._pointers(graph, "tensor", len(graph["tensors"]), "tensor")
-        for tensor in graph["tensors"]:
-            self._tensor(tensor)
-        for operator in graph["operators"]:
-            self._move_in(
-                operator,
-                "custom_options",
-                "large_custom_options_offset",
-                "large_custom_options_size",
-            )
-
-    def _tensor(self, tensor: Record) -> None:
-        shape = [int(size) for size in tensor["shape"]]
-        if len(shape) > MAX_RANK or min(shape, default=0) < 0:
-            raise self._corrupt(f"a tensor has the shape {shape[:MAX_RANK]}")
-        if tensor["type"] not in _TYPES:
-            raise self._corrupt(f"a tensor is of the unknown type {tensor['type']}")
-        data = self._model["buffers"][tensor["buffer"]]["data"]
-        kind = TensorType(tensor["type"])
-        if not len(data) or tensor["sparsity"] or not kind.bits:
-            return
-        if len(data) != -(-math.prod(shape) * kind.bits // 8):
-            raise self._corrupt(
-                f"a tensor of the shape {shape} and type {kind.dtype} has "
-                f"{len(data):,} bytes"
-            )
-
-    def _move_in(self, record: Record, field: str, offset: str, size: str) -> None:
-        start, length = record[offset], record[size]
-        record.drop(offset, size)
+    def _move_in(self, record: Record, field: str, prefix: str) -> None:
+        start, length = record[f"{prefix}offset"], record[f"{prefix}size"]
+        record.drop(f"{prefix}offset", f"{prefix}size")
         if start <= 1:
             return
         if start + length > len(self._data):
@@ -188,9 +161,28 @@ class _Check:
             numbers = np.asarray(holder[field.name], "i8")
             lowest = -1 if field.may_be_none else 0
             if numbers.size and (numbers.min() < lowest or numbers.max() >= count):
-                raise self._corrupt(
-                    f"it uses {word} {numbers.min()} to {numbers.max()} of {count:,}"
-                )
+                ends = sorted({int(numbers.min()), int(numbers.max())})
+                span = " to ".join(f"{number:,}" for number in ends)
+                raise self._corrupt(f"it uses {word} {span} of {count:,}")
+
+    def _tensor(self, tensor: Record) -> None:
+        name = f"the tensor {tensor_name(tensor)!r}"
+        shape = tuple(int(size) for size in tensor["shape"])
+        if len(shape) > MAX_RANK or min(shape, default=0) < 0:
+            raise self._corrupt(f"{name} has the shape {shape[:MAX_RANK]}")
+        if tensor["type"] not in _TYPES:
+            raise self._corrupt(f"{name} is of the unknown type {tensor['type']}")
+        data, bits = data_of(self._model, tensor), TensorType(tensor["type"]).bits
+        if not len(data) or not bits:
+            return
+        size = math.prod(shape)
+        count = 8 * len(data) // bits if tensor["sparsity"] else size
+        if len(data) != -(-count * bits // 8):
+            raise self._corrupt(
+                f"{name} has {count:,} values of {bits} bits, but {len(data):,} bytes"
+            )
+        if 8 * (len(data) - 1) // bits >= size:
+            raise self._corrupt(f"{name} holds more than its shape")
 
     def _corrupt(self, reason: str) -> FileFormatError:
         return corrupt(self._where, reason)

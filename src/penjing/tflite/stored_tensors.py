@@ -9,12 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from penjing.tflite.flat_buffers import corrupt
-from penjing.tflite.loading import MAX_RANK, load_tensors, read_litert
+from penjing.tflite.loading import load_tensors, read_litert
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import TensorType, all_tensors, data_of, unpack
-
-_TEXT_BYTES = 1000
+from penjing.tflite.tensors import TensorType, all_tensors, data_of, tensor_name, unpack
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,41 +52,25 @@ def read_tflite(path: Path) -> list[StoredTensor]:
     Raises:
         FileFormatError: If the file is missing, too large or corrupt.
     """
-    content, where = read_litert(path), str(path)
-    model = load_tensors(content, where)
+    model = load_tensors(read_litert(path), str(path))
     first: dict[int, Record] = {}
     for tensor in all_tensors(model):
         if len(data_of(model, tensor)):
             first.setdefault(tensor["buffer"], tensor)
-    return [_stored(model, tensor, where) for tensor in first.values()]
+    return [_stored(model, tensor) for tensor in first.values()]
 
 
-def _stored(model: Record, tensor: Record, where: str) -> StoredTensor:
-    name = str(tensor["name"][:_TEXT_BYTES], "utf-8", "replace") or "(no name)"
+def _stored(model: Record, tensor: Record) -> StoredTensor:
     shape = tuple(int(size) for size in tensor["shape"])
-    if len(shape) > MAX_RANK or any(size < 0 for size in shape):
-        reason = f"the tensor {name!r} has the shape {shape[:MAX_RANK]}"
-        raise corrupt(where, reason)
-    if tensor["type"] not in set(TensorType):
-        reason = f"the tensor {name!r} is of the unknown type {tensor['type']}"
-        raise corrupt(where, reason)
     kind, sparsity = TensorType(tensor["type"]), tensor["sparsity"]
     data = np.ascontiguousarray(data_of(model, tensor))
     values = None
     if kind.bits:
-        count = 8 * len(data) // kind.bits if sparsity else math.prod(shape)
-        if len(data) != -(-count * kind.bits // 8):
-            raise corrupt(
-                where,
-                f"the tensor {name!r} has {count:,} values of {kind.bits} bits, but "
-                f"{len(data):,} bytes",
-            )
-        if count > math.prod(shape):
-            raise corrupt(where, f"the tensor {name!r} holds more than its shape")
+        count = min(8 * len(data) // kind.bits, math.prod(shape))
         values = _numbers(data, kind, count)
     quantization = tensor["quantization"] or Record("QuantizationParameters")
     return StoredTensor(
-        name=name,
+        name=tensor_name(tensor),
         shape=shape,
         dtype=kind.dtype,
         values=values,

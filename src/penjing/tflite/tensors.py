@@ -67,6 +67,7 @@ class TensorType(enum.IntEnum):
         return 0 < self.bits < 8
 
 
+_TEXT_BYTES = 1000
 FLOATS = (TensorType.FLOAT32, TensorType.FLOAT16)
 
 
@@ -80,6 +81,12 @@ def data_of(model: Record, tensor: Record) -> np.ndarray[Any, Any]:
     """The stored bytes of a tensor, none where it is no constant."""
     data: np.ndarray[Any, Any] = model["buffers"][tensor["buffer"]]["data"]
     return data
+
+
+def tensor_name(tensor: Record) -> str:
+    """What a file calls a tensor, cut where it is very long."""
+    name = bytes(tensor["name"])[:_TEXT_BYTES]
+    return name.decode("utf-8", "replace") or "(no name)"
 
 
 def is_plain(model: Record, tensor: Record) -> bool:
