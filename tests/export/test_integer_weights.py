@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from penjing.export.integer_weights import (
+    as_integers,
     integers_at,
     pack_int4,
     rounded_to_int4,
     weights_on_grid,
 )
-from penjing.tflite.tensors import TensorType
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import TensorType, data_of
 
 pytestmark = pytest.mark.once
 
@@ -84,9 +86,51 @@ def test_one_scale_spreads_over_the_channels_and_more_stay():
     single = integers_at(np.ones((3, 2), "float32"), np.float32([0.5]), None, 8)
     spread = single.spread(0)
     assert spread.scales.tolist() == [0.5, 0.5, 0.5]
-    table = spread.quantization()
-    assert table["scale"].tolist() == [0.5, 0.5, 0.5]
-    assert table["zero_point"].tolist() == [0, 0, 0]
     assert spread.spread(1) is spread
     assert spread.tensor_type == TensorType.INT8
     assert spread.stored() == bytes([2] * 6)
+
+
+@pytest.mark.parametrize(("bits", "highest"), [(4, 7), (8, 127)])
+def test_tensors_get_the_integers_their_type_and_their_scales(bits, highest):
+    tensor = Record("Tensor", shape=np.array([2, 3], "<i4"), name=b"kernel")
+    model = Record("Model", subgraphs=[Record("SubGraph", tensors=[tensor])])
+    values = np.float32([[1, 2, -3], [0, 4, 5]])
+    scales = np.float32([3 / highest, 5 / highest, 1])
+    weights = integers_at(values, scales[:2], 0, bits)
+    weights.put(model, tensor)
+    assert data_of(model, tensor).tobytes() == weights.stored()
+    assert TensorType(tensor["type"]).bits == bits
+    np.testing.assert_array_equal(tensor["quantization"]["scale"], scales[:2])
+    assert weights.integers[0, 2] == -highest
+
+
+def test_small_weights_on_no_grid_are_left_to_others():
+    rng = np.random.default_rng(2)
+    small = rng.normal(size=(8, 16)).astype("float32")
+    large = rng.normal(size=(16, 80)).astype("float32")
+    for bits in (4, 8):
+        assert as_integers(small, {0}, bits) is None
+        assert as_integers(large, {0}, bits).scales.shape == (16,)
+    # Readers that count channels along different axes: one scale, or none at all.
+    assert as_integers(large, {0, 1}, 4).scales.shape == (1,)
+    assert as_integers(large, {0, 1}, 8) is None
+
+
+def test_eight_bits_take_the_largest_of_each_channel():
+    values = np.random.default_rng(3).normal(size=(16, 80)).astype("float32")
+    values[3] = 0
+    found = as_integers(values, {0}, bits=8)
+    wanted = np.abs(values).max(axis=1) / 127
+    wanted[3] = 1
+    np.testing.assert_allclose(found.scales, wanted, rtol=1e-6)
+    assert np.abs(found.integers).max(axis=1).tolist() == [127] * 3 + [0] + [127] * 12
+
+
+def test_few_values_stay_few_with_one_scale():
+    values = np.random.default_rng(4).choice(
+        np.float32([-0.913, -0.2, 0.0, 0.31, 0.777]), (16, 80)
+    )
+    found = as_integers(values, {0}, bits=8)
+    assert found.channel_axis is None
+    assert np.unique(found.integers).size == 5

@@ -10,8 +10,8 @@ from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
     TensorType,
     clear_negative_zeros,
-    empty_unused_buffers,
     is_plain,
+    make_scales,
     set_values,
     unpack,
     use_counts,
@@ -84,14 +84,12 @@ def test_negative_zeros_of_floats_go():
     assert signs == [[False, True, False]] * 2 + [[True, True, False]]
 
 
-def test_buffers_that_nothing_has_lose_their_bytes():
-    tensor = Record("Tensor", shape=np.array([1], "<i4"))
-    model = model_of(tensor)
-    for _ in range(3):
-        set_values(model, tensor, np.ones(1, "<f4"))
-    model["metadata"] = [Record("Metadata", name=b"note", buffer=1)]
-    empty_unused_buffers(model)
-    assert [len(buffer["data"]) for buffer in model["buffers"]] == [0, 4, 0, 4]
+def test_scales_say_the_axis_that_is_no_default():
+    table = make_scales(np.array([0.5, 2.0]), 3)
+    assert table["scale"].tolist() == [0.5, 2]
+    assert table["scale"].dtype == "float32"
+    assert (table["zero_point"].tolist(), table["quantized_dimension"]) == ([0, 0], 3)
+    assert "quantized_dimension" not in make_scales(np.array([0.5, 2.0]), 0)
 
 
 def test_uses_count_reads_and_ends_of_a_graph():

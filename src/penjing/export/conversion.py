@@ -220,10 +220,11 @@ def _converter(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if config.mode.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if has_ranges:  # the converter reads them off the fake quantization
-        converter.inference_input_type = getattr(tf, config.input_type)
-        converter.inference_output_type = getattr(tf, config.output_type)
-    elif config.mode.needs_calibration:
+    if not config.mode.needs_calibration:
+        return converter
+    converter.inference_input_type = getattr(tf, config.input_type)
+    converter.inference_output_type = getattr(tf, config.output_type)
+    if not has_ranges:  # which the converter reads off the fake quantization
         sets = tf.lite.OpsSet
         integer = {
             "int8": sets.TFLITE_BUILTINS_INT8,
@@ -231,8 +232,6 @@ def _converter(
         }[config.mode.activations]
         # The second set keeps in float what has no integer kernel.
         converter.target_spec.supported_ops = [integer, sets.TFLITE_BUILTINS]
-        converter.inference_input_type = getattr(tf, config.input_type)
-        converter.inference_output_type = getattr(tf, config.output_type)
         converter.representative_dataset = lambda: _feeds(signature, samples or ())
     return converter
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from penjing.numerics.grid_detection import find_scale, find_scales
+from penjing.numerics.grid_detection import find_scale, find_scales, shares_values
 from penjing.numerics.grids import Grid, mse_scale
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import TensorType
+from penjing.tflite.tensors import TensorType, make_scales, set_values
 
 HIGHEST = {4: 7, 8: 127}  # Bits -> the largest integer; the lowest is its negative.
+SMALLEST_WITHOUT_GRID = 1024  # elements; the converter leaves smaller ones in float
 
 Array = np.ndarray[Any, Any]
 
@@ -43,16 +44,11 @@ class IntegerWeights:
         """The bytes of the file."""
         return pack_int4(self.integers) if self.bits == 4 else self.integers.tobytes()
 
-    def quantization(self) -> Record:
-        """The table that says what the integers stand for."""
-        table = Record(
-            "QuantizationParameters",
-            scale=self.scales,
-            zero_point=np.zeros(self.scales.size, "int64"),
-        )
-        if self.channel_axis is not None:
-            table["quantized_dimension"] = self.channel_axis
-        return table
+    def put(self, model: Record, tensor: Record) -> None:
+        """Store them as the values of a tensor."""
+        set_values(model, tensor, np.frombuffer(self.stored(), "u1"))
+        tensor["type"] = self.tensor_type
+        tensor["quantization"] = make_scales(self.scales, self.channel_axis)
 
     def spread(self, channel_axis: int) -> IntegerWeights:
         """The same with a scale for each channel, if there is one for all."""
@@ -60,6 +56,36 @@ class IntegerWeights:
             return self
         scales = np.repeat(self.scales, self.integers.shape[channel_axis])
         return dataclasses.replace(self, scales=scales, channel_axis=channel_axis)
+
+
+def as_integers(
+    values: Array, axes: Collection[int], bits: int
+) -> IntegerWeights | None:
+    """The integers of any weight: on its grid, else on one that fits it.
+
+    Args:
+        values: float32 array.
+        axes: Axes that count its channels, for one or another of its readers.
+        bits: 4 or 8.
+
+    Returns:
+        The integers; `None` for a small weight on no grid, which is to stay as it is.
+    """
+    found = weights_on_grid(values, axes, bits)
+    if found is not None:
+        return found
+    channel_axis = min(axes) if len(axes) == 1 else None
+    is_large = values.size >= SMALLEST_WITHOUT_GRID
+    if bits == 4:
+        return rounded_to_int4(values, channel_axis) if is_large else None
+    if shares_values(values):
+        channel_axis = None
+    elif not is_large or channel_axis is None:
+        return None
+    others = tuple(axis for axis in range(values.ndim) if axis != channel_axis)
+    largest = np.abs(values).max(axis=others).astype("float32")
+    scales = np.where(largest > 0, largest / HIGHEST[bits], 1).astype("float32")
+    return integers_at(values, scales.reshape(-1), channel_axis, bits)
 
 
 def weights_on_grid(

@@ -21,7 +21,7 @@ from penjing.errors import (
     UnsupportedModelError,
     require_extra,
 )
-from penjing.export.conversion import CONVERTED, ConversionConfig, convert_model
+from penjing.export.conversion import ConversionConfig, convert_model
 from penjing.export.isolation import convert_in_subprocess
 from penjing.export.samples import random_samples, representative_samples, spread_evenly
 from penjing.export.trained_grids import has_trained_grids
@@ -30,7 +30,7 @@ from penjing.export.verification import verify as verify_file
 from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
 from penjing.files import atomic_path
 from penjing.models.signature import InputSignature, input_signature
-from penjing.shrinking.shrinking import ShrinkConfig, shrink_model
+from penjing.shrinking.shrinking import ShrinkConfig, shrink_file
 from penjing.sparse.sparse_export import SparseConfig
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.modes import Mode
@@ -152,7 +152,8 @@ def export_litert(
         file = _converted(model, signature, config, samples, modules)
         if finish:
             bits = "auto" if config.mode.has_integer_weights else None
-            _shrink(file, ShrinkConfig(bias_bits=bits), samples)
+            smallest = ShrinkConfig(bias_bits=bits)
+            shrink_file(file, smallest, representative_data=samples)
         if sparse.runtime:
             file.edit(functools.partial(sparse.finish, where=model.name))
         temporary.write_bytes(file.content)
@@ -260,19 +261,6 @@ def _rounds_weights_alone(model: keras.Model, mode: Mode) -> bool:
     if mode.needs_calibration or not mode.has_integer_weights:
         return False
     return mode.weight_bits == 4 or has_weight_grids(model)
-
-
-def _shrink(
-    file: EditedFile, config: ShrinkConfig, samples: list[np.ndarray] | None
-) -> None:
-    shrunk = shrink_model(
-        file.model,
-        CONVERTED,
-        config,
-        content=file.content,
-        representative_data=samples,
-    )
-    file.replace(shrunk.model, shrunk.content)
 
 
 def _verify(

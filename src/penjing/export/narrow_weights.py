@@ -7,28 +7,21 @@ which a second rounding would blur: weights on a trained grid keep it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from penjing.export.integer_weights import (
-    IntegerWeights,
-    rounded_to_int4,
-    weights_on_grid,
-)
-from penjing.export.weight_grids import (
-    CHANNEL_AXES,
-    SMALLEST_WITHOUT_GRID,
-)
-from penjing.tflite.graph_edits import add_tensor, set_input
-from penjing.tflite.operators import Operator, operator_code
+from penjing.export.integer_weights import as_integers
+from penjing.export.weight_uses import WeightUse, find_weights
+from penjing.tflite.cleaning import share_buffers
+from penjing.tflite.graph_edits import own_input
+from penjing.tflite.operators import Operator
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
     TensorType,
     all_tensors,
-    empty_unused_buffers,
     is_plain,
+    make_scales,
     set_values,
     values_of,
 )
@@ -59,17 +52,19 @@ def narrow_weights(model: Record, floats: Record | None = None) -> None:
     """
     sources = _Sources(floats)
     for graph in model["subgraphs"]:
-        for number, operators in list(_weights(model, graph)):
+        for number, uses in find_weights(model, graph, TensorType.INT8):
+            one_kind = len({use.code for use in uses}) == 1
+            if not one_kind or not all(_takes_int4(model, graph, u) for u in uses):
+                continue
             tensor = graph["tensors"][number]
-            axis = CHANNEL_AXES[operator_code(model, operators[0]), 1]
-            values = sources.find(_real_values(model, tensor))
-            weights = _narrowed(values, axis)
+            axis = uses[0].channel_axis(len(tensor["shape"]))
+            weights = as_integers(sources.find(_real_values(model, tensor)), {axis}, 4)
             if weights is not None:
-                _store(model, tensor, weights.spread(axis))
-                for operator in operators:
-                    _rescale_bias(model, graph, operator)
-                    _raise_version(model, operator)
-    empty_unused_buffers(model)
+                weights.spread(axis).put(model, tensor)
+                for use in uses:
+                    _rescale_bias(model, graph, use.operator)
+                    use.raise_version(model, INT4_VERSIONS)
+    share_buffers(model)
 
 
 class _Sources:
@@ -93,27 +88,9 @@ class _Sources:
         return values
 
 
-def _weights(model: Record, graph: Record) -> Iterator[tuple[int, list[Record]]]:
-    """Int8 weights that only operators read which take int4, with these operators."""
-    readers: dict[int, list[tuple[Record, bool]]] = {}
-    for operator in graph["operators"]:
-        for position, number in enumerate(operator["inputs"]):
-            fits = position == 1 and _takes_int4(model, graph, operator)
-            readers.setdefault(int(number), []).append((operator, fits))
-    kept = {int(number) for number in (*graph["inputs"], *graph["outputs"])}
-    for number, uses in readers.items():
-        if number in kept or number < 0 or not all(fits for _, fits in uses):
-            continue
-        operators = [operator for operator, _ in uses]
-        tensor = graph["tensors"][number]
-        one_kind = len({operator_code(model, operator) for operator in operators}) == 1
-        if tensor["type"] == TensorType.INT8 and is_plain(model, tensor) and one_kind:
-            yield number, operators
-
-
-def _takes_int4(model: Record, graph: Record, operator: Record) -> bool:
-    inputs = operator["inputs"]
-    if operator_code(model, operator) not in INT4_VERSIONS:
+def _takes_int4(model: Record, graph: Record, use: WeightUse) -> bool:
+    inputs = use.operator["inputs"]
+    if use.position != 1 or use.code not in INT4_VERSIONS:
         return False
     if graph["tensors"][int(inputs[0])]["type"] != TensorType.INT8:
         return False
@@ -133,40 +110,16 @@ def _real_values(model: Record, tensor: Record) -> tuple[Array, Array]:
     return (integers * scales).astype("float32"), scales
 
 
-def _narrowed(values: Array, axis: int) -> IntegerWeights | None:
-    found = weights_on_grid(values, [axis], bits=4)
-    if found is None and values.size >= SMALLEST_WITHOUT_GRID:
-        return rounded_to_int4(values, axis)
-    return found
-
-
-def _store(model: Record, tensor: Record, weights: IntegerWeights) -> None:
-    set_values(model, tensor, np.frombuffer(weights.stored(), "u1"))
-    tensor["type"] = weights.tensor_type
-    tensor["quantization"] = weights.quantization()
-
-
 def _rescale_bias(model: Record, graph: Record, operator: Record) -> None:
-    """Give an operator a bias of its own, at the scale of its inputs and weights."""
+    """Give the bias of an operator the scale of its inputs and weights."""
     inputs = operator["inputs"]
     if len(inputs) <= _BIAS or inputs[_BIAS] < 0:
         return
     data, weight = (graph["tensors"][int(number)] for number in inputs[:2])
-    bias = graph["tensors"][int(inputs[_BIAS])].copy()
+    bias = own_input(graph, operator, _BIAS)
     old = np.asarray(bias["quantization"]["scale"], "float64")
     scales = data["quantization"]["scale"][0] * weight["quantization"]["scale"]
     limits = np.iinfo("int32")
     steps = np.rint(values_of(model, bias) * old / scales)
     set_values(model, bias, np.clip(steps, limits.min, limits.max).astype("<i4"))
-    bias["quantization"] = Record(
-        "QuantizationParameters",
-        scale=scales.astype("float32"),
-        zero_point=np.zeros(scales.size, "int64"),
-    )
-    set_input(operator, _BIAS, add_tensor(graph, bias))
-
-
-def _raise_version(model: Record, operator: Record) -> None:
-    code = model["operator_codes"][operator["opcode_index"]]
-    version = INT4_VERSIONS[operator_code(model, operator)]
-    code["version"] = max(code["version"], version)
+    bias["quantization"] = make_scales(scales)

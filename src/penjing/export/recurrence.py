@@ -32,12 +32,8 @@ def convertible_loops(model: keras.Model) -> Iterator[None]:
         model: Keras model on the TensorFlow backend. Layers that the user asked to
             unroll stay unrolled. After the block the model is as before.
     """
-    layers = [
-        layer
-        for layer in all_layers(model)
-        if isinstance(layer, keras.layers.RNN) and not layer.unroll
-    ]
-    with all_lent((layer, "inner_loop", _inner_loop_of(layer)) for layer in layers):
+    loops = _loops_of(model)
+    with all_lent((layer, "inner_loop", _inner_loop_of(layer)) for layer in loops):
         yield
 
 
@@ -51,18 +47,22 @@ def check_calibration(model: keras.Model, batch: int | None) -> None:
     Raises:
         ExportError: If a layer loops and the batch size is fixed.
     """
-    names = [
-        layer.name
+    loops = _loops_of(model)
+    if batch is not None and loops:
+        raise ExportError(
+            "TensorFlow's calibration crashes on the loop of the layer "
+            f"`{loops[0].name}` where the batch size is fixed, here to {batch}. Build "
+            "the model with keras.Input(shape=...) in place of batch_shape=..., or "
+            "make the layer with unroll=True."
+        )
+
+
+def _loops_of(model: keras.Model) -> list[keras.layers.RNN]:
+    return [
+        layer
         for layer in all_layers(model)
         if isinstance(layer, keras.layers.RNN) and not layer.unroll
     ]
-    if batch is not None and names:
-        raise ExportError(
-            f"TensorFlow's calibration crashes on the loop of the layer `{names[0]}` "
-            f"where the batch size is fixed, here to {batch}. Build the model with "
-            "keras.Input(shape=...) in place of batch_shape=..., or make the layer "
-            "with unroll=True."
-        )
 
 
 def _inner_loop_of(layer: keras.layers.RNN) -> Callable[..., Any]:

@@ -24,15 +24,16 @@ from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.quantization_config import HIGHEST_INTEGER
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import ExportError
-from penjing.export.weight_grids import CHANNEL_AXES, keep_weight_grids
+from penjing.export.weight_grids import keep_weight_grids
+from penjing.export.weight_uses import CHANNEL_AXES
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.lending import Loan, all_lent
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
-from penjing.tflite.graph_edits import add_tensor, set_input
+from penjing.tflite.graph_edits import own_input
 from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import TensorType
+from penjing.tflite.tensors import TensorType, make_scales
 
 _NATIVE = ("Conv2D", "SeparableConv2D", "DepthwiseConv2D")
 _ALMOST_ONE = 1 + 2.0**-23  # a factor of 1 would be optimized away
@@ -299,7 +300,7 @@ def _write_scales(model: Record, spread: _Spread) -> None:
                 continue
             found = True
             weight = graph["tensors"][int(operator["inputs"][1])]
-            weight["quantization"] = _per_channel(spread.scales, axis)
+            weight["quantization"] = make_scales(spread.scales, axis)
             place = 3 if code == Operator.TRANSPOSE_CONV else 2
             _scale_bias(graph, operator, place, spread)
     if not found:
@@ -317,16 +318,9 @@ def _scale_bias(
     inputs = operator["inputs"]
     if len(inputs) <= position or inputs[position] < 0:
         return
-    number = int(inputs[position])
-    readers = [n for other in graph["operators"] for n in other["inputs"]]
-    bias = graph["tensors"][number]
-    if readers.count(number) > 1:
-        bias = bias.copy()
-        set_input(operator, position, add_tensor(graph, bias))
+    bias = own_input(graph, operator, position)
     steps = np.asarray(bias["quantization"]["scale"], "float64")[:1] / spread.marker
-    bias["quantization"] = _per_channel(
-        (steps * spread.scales.astype("float64")).astype("float32"), 0
-    )
+    bias["quantization"] = make_scales(steps * spread.scales.astype("float64"))
 
 
 def _has_scale(tensor: Record, scale: float) -> bool:
@@ -335,12 +329,3 @@ def _has_scale(tensor: Record, scale: float) -> bool:
     scales = tensor["quantization"]["scale"]
     near = np.abs(scales / np.float64(scale) - 1) < _SAME_SCALE
     return bool(len(scales) and near.all())
-
-
-def _per_channel(scales: np.ndarray, axis: int) -> Record:
-    return Record(
-        "QuantizationParameters",
-        scale=scales.astype("float32"),
-        zero_point=np.zeros(scales.size, "int64"),
-        quantized_dimension=axis,
-    )

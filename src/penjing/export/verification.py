@@ -66,17 +66,11 @@ def keras_outputs(
     try:
         with float32_compute(model):
             for start in range(0, len(samples[0]), step):
-                tensors = [
-                    keras.ops.convert_to_tensor(array[start : start + step])
-                    for array in samples
-                ]
+                batch = [array[start : start + step] for array in samples]
+                tensors = list(map(keras.ops.convert_to_tensor, batch))
                 outputs = model(signature.pack(tensors), training=False)
-                parts.append(
-                    [
-                        keras.ops.convert_to_numpy(value)
-                        for value in keras.tree.flatten(outputs)
-                    ]
-                )
+                flat = keras.tree.flatten(outputs)
+                parts.append(list(map(keras.ops.convert_to_numpy, flat)))
     except Exception as error:
         raise ExportError(
             f"The Keras model `{model.name}` does not run on the samples that the file "

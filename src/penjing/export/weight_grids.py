@@ -9,39 +9,21 @@ lie on a grid, whatever put them there.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from penjing.export.integer_weights import (
-    HIGHEST,
-    IntegerWeights,
-    integers_at,
-    rounded_to_int4,
-    weights_on_grid,
-)
+from penjing.export.integer_weights import IntegerWeights, as_integers
+from penjing.export.weight_uses import WeightUse, find_weights
 from penjing.numerics.grid_detection import find_scale, find_scales, shares_values
+from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.graph_edits import add_tensor, set_input
-from penjing.tflite.operators import Operator, code_index, number_of, operator_code
+from penjing.tflite.operators import Operator, code_index, number_of
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import TensorType, empty_unused_buffers, is_plain, values_of
+from penjing.tflite.tensors import TensorType, values_of
 
-# (Operator, input) that takes weights -> the axis of its output channels.
-CHANNEL_AXES: dict[tuple[int, int], int] = {
-    (Operator.CONV_2D, 1): 0,
-    (Operator.DEPTHWISE_CONV_2D, 1): 3,
-    (Operator.FULLY_CONNECTED, 1): 0,
-    (Operator.TRANSPOSE_CONV, 1): 0,
-    (Operator.GATHER, 0): -1,
-    (Operator.BATCH_MATMUL, 0): -2,
-    (Operator.BATCH_MATMUL, 1): -1,
-    (Operator.CONV_3D, 1): 4,
-    (Operator.CONV_3D_TRANSPOSE, 1): 3,
-}
 # Operators that take int8 weights with float inputs -> the version that does. The
 # others read weights through a DEQUANTIZE operator, which runs once.
 HYBRID_VERSIONS: dict[int, int] = {
@@ -54,7 +36,6 @@ HYBRID_INT4_VERSIONS: dict[int, int] = {
     Operator.FULLY_CONNECTED: 12,
 }
 DEQUANTIZE_VERSIONS = {4: 6, 8: 5}  # by the bits of what they read
-SMALLEST_WITHOUT_GRID = 1024  # elements; the converter leaves smaller ones in float
 
 
 def has_weight_grids(model: keras.Model) -> bool:
@@ -96,27 +77,14 @@ def keep_weight_grids(
     """
     writer = _Writer(model, weight_only)
     for graph in model["subgraphs"]:
-        for number, uses in _weights(model, graph):
+        for number, uses in find_weights(model, graph, TensorType.FLOAT32):
             values = values_of(model, graph["tensors"][number])
+            axes = {use.channel_axis(values.ndim) for use in uses}
             takes_int4 = weight_only or _takes_int4(uses)
-            stored = _stored(values, uses, bits if takes_int4 else 8)
+            stored = as_integers(values, axes, bits if takes_int4 else 8)
             if stored is not None:
                 writer.store(graph, number, uses, stored)
-    empty_unused_buffers(model)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Use:
-    """An operator that reads a tensor."""
-
-    operator: Record
-    position: int
-    code: int
-
-    @property
-    def channel_axis(self) -> int | None:
-        """The axis of output channels, where the operator reads weights there."""
-        return CHANNEL_AXES.get((self.code, self.position))
+    share_buffers(model)
 
 
 def _is_kept(values: np.ndarray[Any, Any]) -> bool:
@@ -133,121 +101,55 @@ def _is_kept(values: np.ndarray[Any, Any]) -> bool:
     return False
 
 
-def _weights(model: Record, graph: Record) -> Iterator[tuple[int, list[_Use]]]:
-    """Float tensors of a graph that only operators with weights read."""
-    uses: dict[int, list[_Use]] = {}
-    for operator in graph["operators"]:
-        code = operator_code(model, operator)
-        for position, number in enumerate(operator["inputs"]):
-            use = _Use(operator=operator, position=position, code=code)
-            uses.setdefault(int(number), []).append(use)
-    outputs = set(map(int, graph["outputs"]))
-    for number, tensor in enumerate(graph["tensors"]):
-        readers = uses.get(number, [])
-        if (
-            tensor["type"] == TensorType.FLOAT32
-            and len(tensor["shape"]) > 1
-            and readers
-            and number not in outputs
-            and is_plain(model, tensor)
-            and all(use.channel_axis is not None for use in readers)
-        ):
-            yield number, readers
-
-
-def _is_hybrid(uses: list[_Use], versions: dict[int, int]) -> bool:
+def _is_hybrid(uses: list[WeightUse], versions: dict[int, int]) -> bool:
     return all(use.code in versions for use in uses)
 
 
-def _takes_int4(uses: list[_Use]) -> bool:
+def _takes_int4(uses: list[WeightUse]) -> bool:
     in_floats = not _is_hybrid(uses, HYBRID_VERSIONS)  # behind DEQUANTIZE
     return in_floats or _is_hybrid(uses, HYBRID_INT4_VERSIONS)
 
 
-def _stored(
-    values: np.ndarray[Any, Any], uses: list[_Use], bits: int
-) -> IntegerWeights | None:
-    """The integers of a weight; `None` where it should stay as it is."""
-    axes = {int(use.channel_axis or 0) % values.ndim for use in uses}
-    found = weights_on_grid(values, axes, bits)
-    if found is not None:
-        return found
-    is_large = values.size >= SMALLEST_WITHOUT_GRID
-    if bits == 4:
-        channel_axis = min(axes) if len(axes) == 1 else None
-        return rounded_to_int4(values, channel_axis) if is_large else None
-    largest = np.abs(values).max()
-    if shares_values(values):
-        scales = np.array([largest / HIGHEST[bits]], "float32")
-        return integers_at(values, scales, None, bits)
-    if not is_large or len(axes) > 1:
-        return None
-    axis = axes.pop()
-    others = tuple(i for i in range(values.ndim) if i != axis)
-    scales = np.abs(values).max(axis=others).astype("float32") / HIGHEST[bits]
-    scales = np.where(scales > 0, scales, 1).astype("float32")
-    return integers_at(values, scales, axis, bits)
-
-
 class _Writer:
-    """Puts stored weights into a model; tensors that shared bytes share them again."""
+    """Puts stored weights into a model."""
 
     def __init__(self, model: Record, weight_only: bool) -> None:
         self._model = model
         self._weight_only = weight_only
-        self._buffers: dict[bytes, int] = {}
 
     def store(
-        self, graph: Record, number: int, uses: list[_Use], stored: IntegerWeights
+        self, graph: Record, number: int, uses: list[WeightUse], stored: IntegerWeights
     ) -> None:
         """Make a tensor integer, and let its readers take it."""
         tensor = graph["tensors"][number]
         floats = tensor.copy()
         is_hybrid = not self._weight_only and _is_hybrid(uses, HYBRID_VERSIONS)
         if is_hybrid and any(_needs_channels(graph, tensor, use) for use in uses):
-            stored = stored.spread(int(uses[0].channel_axis or 0))
-        tensor["type"] = stored.tensor_type
-        tensor["buffer"] = self._buffer(stored.stored())
-        tensor["quantization"] = stored.quantization()
+            stored = stored.spread(uses[0].channel_axis(len(tensor["shape"])))
+        stored.put(self._model, tensor)
         if is_hybrid:
             self._make_hybrid(uses, stored.bits)
         else:
             floats["buffer"] = 0
-            self._dequantize(graph, number, floats, uses, stored)
+            self._dequantize(graph, number, add_tensor(graph, floats), stored.bits)
+            for use in uses:
+                set_input(use.operator, use.position, len(graph["tensors"]) - 1)
 
-    def _buffer(self, data: bytes) -> int:
-        if data not in self._buffers:
-            buffer = Record("Buffer", data=np.frombuffer(data, "u1"))
-            self._model["buffers"] = [*self._model["buffers"], buffer]
-            self._buffers[data] = len(self._model["buffers"]) - 1
-        return self._buffers[data]
-
-    def _make_hybrid(self, uses: list[_Use], bits: int) -> None:
-        codes = self._model["operator_codes"]
-        versions = HYBRID_INT4_VERSIONS if bits == 4 else HYBRID_VERSIONS
+    def _make_hybrid(self, uses: list[WeightUse], bits: int) -> None:
         for use in uses:
-            code = codes[use.operator["opcode_index"]]
-            code["version"] = max(code["version"], versions[use.code])
+            use.raise_version(
+                self._model, HYBRID_INT4_VERSIONS if bits == 4 else HYBRID_VERSIONS
+            )
             if use.code == Operator.FULLY_CONNECTED:
                 use.operator["builtin_options"]["asymmetric_quantize_inputs"] = True
 
-    def _dequantize(
-        self,
-        graph: Record,
-        number: int,
-        floats: Record,
-        uses: list[_Use],
-        stored: IntegerWeights,
-    ) -> None:
-        """Let the readers take a new tensor, which DEQUANTIZE fills at the start."""
-        place = add_tensor(graph, floats)
-        for use in uses:
-            set_input(use.operator, use.position, place)
+    def _dequantize(self, graph: Record, source: int, result: int, bits: int) -> None:
+        """Let DEQUANTIZE fill a tensor at the start."""
         dequantize = Record(
             "Operator",
-            opcode_index=self._dequantize_code(DEQUANTIZE_VERSIONS[stored.bits]),
-            inputs=np.array([number], "int32"),
-            outputs=np.array([place], "int32"),
+            opcode_index=self._dequantize_code(DEQUANTIZE_VERSIONS[bits]),
+            inputs=np.array([source], "int32"),
+            outputs=np.array([result], "int32"),
             builtin_options=Record("DequantizeOptions"),
         )
         graph["operators"] = [dequantize, *graph["operators"]]
@@ -260,7 +162,7 @@ class _Writer:
         return code_index(self._model, Operator.DEQUANTIZE, version)
 
 
-def _needs_channels(graph: Record, tensor: Record, use: _Use) -> bool:
+def _needs_channels(graph: Record, tensor: Record, use: WeightUse) -> bool:
     """Whether a kernel computes something else with one scale for its weights.
 
     That of depthwise convolutions reads one for each channel, whether it is there or

@@ -1,6 +1,6 @@
 """The public function: a `.tflite` file in, the same function in fewer bytes out.
 
-`shrink_litert(path, ...)` reads and writes a file; `shrink_model(model, where, config)`
+`shrink_litert(path, ...)` reads and writes a file; `shrink_file(file, config)`
 does the same to a file that is in hand as records.
 """
 
@@ -23,10 +23,9 @@ from penjing.sparse import sparse_encoding
 from penjing.sparse.sparse_graph import may_be_wrong
 from penjing.tflite import cleaning as plain_steps
 from penjing.tflite import constant_shapes
-from penjing.tflite.loading import load_records, read_litert
-from penjing.tflite.records import Record
+from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.loading import read_litert
 from penjing.tflite.tensors import clear_negative_zeros
-from penjing.tflite.writing import write_records
 
 # What float arithmetic in another order may change, relative to the largest output.
 REORDERING_TOLERANCE = 1e-4
@@ -113,17 +112,12 @@ def shrink_litert(
         tolerance=tolerance,
     )
     source = as_path(path)
-    content = read_litert(source)
-    shrunk = shrink_model(
-        load_records(content, str(source)),
-        str(source),
-        config,
-        content=content,
-        representative_data=representative_data,
-        verify=verify,
+    file = EditedFile(read_litert(source), str(source))
+    report = shrink_file(
+        file, config, representative_data=representative_data, verify=verify
     )
-    target = write_bytes(source if out is None else out, shrunk.content)
-    return dataclasses.replace(shrunk.report, path=str(target))
+    target = write_bytes(source if out is None else out, file.content)
+    return dataclasses.replace(report, path=str(target))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,59 +150,37 @@ class ShrinkConfig:
             )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Shrunk:
-    """What `shrink_model` gives.
-
-    Attributes:
-        model: The table of the smaller model.
-        content: Its bytes.
-        report: What each step won.
-    """
-
-    model: Record
-    content: bytes
-    report: ShrinkReport
-
-
-def shrink_model(
-    model: Record,
-    where: str,
+def shrink_file(
+    file: EditedFile,
     config: ShrinkConfig,
     *,
-    content: bytes | None = None,
     representative_data: Any = None,
     verify: bool = True,
-) -> Shrunk:
-    """Do what `shrink_litert` does to a file that was loaded already.
+) -> ShrinkReport:
+    """Do what `shrink_litert` does to a file that is in hand.
 
     Args:
-        model: Its table, which is left as it is.
-        where: What it is called in messages.
+        file: The file. It becomes the smaller one.
         config: The choices.
-        content: The bytes that the table was loaded from. None: it is written.
         representative_data: As in `shrink_litert`.
         verify: As in `shrink_litert`.
 
     Returns:
-        The smaller model, as a table and as bytes, and the report.
+        What each step won.
 
     Raises:
         FileFormatError: If the file cannot be run.
         DataError: If no inputs can be made, or `representative_data` does not fit.
     """
-    content = write_records(model) if content is None else content
     with contextlib.ExitStack() as stack:
         trial = None
         if verify:
-            trial = stack.enter_context(Trial(content, where, representative_data))
-        shrinking = Stepwise(content, model, trial)
+            trial = Trial(file.content, file.where, representative_data)
+            stack.enter_context(trial)
+        shrinking = Stepwise(file.content, file.model, trial)
         _take_steps(shrinking, config)
-    return Shrunk(
-        model=shrinking.model,
-        content=shrinking.content,
-        report=shrinking.report(where),
-    )
+    file.replace(shrinking.model, shrinking.content)
+    return shrinking.report(file.where)
 
 
 def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:

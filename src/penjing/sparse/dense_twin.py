@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import FileFormatError
+from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.constant_shapes import fold_shapes
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.graph_edits import add_sizes, read_instead, set_input
@@ -18,7 +19,6 @@ from penjing.tflite.tensors import (
     TensorType,
     all_tensors,
     data_of,
-    empty_unused_buffers,
     is_plain,
     set_values,
 )
@@ -48,7 +48,7 @@ def _densify(model: Record, where: str) -> None:
             tensor.drop("sparsity")
     for graph in model["subgraphs"]:
         _remove_densify(model, graph)
-    empty_unused_buffers(model)
+    share_buffers(model)
 
 
 def has_sparse_tensors(content: bytes, where: str) -> bool:

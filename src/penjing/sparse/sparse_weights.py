@@ -10,9 +10,10 @@ import numpy as np
 
 from penjing.sparse.sparse_encoding import compress, encode_directly
 from penjing.sparse.sparse_rules import DENSE_BLOCK
+from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.operators import Operator, code_index, operator_code
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import empty_unused_buffers, set_values, values_of
+from penjing.tflite.tensors import set_values, values_of
 
 _SPARSE_VERSION = 8  # of FULLY_CONNECTED; the only one with sparse weights
 
@@ -50,7 +51,7 @@ def store_sparse(model: Record, weights: Iterable[SparseWeight]) -> None:
             shape = model["subgraphs"][weight.graph]["tensors"][weight.tensor]["shape"]
             axis = len(shape) - 1  # the inputs of CONV_2D and FULLY_CONNECTED
             encode_directly(weight.graph, weight.tensor, axis, model)
-    empty_unused_buffers(model)
+    share_buffers(model)
 
 
 def encode_blocks(values: Array) -> tuple[Array, Record]:

@@ -19,6 +19,9 @@ class EditedFile:
         content: The bytes of a `.tflite` file.
         where: What it is called in messages.
 
+    Attributes:
+        where: What it is called in messages.
+
     Example:
         >>> file = EditedFile(content, "the file")  # doctest: +SKIP
         >>> file.edit(drop_names)  # doctest: +SKIP
@@ -28,7 +31,7 @@ class EditedFile:
     def __init__(self, content: bytes, where: str) -> None:
         self._content: bytes | None = content
         self._model: Record | None = None
-        self._where = where
+        self.where = where
 
     @property
     def model(self) -> Record:
@@ -39,7 +42,7 @@ class EditedFile:
                 not know.
         """
         if self._model is None:
-            self._model = load_records(self._content or b"", self._where)
+            self._model = load_records(self._content or b"", self.where)
         return self._model
 
     @property

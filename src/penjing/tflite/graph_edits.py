@@ -33,6 +33,18 @@ def set_input(operator: Record, place: int, tensor: int) -> None:
     operator["inputs"] = inputs
 
 
+def own_input(graph: Record, operator: Record, place: int) -> Record:
+    """The tensor that an operator reads at one place, a copy where others read it."""
+    number = int(operator["inputs"][place])
+    readers = [*graph["outputs"]]
+    readers += [n for other in graph["operators"] for n in other["inputs"]]
+    if readers.count(number) > 1:
+        number = add_tensor(graph, graph["tensors"][number].copy())
+        set_input(operator, place, number)
+    tensor: Record = graph["tensors"][number]
+    return tensor
+
+
 def read_instead(graph: Record, old: int, new: int) -> None:
     """Let everything in a graph that reads one tensor read another one."""
     for operator in graph["operators"]:

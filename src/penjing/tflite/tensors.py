@@ -139,14 +139,23 @@ def use_counts(model: Record) -> Counter[int]:
     return counts
 
 
-def empty_unused_buffers(model: Record) -> None:
-    """Take the bytes out of buffers that no tensor has any more.
+def make_scales(
+    scales: np.ndarray[Any, Any], channel_axis: int | None = None
+) -> Record:
+    """The table that says what integers stand for: `real = scale * integer`.
 
     Args:
-        model: The table of a model, which is changed.
+        scales: One scale, or one for each channel.
+        channel_axis: The axis of the channels; None: one scale.
+
+    Returns:
+        The table for the field `quantization` of a tensor.
     """
-    used = set(pointed_to(model, "buffer"))
-    model["buffers"] = [
-        buffer if i in used else Record("Buffer")
-        for i, buffer in enumerate(model["buffers"])
-    ]
+    table = Record(
+        "QuantizationParameters",
+        scale=scales.astype("float32"),
+        zero_point=np.zeros(scales.size, "int64"),
+    )
+    if channel_axis:  # 0 is the default
+        table["quantized_dimension"] = channel_axis
+    return table
