@@ -29,15 +29,15 @@ from penjing.channels.scores import ChannelImportance, check_importance, score_c
 from penjing.channels.target import ChannelTarget
 from penjing.channels.tracing import ChannelGraph, trace_channels
 from penjing.errors import CompressionWarning
-from penjing.export.litert import export_litert
-from penjing.export.samples import random_samples
 from penjing.measurement.latency import measure_latency
-from penjing.measurement.latency_model import LatencyModel, build_latency_model
+from penjing.measurement.latency_model import (
+    LatencyModel,
+    build_latency_model,
+    export_to_time,
+)
 from penjing.measurement.sensitivity_table import SensitivityTable
-from penjing.models.layer_calls import known_signature
 from penjing.models.selection import Filter
 from penjing.progress import Listener, Progress, listening
-from penjing.tflite.modes import find_mode
 
 
 def prune_channels(
@@ -170,7 +170,6 @@ def _without(model: keras.Model, graph: ChannelGraph, kept: KeptUnits) -> keras.
 
 ATTEMPTS = 3
 _SLACK = 1.03  # times of the same file differ by as much
-_CALIBRATION_SAMPLES = 8
 _ROUNDS = 15
 
 
@@ -227,15 +226,10 @@ def measured_pair(
     model: keras.Model, smaller: keras.Model, times: LatencyModel
 ) -> tuple[float, float]:
     """Milliseconds of the files of two models, of the kind of `times`, in turns."""
-    mode = times.quantization
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("before.tflite", "after.tflite")]
         for one, file in zip((model, smaller), files, strict=True):
-            samples = None
-            if find_mode(mode).needs_calibration:
-                signature = known_signature(one)
-                samples = random_samples(signature, one, _CALIBRATION_SAMPLES)
-            export_litert(one, file, mode, representative_data=samples, verify=False)
+            export_to_time(one, file, times.quantization)
         report = measure_latency(
             files, threads=times.threads, rounds=_ROUNDS, progress=False
         )

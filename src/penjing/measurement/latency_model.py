@@ -309,20 +309,30 @@ def _interpolate(at: float, sizes: Sequence[int], values: Sequence[float]) -> fl
     return float(np.interp(at, sizes, values))
 
 
+def export_to_time(model: keras.Model, file: Path, quantization: str | None) -> None:
+    """Write a file whose time counts, and not its numbers.
+
+    Args:
+        model: A model whose input sizes are known but for the batch.
+        file: File to write.
+        quantization: As in `export_litert`; ranges are those of random inputs.
+    """
+    samples = None
+    if find_mode(quantization).needs_calibration:
+        signature = known_signature(model)
+        samples = random_samples(signature, model, _CALIBRATION_SAMPLES)
+    export_litert(model, file, quantization, representative_data=samples, verify=False)
+
+
 def _whole_time(
     model: keras.Model,
     signature: InputSignature,
     quantization: str | None,
     threads: int,
 ) -> float:
-    samples = None
-    if find_mode(quantization).needs_calibration:
-        samples = random_samples(signature, model, _CALIBRATION_SAMPLES)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.tflite"
-        export_litert(
-            model, file, quantization, representative_data=samples, verify=False
-        )
+        export_to_time(model, file, quantization)
         batch = signature.inputs[0].shape[0] or 1
         report = measure_latency(
             file, threads=threads, batch=batch, rounds=15, progress=False
