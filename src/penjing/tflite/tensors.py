@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from penjing.tflite.records import Record, pointed_to
+from penjing.tflite.records import Record
 
 
 class TensorType(enum.IntEnum):
