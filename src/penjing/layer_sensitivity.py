@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,20 +12,20 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from penjing.arguments import check_choice
 from penjing.channels.choice import choose_groups
+from penjing.channels.groups import ChannelGroup
 from penjing.channels.scores import ChannelImportance, score_channels
 from penjing.channels.tracing import trace_channels
 from penjing.data.batches import leaves, to_batches
 from penjing.errors import DataError
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
-from penjing.models.copying import copy_model
+from penjing.models.copying import copy_model, float_value
 from penjing.models.keras_private import all_layers, compiled_config
 from penjing.models.layer_calls import check_is_model
-from penjing.models.selection import Filter, select_weights
+from penjing.models.selection import Filter, SelectedWeight, select_weights
 from penjing.progress import Listener, Progress, listening
 
 _RATIOS = (0.25, 0.5, 0.75, 0.9)
@@ -186,36 +187,39 @@ def _channel_trials(
     graph = trace_channels(model)
     groups = choose_groups(graph, include, exclude)
     scores = score_channels(model, groups, importance, data)
-    values = {v.path: v for v in model.weights}
+    variables = {v.path: v for v in model.weights}
     trials = []
     for group in groups:
         order = np.argsort(scores[group.name], kind="stable")
         for ratio in ratios:
-            gone = np.zeros(group.size + 1, bool)
-            gone[order[: min(round(ratio * group.size), group.size - 1)]] = True
-
-            def silence(group: Any = group, gone: Any = gone) -> dict[str, np.ndarray]:
-                changed: dict[str, np.ndarray] = {}
-                for member in group.members:
-                    if member.role == "input":
-                        value = changed.get(member.path)
-                        if value is None:
-                            value = _array(values[member.path]).copy()
-                        np.moveaxis(value, member.axis, 0)[gone[member.units]] = 0
-                        changed[member.path] = value
-                return changed
-
+            removed = min(round(ratio * group.size), group.size - 1)
+            gone = np.zeros(group.size + 1, bool)  # -1, for no unit, is the last one
+            gone[order[:removed]] = True
             trials.append(
                 _Trial(
                     name=group.name,
                     ratio=ratio,
-                    removed=int(gone.sum()),
+                    removed=removed,
                     size=group.size,
-                    values=silence,
+                    values=functools.partial(_silenced, group, gone, variables),
                     gone=np.packbits(gone).tobytes().hex(),
                 )
             )
     return trials, dict(graph.skipped)
+
+
+def _silenced(
+    group: ChannelGroup, gone: np.ndarray, variables: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The weights that read a group, with zeros for the units that go."""
+    changed: dict[str, np.ndarray] = {}
+    for member in group.members:
+        if member.role == "input":
+            if member.path not in changed:
+                changed[member.path] = float_value(variables[member.path]).copy()
+            value = np.moveaxis(changed[member.path], member.axis, 0)
+            value[gone[member.units]] = 0
+    return changed
 
 
 def _weight_trials(
@@ -228,29 +232,26 @@ def _weight_trials(
 ) -> tuple[list[_Trial], dict[str, str]]:
     """Weights of the lowest magnitude set to zero."""
     selection = select_weights(model, include, exclude)
-    trials = []
-    for weight in selection.chosen:
-        for ratio in ratios:
-            count = round(ratio * weight.size)
-
-            def clear(
-                weight: Any = weight, count: int = count
-            ) -> dict[str, np.ndarray]:
-                value = _array(weight.variable).copy()
-                lowest = np.argsort(np.abs(value), axis=None, kind="stable")[:count]
-                value.reshape(-1)[lowest] = 0
-                return {weight.path: value}
-
-            trials.append(
-                _Trial(
-                    name=weight.path,
-                    ratio=ratio,
-                    removed=count,
-                    size=weight.size,
-                    values=clear,
-                )
-            )
+    trials = [
+        _Trial(
+            name=weight.path,
+            ratio=ratio,
+            removed=round(ratio * weight.size),
+            size=weight.size,
+            values=functools.partial(_cleared, weight, round(ratio * weight.size)),
+        )
+        for weight in selection.chosen
+        for ratio in ratios
+    ]
     return trials, dict(selection.skipped)
+
+
+def _cleared(weight: SelectedWeight, count: int) -> dict[str, np.ndarray]:
+    """A weight with zeros for its lowest magnitudes."""
+    value = float_value(weight.variable).copy()
+    lowest = np.argsort(np.abs(value), axis=None, kind="stable")[:count]
+    value.reshape(-1)[lowest] = 0
+    return {weight.path: value}
 
 
 def _compiled_with(model: keras.Model) -> dict[str, Any]:
@@ -272,7 +273,7 @@ def _scorer(
     variables = {variable.path: variable for variable in twin.weights}
 
     def score(values: dict[str, np.ndarray]) -> dict[str, float]:
-        before = {path: _array(variables[path]).copy() for path in values}
+        before = {path: float_value(variables[path]).copy() for path in values}
         for path, value in values.items():
             variables[path].assign(value)
         try:
@@ -300,10 +301,6 @@ def _kept_table(
     return table if table.digest == digest else None
 
 
-def _array(variable: Any) -> np.ndarray:
-    return np.asarray(ops.convert_to_numpy(ops.cast(variable.value, "float32")))
-
-
 def measurement_digest(model: keras.Model, settings: Any, x: Any, y: Any) -> str:
     """Tell measurements apart that may give other scores.
 
@@ -320,9 +317,8 @@ def measurement_digest(model: keras.Model, settings: Any, x: Any, y: Any) -> str
     """
     digest = hashlib.blake2b(digest_size=16)
     for variable in model.weights:
-        value = ops.convert_to_numpy(ops.cast(variable.value, "float32"))
         digest.update(variable.path.encode())
-        digest.update(np.ascontiguousarray(value).tobytes())
+        digest.update(np.ascontiguousarray(float_value(variable)).tobytes())
     digest.update(_architecture(model).encode())
     digest.update(repr(_plain(settings, {})).encode())
     digest.update(_samples(x, y).encode())

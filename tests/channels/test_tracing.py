@@ -13,7 +13,6 @@ from tests.channels.test_removal import residual
 
 import penjing
 from penjing import trace_channels
-from penjing.channels.rules.units import connect
 
 pytestmark = pytest.mark.once
 
@@ -172,34 +171,6 @@ def test_what_reads_all_channels_keeps_them(reader, reason):
     assert dict(graph.skipped)["read"] == group.reason
 
 
-def test_layers_of_ones_own_join_the_table():
-    class Doubled(layers.Layer):
-        def call(self, x):
-            return 2 * x
-
-    class Same(layers.Dense):
-        pass
-
-    def model():
-        inputs = keras.Input((3,))
-        x = Doubled()(Same(6, name="own")(layers.Dense(5, name="plain")(inputs)))
-        return keras.Model(inputs, layers.Dense(2)(x))
-
-    reasons = [group.reason for group in trace_channels(model()).groups]
-    assert "penjing.register_channel_rule adds it" in reasons[0]
-    penjing.register_channel_rule(Doubled, layers.ReLU)
-    penjing.register_channel_rule(Same, layers.Dense)
-    groups = trace_channels(model()).groups
-    assert [group.name for group in groups][:2] == ["plain", "own"]
-    assert groups[0].reason is groups[1].reason is None
-    with pytest.raises(ValueError, match="must be a subclass of keras.layers.Layer"):
-        penjing.register_channel_rule(keras.Variable, layers.ReLU)
-    with pytest.raises(ValueError, match="whose channels can be followed"):
-        penjing.register_channel_rule(Doubled, layers.Lambda)
-    with pytest.raises(ValueError, match="takes a ChannelStep"):
-        penjing.register_channel_rule(Doubled, 3)
-
-
 class Twins(layers.Layer):
     """Two layers of one name in one place."""
 
@@ -258,20 +229,6 @@ def test_blocks_with_equal_inner_names_are_told_apart(tmp_path):
         "block2/same/kernel",
         "head/kernel",
     ]
-
-
-def test_components_are_named_by_their_lowest_node():
-    rng = np.random.default_rng(0)
-    for count, ties in ((1, 0), (50, 20), (200, 180), (500, 499)):
-        pairs = rng.integers(0, count, (2, ties))
-        wanted = np.arange(count)
-        for _ in range(count):
-            for one, other in pairs.T:
-                wanted[[one, other]] = wanted[[one, other]].min()
-            if (wanted[pairs[0]] == wanted[pairs[1]]).all():
-                break
-        found = connect(count, [(pairs[0], pairs[1])])
-        np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_large_graph_is_traced_within_seconds():

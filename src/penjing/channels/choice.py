@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
 
 import keras
 
@@ -11,7 +10,7 @@ from penjing.arguments import did_you_mean, quoted
 from penjing.channels.groups import ChannelGroup
 from penjing.channels.tracing import ChannelGraph
 from penjing.errors import UnsupportedModelError
-from penjing.models.selection import Filter
+from penjing.models.selection import Entry, Filter, entry_name, filter_entries
 
 
 def choose_groups(
@@ -24,13 +23,13 @@ def choose_groups(
     free = [group for group in graph.groups if group.reason is None]
     barred = {
         path
-        for entry in _entries(exclude, "exclude")
+        for entry in filter_entries(exclude, "exclude")
         for path in _hits(entry, "exclude", graph)
     }
     named = {group.name for group in free}
     if include is not None:
         named = set()
-        for entry in _entries(include, "include"):
+        for entry in filter_entries(include, "include"):
             hits = _hits(entry, "include", graph)
             taken = [g for g in free if hits.intersection(g.layers)]
             if not taken:
@@ -46,28 +45,11 @@ def choose_groups(
     return chosen
 
 
-def _entries(filters: Filter, argument: str) -> Sequence[str | keras.layers.Layer]:
-    if filters is None:
-        return ()
-    single = isinstance(filters, str | keras.layers.Layer)
-    if single or not isinstance(filters, Iterable):
-        filters = (filters,)
-    for entry in filters:
-        if not isinstance(entry, str | keras.layers.Layer):
-            raise ValueError(
-                f"`{argument}` takes patterns and layers, got {entry!r} of type "
-                f"{type(entry).__name__}."
-            )
-    return tuple(filters)
-
-
-def _hits(
-    entry: str | keras.layers.Layer, argument: str, graph: ChannelGraph
-) -> set[str]:
+def _hits(entry: Entry, argument: str, graph: ChannelGraph) -> set[str]:
     """Paths of the layers that one entry names; it is refused where there are none."""
     made = [path for group in graph.groups for path in group.layers]
     paths = dict.fromkeys([*made, *dict(graph.skipped)])
-    pattern = entry if isinstance(entry, str) else entry.name
+    pattern = entry_name(entry)
     found = {path for path in paths if _matches(pattern, path)}
     if isinstance(entry, keras.layers.Layer) and entry.weights:
         own = {variable.path for variable in entry.weights}
@@ -87,14 +69,14 @@ def _matches(pattern: str, path: str) -> bool:
 
 
 def _uncuttable(
-    entry: str | keras.layers.Layer, hits: set[str], graph: ChannelGraph
+    entry: Entry, hits: set[str], graph: ChannelGraph
 ) -> UnsupportedModelError:
     reasons = dict(graph.skipped)
     for group in graph.groups:
         for path in group.layers:
             reasons.setdefault(path, group.reason or "it stays whole")
     said = "; ".join(f"{path}: {reasons[path]}" for path in sorted(hits))
-    name = entry if isinstance(entry, str) else entry.name
+    name = entry_name(entry)
     return UnsupportedModelError(
         f"`include` names {name!r}, whose channels cannot be cut. {said}."
     )

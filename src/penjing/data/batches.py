@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -59,6 +60,70 @@ def to_batches(x: Any, y: Any = None, batch_size: int = 128) -> Batches:
     if y is None:
         raise DataError(f"`y` is missing, and `x` is no loader that has it. {_FORMS}")
     return _cut(x, y, batch_size)
+
+
+def input_batches(data: Any, batch_size: int, argument: str) -> Iterator[Any]:
+    """Batches of a model's inputs alone.
+
+    Args:
+        data: An array, or a list, tuple or dict of arrays, one for each input; or a
+            loader that gives `x`, `(x, y)` or `(x, y, sample_weight)`.
+        batch_size: Samples in a batch of arrays; loaders have their own.
+        argument: What the data is called in messages.
+
+    Raises:
+        DataError: If it is none of these.
+    """
+    flat = keras.tree.flatten(data) if isinstance(data, list | tuple | dict) else [data]
+    if flat and all(hasattr(value, "shape") for value in flat):
+        arrays = keras.tree.map_structure(keras.ops.convert_to_numpy, data)
+        for start in range(0, len(keras.tree.flatten(arrays)[0]), batch_size):
+            cut = slice(start, start + batch_size)
+            yield keras.tree.map_structure(lambda a: a[cut], arrays)  # noqa: B023
+        return
+    for batch in loader_batches(data, argument):
+        yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def loader_batches(loader: Any, argument: str) -> Iterator[Any]:
+    """What a loader gives, once through, or forever where it never ends.
+
+    Args:
+        loader: A `keras.utils.PyDataset` or another iterable.
+        argument: What it is called in messages.
+
+    Raises:
+        DataError: If it is no loader.
+    """
+    if isinstance(loader, keras.utils.PyDataset):
+        count = loader.num_batches
+        numbers = itertools.count() if count is None else range(count)
+        return (loader[number] for number in numbers)
+    if not isinstance(loader, Iterable) or isinstance(loader, str | bytes):
+        raise DataError(
+            f"`{argument}` must be arrays, a data set or an iterable of batches, got "
+            f"{type(loader).__name__}."
+        )
+    return iter(loader)
+
+
+def check_batch(batch: Any, loader: str) -> None:
+    """Refuse what is no batch of samples with labels.
+
+    Args:
+        batch: What a loader gave.
+        loader: The loader, as the beginning of the message.
+
+    Raises:
+        DataError: If it is neither `(x, y)` nor `(x, y, sample_weight)`.
+    """
+    length = len(batch) if isinstance(batch, (tuple, list)) else None
+    if length not in (2, 3):
+        count = "" if length is None else f" of {length}"
+        raise DataError(
+            f"{loader} must give (x, y) or (x, y, sample_weight), got a "
+            f"{type(batch).__name__}{count}."
+        )
 
 
 def to_arrays(value: Any, where: str) -> Any:
@@ -125,18 +190,11 @@ def _cut(x: Any, y: Any, batch_size: int) -> Batches:
 
     def stream() -> Iterator[tuple[Any, Any, Any]]:
         for start in range(0, samples, batch_size):
-            stop = start + batch_size
-            yield _slice(x, start, stop), _slice(y, start, stop), None
+            cut = slice(start, start + batch_size)
+            parts = keras.tree.map_structure(lambda a: a[cut], (x, y))  # noqa: B023
+            yield *parts, None
 
     return Batches(stream=stream(), count=-(-samples // batch_size))
-
-
-def _slice(structure: Any, start: int, stop: int) -> Any:
-    if isinstance(structure, Mapping):
-        return {key: array[start:stop] for key, array in structure.items()}
-    if isinstance(structure, list):
-        return [array[start:stop] for array in structure]
-    return structure[start:stop]
 
 
 def _is_loader(x: Any) -> bool:
@@ -174,18 +232,9 @@ def _loader_length(loader: Any) -> int | None:
 
 
 def _loaded(loader: Any) -> Iterator[tuple[Any, Any, Any]]:
-    if isinstance(loader, keras.utils.PyDataset):
-        batches: Iterable[Any] = (loader[n] for n in range(loader.num_batches))
-    else:
-        batches = loader
     number = -1
-    for number, batch in enumerate(batches):
-        if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-            count = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-            raise DataError(
-                "The loader must give (x, y) or (x, y, sample_weight), got a "
-                f"{type(batch).__name__}{count}."
-            )
+    for number, batch in enumerate(loader_batches(loader, "x")):
+        check_batch(batch, "The loader")
         x, y = to_arrays(batch[0], "x"), to_arrays(batch[1], "y")
         sizes = {len(a) if a.ndim else 0 for a in (*leaves(x), *leaves(y))}
         if len(sizes) > 1 or sizes == {0}:

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from penjing.arguments import quoted
+from penjing.data.batches import check_batch, loader_batches
 from penjing.errors import DataError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -143,17 +145,10 @@ def first_batch(model: keras.Model, loader: Any, name: str) -> tuple[Any, Any]:
         DataError: If the loader is empty or gives something else.
     """
     try:
-        is_py_dataset = isinstance(loader, keras.utils.PyDataset)
-        batch = loader[0] if is_py_dataset else next(iter(loader))
+        batch = next(loader_batches(loader, name))
     except (StopIteration, IndexError) as error:
         raise DataError(f"The loader of {name!r} gives no batch.") from error
-    length = len(batch) if isinstance(batch, (tuple, list)) else None
-    if length not in (2, 3):
-        count = "" if length is None else f" of {length}"
-        raise DataError(
-            f"The loader of {name!r} must give (x, y) or (x, y, sample_weight), got a "
-            f"{type(batch).__name__}{count}."
-        )
+    check_batch(batch, f"The loader of {name!r}")
     known = bool(getattr(model, "inputs", None))
     x_names = list(_input_specs(model)) if known else None
     y_names = list(_output_specs(model)) if known else None
@@ -225,7 +220,7 @@ def _check_names(
 ) -> None:
     if UNNAMED in given and len(specs) == 1:
         return
-    names = ", ".join(repr(name) for name in specs)
+    names = quoted(specs)
     if UNNAMED in given:
         raise DataError(
             f"{where} is one array, but the model has {len(specs)} {kind}s: {names}. "
@@ -233,14 +228,13 @@ def _check_names(
         )
     if len(specs) == 1:
         raise DataError(
-            f"{where} is named {', '.join(map(repr, given))}, but the model has a "
-            f"single {kind}. Give it as {key}."
+            f"{where} is named {quoted(given)}, but the model has a single {kind}. "
+            f"Give it as {key}."
         )
     if set(given) != set(specs):
         raise DataError(
-            f"{where} does not match the model's {kind}s: got "
-            f"{', '.join(map(repr, given))}, expected {names}. "
-            f"Name the arrays {key}_<{kind} name>."
+            f"{where} does not match the model's {kind}s: got {quoted(given)}, "
+            f"expected {names}. Name the arrays {key}_<{kind} name>."
         )
 
 

@@ -362,16 +362,8 @@ def _split_off(train: tuple[Any, Any], seed: int) -> tuple[Any, Any]:
         if classes.shape[1] == 1 and 10 * len(np.unique(classes)) <= count:
             groups = classes[:, 0]
     fraction = max(_VALIDATION_FRACTION, 1 / count)
-    return _take_both(train, *stratified_split(groups, fraction, seed))
-
-
-def _take_both(train: tuple[Any, Any], kept: Any, moved: Any) -> tuple[Any, Any]:
-    def taken(positions: Any) -> tuple[Any, ...]:
-        return tuple(
-            {name: array[positions] for name, array in value.items()}
-            if isinstance(value, Mapping)
-            else value[positions]
-            for value in train
-        )
-
-    return taken(kept), taken(moved)
+    kept, moved = stratified_split(groups, fraction, seed)
+    return (
+        keras.tree.map_structure(lambda array: array[kept], train),
+        keras.tree.map_structure(lambda array: array[moved], train),
+    )

@@ -314,18 +314,19 @@ def _read_bundle() -> _Arrays:
         for key, shape in _SMALL_SHAPES.items():
             if arrays[key].shape != shape or arrays[key].dtype != np.uint8:
                 raise ValueError(f"{key} is {arrays[key].dtype}{arrays[key].shape}")
-    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, KeyError) as error:
-        raise _bad_bundle(error) from error
-    except ValueError as error:
-        raise _bad_bundle(error) from error
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        lzma.LZMAError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise DataError(
+            f"The bundled file {BUNDLE} is missing or corrupt ({error}). "
+            "Install penjing again: pip install --force-reinstall --no-deps penjing"
+        ) from error
     return arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"]
-
-
-def _bad_bundle(error: Exception) -> DataError:
-    return DataError(
-        f"The bundled file {BUNDLE} is missing or corrupt ({error}). "
-        "Install penjing again: pip install --force-reinstall --no-deps penjing"
-    )
 
 
 def _as_images(pixels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

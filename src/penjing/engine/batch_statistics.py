@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from penjing.arguments import check_integer
+from penjing.data.batches import input_batches
 from penjing.engine.stripping import is_compressed
 from penjing.errors import DataError, UnsupportedModelError
 from penjing.models.copying import copy_model
@@ -67,7 +69,7 @@ def reestimate_batch_normalization(
     norms = find_batch_normalizations(twin)
     count = 0
     with _averaging(norms) as weigh:
-        for inputs in _inputs(data, batches):
+        for inputs in itertools.islice(_inputs(data), batches):
             weigh(count)
             run_on_data(twin, inputs)
             count += 1
@@ -135,26 +137,7 @@ def _in_training(call: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _inputs(data: Any, batches: int) -> Iterator[Any]:
-    """Batches of inputs, at most `batches`."""
-    if isinstance(data, keras.utils.PyDataset):
-        data = (data[i] for i in range(len(data)))
-    if isinstance(data, tuple) and data:
+def _inputs(data: Any) -> Iterator[Any]:
+    if isinstance(data, tuple) and data:  # (x, y)
         data = data[0]
-    flat = keras.tree.flatten(data) if isinstance(data, list | dict) else [data]
-    if flat and all(hasattr(value, "shape") for value in flat):
-        arrays = keras.tree.map_structure(ops.convert_to_numpy, data)
-        size = len(keras.tree.flatten(arrays)[0])
-        for start in range(0, min(size, batches * _BATCH), _BATCH):
-            yield keras.tree.map_structure(
-                lambda a: a[start : start + _BATCH],  # noqa: B023
-                arrays,
-            )
-        return
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
-        raise DataError(
-            "`data` must be arrays, a data set or an iterable of batches, got "
-            f"{type(data).__name__}."
-        )
-    for _, batch in zip(range(batches), data, strict=False):
-        yield batch[0] if isinstance(batch, tuple) else batch
+    return input_batches(data, _BATCH, "data")

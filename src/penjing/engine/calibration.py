@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from penjing.data.batches import input_batches
 from penjing.engine.activations.activation_config import HIGHEST, LOWEST
 from penjing.engine.batch_statistics import run_on_data
 from penjing.engine.compression_model import CompressionModel
@@ -138,34 +139,8 @@ def _check_finite(values: np.ndarray) -> None:
 def _batches(data: Any) -> Iterator[Any]:
     """Batches of inputs, until there were enough samples."""
     samples = 0
-    for batch in _unlimited(data):
+    for batch in input_batches(data, _BATCH, "calibration_data"):
         yield batch
         samples += len(keras.tree.flatten(batch)[0])
         if samples >= MAX_SAMPLES:
             return
-
-
-def _unlimited(data: Any) -> Iterator[Any]:
-    if isinstance(data, keras.utils.PyDataset):
-        data = (data[i] for i in range(len(data)))
-    flat = keras.tree.flatten(data) if isinstance(data, list | tuple | dict) else [data]
-    if flat and all(hasattr(value, "shape") for value in flat):
-        arrays = keras.tree.map_structure(ops.convert_to_numpy, data)
-        size = len(keras.tree.flatten(arrays)[0])
-        for start in range(0, min(size, MAX_SAMPLES), _BATCH):
-            stop = min(start + _BATCH, MAX_SAMPLES)
-            yield _tensors(
-                keras.tree.map_structure(lambda a: a[start:stop], arrays)  # noqa: B023
-            )
-        return
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
-        raise DataError(
-            "`calibration_data` must be arrays, a data set or an iterable of batches, "
-            f"got {type(data).__name__}."
-        )
-    for batch in data:
-        yield _tensors(batch[0] if isinstance(batch, tuple) else batch)
-
-
-def _tensors(batch: Any) -> Any:
-    return keras.tree.map_structure(ops.convert_to_tensor, batch)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from penjing.data.batches import loader_batches
 from penjing.errors import DataError
 from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature, ModelInput
@@ -119,7 +120,7 @@ def _one_for_one(arrays: list[Any], names: list[str]) -> list[Any]:
 def _collected(data: Any, signature: InputSignature, limit: int) -> list[np.ndarray]:
     batches: list[list[np.ndarray]] = []
     total = 0
-    for number, batch in enumerate(_batches(data)):
+    for number, batch in enumerate(loader_batches(data, "representative_data")):
         arrays = _inputs_of_batch(batch, signature)
         batches.append(
             [_checked(a, i) for a, i in zip(arrays, signature.inputs, strict=True)]
@@ -137,17 +138,6 @@ def _collected(data: Any, signature: InputSignature, limit: int) -> list[np.ndar
             "The batches of `representative_data` have different shapes. Pad them to "
             f"one size: {error}."
         ) from error
-
-
-def _batches(data: Any) -> Iterator[Any]:
-    if isinstance(data, keras.utils.PyDataset):
-        return (data[i] for i in range(len(data)))
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
-        raise DataError(
-            "`representative_data` must be arrays, a data set or an iterable of "
-            f"batches, got {type(data).__name__}."
-        )
-    return iter(data)
 
 
 def _inputs_of_batch(batch: Any, signature: InputSignature) -> list[Any]:

@@ -21,6 +21,7 @@ from penjing.models.layer_calls import (
     known_signature,
     trace_calls,
 )
+from penjing.models.layer_making import defined_by_keras
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -210,7 +211,7 @@ def _holds_layers(layer: Any) -> bool:
 
 def _note(layer: Any, own: list[Any], counted: set[str | None]) -> str:
     """Say which matrices of a layer of the user's own no product was seen to use."""
-    keras_own = type(layer).__module__.partition(".")[0] == "keras"
+    keras_own = defined_by_keras(type(layer))
     if layer is None or keras_own or find_formula(layer) is not None:
         return ""
     left = [w.path for w in own if len(w.shape) >= 2 and w.path not in counted]

@@ -117,6 +117,11 @@ def layers_by_place(
         yield from layers_by_place(part, f"{place}{part.name}/")
 
 
+def float_value(variable: Any) -> Any:
+    """The value of a variable as a NumPy array of float32."""
+    return ops.convert_to_numpy(ops.cast(variable.value, "float32"))
+
+
 def _value_of(variable: Any) -> Any:
     return ops.copy(variable.value)
 

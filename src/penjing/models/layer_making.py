@@ -125,9 +125,9 @@ def build_as(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
         twin.built = True  # Keras leaves that to its loader.
 
 
-def defined_by_keras(function: Callable[..., Any]) -> bool:
-    """Whether a method is Keras' own, not that of a user's subclass."""
-    return function.__module__.partition(".")[0] == "keras"
+def defined_by_keras(defined: Callable[..., Any]) -> bool:
+    """Whether a class or method is Keras' own, not that of a user's subclass."""
+    return defined.__module__.partition(".")[0] == "keras"
 
 
 def layers_but_inputs(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

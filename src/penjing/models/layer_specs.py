@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -87,13 +88,7 @@ def register_layer_spec(
         ...         self.matrix = self.add_weight(shape=(input_shape[-1], 8))
         >>> register_layer_spec(Projection, [WeightSpec(attribute="matrix")])
     """
-    if not (
-        isinstance(layer_class, type) and issubclass(layer_class, keras.layers.Layer)
-    ):
-        raise ValueError(
-            "`layer_class` must be a subclass of keras.layers.Layer, got "
-            f"{layer_class!r}."
-        )
+    check_layer_class(layer_class)
     if not isinstance(weights, Sequence) or not all(
         isinstance(weight, WeightSpec) for weight in weights
     ):
@@ -102,6 +97,20 @@ def register_layer_spec(
             f"{weights!r}."
         )
     _SPECS[layer_class] = tuple(weights)
+
+
+def check_layer_class(layer_class: Any) -> None:
+    """Refuse to register what is no layer class.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    known = isinstance(layer_class, type)
+    if not known or not issubclass(layer_class, keras.layers.Layer):
+        raise ValueError(
+            "`layer_class` must be a subclass of keras.layers.Layer, got "
+            f"{layer_class!r}."
+        )
 
 
 def find_weight_specs(layer: keras.layers.Layer) -> tuple[WeightSpec, ...]:

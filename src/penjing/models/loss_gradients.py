@@ -7,10 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from penjing.errors import DataError, UnsupportedModelError
-from penjing.models.copying import copy_model
+from penjing.models.copying import copy_model, float_value
 from penjing.models.keras_private import all_layers, variable_index
 
 
@@ -105,6 +104,6 @@ class _GradientRecorder(keras.optimizers.Optimizer):
     def gradients(self) -> dict[int, np.ndarray]:
         """`id` of each variable -> its last gradient."""
         return {
-            key: ops.convert_to_numpy(ops.cast(noted.value, "float32"))
+            key: float_value(noted)
             for key, noted in zip(self._keys, self._noted, strict=True)
         }

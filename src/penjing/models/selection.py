@@ -18,7 +18,8 @@ from penjing.models.keras_private import all_layers, own_variables, stored_varia
 from penjing.models.layer_specs import WeightSpec, find_weight_specs
 from penjing.numerics import Tensor
 
-Filter: TypeAlias = str | keras.layers.Layer | Sequence[str | keras.layers.Layer] | None
+Entry: TypeAlias = str | keras.layers.Layer
+Filter: TypeAlias = Entry | Sequence[Entry] | None
 Obstacle: TypeAlias = Callable[["SelectedWeight"], str | None]
 
 
@@ -267,19 +268,10 @@ class _Matcher:
     """Matches weights against the filters of one argument, and remembers which did."""
 
     def __init__(self, argument: str, filters: Filter) -> None:
-        single = isinstance(filters, str | keras.layers.Layer)
-        if single or (filters is not None and not isinstance(filters, Iterable)):
-            filters = (filters,)  # what is neither is refused below
         self.argument = argument
-        self.filters = None if filters is None else tuple(filters)
+        self.filters = None if filters is None else filter_entries(filters, argument)
         self.names: list[str] = []
         self.hits: dict[int, list[str]] = {}
-        for entry in self.filters or ():
-            if not isinstance(entry, str | keras.layers.Layer):
-                raise ValueError(
-                    f"`{argument}` takes patterns and layers, got {entry!r} of type "
-                    f"{type(entry).__name__}."
-                )
 
     def matches(self, path: str, layer: keras.layers.Layer) -> bool:
         if self.filters is None:
@@ -304,7 +296,7 @@ class _Matcher:
     def check_all_matched(self) -> None:
         for i, entry in enumerate(self.filters or ()):
             if i not in self.hits:
-                name = entry if isinstance(entry, str) else entry.name
+                name = entry_name(entry)
                 raise UnsupportedModelError(
                     f"`{self.argument}` names {name!r}, which matches no weight of the "
                     f"model.{did_you_mean(name, self.names, cutoff=0.4)} It has "
@@ -322,8 +314,7 @@ class _Matcher:
                 skipped.get(path) == "excluded" for path in paths
             ):
                 reasons = "; ".join(f"{path}: {skipped[path]}" for path in paths)
-                entry = (self.filters or ())[i]
-                name = entry if isinstance(entry, str) else entry.name
+                name = entry_name((self.filters or ())[i])
                 raise UnsupportedModelError(
                     f"`{self.argument}` names {name!r}, of which nothing can be "
                     f"compressed. {reasons}."
@@ -334,5 +325,33 @@ def filter_names(filters: Filter) -> list[str] | None:
     """Patterns and layers of a filter as JSON-ready names."""
     if filters is None:
         return None
-    entries = (filters,) if isinstance(filters, str | keras.layers.Layer) else filters
-    return [entry if isinstance(entry, str) else entry.name for entry in entries]
+    return [entry_name(entry) for entry in filter_entries(filters, "filters")]
+
+
+def filter_entries(filters: Filter, argument: str) -> tuple[Entry, ...]:
+    """Patterns and layers of a filter; none of None.
+
+    Args:
+        filters: One or several.
+        argument: What the filter is called.
+
+    Raises:
+        ValueError: If something else is among them.
+    """
+    if filters is None:
+        return ()
+    single = isinstance(filters, str | keras.layers.Layer)
+    if single or not isinstance(filters, Iterable):
+        filters = (filters,)  # what is neither is refused below
+    for entry in filters:
+        if not isinstance(entry, str | keras.layers.Layer):
+            raise ValueError(
+                f"`{argument}` takes patterns and layers, got {entry!r} of type "
+                f"{type(entry).__name__}."
+            )
+    return tuple(filters)
+
+
+def entry_name(entry: Entry) -> str:
+    """A pattern, or the name of a layer."""
+    return entry if isinstance(entry, str) else str(entry.name)

@@ -16,6 +16,7 @@ from penjing.errors import UnsupportedModelError
 from penjing.models.copying import clone_graph, copy_model
 from penjing.models.graph_flow import is_plain_graph
 from penjing.models.keras_private import all_layers, given_input_shape
+from penjing.models.layer_making import defined_by_keras
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.selection import (
     Obstacle,
@@ -273,7 +274,7 @@ def check_known(layer: Any, *, hook: str, mark: str, done: str) -> None:
         )
     parts = all_layers(layer)
     known = any(find_weight_specs(part) or hasattr(part, hook) for part in parts)
-    if known or type(layer).__module__.partition(".")[0] == "keras":
+    if known or defined_by_keras(type(layer)):
         return
     if layer.built and not layer.trainable_weights:
         return

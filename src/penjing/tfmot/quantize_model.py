@@ -17,7 +17,7 @@ from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import name_weights
 from penjing.models.keras_private import all_layers, writes_legacy_config
-from penjing.models.layer_making import make_layer_again
+from penjing.models.layer_making import defined_by_keras, make_layer_again
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.selection import SelectedWeight, find_weights, select_weights
 from penjing.numerics.grids import Grid
@@ -241,7 +241,7 @@ def _ask_layers(
 
 def _check_known(layer: Any) -> None:
     """Refuse a layer of a class of one's own, of whose weights nothing is known."""
-    if type(layer).__module__.partition(".")[0] == "keras":
+    if defined_by_keras(type(layer)):
         return
     parts = all_layers(layer)
     if layer.trainable_weights and not any(find_weight_specs(part) for part in parts):
