@@ -221,15 +221,7 @@ def has_unused_zeros(tensor: InspectedTensor) -> bool:
 
 
 def tensor_hint(tensor: InspectedTensor, quantized_file: bool) -> str:
-    """Say in a line where the bytes of a tensor buy nothing.
-
-    Args:
-        tensor: The tensor.
-        quantized_file: Whether weights of its file are stored as integers.
-
-    Returns:
-        The hint, empty where there is nothing to say.
-    """
+    """Say in a line where the bytes of a tensor buy nothing, else nothing."""
     parts = []
     if tensor.is_optimizer_state:
         parts.append("optimizer state: not needed to run the model")
@@ -250,15 +242,7 @@ def tensor_hint(tensor: InspectedTensor, quantized_file: bool) -> str:
 
 
 def file_hints(tensors: Sequence[InspectedTensor], file_format: str) -> list[str]:
-    """Say in sentences where the bytes of a file buy nothing.
-
-    Args:
-        tensors: Its tensors.
-        file_format: "keras", "h5" or "tflite".
-
-    Returns:
-        The hints, perhaps none.
-    """
+    """Say in sentences where the bytes of a file buy nothing, if anywhere."""
     hints = (
         _zeros_hint(tensors, file_format),
         _float_hint(tensors),

@@ -21,13 +21,9 @@ _TRANSPOSED = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UsedKernel:
-    """A kernel and how it is used in a forward pass.
+    """A kernel (by its path), the layer that uses it, and what the runtime computes.
 
-    Attributes:
-        path: Path of the weight.
-        layer: Path of the layer that uses it.
-        product: What the runtime computes.
-        repeats: How often, as in the time steps of a recurrent layer.
+    It does so `repeats` times, as in the time steps of a recurrent layer.
     """
 
     path: str
@@ -37,16 +33,10 @@ class UsedKernel:
 
 
 def used_kernels(call: LayerCall) -> list[UsedKernel]:
-    """Find the products of a call.
+    """Find the product of each kernel that a call uses.
 
     Products that no table of this module knows, as those of a Conv3D, stand as a dense
     product of as many multiply-accumulates.
-
-    Args:
-        call: A call of a layer or product.
-
-    Returns:
-        One for each kernel that it uses.
     """
     if call.layer is None:
         return []

@@ -19,9 +19,8 @@ _NAME = "layer-times-2.json"  # The number changes with what is measured, or how
 class TimeCache:
     """Milliseconds by what was measured.
 
-    Args:
-        folder: Where the file lies. None: `$PENJING_CACHE`, else `penjing` in
-            `$XDG_CACHE_HOME` or `~/.cache`.
+    The file lies in `folder`, by default `$PENJING_CACHE`, else `penjing` in
+    `$XDG_CACHE_HOME` or `~/.cache`.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:

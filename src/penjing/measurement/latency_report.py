@@ -129,12 +129,6 @@ def summarize_rounds(
         memory: Path -> bytes, see `FileLatency`.
         operators: Path -> times of the operators.
         sizes: Path -> size in bytes; None: those of the files.
-
-    Returns:
-        The report.
-
-    Raises:
-        ValueError: If there are no times, or files have different numbers of rounds.
     """
     counts = {path: len(blocks) for path, blocks in rounds.items()}
     if len(set(counts.values())) != 1 or not all(

@@ -21,14 +21,10 @@ Counts = dict[str | None, int]  # path of a weight, None for products of activat
 
 
 def count_call(call: LayerCall) -> Counts:
-    """Count the multiply-accumulates of one call.
+    """Count the multiply-accumulates of one call, by weight.
 
-    Args:
-        call: What was called, on which shapes.
-
-    Returns:
-        The number for each weight, and under None for products of activations; empty
-        for what multiplies nothing.
+    Those of products of activations stand under None; what multiplies nothing gives
+    an empty table.
     """
     if call.product is not None:
         return _count_product(call)
@@ -228,13 +224,8 @@ _PRODUCTS: Mapping[str, Callable[[LayerCall], int]] = {
 def einsum_macs(equation: str, operands: tuple[tuple[int, ...], ...]) -> int:
     """Multiply-accumulates of an einsum: the product of the sizes of all its letters.
 
-    Args:
-        equation: Such as "ab,bc->ac"; `...` stands for leading axes.
-        operands: Shapes.
-
-    Returns:
-        The number, with one pass over all letters for each operand after the first: 0
-        for a single operand, which is multiplied with nothing.
+    `...` stands for leading axes. Each operand after the first takes one pass over all
+    letters: a single one is multiplied with nothing and takes 0.
     """
     sizes: dict[str, int] = {}
     terms = equation.replace(" ", "").partition("->")[0].split(",")

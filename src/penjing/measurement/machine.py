@@ -38,11 +38,7 @@ class Environment(JsonValue):
 def describe_environment(backend: str) -> Environment:
     """Describe the machine and the packages, without names or folders.
 
-    Args:
-        backend: The Keras backend in use, which its package is named after.
-
-    Returns:
-        The environment.
+    The package of the Keras backend is named as the backend is.
     """
     packages = {"penjing": __version__}
     for name in ("keras", "numpy", backend, "ai-edge-litert"):

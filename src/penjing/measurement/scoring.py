@@ -21,15 +21,9 @@ class Scorer:
     """Running values of metrics over batches of labels and predictions.
 
     A model that does nothing holds the metrics, so that they are resolved, named and
-    updated by Keras' own public `compile` and `compute_metrics`.
-
-    Args:
-        metrics: What `compile(metrics=...)` takes, or a single metric, which then
-            holds for every output.
-        weighted_metrics: What `compile(weighted_metrics=...)` takes.
-        loss: What `compile(loss=...)` takes; its mean is reported as "loss".
-        loss_weights: What `compile(loss_weights=...)` takes.
-        output_names: Names of a model's outputs, where known.
+    updated by Keras' own public `compile` and `compute_metrics`. The arguments are
+    those of `compile`; a single metric holds for every output, and the mean of a loss
+    is reported as "loss".
     """
 
     def __init__(
@@ -63,16 +57,9 @@ class Scorer:
         metrics: Any = None,
         names: list[str] | None = None,
     ) -> Self:
-        """Give what a model should be scored by.
+        """Score by `metrics`; by default by those that the model was compiled with.
 
-        Args:
-            model: A Keras model, or None for a file that knows no metrics.
-            metrics: The metrics asked for. By default those that the model was
-                compiled with, else its loss, else "accuracy".
-            names: Names of its outputs, where known.
-
-        Returns:
-            The scorer.
+        Without them by its loss, else, and for a file (None), by "accuracy".
         """
         if metrics is not None:
             return cls(metrics, output_names=names)
@@ -88,12 +75,7 @@ class Scorer:
         return cls(**loss, output_names=names)
 
     def update(self, labels: Any, predictions: Any, weights: Any = None) -> None:
-        """Take in a batch.
-
-        Args:
-            labels: Array of shape `(batch, ...)`, or a list or dict of them.
-            predictions: The same.
-            weights: The same, or None.
+        """Take in a batch: arrays of shape `(batch, ...)`, or lists or dicts of them.
 
         Raises:
             DataError: If labels and predictions do not fit each other or the metrics.
@@ -120,11 +102,7 @@ class Scorer:
             ) from error
 
     def result(self) -> dict[str, float]:
-        """Value of each metric by its name.
-
-        Raises:
-            DataError: If a metric has more than one value.
-        """
+        """Value of each metric by its name; each must have one value."""
         if self._keras is None:
             return {}
         results = self._keras.get_metrics_result()

@@ -79,13 +79,7 @@ def measure_size(source: str | os.PathLike[str] | bytes) -> Size:
 
 
 def format_bytes(count: int) -> str:
-    """Write a number of bytes for people, in units of 1,000.
-
-    Args:
-        count: Bytes, 0 or more.
-
-    Returns:
-        Three digits and a unit.
+    """Write a number of bytes for people, in units of 1,000, with three digits.
 
     Example:
         >>> format_bytes(999), format_bytes(15438), format_bytes(2_500_000)

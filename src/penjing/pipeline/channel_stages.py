@@ -31,12 +31,8 @@ from penjing.runtime.product_files import PRODUCT_MODES
 class ChannelStages:
     """Cuts and recoveries, one after the other; finished ones are not run again.
 
-    Args:
-        original: The user's model; it says the loss and the metrics, and teaches.
-        recipe: The recipe; its first method cuts channels.
-        data: The training data.
-        state: What is finished; None keeps nothing.
-        progress: Is told what is being done.
+    The original model says the loss and the metrics, and teaches. The first method of
+    the recipe cuts channels. Without a state nothing is kept.
     """
 
     original: keras.Model
@@ -51,11 +47,7 @@ class ChannelStages:
         return self.recipe.methods[0]  # type: ignore[no-any-return]
 
     def run(self) -> keras.Model:
-        """Cut the channels of the model.
-
-        Returns:
-            A smaller, plain model, not compiled.
-        """
+        """Cut the channels of the model: a smaller, plain one, not compiled."""
         model, steps = self.original, self.channels.steps
         before = self.channels.epochs_before
         if before:
@@ -186,22 +178,13 @@ def distilled_by(
     weight: float,
     temperature: float,
 ) -> keras.Model:
-    """Let a model learn from another one with Keras' own `Distiller`.
+    """Let a student learn from a copy of a teacher with Keras' own `Distiller`.
 
-    Logits of classes are compared by their softened probabilities, other outputs by
-    the mean of their squared difference. `Distiller` passes over sample weights, and
-    over losses that layers and regularizers add.
-
-    Args:
-        teacher: The model to learn from; a copy of it is used.
-        student: The model that is trained.
-        loss: The loss that it is trained with.
-        weight: Weight of the teacher's outputs in the whole loss; the labels have the
-            rest.
-        temperature: Softens logits.
-
-    Returns:
-        A model to compile and train in place of the student, which it changes.
+    Logits of classes are compared by their probabilities, which `temperature` softens,
+    other outputs by the mean of their squared difference. That has the given weight in
+    the whole loss, and the labels the rest. `Distiller` passes over sample weights, and
+    over losses that layers and regularizers add. What is returned is compiled and
+    trained in place of the student, which it changes.
     """
     losses = keras.distillation
     logits = all(_takes_logits(part) for part in keras.tree.flatten(loss))

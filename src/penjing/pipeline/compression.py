@@ -135,11 +135,7 @@ def _model_parts(model: keras.Model) -> list[Any]:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder where it is missing.
-
-    Raises:
-        CompressionError: If it cannot be made.
-    """
+    """Make a folder where it is missing, or refuse its path."""
     if not isinstance(path, (str, os.PathLike)):
         raise CompressionError(
             "The output folder must be given as a text or a pathlib.Path, got an "

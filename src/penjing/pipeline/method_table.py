@@ -23,16 +23,7 @@ from penjing.pipeline.recipe import QuantizeAwareRecipe
 def apply_quantize_aware(
     model: keras.Model, recipe: QuantizeAwareRecipe, *, training_steps: int
 ) -> keras.Model:
-    """Wrap a model so that its weights live on grids from a part of training on.
-
-    Args:
-        model: The model; it is copied.
-        recipe: What to round to which grid, and from when on.
-        training_steps: Batches in the whole training.
-
-    Returns:
-        A `CompressionModel`, not compiled.
-    """
+    """Wrap a copy so that its weights live on grids from a part of training on."""
     grid = Grid(
         bits=recipe.bits,
         levels=recipe.levels,

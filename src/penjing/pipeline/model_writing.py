@@ -13,12 +13,7 @@ from penjing.models.copying import is_functional
 
 
 def write_keras(model: keras.Model, path: Path) -> None:
-    """Write a model as `.keras`.
-
-    Args:
-        model: The model.
-        path: File to write.
-    """
+    """Write a model as `.keras`."""
     with atomic_path(path) as temporary:
         model.save(temporary)
 
@@ -27,14 +22,7 @@ def write_h5(model: keras.Model, path: Path) -> str:
     """Write a model as `.h5` without its optimizer: the baseline of all ratios.
 
     Keras writes the architecture of Sequential and Functional models only; of others
-    the weights alone are written.
-
-    Args:
-        model: The model.
-        path: File to write, with the suffix `.h5`.
-
-    Returns:
-        The name of the file.
+    the weights alone are written. Returns the name of the file.
     """
     is_graph = isinstance(model, keras.Sequential) or is_functional(model)
     write_bytes(path, _h5_model(model) if is_graph else _h5_weights(model))

@@ -24,18 +24,10 @@ from penjing.report.documents import DataSummary
 
 
 def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, str]:
-    """Turn what the user gave as data into training and test parts.
+    """Turn what the user gave as data into parts with a name.
 
-    Args:
-        data: What `load_data` takes, a `UserData` or a `Dataset`.
-        model: The model; images are read in the size of its input.
-        seed: Seed of a split.
-
-    Returns:
-        The data and its name.
-
-    Raises:
-        DataError: If it is something else or cannot be read.
+    It is what `load_data` takes, a `UserData` or a `Dataset`. Images are read in the
+    size of the model's input; the seed is that of a split.
     """
     if isinstance(data, UserData):
         return data, data.source
@@ -61,12 +53,6 @@ def check_scores(
 ) -> None:
     """Find out before the training whether loss and metrics take the labels.
 
-    Args:
-        data: Data that fits the model's inputs and outputs.
-        model: The model.
-        training: The recipe's training.
-        loss: The loss of the training.
-
     Raises:
         DataError: If they cannot be computed on a few examples of each part.
     """
@@ -87,10 +73,8 @@ def check_scores(
 def image_size_for(model: keras.Model, data: Any) -> tuple[int, ...] | None:
     """Give the size in which a folder of images is to be read for a model.
 
-    Args:
-        model: The model. A `CompressionWarning` says where it divides by 255 itself:
-            images are read from 0 to 1.
-        data: What the user gave as data.
+    A `CompressionWarning` says where the model divides by 255 itself: images are read
+    from 0 to 1.
     """
     _warn_of_rescaling(model, data)
     return image_size(getattr(model, "input_shape", None))

@@ -25,12 +25,7 @@ class RunState:
     """Finished stages and the last state of training, in one folder.
 
     Every write is atomic: a kill at any moment leaves the state before or after
-    it. A state that belongs to another digest is thrown away.
-
-    Args:
-        folder: Where the state is kept; created where it is missing.
-        digest: Stands for everything that the result depends on.
-        restart: Throw away what is there.
+    it. A state that belongs to another digest is thrown away, any with `restart`.
 
     Attributes:
         origin: `"new"`, `"resumed"`, or `"changed"` where a state with another
@@ -82,13 +77,7 @@ class RunState:
     ) -> Any:
         """Run a stage unless it is finished and its files are as it left them.
 
-        Args:
-            name: Name of the stage.
-            files: Files that the stage writes.
-            function: The stage; its result must survive JSON.
-
-        Returns:
-            The result, of this run or of the earlier one.
+        Its result must survive JSON; that of this run or of the earlier one is returned.
         """
         finished = self._stages.get(name)
         if finished is not None and finished["files"] == _sizes(files):
@@ -108,12 +97,7 @@ class RunState:
         return {name: stage["seconds"] for name, stage in self._stages.items()}
 
     def save_variables(self, variables: Sequence[Any], position: int) -> None:
-        """Save variables and the position that training has reached.
-
-        Args:
-            variables: Keras variables, in an order that stays the same.
-            position: Finished segments of training.
-        """
+        """Save variables, and how many segments of training are finished."""
         import keras
 
         arrays: dict[str, Any] = {
@@ -131,13 +115,9 @@ class RunState:
             np.savez(file, allow_pickle=False, **arrays)
 
     def restore_variables(self, variables: Sequence[Any]) -> int:
-        """Give variables their saved values.
+        """Give variables, in the order of saving, their saved values.
 
-        Args:
-            variables: The variables, in the order in which they were saved.
-
-        Returns:
-            Finished segments of training; 0 where nothing was saved.
+        Returns the finished segments of training; 0 where nothing was saved.
         """
         path = self.folder / _VARIABLES
         if not path.is_file():
@@ -165,12 +145,6 @@ class RunState:
 
 def digest_of(parts: Iterable[Any]) -> str:
     """Digest of values: arrays, bytes, files (as paths) and anything JSON can hold.
-
-    Args:
-        parts: The values, in a fixed order.
-
-    Returns:
-        A hexadecimal digest that changes when any of them does.
 
     Example:
         >>> digest_of([{"a": 1}]) == digest_of([{"a": 1}])

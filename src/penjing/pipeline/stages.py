@@ -43,16 +43,8 @@ RESULT = "model"
 class Stages:
     """The stages of one compression; each is skipped where it is finished.
 
-    Args:
-        model: The user's model.
-        data: Data that fits it.
-        data_name: Name of the data in the report.
-        recipe: How to compress.
-        folder: Where the files go.
-        seed: Seed of everything random.
-        imports: Modules that the exporting process must import.
-        state: What is finished.
-        progress: Is told what is being done.
+    The data fits the model, and has `data_name` in the report; `imports` are modules
+    that the exporting process must import.
     """
 
     model: keras.Model
@@ -66,11 +58,7 @@ class Stages:
     progress: Listener
 
     def report(self) -> Report:
-        """Run what is not finished and write the report.
-
-        Returns:
-            The report.
-        """
+        """Run what is not finished and write the report."""
         baseline = self._stage(
             "Baseline",
             [self.folder / f"{BASELINE}.h5"],

@@ -32,14 +32,8 @@ def compile_arguments(
 ) -> dict[str, Any]:
     """Choose what `compile` needs from the recipe and the model.
 
-    Args:
-        model: The user's model; its loss and metrics are used where the recipe
-            names none.
-        training: The recipe's training.
-        steps: Batches in the whole training, for the learning rate's schedule.
-
-    Returns:
-        Keyword arguments for `keras.Model.compile`.
+    Loss and metrics are the model's where the recipe names none; `steps`, the batches
+    in the whole training, are for the learning rate's schedule.
 
     Raises:
         RecipeError: If there is no loss, or a name is unknown.
@@ -64,11 +58,7 @@ def compile_arguments(
 
 
 def compiled_arguments(model: keras.Model) -> dict[str, Any]:
-    """Loss and metrics that a model was compiled with; the metrics are new objects.
-
-    Raises:
-        CompressionError: If a metric cannot be made anew from its config.
-    """
+    """Loss and metrics that a model was compiled with; the metrics are new objects."""
     config = model.get_compile_config() if model.compiled else None
     arguments: dict[str, Any] = {}
     for key in ("loss_weights", "metrics", "weighted_metrics"):
@@ -89,15 +79,7 @@ def compiled_arguments(model: keras.Model) -> dict[str, Any]:
 
 
 def evaluation_metrics(model: keras.Model, training: TrainingRecipe) -> Any:
-    """Metrics to measure with: of the recipe, else of the model, else the loss.
-
-    Args:
-        model: The user's model.
-        training: The recipe's training.
-
-    Returns:
-        What `penjing.evaluate` takes as `metrics`.
-    """
+    """Metrics to measure with: of the recipe, else of the model, else the loss."""
     arguments = compile_arguments(model, training, steps=1)
     metrics = arguments.get("metrics") or arguments.get("weighted_metrics")
     if metrics:
@@ -112,14 +94,9 @@ def _as_metric(loss: Any) -> Any:
 
 
 def build_optimizer(training: TrainingRecipe, steps: int) -> keras.Optimizer:
-    """Build the optimizer with its learning rate's schedule inside.
+    """Build the optimizer with its learning rate's schedule, over `steps` batches.
 
-    Args:
-        training: Optimizer, peak rate and schedule.
-        steps: Batches in the whole training.
-
-    Returns:
-        A Keras optimizer, whose step count resumes with its variables.
+    Its step count resumes with its variables.
     """
     rate: Any = training.learning_rate
     if training.learning_rate_schedule == "cosine":
@@ -136,13 +113,6 @@ def build_optimizer(training: TrainingRecipe, steps: int) -> keras.Optimizer:
 
 def build_loss(loss: str | dict[str, Any]) -> Any:
     """Build a loss from its name, or from a table of `name` and arguments.
-
-    Args:
-        loss: `"mse"`, or `{"name": "SparseCategoricalCrossentropy",
-            "from_logits": True}`.
-
-    Returns:
-        A Keras loss.
 
     Raises:
         RecipeError: If Keras has no such loss or it takes no such argument.
@@ -181,25 +151,14 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     progress: Listener,
 ) -> list[dict[str, float]]:
-    """Train a compiled model, from where an earlier run stopped.
+    """Train a compiled model, from where an earlier run stopped; give its history.
 
     The state is saved every `STEPS_BETWEEN_SAVES` batches, and where an epoch ends
     `SECONDS_BETWEEN_SAVES` after the last time; for a loader after every epoch. Each
     epoch sets the global seeds anew, so a run that was killed gives the same weights as
     one that was not. Layers that draw from TensorFlow's global generator are the
     exception: its seed is set with the first of the epochs that `fit` runs together.
-
-    Args:
-        model: A built and compiled model; it is changed.
-        data: The training data.
-        epochs: Passes over it.
-        state: Where the progress is kept; None keeps nothing.
-        stage: What is being done, for messages.
-        callbacks: Further callbacks, which keep nothing from one epoch to the next.
-        progress: Is told about every few batches.
-
-    Returns:
-        Loss and metrics at the end of each epoch.
+    The callbacks must keep nothing from one epoch to the next.
 
     Raises:
         CompressionError: If the loss is no longer a finite number.
@@ -354,11 +313,8 @@ def set_global_seeds(seed: int, *, tensorflow: bool = True) -> None:
     """Seed Python, NumPy, and the backend that is in use.
 
     It is `keras.utils.set_random_seed`, which loads TensorFlow wherever it is
-    installed, for one backend alone.
-
-    Args:
-        seed: From 0 to 2**32 - 1.
-        tensorflow: False leaves TensorFlow's seed, which drops its compiled functions.
+    installed, for one backend alone. TensorFlow drops its compiled functions when its
+    seed is set: `tensorflow=False` leaves it.
     """
     if tensorflow and "tensorflow" in sys.modules:
         keras.utils.set_random_seed(seed)

@@ -14,12 +14,9 @@ from penjing.errors import DataError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A run of batches within one epoch, after which the state can be saved.
+    """A run of batches, `start` to before `stop`, of an epoch, counted from 0.
 
-    Args:
-        epoch: Epoch, from 0.
-        start: First batch within the epoch.
-        stop: Batch after the last one.
+    The state can be saved after it.
     """
 
     epoch: int
@@ -30,12 +27,8 @@ class Segment:
 class ArrayBatches(keras.utils.PyDataset):
     """Batches of arrays in an order that depends on the seed and the epoch alone.
 
-    Args:
-        arrays: `(x, y)` or `(x, y, sample_weight)`; each a tree of arrays with the
-            samples along the first axis.
-        batch_size: Samples in a batch; the last one of an epoch may be smaller.
-        segment: The batches to give.
-        seed: Seed of the shuffling.
+    `arrays` is `(x, y)` or `(x, y, sample_weight)`, each a tree of arrays with the
+    samples along the first axis. The last batch of an epoch may be smaller.
     """
 
     def __init__(
@@ -71,14 +64,10 @@ class ArrayBatches(keras.utils.PyDataset):
 class TrainingData:
     """Arrays or a loader, as training wants them.
 
-    Args:
-        source: `(x, y)`, `(x, y, sample_weight)`, or a loader that Keras' `fit` takes.
-        batch_size: Samples in a batch of arrays; loaders bring their own.
-        seed: Seed of the shuffling of arrays.
-
-    A loader's own order repeats after a kill only where it depends on nothing but
-    the global seeds of Python, NumPy and the backend, which are set anew for each
-    segment.
+    The source is `(x, y)`, `(x, y, sample_weight)`, or a loader that Keras' `fit`
+    takes; loaders bring their own batch size. A loader's own order repeats after a kill
+    only where it depends on nothing but the global seeds of Python, NumPy and the
+    backend, which are set anew for each segment.
     """
 
     source: Any
@@ -116,10 +105,6 @@ class TrainingData:
         Short epochs of arrays go together, up to `longest` batches: `fit` takes as long
         to begin as to train on a hundred. A loader's order depends on the seeds that
         are set before it is read.
-
-        Args:
-            segments: Segments that are left, at least one.
-            longest: Batches in one call.
         """
         steps = self.steps_per_epoch
         whole = self.is_arrays and segments[0].stop - segments[0].start == steps
@@ -143,11 +128,7 @@ def count_samples(arrays: Any) -> int:
 
 
 def count_batches(loader: Any) -> int:
-    """Count the batches of a loader.
-
-    Raises:
-        DataError: If the loader has no finite length.
-    """
+    """Count the batches of a loader, which must have a finite length."""
     try:
         count = len(loader)
     except (TypeError, NotImplementedError) as error:

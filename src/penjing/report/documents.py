@@ -209,30 +209,12 @@ def signed(difference: float) -> str:
 
 
 def write_json(report: Report, path: str | os.PathLike[str]) -> Path:
-    """Write a report as JSON.
-
-    Args:
-        report: The report.
-        path: File to write.
-
-    Returns:
-        The path.
-    """
+    """Write a report as JSON."""
     return write_text(path, json.dumps(report.to_dict(), indent=2) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Report:
-    """Read a report that `write_json` wrote.
-
-    Args:
-        path: File to read.
-
-    Returns:
-        The report.
-
-    Raises:
-        FileFormatError: If the file is no report.
-    """
+    """Read a report that `write_json` wrote; refuse any other file."""
     file = Path(path)
     try:
         if file.stat().st_size > _MAX_REPORT_BYTES:

@@ -21,14 +21,7 @@ _GOLDEN_ANGLE = 137.508  # hues that far apart never come close to those before
 
 
 def render_html(report: Report) -> str:
-    """Render a report as one page that needs no network.
-
-    Args:
-        report: The report. All of its text is escaped.
-
-    Returns:
-        The page.
-    """
+    """Render a report as one page that needs no network; all text is escaped."""
     context = {
         "report": report,
         "sizes": [field.name for field in dataclasses.fields(Size)],
@@ -41,15 +34,7 @@ def render_html(report: Report) -> str:
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> Path:
-    """Write a report as one self-contained page.
-
-    Args:
-        report: The report.
-        path: File to write.
-
-    Returns:
-        The path.
-    """
+    """Write a report as one self-contained page."""
     return write_text(path, render_html(report))
 
 
@@ -87,14 +72,7 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def render_sensitivity(table: SensitivityTable) -> str:
-    """Render a table as one page that needs no network.
-
-    Args:
-        table: What `penjing.sensitivity` measured. All of its text is escaped.
-
-    Returns:
-        The page.
-    """
+    """Render a table as one page that needs no network; all text is escaped."""
     whole = table.baseline[table.metric]
     scores = [whole, *(row.scores[table.metric] for row in table.rows)]
     finite = [score for score in scores if math.isfinite(score)] or [0.0]
@@ -151,15 +129,7 @@ def _lines(
 
 
 def write_sensitivity(table: SensitivityTable, path: str | os.PathLike[str]) -> Path:
-    """Write a table as one self-contained page.
-
-    Args:
-        table: The table.
-        path: File to write.
-
-    Returns:
-        The path.
-    """
+    """Write a table as one self-contained page."""
     return write_text(path, render_sensitivity(table))
 
 

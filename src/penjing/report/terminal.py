@@ -23,13 +23,7 @@ _MAX_WEIGHTS = 40
 
 
 def print_report(report: Report, console: Console, *, weights: bool = True) -> None:
-    """Print sizes, accuracies, sparsity and the total ratio.
-
-    Args:
-        report: The report.
-        console: Where to print.
-        weights: Whether to print the table of weights.
-    """
+    """Print sizes, accuracies, sparsity (with `weights`) and the total ratio."""
     if report.channels is not None:
         console.print(channel_table(report.channels), "")
     if weights:
