@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from penjing.arguments import check_choice
+from penjing.arguments import check_choice, check_counts
 from penjing.engine.compression_model import CompressionModel
 from penjing.export.litert import export_litert
 from penjing.export.samples import random_samples
@@ -192,8 +192,7 @@ def build_latency_model(
     """
     allowed = [mode.quantization for mode in PRODUCT_MODES]
     check_choice("quantization", quantization, allowed)
-    if not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"`threads` must be 1 or more, got {threads!r}.")
+    check_counts(threads=threads)
     check_is_model(model)
     if isinstance(model, CompressionModel):
         model = model.model
@@ -237,8 +236,7 @@ class _Timer:
         missing = [p for p, ms in zip(products, known, strict=True) if ms is None]
         if missing:
             fresh = time_products(missing, self._mode, self._threads)
-            pairs = list(zip(map(self._describe, missing), fresh, strict=True))
-            self._cache.add([(what, ms) for what, ms in pairs])
+            self._cache.add(list(zip(map(self._describe, missing), fresh, strict=True)))
             remaining = iter(fresh)
             known = [next(remaining) if ms is None else ms for ms in known]
         return [float(ms) for ms in known if ms is not None]

@@ -143,47 +143,29 @@ def summarize_rounds(
         for path, blocks in rounds.items()
     }
     first = next(iter(medians.values()))
-    files = tuple(
-        _file(
-            path,
-            _size(path) if sizes is None else sizes[path],
-            np.concatenate([np.asarray(block, "f8") for block in blocks]),
-            _speedup(first, medians[path]),
-            (memory or {}).get(path),
-            tuple((operators or {}).get(path, ())),
+    files = []
+    for path, blocks in rounds.items():
+        times = np.concatenate([np.asarray(block, "f8") for block in blocks])
+        lower, middle, upper = np.quantile(times, [0.25, 0.5, 0.75]).tolist()
+        speedup, low, high = _speedup(first, medians[path])
+        stored = Path(path).stat().st_size if Path(path).is_file() else 0
+        files.append(
+            FileLatency(
+                path=path,
+                bytes=stored if sizes is None else sizes[path],
+                milliseconds=middle,
+                lower_quartile=lower,
+                upper_quartile=upper,
+                minimum=float(times.min()),
+                runs=len(times),
+                speedup=speedup,
+                speedup_low=low,
+                speedup_high=high,
+                memory=(memory or {}).get(path),
+                operators=tuple((operators or {}).get(path, ())),
+            )
         )
-        for path, blocks in rounds.items()
-    )
-    return LatencyReport(conditions=conditions, files=files)
-
-
-def _file(
-    path: str,
-    size: int,
-    times: np.ndarray,
-    speedup: tuple[float, float, float],
-    memory: int | None,
-    operators: tuple[OperatorTime, ...],
-) -> FileLatency:
-    lower, middle, upper = (float(v) for v in np.quantile(times, [0.25, 0.5, 0.75]))
-    return FileLatency(
-        path=path,
-        bytes=size,
-        milliseconds=middle,
-        lower_quartile=lower,
-        upper_quartile=upper,
-        minimum=float(times.min()),
-        runs=len(times),
-        speedup=speedup[0],
-        speedup_low=speedup[1],
-        speedup_high=speedup[2],
-        memory=memory,
-        operators=operators,
-    )
-
-
-def _size(path: str) -> int:
-    return Path(path).stat().st_size if Path(path).is_file() else 0
+    return LatencyReport(conditions=conditions, files=tuple(files))
 
 
 def _speedup(first: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
@@ -200,5 +182,5 @@ def _speedup(first: np.ndarray, other: np.ndarray) -> tuple[float, float, float]
     )
     ratios = np.median(first[draws], axis=1) / np.median(other[draws], axis=1)
     tails = [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
-    low, high = (float(value) for value in np.quantile(ratios, tails))
+    low, high = np.quantile(ratios, tails).tolist()
     return ratio, low, high

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -184,9 +185,9 @@ def _count_product(call: LayerCall) -> Counts:
 def _separable_product(call: LayerCall) -> Counts:
     depthwise, pointwise = call.operands[1:3]
     positions = math.prod(call.output) // pointwise[-1]
-    counts: Counts = {}
+    counts: Counter[str | None] = Counter()
     for shape, path in zip((depthwise, pointwise), call.weights[1:3], strict=True):
-        counts[path] = counts.get(path, 0) + positions * math.prod(shape)
+        counts[path] += positions * math.prod(shape)
     return counts
 
 

@@ -77,11 +77,10 @@ class MacsReport(JsonValue):
     @property
     def kernels(self) -> dict[str, int]:
         """Multiply-accumulates of each weight, by its path."""
-        merged: dict[str, int] = {}
+        merged: Counter[str] = Counter()
         for row in self.rows:
-            for path, macs in row.kernels.items():
-                merged[path] = merged.get(path, 0) + macs
-        return merged
+            merged.update(row.kernels)
+        return dict(merged)
 
     def __str__(self) -> str:
         lines = [
@@ -145,7 +144,9 @@ def count_macs(
     rows = [_row(group, batch, paths) for group in groups.values()]
     return MacsReport(
         model=model.name,
-        input_shapes=tuple(_sizes(item.shape[1:]) for item in signature.inputs),
+        input_shapes=tuple(
+            tuple(size or 1 for size in item.shape[1:]) for item in signature.inputs
+        ),
         rows=tuple(row for row in rows if row is not None),
         parameters=model.count_params(),
     )
@@ -170,12 +171,12 @@ def _row(
 ) -> MacsRow | None:
     """Sum up the calls of one layer; None for one that only holds others."""
     layer = calls[0].layer
-    kernels: dict[str | None, int] = {}
+    kernels: Counter[str | None] = Counter()
     for call in calls:
-        for path, macs in count_call(call).items():
-            kernels[path] = kernels.get(path, 0) + macs
+        kernels.update(count_call(call))
     own = _own_weights(layer)
-    if not kernels and not own and _holds_layers(layer):
+    holds_layers = layer is not None and not is_whole(layer) and direct_layers(layer)
+    if not kernels and not own and holds_layers:
         return None
     if isinstance(layer, keras.layers.InputLayer):
         return None
@@ -197,16 +198,8 @@ def _own_weights(layer: Any) -> list[Any]:
         return []
     if is_whole(layer):
         return list(layer.weights)
-    inner = {id(w) for part in _parts(layer) for w in part.weights}
+    inner = {id(w) for part in direct_layers(layer) for w in part.weights}
     return [weight for weight in layer.weights if id(weight) not in inner]
-
-
-def _parts(layer: Any) -> list[Any]:
-    return direct_layers(layer)
-
-
-def _holds_layers(layer: Any) -> bool:
-    return layer is not None and not is_whole(layer) and bool(_parts(layer))
 
 
 def _note(layer: Any, own: list[Any], counted: set[str | None]) -> str:
@@ -218,7 +211,3 @@ def _note(layer: Any, own: list[Any], counted: set[str | None]) -> str:
     if not left or None in counted:
         return ""
     return f"no product of keras.ops with {', '.join(left)} was seen"
-
-
-def _sizes(shape: tuple[int | None, ...]) -> tuple[int, ...]:
-    return tuple(size or 1 for size in shape)

@@ -63,9 +63,7 @@ class Scorer:
         """
         if metrics is not None:
             return cls(metrics, output_names=names)
-        if model is None or not model.compiled:
-            return cls("accuracy", output_names=names)
-        config = compiled_config(model)
+        config = compiled_config(model) if model is not None and model.compiled else {}
         chosen = {key: config.get(key) for key in ("metrics", "weighted_metrics")}
         if any(chosen.values()):
             return cls(**chosen, output_names=names)
@@ -84,8 +82,9 @@ class Scorer:
         self._check(labels, predictions)
         if self._keras is None:
             self._keras = self._compiled(len(leaves_of(predictions)))
+        to_tensor = ops.convert_to_tensor
         tensors = [
-            None if value is None else keras.tree.map_structure(_to_tensor, value)
+            None if value is None else keras.tree.map_structure(to_tensor, value)
             for value in (labels, predictions, weights)
         ]
         try:
@@ -278,10 +277,6 @@ def _name(metric: Any) -> str:
     own = metric if isinstance(metric, str) else getattr(metric, "name", None)
     name = own or getattr(metric, "__name__", "")
     return f"{name} {type(metric).__name__}".lower()
-
-
-def _to_tensor(array: Any) -> Any:
-    return ops.convert_to_tensor(array)
 
 
 def _to_float(value: Any, name: str) -> float:

@@ -64,12 +64,15 @@ def measure_size(source: str | os.PathLike[str] | bytes) -> Size:
         >>> size.raw, size.gzip < 50
         (1000, True)
     """
+    import brotli
+    import zstandard
+
     name, data = _read(source)
     compressors: dict[str, Callable[[bytes], int]] = {
         "zip": lambda data: _zip_bytes(name, data),
         "gzip": gzip_bytes,
-        "zstd": _zstd_bytes,
-        "brotli": _brotli_bytes,
+        "zstd": lambda data: len(zstandard.ZstdCompressor(level=19).compress(data)),
+        "brotli": lambda data: len(brotli.compress(data, quality=11)),
         "xz": lambda data: len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
     }
     with ThreadPoolExecutor() as pool:  # compressors release the interpreter's lock
@@ -114,15 +117,3 @@ def _zip_bytes(name: str, data: bytes) -> int:
         entry = zipfile.ZipInfo(name, _ZIP_DATE)
         file.writestr(entry, data, zipfile.ZIP_DEFLATED, compresslevel=6)
     return len(archive.getvalue())
-
-
-def _zstd_bytes(data: bytes) -> int:
-    import zstandard
-
-    return len(zstandard.ZstdCompressor(level=19).compress(data))
-
-
-def _brotli_bytes(data: bytes) -> int:
-    import brotli
-
-    return len(brotli.compress(data, quality=11))

@@ -145,15 +145,11 @@ def _plain_report(model: keras.layers.Layer) -> SparsityReport:
         reasons = selection.skipped
     except UnsupportedModelError:
         chosen, reasons = set(), {}
-    rows = [
-        _row(
-            variable.path,
-            variable.value,
-            "compressible" if variable.path in chosen else "skipped",
-            "" if variable.path in chosen else reasons.get(variable.path, ""),
-        )
-        for variable in model.weights
-    ]
+    rows = []
+    for variable in model.weights:
+        status = "compressible" if variable.path in chosen else "skipped"
+        reason = reasons.get(variable.path, "") if status == "skipped" else ""
+        rows.append(_row(variable.path, variable.value, status, reason))
     return SparsityReport(rows=tuple(rows))
 
 

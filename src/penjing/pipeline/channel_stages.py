@@ -131,21 +131,20 @@ class ChannelStages:
                     temperature=self.channels.temperature,
                 )
             learner.compile(**arguments)
-            callbacks = (
-                [self._lasso(student)] if lasso and self.channels.group_lasso else []
-            )
+            callbacks = []
+            if lasso and self.channels.group_lasso:
+                callbacks = [
+                    GroupLasso(
+                        self.channels.group_lasso,
+                        include=self.channels.include,
+                        exclude=self.channels.exclude,
+                        model=student,
+                    )
+                ]
             self._train(learner, epochs, name, callbacks)
             return student
 
         return self._kept(name, recover)
-
-    def _lasso(self, model: keras.Model) -> GroupLasso:
-        return GroupLasso(
-            self.channels.group_lasso,
-            include=self.channels.include,
-            exclude=self.channels.exclude,
-            model=model,
-        )
 
     def _train(
         self, model: keras.Model, epochs: int, name: str, callbacks: list[Any]
@@ -187,12 +186,9 @@ def distilled_by(
     trained in place of the student, which it changes.
     """
     losses = keras.distillation
-    logits = all(_takes_logits(part) for part in keras.tree.flatten(loss))
-    how = (
-        losses.LogitsDistillation(temperature=temperature)
-        if logits
-        else losses.FeatureDistillation(loss="mse")
-    )
+    how: Any = losses.FeatureDistillation(loss="mse")
+    if all(map(_takes_logits, keras.tree.flatten(loss))):
+        how = losses.LogitsDistillation(temperature=temperature)
     return losses.Distiller(
         teacher=copy_model(teacher),
         student=student,

@@ -77,7 +77,7 @@ class RunState:
     ) -> Any:
         """Run a stage unless it is finished and its files are as it left them.
 
-        Its result must survive JSON; that of this run or of the earlier one is returned.
+        Its result must survive JSON; that of this run or the earlier one is returned.
         """
         finished = self._stages.get(name)
         if finished is not None and finished["files"] == _sizes(files):

@@ -59,17 +59,13 @@ class Stages:
 
     def report(self) -> Report:
         """Run what is not finished and write the report."""
-        baseline = self._stage(
-            "Baseline",
-            [self.folder / f"{BASELINE}.h5"],
-            lambda: write_h5(self.model, self.folder / f"{BASELINE}.h5"),
-        )
-        trained = self._stage(
-            "Training", [self.folder / f"{RESULT}.keras"], self._train
-        )
+        path = self.folder / f"{BASELINE}.h5"
+        baseline = self._stage("Baseline", [path], lambda: write_h5(self.model, path))
+        trained = self._stage("Training", [self._result], self._train)
         exported = self._exported_files()
         scores = self._scores(exported)
         files = self._files(baseline, exported)
+        channels = trained.get("channels")
         report = Report(
             title=f"{self.model.name} on {self.data_name}",
             model=self.model.name,
@@ -84,7 +80,7 @@ class Stages:
             history=tuple(trained["history"]),
             seconds=self.state.seconds(),
             reference=baseline,
-            channels=_channels_of(trained),
+            channels=channels and ChannelReport.from_dict(channels),
         )
         write_json(report, self.folder / "report.json")
         write_html(report, self.folder / "report.html")
@@ -114,19 +110,17 @@ class Stages:
             # The ranges of its activations are in no plain model.
             compressed.compile(**{**arguments, "optimizer": "sgd"})
             write_keras(compressed, self._unstripped)
-        write_keras(stripped, self.folder / f"{RESULT}.keras")
+        write_keras(stripped, self._result)
         self.state.forget_variables()
         return {
             "weights": [row.to_dict() for row in sparsity_report(compressed).rows],
             "history": self.state.history,
-            "channels": self._channels(stripped),
+            "channels": (
+                channel_report(self.model, stripped).to_dict()
+                if split_channels(self.recipe)[0]
+                else None
+            ),
         }
-
-    def _channels(self, smaller: keras.Model) -> dict[str, Any] | None:
-        """Channels before and after, where the recipe removes some."""
-        if not split_channels(self.recipe)[0]:
-            return None
-        return channel_report(self.model, smaller).to_dict()
 
     def _exported_files(self) -> dict[str, str]:
         """Export all `.tflite` files; file name -> what it is."""
@@ -139,7 +133,8 @@ class Stages:
         for name, mode in wanted.items():
             # From the model in training, where that has ranges of activations.
             trained = mode.has_int8_activations and self._unstripped.is_file()
-            give = self._in_training if trained else self._stripped
+            path = self._unstripped if trained else self._result
+            give = functools.partial(load_keras_model, path)
             self._export(name, mode, give, self.recipe.export.finish)
         return {
             f"{BASELINE}.tflite": "baseline, float32",
@@ -172,11 +167,9 @@ class Stages:
     def _unstripped(self) -> Path:
         return self.folder / f"{RESULT}.trained.keras"
 
-    def _in_training(self) -> keras.Model:
-        return load_keras_model(self._unstripped)
-
-    def _stripped(self) -> keras.Model:
-        return load_keras_model(self.folder / f"{RESULT}.keras")
+    @property
+    def _result(self) -> Path:
+        return self.folder / f"{RESULT}.keras"
 
     def _observer(self, mode: Mode) -> str:
         """The recipe's, where ranges have to be found and were not trained."""
@@ -189,40 +182,36 @@ class Stages:
         return train[0] if isinstance(train, tuple) else train
 
     def _scores(self, exported: dict[str, str]) -> list[ScoreRow]:
-        rows = [
-            self._score(BASELINE, "baseline, float32", "keras", lambda: self.model),
-            self._score(
-                f"{RESULT}.keras", "compressed, float32", "keras", self._stripped
+        result = self._result
+        return [
+            self._score(BASELINE, "baseline, float32", "keras", self.model),
+            self._score(result.name, "compressed, float32", "keras", result),
+            *(
+                self._score(name, kind, "litert", self.folder / name)
+                for name, kind in exported.items()
             ),
         ]
-        for name, kind in exported.items():
-            give = functools.partial(Path, self.folder, name)
-            rows.append(self._score(name, kind, "litert", give))
-        return rows
 
     def _score(
-        self, name: str, kind: str, runtime: str, give: Callable[[], Any]
+        self, name: str, kind: str, runtime: str, model: keras.Model | Path
     ) -> ScoreRow:
         def measure() -> dict[str, float]:
             test = self.data.test
             x, y = test if isinstance(test, tuple) else (test, None)
             metrics = evaluation_metrics(self.model, self.recipe.training)
-            names = self._output_names()
-            return dict(evaluate(give(), x, y, metrics=metrics, output_names=names))
+            # What Keras calls a list of outputs, which files only number.
+            numbered = isinstance(getattr(self.model, "output", None), (list, tuple))
+            names = self.model.output_names if numbered else None
+            return dict(evaluate(model, x, y, metrics=metrics, output_names=names))
 
         metrics = self._stage(f"Evaluating {name}", [], measure)
         return ScoreRow(name=name, kind=kind, runtime=runtime, metrics=metrics)
-
-    def _output_names(self) -> list[str] | None:
-        """What Keras calls a list of outputs, which files only number."""
-        numbered = isinstance(getattr(self.model, "output", None), (list, tuple))
-        return self.model.output_names if numbered else None
 
     def _files(self, baseline: str, exported: dict[str, str]) -> list[FileRow]:
         kinds = {
             baseline: "baseline, Keras float32 without optimizer",
             f"{BASELINE}.tflite": exported[f"{BASELINE}.tflite"],
-            f"{RESULT}.keras": "compressed, Keras float32",
+            self._result.name: "compressed, Keras float32",
             **exported,
         }
         return [self._file(name, kind) for name, kind in kinds.items()]
@@ -233,8 +222,3 @@ class Stages:
 
         sizes = self._stage(f"Measuring {name}", [], measure)
         return FileRow(name=name, kind=kind, **sizes)
-
-
-def _channels_of(trained: dict[str, Any]) -> ChannelReport | None:
-    channels = trained.get("channels")
-    return None if channels is None else ChannelReport.from_dict(channels)

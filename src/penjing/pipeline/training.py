@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import random
@@ -82,9 +83,7 @@ def evaluation_metrics(model: keras.Model, training: TrainingRecipe) -> Any:
     """Metrics to measure with: of the recipe, else of the model, else the loss."""
     arguments = compile_arguments(model, training, steps=1)
     metrics = arguments.get("metrics") or arguments.get("weighted_metrics")
-    if metrics:
-        return metrics
-    return keras.tree.map_structure(_as_metric, arguments["loss"])
+    return metrics or keras.tree.map_structure(_as_metric, arguments["loss"])
 
 
 def _as_metric(loss: Any) -> Any:
@@ -169,13 +168,8 @@ def train(
     position = state.restore_variables(variables) if state else 0
     if position:
         epoch = segments[min(position, len(segments) - 1)].epoch + 1
-        progress(
-            Progress(
-                stage=stage,
-                detail=f"going on in epoch {epoch} of {epochs}",
-                notice=True,
-            )
-        )
+        detail = f"going on in epoch {epoch} of {epochs}"
+        progress(Progress(stage=stage, detail=detail, notice=True))
     history = state.history if state else []
 
     def save(finished: int) -> None:
@@ -214,11 +208,8 @@ def _fit_together(
 
 def _state_variables(model: keras.Model) -> list[Any]:
     """All that training changes: weights, masks, steps, seeds, optimizer."""
-    unique = {
-        id(variable): variable
-        for variable in [*model.variables, *model.optimizer.variables]
-    }
-    return list(unique.values())
+    variables = [*model.variables, *model.optimizer.variables]
+    return list({id(variable): variable for variable in variables}.values())
 
 
 class _SeedCallback(keras.callbacks.Callback):
@@ -239,25 +230,21 @@ class _SeedCallback(keras.callbacks.Callback):
             set_global_seeds(self._seeds[epoch], tensorflow=False)
 
 
+@dataclasses.dataclass(eq=False)
 class _Journal(keras.callbacks.Callback):
     """Writes down what each segment gave, and saves it where that is due."""
 
-    def __init__(
-        self,
-        segments: Sequence[Segment],
-        finished: int,
-        history: list[dict[str, float]],
-        save: Callable[[int], None],
-    ) -> None:
+    segments: Sequence[Segment]
+    finished: int
+    history: list[dict[str, float]]
+    save: Callable[[int], None]
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._segments = segments
-        self._finished = finished
-        self._history = history
-        self._save = save
         self._saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        number = self._segments[epoch].epoch
+        number = self.segments[epoch].epoch
         scores = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(scores["loss"]):
             raise CompressionError(
@@ -265,48 +252,41 @@ class _Journal(keras.callbacks.Callback):
                 f"{scores['loss']}. Lower `learning_rate` in the recipe, and check "
                 "the data for NaN."
             )
-        self._history[number:] = [scores]
-        self._finished += 1
+        self.history[number:] = [scores]
+        self.finished += 1
         now = time.monotonic()
-        last = epoch + 1 == len(self._segments)
+        last = epoch + 1 == len(self.segments)
         if last or now - self._saved >= SECONDS_BETWEEN_SAVES:
-            self._save(self._finished)
+            self.save(self.finished)
             self._saved = now
 
 
+@dataclasses.dataclass(eq=False)
 class _BatchReporter(keras.callbacks.Callback):
     """Tells the listener how far the training is."""
 
-    def __init__(
-        self,
-        stage: str,
-        segments: Sequence[Segment],
-        steps: int,
-        epochs: int,
-        listener: Listener,
-    ) -> None:
+    stage: str
+    segments: Sequence[Segment]
+    steps: int
+    epochs: int
+    listener: Listener
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._stage = stage
-        self._segments = segments
-        self._steps = steps
-        self._epochs = epochs
-        self._listener = listener
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._segment = self._segments[epoch]
+        self._segment = self.segments[epoch]
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         segment = self._segment
-        done = segment.epoch * self._steps + segment.start + batch + 1
-        total = self._epochs * self._steps
+        done = segment.epoch * self.steps + segment.start + batch + 1
+        total = self.epochs * self.steps
         if done % _STEPS_BETWEEN_MESSAGES and done != total:
             return
-        detail = f"epoch {segment.epoch + 1}/{self._epochs}"
+        detail = f"epoch {segment.epoch + 1}/{self.epochs}"
         if logs and "loss" in logs:
             detail += f", loss {float(logs['loss']):.4f}"
-        self._listener(
-            Progress(stage=self._stage, done=done, total=total, detail=detail)
-        )
+        self.listener(Progress(stage=self.stage, done=done, total=total, detail=detail))
 
 
 def set_global_seeds(seed: int, *, tensorflow: bool = True) -> None:

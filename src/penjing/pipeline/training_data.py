@@ -95,9 +95,8 @@ class TrainingData:
         longest = longest if self.is_arrays else steps
         for epoch in range(epochs):
             for start in range(0, steps, longest):
-                yield Segment(
-                    epoch=epoch, start=start, stop=min(start + longest, steps)
-                )
+                stop = min(start + longest, steps)
+                yield Segment(epoch=epoch, start=start, stop=stop)
 
     def together(self, segments: Sequence[Segment], longest: int) -> Sequence[Segment]:
         """Give the first segments, as many as one call of `fit` takes.
