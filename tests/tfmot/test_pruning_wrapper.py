@@ -9,9 +9,8 @@ from keras import layers, ops
 
 import penjing
 from penjing.errors import CompressionError
-from penjing.tfmot.layer_wrapper import PrunableLayer
 from penjing.tfmot.pruning_schedules import ConstantSparsity, PruningSchedule
-from penjing.tfmot.pruning_wrapper import PruneLowMagnitude
+from penjing.tfmot.pruning_wrapper import PrunableLayer, PruneLowMagnitude
 
 NOW = ConstantSparsity(0.5, 1, frequency=1)
 

@@ -175,9 +175,47 @@ class ConstantSparsity(Schedule):
         return self.sparsity
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Ramp(Schedule):
+    """Sparsity that rises between two steps, as far as `_remaining` says."""
+
+    initial_sparsity: float = 0.0
+    final_sparsity: float
+    begin_step: int
+    end_step: int
+    frequency: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sparsity("initial_sparsity", self.initial_sparsity)
+        _check_sparsity("final_sparsity", self.final_sparsity)
+        _check_steps(self)
+        if self.begin_step >= self.end_step:
+            raise ValueError(
+                "`end_step` must come after `begin_step`, got "
+                f"begin_step={self.begin_step} and end_step={self.end_step}. "
+                "Steps count batches: epochs * steps per epoch."
+            )
+        if self.initial_sparsity > self.final_sparsity:
+            raise ValueError(
+                "`final_sparsity` must not be below `initial_sparsity`, got "
+                f"initial_sparsity={self.initial_sparsity} and "
+                f"final_sparsity={self.final_sparsity}."
+            )
+
+    def __call__(self, step: int | Tensor) -> float | Tensor:
+        """Sparsity at `step`."""
+        gap = self.initial_sparsity - self.final_sparsity
+        return self.final_sparsity + gap * self._remaining(self.progress(step))
+
+    def _remaining(self, progress: float | Tensor) -> float | Tensor:
+        """Part of the way up that is left, from 1 to 0."""
+        raise NotImplementedError
+
+
 @keras.saving.register_keras_serializable(package="penjing")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PolynomialDecay(Schedule):
+class PolynomialDecay(_Ramp):
     """Sparsity that rises from `begin_step` to `end_step`, then holds.
 
     With p the progress from 0 to 1 and the default power, density falls fast at
@@ -202,32 +240,23 @@ class PolynomialDecay(Schedule):
         Zhu and Gupta, 2017, https://arxiv.org/abs/1710.01878
     """
 
-    initial_sparsity: float = 0.0
-    final_sparsity: float
-    begin_step: int
-    end_step: int
     power: float = 3.0
-    frequency: int = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_ramp(self, self.initial_sparsity)
         if not _is_number(self.power) or not 0 < self.power < math.inf:
             raise ValueError(
                 f"`power` must be a number above 0, got power={self.power!r}. "
                 "1 is linear, 3 is usual."
             )
 
-    def __call__(self, step: int | Tensor) -> float | Tensor:
-        """Sparsity at `step`."""
-        remaining = (1.0 - self.progress(step)) ** self.power
-        gap = self.initial_sparsity - self.final_sparsity
-        return self.final_sparsity + gap * remaining
+    def _remaining(self, progress: float | Tensor) -> float | Tensor:
+        return (1.0 - progress) ** self.power
 
 
 @keras.saving.register_keras_serializable(package="penjing")
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CosineDecay(Schedule):
+class CosineDecay(_Ramp):
     """Sparsity that rises along half a cosine from `begin_step` to `end_step`.
 
     Slow at both ends, so that neither the first nor the last cut is abrupt.
@@ -248,25 +277,11 @@ class CosineDecay(Schedule):
         Dettmers and Zettlemoyer, 2019, https://arxiv.org/abs/1907.04840
     """
 
-    initial_sparsity: float = 0.0
-    final_sparsity: float
-    begin_step: int
-    end_step: int
-    frequency: int = 100
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_ramp(self, self.initial_sparsity)
-
-    def __call__(self, step: int | Tensor) -> float | Tensor:
-        """Sparsity at `step`."""
-        progress = self.progress(step)
-        gap = self.initial_sparsity - self.final_sparsity
+    def _remaining(self, progress: float | Tensor) -> float | Tensor:
         if isinstance(progress, float):
-            return self.final_sparsity + gap * 0.5 * (1 + math.cos(math.pi * progress))
+            return 0.5 * (1 + math.cos(math.pi * progress))
         remaining = 0.5 * (1.0 + ops.cos(math.pi * progress))
-        remaining = ops.where(progress >= 1.0, 0.0, remaining)
-        return self.final_sparsity + gap * remaining
+        return ops.where(progress >= 1.0, 0.0, remaining)
 
 
 @keras.saving.register_keras_serializable(package="penjing")
@@ -350,22 +365,4 @@ def _check_steps(schedule: Schedule) -> None:
             "`end_step` must not come before `begin_step`, got begin_step="
             f"{schedule.begin_step} and end_step={schedule.end_step}: this schedule "
             "would never fire."
-        )
-
-
-def _check_ramp(schedule: Schedule, initial_sparsity: float) -> None:
-    _check_sparsity("initial_sparsity", initial_sparsity)
-    _check_sparsity("final_sparsity", schedule.final_sparsity)
-    _check_steps(schedule)
-    if schedule.end_step is None or schedule.begin_step >= schedule.end_step:
-        raise ValueError(
-            "`end_step` must come after `begin_step`, got "
-            f"begin_step={schedule.begin_step} and end_step={schedule.end_step}. "
-            "Steps count batches: epochs * steps per epoch."
-        )
-    if initial_sparsity > schedule.final_sparsity:
-        raise ValueError(
-            "`final_sparsity` must not be below `initial_sparsity`, got "
-            f"initial_sparsity={initial_sparsity} and "
-            f"final_sparsity={schedule.final_sparsity}."
         )

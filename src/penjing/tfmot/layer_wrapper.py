@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import abc
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -19,38 +19,16 @@ from penjing.models.keras_private import all_layers, given_input_shape
 from penjing.models.layer_making import defined_by_keras
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.selection import (
-    Obstacle,
     SelectedWeight,
     Selection,
     find_weights,
     select_weights,
 )
 
-
-def choose_weights(
-    layer: keras.layers.Layer,
-    positions: Sequence[int] | None,
-    obstacle: Obstacle,
-    hook: str,
-) -> tuple[Selection, list[int]]:
-    """The weights of a layer that are taken, which may be none.
-
-    Args:
-        layer: A built layer.
-        positions: Their places among its weights, where they were chosen before.
-        obstacle: Gives the reason why a weight cannot be taken, or `None`.
-        hook: Method by which a class of a user's own lists its weights.
-
-    Returns:
-        The weights with the reasons for the others, and the places of the weights.
-    """
-    variables = layer.weights
-    if positions is not None:
-        chosen = tuple(as_selected(layer, variables[i]) for i in positions)
-        return Selection(chosen=chosen, skipped={}), list(positions)
-    selection = select_layer_weights(layer, obstacle, hook)
-    places = {id(variable): i for i, variable in enumerate(variables)}
-    return selection, [places[id(weight.variable)] for weight in selection.chosen]
+_FROZEN = "frozen: it does not train"
+_OTHER = (
+    "a bias, a norm, a small kernel or a weight of a class that is not in the table"
+)
 
 
 class LayerTransform(ConfiguredTransform):
@@ -73,11 +51,49 @@ class LayerTransform(ConfiguredTransform):
 
     def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
         """Weights of the layer that train and that the transform can take."""
-        selection, self.positions = choose_weights(
-            owner, self.positions, self.obstacle, self.hook
-        )
+        if self.positions is not None:
+            return [_as_selected(owner, owner.weights[i]) for i in self.positions]
+        selection = self._selection(owner)
         self.skipped = selection.skipped
+        places = {id(variable): i for i, variable in enumerate(owner.weights)}
+        self.positions = [places[id(weight.variable)] for weight in selection.chosen]
         return selection.chosen
+
+    def _selection(self, owner: keras.layers.Layer) -> Selection:
+        """The weights to take, which may be none, and why others are left whole.
+
+        A layer that has the hook says itself which they are; for the others penjing's
+        table of layer classes does.
+        """
+        named = [
+            _as_selected(part, item[1] if isinstance(item, tuple) else item)
+            for part in all_layers(owner)
+            if hasattr(part, self.hook)
+            for item in getattr(part, self.hook)()
+        ]
+        if named:
+            reasons = {
+                weight.path: self.obstacle(weight)
+                if weight.variable.trainable
+                else _FROZEN
+                for weight in named
+            }
+            return Selection(
+                chosen=tuple(weight for weight in named if not reasons[weight.path]),
+                skipped={path: why for path, why in reasons.items() if why},
+            )
+        try:
+            return select_weights(owner, obstacle=self.obstacle)
+        except UnsupportedModelError:
+            skipped = {v.path: self._reason(owner, v) for v in owner.weights}
+            return Selection(chosen=(), skipped=skipped)
+
+    def _reason(self, layer: keras.layers.Layer, variable: Any) -> str:
+        if not variable.trainable:
+            return _FROZEN
+        with contextlib.suppress(UnsupportedModelError):
+            return self.obstacle(find_weights(layer, [variable.path])[0]) or _OTHER
+        return _OTHER
 
     def number(self, path: str) -> str:
         """End of the names of a weight's state: a number from the second weight on."""
@@ -286,65 +302,7 @@ def check_known(layer: Any, *, hook: str, mark: str, done: str) -> None:
     )
 
 
-_FROZEN = "frozen: it does not train"
-_OTHER = (
-    "a bias, a norm, a small kernel or a weight of a class that is not in the table"
-)
-
-
-class PrunableLayer(abc.ABC):
-    """Mark of a layer class of one's own that says which weights may be pruned.
-
-    Example:
-        >>> class Projection(keras.layers.Layer, PrunableLayer):
-        ...     def build(self, input_shape):
-        ...         self.matrix = self.add_weight(shape=(input_shape[-1], 8))
-        ...
-        ...     def get_prunable_weights(self):
-        ...         return [self.matrix]
-    """
-
-    @abc.abstractmethod
-    def get_prunable_weights(self) -> list[Any]:
-        """Return the variables of the built layer that may be pruned."""
-
-
-def select_layer_weights(
-    layer: keras.layers.Layer, obstacle: Obstacle, hook: str = "get_prunable_weights"
-) -> Selection:
-    """Divide the weights of a built layer into those to compress and the others.
-
-    Args:
-        layer: A built layer. A layer that has the hook says itself which they are; for
-            the others penjing's table of layer classes does.
-        obstacle: Gives the reason why a weight cannot be taken, or `None`.
-        hook: Name of the method that lists them, as variables or as pairs of a name
-            and a variable.
-
-    Returns:
-        The weights to take, which may be none, and why the others are left whole.
-    """
-    named = [
-        as_selected(part, item[1] if isinstance(item, tuple) else item)
-        for part in all_layers(layer)
-        if hasattr(part, hook)
-        for item in getattr(part, hook)()
-    ]
-    if named:
-        return _divide_named(named, obstacle)
-    try:
-        return select_weights(layer, obstacle=obstacle)
-    except UnsupportedModelError:
-        return Selection(
-            chosen=(),
-            skipped={
-                variable.path: _reason(layer, variable, obstacle)
-                for variable in layer.weights
-            },
-        )
-
-
-def as_selected(layer: keras.layers.Layer, variable: Any) -> SelectedWeight:
+def _as_selected(layer: keras.layers.Layer, variable: Any) -> SelectedWeight:
     """A weight seen as a matrix, with the view of penjing's table where it has one."""
     try:
         return find_weights(layer, [variable.path])[0]
@@ -355,25 +313,3 @@ def as_selected(layer: keras.layers.Layer, variable: Any) -> SelectedWeight:
             layer=layer,
             output_axes=(len(variable.shape) - 1,),
         )
-
-
-def _reason(layer: keras.layers.Layer, variable: Any, obstacle: Obstacle) -> str:
-    if not variable.trainable:
-        return _FROZEN
-    try:
-        return obstacle(find_weights(layer, [variable.path])[0]) or _OTHER
-    except UnsupportedModelError:
-        return _OTHER
-
-
-def _divide_named(named: list[SelectedWeight], obstacle: Obstacle) -> Selection:
-    chosen, skipped = [], {}
-    for weight in named:
-        reason = obstacle(weight)
-        if not weight.variable.trainable:
-            reason = _FROZEN
-        if reason is None:
-            chosen.append(weight)
-        else:
-            skipped[weight.path] = reason
-    return Selection(chosen=tuple(chosen), skipped=skipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Self, cast
@@ -22,6 +23,23 @@ from penjing.tfmot.pruning_schedules import (
 )
 
 _POOLINGS: dict[str, Literal["mean", "max"]] = {"AVG": "mean", "MAX": "max"}
+
+
+class PrunableLayer(abc.ABC):
+    """Mark of a layer class of one's own that says which weights may be pruned.
+
+    Example:
+        >>> class Projection(keras.layers.Layer, PrunableLayer):
+        ...     def build(self, input_shape):
+        ...         self.matrix = self.add_weight(shape=(input_shape[-1], 8))
+        ...
+        ...     def get_prunable_weights(self):
+        ...         return [self.matrix]
+    """
+
+    @abc.abstractmethod
+    def get_prunable_weights(self) -> list[Any]:
+        """Return the variables of the built layer that may be pruned."""
 
 
 class LayerPrune(LayerTransform, Prune):

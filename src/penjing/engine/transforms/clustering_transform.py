@@ -15,7 +15,7 @@ from penjing.engine.transforms.weight_transform import (
     Incoming,
     Values,
     check_finite,
-    choose,
+    renew,
 )
 from penjing.errors import UnsupportedModelError
 from penjing.models.selection import SelectedWeight
@@ -101,13 +101,9 @@ class Cluster(ConfiguredTransform):
         due = step % REVIVAL_FREQUENCY == 1
         if due is False or not self.weights_by_path:
             return
-        old = [ops.convert_to_tensor(variable.value) for variable in self.shifts]
         raw = [ops.stop_gradient(values[path]) for path in self.weights_by_path]
         trained = [ops.stop_gradient(variable.value) for variable in self.centroids]
-        fresh = choose(due, lambda: self._revived(raw, trained, old), lambda: old)
-        for variable, before, new in zip(self.shifts, old, fresh, strict=True):
-            if new is not before:
-                variable.assign(new)
+        renew(self.shifts, due, lambda shifts: self._revived(raw, trained, shifts))
 
     def apply(self, values: Values, training: bool) -> Values:
         """Weights in which every value is the nearest centroid."""
@@ -172,7 +168,7 @@ class Cluster(ConfiguredTransform):
         return ops.reshape(shared, weight.shape)
 
     def _revived(
-        self, raw: list[Tensor], trained: list[Tensor], shifts: list[Tensor]
+        self, raw: list[Tensor], trained: list[Tensor], shifts: Sequence[Tensor]
     ) -> list[Tensor]:
         """Shifts by which every centroid has members; one search for all weights."""
         shape = (-1, self.config.num_clusters)

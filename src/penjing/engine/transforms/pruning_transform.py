@@ -19,7 +19,7 @@ from penjing.engine.transforms.weight_transform import (
     Incoming,
     Values,
     check_finite,
-    choose,
+    renew,
 )
 from penjing.errors import UnsupportedModelError
 from penjing.models.selection import SelectedWeight, matches_layer
@@ -99,22 +99,14 @@ class Prune(ConfiguredTransform):
         if due is False:
             return
         raw = [ops.stop_gradient(values[path]) for path in self.weights_by_path]
-        variables = (*self.masks, *self.thresholds)
-        state = [ops.convert_to_tensor(variable.value) for variable in variables]
-        fresh = choose(
-            due,
-            lambda: self._new_state(
-                step,
-                [
-                    v * ops.cast(mask, v.dtype)
-                    for v, mask in zip(raw, state[: len(raw)], strict=True)
-                ],
-            ),
-            lambda: state,
-        )
-        for variable, old, new in zip(variables, state, fresh, strict=True):
-            if new is not old:
-                variable.assign(new)
+
+        def compute(state: Sequence[Tensor]) -> list[Tensor]:
+            masks = zip(raw, state[: len(raw)], strict=True)
+            return self._new_state(
+                step, [value * ops.cast(mask, value.dtype) for value, mask in masks]
+            )
+
+        renew((*self.masks, *self.thresholds), due, compute)
 
     def apply(self, values: Values, training: bool) -> Values:
         """Weights with zeros where the mask drops them."""

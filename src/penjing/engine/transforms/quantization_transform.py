@@ -17,7 +17,7 @@ from penjing.engine.transforms.weight_transform import (
     Incoming,
     Values,
     check_finite,
-    choose,
+    renew,
 )
 from penjing.errors import UnsupportedModelError
 from penjing.models.selection import SelectedWeight, matches_layer
@@ -89,23 +89,23 @@ class FakeQuantize(ConfiguredTransform):
         begin = int(self.config.begin_step)
         if begin == 0 and self.config.learn_scale:
             return
-        old = [ops.convert_to_tensor(variable.value) for variable in self.references]
         raw = [ops.stop_gradient(values[path]) for path in self.weights_by_path]
-        entries = list(
-            zip(self.weights_by_path.values(), self.grids, raw, old, strict=True)
-        )
-        scales = choose(
+        weights = list(zip(self.weights_by_path.values(), self.grids, raw, strict=True))
+
+        def follow(old: Sequence[Tensor]) -> Sequence[Tensor]:
+            if self.config.learn_scale:
+                return old
+            return [
+                _following_scale(*weight, scale)
+                for weight, scale in zip(weights, old, strict=True)
+            ]
+
+        renew(
+            self.references,
             False if begin == 0 else step == begin,
-            lambda: [_best_scale(*entry[:3]) for entry in entries],
-            lambda: (
-                old
-                if self.config.learn_scale
-                else [_following_scale(*entry) for entry in entries]
-            ),
+            lambda old: [_best_scale(*weight) for weight in weights],
+            follow,
         )
-        for variable, before, new in zip(self.references, old, scales, strict=True):
-            if new is not before:
-                variable.assign(new)
 
     def apply(self, values: Values, training: bool) -> Values:
         """Weights on their grids."""

@@ -205,6 +205,28 @@ def readable_step(step: Any) -> int | Tensor:
     return ops.convert_to_tensor(step)
 
 
+def renew(
+    variables: Sequence[Any],
+    due: bool | Tensor,
+    compute: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    otherwise: Callable[[Sequence[Tensor]], Sequence[Tensor]] = lambda old: old,
+) -> None:
+    """Give variables their next values.
+
+    Args:
+        variables: State of a transform.
+        due: Whether they are computed anew; a boolean tensor of shape `()`, or its
+            value.
+        compute: Old values -> new ones where they are.
+        otherwise: Old values -> new ones where they are not; cheap.
+    """
+    old = [ops.convert_to_tensor(variable.value) for variable in variables]
+    fresh = choose(due, lambda: compute(old), lambda: otherwise(old))
+    for variable, before, new in zip(variables, old, fresh, strict=True):
+        if new is not before:
+            variable.assign(new)
+
+
 def choose(
     condition: bool | Tensor,
     when_true: Callable[[], Sequence[Tensor]],

@@ -1,6 +1,5 @@
 """What tfmot offers for pruning Keras models, under the same names."""
 
-from penjing.tfmot.layer_wrapper import PrunableLayer
 from penjing.tfmot.prune_low_magnitude import (
     prune_low_magnitude,
     prune_scope,
@@ -13,6 +12,7 @@ from penjing.tfmot.pruning_schedules import (
     PolynomialDecay,
     PruningSchedule,
 )
+from penjing.tfmot.pruning_wrapper import PrunableLayer
 
 __all__ = [
     "ConstantSparsity",
