@@ -1,45 +1,21 @@
-"""Quantization-aware training: grids, zeros, scales that learn, steps, and files."""
+"""`quantize_aware`: which weights lie on which grid, and what it refuses."""
 
 from __future__ import annotations
-
-import json
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
+from tests.engine.grid_cases import FEW, check_grids, scales, steps
+from tests.engine.small_net import data, kernels, net
 from tests.engine.training_cases import to_array
 
 import penjing
-from penjing import Grid, OneShot, QuantizationConfig
-from penjing.engine.quantization import apply_quantization
-from penjing.engine.transforms.quantization_transform import FakeQuantize
-
-ROWS = 32
-JIT = keras.backend.backend() == "jax"
-FEW = Grid(levels=7, granularity="per_tensor")
-
-
-def compiled(model, optimizer=None):
-    model.compile(optimizer or keras.optimizers.Adam(0.01), "mse", jit_compile=JIT)
-    return model
-
-
-def data(inputs=(8,), outputs=(4,)):
-    rng = np.random.default_rng(0)
-    make = [rng.normal(size=(ROWS, *shape)) for shape in (inputs, outputs)]
-    return [array.astype("float32") for array in make]
-
-
-def net(units=20):
-    return keras.Sequential(
-        [
-            keras.Input((8,)),
-            layers.Dense(units, activation="relu", name="hidden"),
-            layers.Dense(4, name="head"),
-        ],
-        name="net",
-    )
+from penjing import (
+    CompressionWarning,
+    Grid,
+    OneShot,
+)
 
 
 def every_layer():
@@ -55,48 +31,6 @@ def every_layer():
     x = layers.MultiHeadAttention(2, 3, name="attention")(x, x)
     x = layers.LSTM(5, name="lstm")(x)
     return keras.Model(image, layers.Dense(4, name="dense")(x), name="all")
-
-
-def kernels(model):
-    """Weights of two and more axes by path, without the engine's own."""
-    model = getattr(model, "model", model)
-    values = {v.path: to_array(v) for v in model.trainable_variables}
-    return {
-        path: value
-        for path, value in values.items()
-        if value.ndim > 1 and not path.endswith("bias")
-    }
-
-
-def transform_of(model):
-    return next(t for t in model.transforms if isinstance(t, FakeQuantize))
-
-
-def scales(model):
-    return {path: to_array(s) for path, s in transform_of(model).scales().items()}
-
-
-def steps(model, count, x=None, y=None):
-    x, y = (x, y) if x is not None else data()
-    if not model.compiled:
-        compiled(model)
-    for _ in range(count):
-        model.train_on_batch(x, y)
-    return model
-
-
-def check_grids(model, highest):
-    """Every stripped weight is its scale times integers within the grid."""
-    plain = kernels(penjing.strip(model))
-    for path, scale in scales(model).items():
-        integers = np.rint(plain[path] / scale)
-        np.testing.assert_array_equal(plain[path], integers * scale)
-        assert np.abs(integers).max() <= highest, path
-        assert np.count_nonzero(integers), path
-    return plain
-
-
-# On the grid
 
 
 def test_every_kind_of_layer_lands_on_its_grid():
@@ -121,14 +55,6 @@ def test_every_kind_of_layer_lands_on_its_grid():
     x = data((6, 6, 3))[0]
     found = to_array(quantized(x)), to_array(penjing.strip(quantized)(x))
     np.testing.assert_allclose(*found, atol=1e-5)  # sums in another order
-
-
-def test_eight_bits_change_a_weight_by_half_a_step_at_most():
-    model = net()
-    plain = check_grids(penjing.quantize_aware(model), 127)
-    for path, before in kernels(model).items():
-        step = np.abs(before).max(axis=0) / 127
-        assert (np.abs(plain[path] - before) <= 1.5 * step).all()
 
 
 def test_grids_by_layer_and_reasons():
@@ -162,146 +88,51 @@ def test_shared_values_stay_shared():
         assert (kernel == 0).mean() >= 0.5
 
 
-# Training
+@keras.saving.register_keras_serializable(package="test_rounded_activations")
+class Own(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(3)
 
+    def build(self, input_shape):
+        self.dense.build(input_shape)
 
-@pytest.fixture(scope="module")
-def trained():
-    """A network that learned another one's answers with integers from -3 to 3."""
-    x, _ = data()
-    y = x[:, :4] * 2 - x[:, 4:]
-    quantized = compiled(penjing.quantize_aware(net(), weights=FEW))
-    first = scales(quantized)
-    losses = [float(quantized.train_on_batch(x, y)) for _ in range(150)]
-    return quantized, first, losses, (x, y)
-
-
-def test_weights_and_scales_learn(trained):
-    quantized, first, losses, _ = trained
-    assert losses[-1] < 0.25 * losses[0]
-    for path, scale in scales(quantized).items():
-        assert 0.3 < scale / first[path] < 3
-        assert scale != first[path]
-    for kernel in check_grids(quantized, 3).values():
-        assert np.unique(kernel).size <= 7
-
-
-def test_training_goes_on_after_saving(trained, tmp_path):
-    quantized, _, _, (x, y) = trained
-    quantized.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(to_array(loaded(x)), to_array(quantized(x)))
-    found = scales(loaded)
-    for path, scale in scales(quantized).items():
-        assert scale == found[path]
-    loaded.train_on_batch(x, y)
-    check_grids(loaded, 3)
-    assert scales(loaded) != found
-    assert transform_of(loaded).config == transform_of(quantized).config
-
-
-def least_squares(kernel, scale, highest):
-    integers = np.clip(np.rint(kernel / scale), -highest, highest)
-    return (kernel * integers).sum() / (integers**2).sum()
-
-
-def test_a_scale_that_is_not_learned_follows_the_weights():
-    model = penjing.quantize_aware(net(), weights=FEW, learn_scale=False)
-    assert not transform_of(model).trainable_variables
-    raw, before = kernels(model), scales(model)
-    steps(model, 1)
-    for path, scale in scales(model).items():
-        wanted = least_squares(raw[path], before[path], 3)
-        # Sums of 160 products in another order.
-        np.testing.assert_allclose(scale, wanted, rtol=1e-5)
-    raw, before = kernels(model), scales(model)
-    model(data()[0])
-    assert scales(model) == before
-    steps(model, 1)
-    for path, scale in scales(model).items():
-        assert scale != before[path]
-    check_grids(model, 3)
-
-
-@pytest.mark.parametrize("learn_scale", [True, False])
-def test_it_begins_at_its_step_on_what_pruning_left(learn_scale):
-    model = penjing.quantize_aware(
-        penjing.prune(net(), OneShot(0.75, step=2)),
-        weights=FEW,
-        begin_step=3,
-        learn_scale=learn_scale,
-    )
-    x, _ = data()
-    np.testing.assert_array_equal(to_array(model(x)), to_array(model.model(x)))
-    steps(model, 2)
-    assert not any(scale.any() for scale in scales(model).values())
-    for kernel in kernels(penjing.strip(model)).values():
-        assert np.unique(kernel).size > 8
-    raw = kernels(penjing.strip(model))
-    steps(model, 1)
-    for path, kernel in raw.items():
-        scale = to_array(transform_of(model).references[list(raw).index(path)])
-        errors = [
-            ((kernel - np.clip(np.rint(kernel / s), -3, 3) * s) ** 2).sum()
-            for s in [scale, *np.geomspace(0.1, 1, 200) * np.abs(kernel).max() / 3]
-        ]
-        assert errors[0] <= 1.1 * min(errors)
-    for kernel in check_grids(model, 3).values():
-        assert np.unique(kernel).size <= 7
-        assert (kernel == 0).mean() >= 0.75
-
-
-def test_a_beginning_that_is_never_reached_is_reported():
-    model = compiled(penjing.quantize_aware(net(), begin_step=50))
-    with pytest.warns(penjing.CompressionWarning, match="begins at step 50, so no wei"):
-        model.fit(*data(), epochs=1, verbose=0)
-    with pytest.warns(penjing.CompressionWarning, match="not trained since it was"):
-        penjing.strip(penjing.quantize_aware(net(), begin_step=50))
-
-
-def test_a_model_that_its_first_batch_builds():
-    model = keras.Sequential([layers.Dense(6), layers.Dense(4)])
-    quantized = compiled(penjing.quantize_aware(model, weights=FEW))
-    quantized.fit(*data(), epochs=2, batch_size=16, verbose=0)
-    for kernel in check_grids(quantized, 3).values():
-        assert np.unique(kernel).size <= 7
-    assert transform_of(quantized).config.begin_step == 1
-
-
-def test_weights_outside_the_grid_get_no_gradient_and_zeros_stay():
-    model = keras.Sequential([keras.Input((8,)), layers.Dense(4, use_bias=False)])
-    kernel = np.full((8, 4), 0.5, "float32")
-    kernel[0] = 0.0
-    model.layers[0].kernel.assign(kernel)
-    quantized = compiled(
-        penjing.quantize_aware(model, weights=Grid(bits=2)), keras.optimizers.SGD(0.1)
-    )
-    quantized.model.layers[0].kernel.assign(np.where(kernel > 0, 0.9, 0))
-    x, y = data()
-    quantized.train_on_batch(np.abs(x), y)
-    np.testing.assert_array_equal(
-        to_array(quantized.model.layers[0].kernel)[1:], np.float32(0.9)
-    )
-    assert (np.abs(to_array(quantized.model.layers[0].kernel)[0]) > 0).all()
-
-
-# Configs and refusals
+    def call(self, x):
+        return self.dense(x)
 
 
 @pytest.mark.once
-def test_config_survives_json():
-    config = QuantizationConfig(
-        weights=FEW,
-        learn_scale=False,
-        begin_step=7,
-        include="head",
-        exclude=["hidden"],
-        grids_by_layer={"head": Grid(bits=4)},
+def test_models_with_code_of_their_own_get_weight_grids():
+    model = Own()
+    model.build((None, 6))
+    with pytest.warns(CompressionWarning, match="only its weights are trained on gri"):
+        quantized = penjing.quantize_aware(model, activations="int8")
+    assert quantized.activations is None
+    assert quantized.transforms
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"activations": 8}, "`activations` must be None, 'int8' or a penjing.Grid"),
+        ({"activations": Grid(bits=4)}, "must have 8 bits and no `levels`"),
+        ({"activations": Grid(levels=15)}, "must have 8 bits and no `levels`"),
+        ({"calibration_data": np.ones((2, 6))}, "but `activations` is None"),
+        ({"activations": "int8", "observer": "max"}, "`observer` must be one of"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        penjing.quantize_aware(net(), **arguments)
+
+
+@pytest.mark.once
+def test_refusals_of_models():
+    with pytest.raises(penjing.UnsupportedModelError, match="is not built, so its act"):
+        penjing.quantize_aware(keras.Sequential([layers.Dense(3)]), activations="int8")
+    normed = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8), layers.BatchNormalization()]
     )
-    again = keras.saving.deserialize_keras_object(
-        json.loads(json.dumps(keras.saving.serialize_keras_object(config)))
-    )
-    assert again.get_config() == config.get_config()
-    assert again.grids_by_layer == {"head": Grid(bits=4)}
-    quantized = apply_quantization(net(), again)
-    assert set(scales(quantized)) == {"net/head/kernel"}
+    with pytest.raises(penjing.UnsupportedModelError, match="Fold first: penjing.clu"):
+        penjing.quantize_aware(penjing.cluster(normed, 4), activations="int8")

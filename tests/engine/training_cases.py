@@ -40,6 +40,13 @@ def make_loss() -> keras.losses.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+def compiled(model: keras.Model, **options: Any) -> keras.Model:
+    """The model, compiled for plain gradient descent unless said otherwise."""
+    options = {"loss": make_loss(), "metrics": ["accuracy"], **options}
+    model.compile(options.pop("optimizer", keras.optimizers.SGD(0.1)), **options)
+    return model
+
+
 def ramp(begin_step: int = 0, end_step: int = 7, frequency: int = 3) -> Any:
     """A schedule whose last step falls between two multiples of its frequency."""
     return penjing.PolynomialDecay(

@@ -5,31 +5,14 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from tests.engine.activation_cases import data, net, once
 from tests.engine.training_cases import to_array
 
 import penjing
-from penjing import ActivationConfig, CompressionWarning, Grid
+from penjing import Grid
 from penjing.engine.activations.activation_grids import OBSERVED_BATCHES
 
 JIT = keras.backend.backend() == "jax"
-once = pytest.mark.once
-
-
-def net():
-    return keras.Sequential(
-        [
-            keras.Input((6,)),
-            layers.Dense(8, activation="relu", name="hidden"),
-            layers.Dense(3, name="head"),
-        ],
-        name="net",
-    )
-
-
-def data(count=64):
-    x = np.random.default_rng(0).normal(size=(count, 6)).astype("float32")
-    return x, x[:, :3] * 2 - x[:, 3:]
 
 
 def compiled(model, rate=0.01):
@@ -121,19 +104,6 @@ def test_it_begins_at_its_step():
 
 
 @once
-def test_the_forward_pass_leaves_no_trace_in_the_layers():
-    x, _ = data()
-    model = penjing.quantize_aware(net(), activations="int8", calibration_data=x)
-    model(x)
-    for layer in model.model.layers:
-        assert "call" not in layer.__dict__
-        assert layer.activation in (keras.activations.relu, keras.activations.linear)
-    with pytest.raises(Exception, match="input"):
-        model(np.ones((2, 7), "float32"))
-    assert not any("call" in layer.__dict__ for layer in model.model.layers)
-
-
-@once
 def test_symmetric_grids_and_later_methods():
     x, _ = data()
     model = penjing.quantize_aware(net(), activations=Grid(bits=8), calibration_data=x)
@@ -142,90 +112,6 @@ def test_symmetric_grids_and_later_methods():
     assert pruned.activations.grids() == model.activations.grids()
     pruned(x[:4], training=True)
     assert (to_array(penjing.strip(pruned).layers[0].kernel) == 0).mean() >= 0.5
-
-
-@keras.saving.register_keras_serializable(package="test_rounded_activations")
-class Own(keras.Model):
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.dense = layers.Dense(3)
-
-    def build(self, input_shape):
-        self.dense.build(input_shape)
-
-    def call(self, x):
-        return self.dense(x)
-
-
-@once
-def test_models_with_code_of_their_own_get_weight_grids():
-    model = Own()
-    model.build((None, 6))
-    with pytest.warns(CompressionWarning, match="only its weights are trained on gri"):
-        quantized = penjing.quantize_aware(model, activations="int8")
-    assert quantized.activations is None
-    assert quantized.transforms
-
-
-@once
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"activations": 8}, "`activations` must be None, 'int8' or a penjing.Grid"),
-        ({"activations": Grid(bits=4)}, "must have 8 bits and no `levels`"),
-        ({"activations": Grid(levels=15)}, "must have 8 bits and no `levels`"),
-        ({"calibration_data": np.ones((2, 6))}, "but `activations` is None"),
-        ({"activations": "int8", "observer": "max"}, "`observer` must be one of"),
-    ],
-)
-def test_what_makes_no_sense_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        penjing.quantize_aware(net(), **arguments)
-
-
-@once
-def test_refusals_of_models():
-    with pytest.raises(penjing.UnsupportedModelError, match="is not built, so its act"):
-        penjing.quantize_aware(keras.Sequential([layers.Dense(3)]), activations="int8")
-    normed = keras.Sequential(
-        [keras.Input((6,)), layers.Dense(8), layers.BatchNormalization()]
-    )
-    with pytest.raises(penjing.UnsupportedModelError, match="Fold first: penjing.clu"):
-        penjing.quantize_aware(penjing.cluster(normed, 4), activations="int8")
-
-
-@once
-def test_config_survives_json():
-    config = ActivationConfig(learn_ranges=False, calibrated=True, begin_step=4)
-    again = keras.saving.deserialize_keras_object(
-        keras.saving.serialize_keras_object(config)
-    )
-    assert again == config
-
-
-@once
-def test_inputs_are_rounded_by_name_and_integers_are_not():
-    first = keras.Input((4,), name="b")
-    second = keras.Input((4,), name="a")
-    words = keras.Input((2,), dtype="int32", name="words")
-    table = layers.Flatten()(layers.Embedding(5, 2)(words))
-    x = layers.Concatenate()([first, layers.Dense(4)(second), table])
-    model = keras.Model([first, second, words], layers.Dense(3)(x))
-    rng = np.random.default_rng(0)
-    arrays = {
-        "b": rng.normal(size=(64, 4)).astype("float32"),
-        "a": rng.normal(size=(64, 4)).astype("float32") * 10,
-        "words": rng.integers(0, 5, (64, 2)).astype("int32"),
-    }
-    quantized = penjing.quantize_aware(
-        model, activations="int8", calibration_data=arrays
-    )
-    grids = quantized.activations.grids()
-    assert grids["input_1"][0] > 0.05
-    assert "input_2" not in grids
-    by_name = to_array(quantized(arrays))
-    by_order = to_array(quantized([arrays[key] for key in ("b", "a", "words")]))
-    np.testing.assert_array_equal(by_name, by_order)
 
 
 @once

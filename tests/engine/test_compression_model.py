@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from tests.engine.own_cases import Base, built
 from tests.engine.training_cases import (
     BACKEND,
     BATCH,
@@ -20,23 +21,6 @@ from tests.engine.training_cases import (
 )
 
 import penjing
-
-
-class Base(keras.Model):
-    """Two dense layers, 128 and 64 kernel weights."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.hidden = keras.layers.Dense(16, activation="relu", name="hidden")
-        self.head = keras.layers.Dense(4, name="head")
-
-    def build(self, input_shape):
-        self.hidden.build(input_shape)
-        self.head.build((None, 16))
-        self.built = True
-
-    def call(self, inputs):
-        return self.head(self.hidden(inputs))
 
 
 def cross_entropy(y, y_pred):
@@ -119,11 +103,6 @@ class TracksMetrics(Base):
 
 
 LOSSES = (WithoutCompiledLoss, CallsSuper, ReadsWeights, AddsLoss, TracksMetrics)
-
-
-def built(model):
-    model.build((None, 8))
-    return model
 
 
 def compiled(model, plain_class):
@@ -221,96 +200,3 @@ def test_own_step_of_a_functional_subclass_is_refused_too():
     model = Functional(plain.inputs, plain.outputs)
     with pytest.raises(penjing.UnsupportedModelError, match=r"`train_step`|copied"):
         penjing.prune(model, ramp()).compile("sgd", make_loss())
-
-
-class WrapsItsLayers(Base):
-    """The way out: single layers pruned inside a model that keeps its own step."""
-
-    def __init__(self, schedule, **kwargs):
-        super().__init__(**kwargs)
-        self.hidden = penjing.prune_layer(self.hidden, schedule)
-        self.head = penjing.prune_layer(self.head, schedule)
-        self.steps_taken = 0
-
-    def call(self, inputs, training=None):
-        # Passed on by name, as for Dropout: on JAX, Keras does not do it by itself.
-        return self.head(self.hidden(inputs, training=training), training=training)
-
-    def build(self, input_shape):
-        self.head(self.hidden(keras.KerasTensor((None, 8))))
-        self.built = True
-
-    def train_step(self, *args):
-        self.steps_taken += 1
-        return super().train_step(*args)
-
-
-def test_wrapped_layers_train_in_a_model_with_its_own_step():
-    x, y = make_data()
-    plain = built(Base())
-    model = built(WrapsItsLayers(ramp(begin_step=9, end_step=15)))
-    for mine, yours in zip(
-        model.trainable_variables, plain.trainable_variables, strict=True
-    ):
-        mine.assign(to_array(yours))
-    for each in (plain, model):
-        each.compile(keras.optimizers.SGD(0.1), make_loss())
-        each.fit(x, y, BATCH, epochs=2, verbose=0, shuffle=False)
-    assert model.steps_taken > 0
-    assert_same_weights(model, plain)
-
-    model.fit(x, y, BATCH, epochs=2, verbose=0, shuffle=False)
-    before = to_array(model(x))
-    for layer in (model.hidden, model.head):
-        assert int(to_array(layer.step)) == 16
-        stripped = penjing.strip_layer(layer)
-        assert float((to_array(stripped.kernel) == 0).mean()) == 0.75
-        layer.write_back()
-    assert set(zeros(model).values()) == {0.75}
-    np.testing.assert_array_equal(to_array(model(x)), before)
-
-
-def test_wrapped_layers_of_a_sequential_model_are_stripped_by_penjing():
-    x, y = make_data()
-    model = keras.Sequential(
-        [
-            keras.Input((8,)),
-            penjing.prune_layer(keras.layers.Dense(16, activation="relu"), ramp()),
-            keras.layers.Dense(4),
-        ]
-    )
-    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), make_loss())
-    model.fit(x, y, BATCH, epochs=2, verbose=0)
-    stripped = penjing.strip(model)
-    assert sorted(zeros(stripped).values()) == [0.0, 0.75]
-    np.testing.assert_allclose(to_array(stripped(x)), to_array(model(x)), atol=1e-6)
-
-
-def test_wrapped_layer_counts_one_step_for_several_calls():
-    x, _ = make_data()
-    shared = penjing.prune_layer(keras.layers.Dense(8, name="shared"), ramp())
-    inputs = keras.Input((8,))
-    model = keras.Model(inputs, shared(shared(inputs)))
-    model.compile("sgd", "mse")
-    model.fit(x, x, BATCH, epochs=1, verbose=0)
-    assert int(to_array(shared.step)) == 4
-    model.train_on_batch(x, x)
-    assert int(to_array(shared.step)) == 5
-
-
-def test_layers_that_never_saw_training_are_reported_by_strip():
-    class ForgetsTraining(Base):
-        def __init__(self):
-            super().__init__()
-            self.hidden = penjing.prune_layer(self.hidden, penjing.OneShot(0.5))
-
-        def build(self, input_shape):
-            self.hidden(keras.KerasTensor((None, 8)))
-            super().build(input_shape)
-
-    x, y = make_data()
-    model = built(ForgetsTraining())
-    model.compile(keras.optimizers.SGD(0.1), make_loss())
-    model.fit(x, y, BATCH, verbose=0)
-    with pytest.warns(penjing.CompressionWarning, match="`training=training`"):
-        penjing.strip_layer(model.hidden)
