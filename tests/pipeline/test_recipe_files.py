@@ -1,12 +1,14 @@
-import dataclasses
+"""Recipes from and to TOML, and the names of its classes."""
+
+from __future__ import annotations
+
 import tomllib
 
-import keras
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penjing import OneShot, pipeline
+from penjing import pipeline
 from penjing.errors import RecipeError
 from penjing.numerics.patterns import NM, Block
 from penjing.pipeline import (
@@ -23,8 +25,11 @@ from penjing.pipeline import (
     recipe_to_toml,
 )
 
-SCHEDULE = FractionalSchedule(final_sparsity=0.5)
 pytestmark = pytest.mark.once
+
+
+SCHEDULE = FractionalSchedule(final_sparsity=0.5)
+
 
 GOOD = """
 [training]
@@ -102,6 +107,8 @@ def test_the_settings_of_a_method_are_its_config(tmp_path):
 
 
 FRACTIONS = st.floats(0.01, 0.99)
+
+
 RECIPES = st.builds(
     Recipe,
     name=st.text(
@@ -264,41 +271,6 @@ def test_a_file_that_is_no_text_or_far_too_large_is_refused(tmp_path):
     path.write_bytes(b"#" * 1_000_001)
     with pytest.raises(RecipeError, match="1,000,001 bytes"):
         load_recipe(path)
-
-
-def test_recipes_are_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        load_recipe("default").name = "other"
-
-
-def make_row(**settings):
-    return PruningConfig(FractionalSchedule(final_sparsity=0.5), **settings)
-
-
-@pytest.mark.parametrize(
-    ("row", "says"),
-    [
-        (PruningConfig(OneShot(0.5)), "`schedule` is OneShot.* penjing.FractionalSch"),
-        (make_row(importance=abs), "`importance` is <built-in function abs>"),
-        (make_row(include=keras.layers.Dense(1)), "`include` is <Dense"),
-    ],
-)
-def test_what_no_file_can_hold_is_refused_in_a_recipe(row, says):
-    with pytest.raises(RecipeError, match=f"A recipe holds tables, .* {says}"):
-        Recipe(name="mine", methods=(row,))
-
-
-def test_settings_that_came_after_0_1_are_written_where_they_are_set():
-    recipe = Recipe(name="mine", methods=(ClusteringConfig(4),))
-    assert set(recipe.to_dict()["methods"][0]) == {
-        "method",
-        "num_clusters",
-        "initialization",
-        "granularity",
-        "preserve_sparsity",
-    }
-    recipe = Recipe(name="mine", methods=(ClusteringConfig(4, seed=1),))
-    assert recipe.to_dict()["methods"][0]["seed"] == 1
 
 
 @pytest.mark.parametrize(

@@ -5,33 +5,19 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import layers
 from tests.engine.training_cases import to_array
+from tests.tfmot.clustered_models import (
+    Init,
+    clustering,
+    convolutional,
+    data,
+    distinct,
+    train,
+)
 
 import penjing
 from penjing import tfmot
-
-clustering = tfmot.clustering.keras
-Init = clustering.CentroidInitialization
-JIT = keras.backend.backend() == "jax"
-
-
-@keras.saving.register_keras_serializable("penjing.tests")
-class ClusterableProjection(layers.Layer, clustering.ClusterableLayer):
-    def build(self, input_shape):
-        self.matrix = self.add_weight(shape=(input_shape[-1], 6), name="matrix")
-        self.other = self.add_weight(shape=(input_shape[-1], 6), name="other")
-
-    def call(self, inputs):
-        return ops.matmul(inputs, self.matrix) + ops.matmul(inputs, self.other)
-
-    def get_clusterable_weights(self):
-        return [("matrix", self.matrix)]
-
-
-class OwnLookup(ClusterableProjection):
-    def get_clusterable_algorithm(self, weight_name):
-        return object
 
 
 class Plain(layers.Layer):
@@ -39,38 +25,6 @@ class Plain(layers.Layer):
 
     def build(self, input_shape):
         self.matrix = self.add_weight(shape=(input_shape[-1], 6), name="matrix")
-
-
-def convolutional():
-    return keras.Sequential(
-        [
-            keras.Input((8, 8, 2)),
-            layers.Conv2D(6, 3, activation="relu", name="conv"),
-            layers.BatchNormalization(name="norm"),
-            layers.DepthwiseConv2D(3, name="depthwise"),
-            layers.Flatten(name="flat"),
-            layers.Dense(4, name="head"),
-        ],
-        name="net",
-    )
-
-
-def data():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(16, 8, 8, 2)).astype("float32")
-    return x, rng.normal(size=(16, 4)).astype("float32")
-
-
-def train(model, batches=2):
-    model.compile("adam", "mse", jit_compile=JIT)
-    for _ in range(batches):
-        model.train_on_batch(*data())
-    return model
-
-
-def distinct(model, name):
-    kernel = to_array(model.get_layer(name).kernel)
-    return np.unique(kernel).size
 
 
 @pytest.fixture(scope="module")
@@ -114,31 +68,6 @@ def test_a_saved_model_goes_on(trained, tmp_path):
     assert distinct(clustering.strip_clustering(train(loaded, 1)), "head") <= 8
 
 
-def test_zero_is_one_of_the_clusters_where_it_is_kept():
-    model = convolutional()
-    kernel = to_array(model.get_layer("head").kernel).copy()
-    kernel[::2] = 0
-    model.get_layer("head").kernel.assign(kernel)
-    clustered = clustering.experimental.cluster_weights(
-        model, 5, Init.KMEANS_PLUS_PLUS, preserve_sparsity=True
-    )
-    plain = clustering.strip_clustering(train(clustered))
-    after = to_array(plain.get_layer("head").kernel)
-    np.testing.assert_array_equal(after == 0, kernel == 0)
-    assert np.unique(after).size <= 5
-
-
-@pytest.mark.once
-def test_channels_are_clustered_by_themselves_in_convolutions_only():
-    clustered = clustering.cluster_weights(
-        convolutional(), 4, Init.DENSITY_BASED, cluster_per_channel=True
-    )
-    plain = clustering.strip_clustering(clustered)
-    kernel = to_array(plain.get_layer("conv").kernel).reshape(-1, 6)
-    assert [np.unique(column).size for column in kernel.T] == [4] * 6
-    assert distinct(plain, "head") == 4
-
-
 @pytest.mark.once
 @pytest.mark.parametrize("init", list(Init))
 def test_layers_and_lists_are_wrapped_as_they_are(init):
@@ -153,14 +82,6 @@ def test_layers_and_lists_are_wrapped_as_they_are(init):
     model = keras.Sequential(listed)
     plain = clustering.strip_clustering(model)
     assert np.unique(to_array(plain.layers[0].kernel)).size == 4
-
-
-@pytest.mark.once
-def test_a_class_of_ones_own_says_what_is_clustered():
-    model = keras.Sequential([keras.Input((5,)), ClusterableProjection(name="own")])
-    plain = clustering.strip_clustering(clustering.cluster_weights(model, 3))
-    assert np.unique(to_array(plain.layers[0].matrix)).size == 3
-    assert np.unique(to_array(plain.layers[0].other)).size == 30
 
 
 @pytest.mark.once
@@ -226,26 +147,6 @@ def test_pruned_by_the_peers_names_then_clustered_with_zeros_kept():
 
 @pytest.mark.once
 @pytest.mark.parametrize(
-    ("arguments", "error", "says"),
-    [
-        ((1,), ValueError, "an integer greater than 1, got 1"),
-        ((2.0,), ValueError, "an integer greater than 1, got 2.0"),
-        ((2, Init.LINEAR, True), ValueError, "greater than 2, for zero is one"),
-        (
-            (4, "linear"),
-            ValueError,
-            "must be a CentroidInitialization, .* got 'linear'",
-        ),
-    ],
-)
-def test_arguments_out_of_range_are_refused(arguments, error, says):
-    for target in (convolutional(), layers.Dense(2), [layers.Dense(2)]):
-        with pytest.raises(error, match=says):
-            clustering.cluster_weights(target, *arguments)
-
-
-@pytest.mark.once
-@pytest.mark.parametrize(
     ("target", "error", "says"),
     [
         ("model.keras", ValueError, "`to_cluster` must be a Keras 3 model, a layer"),
@@ -269,15 +170,3 @@ def test_arguments_out_of_range_are_refused(arguments, error, says):
 def test_what_cannot_be_clustered_is_refused(target, error, says):
     with pytest.raises(error, match=says):
         clustering.cluster_weights(target, 4)
-
-
-@pytest.mark.once
-def test_other_misuse_is_refused():
-    with pytest.raises(TypeError, match=r"unknown arguments \['nam'\]"):
-        clustering.cluster_weights(convolutional(), 4, nam="x")
-    layer = OwnLookup(name="own")
-    layer.build((None, 4))
-    with pytest.raises(penjing.UnsupportedModelError, match="a lookup of its own"):
-        clustering.cluster_weights(layer, 4)
-    with pytest.raises(ValueError, match="`model` must be a Keras 3 model"):
-        clustering.strip_clustering("model.keras")
