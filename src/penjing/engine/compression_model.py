@@ -11,7 +11,11 @@ import keras
 from keras import ops
 
 from penjing.engine.activations.activation_grids import ActivationGrids
-from penjing.engine.engine import TransformEngine, count_regularizers
+from penjing.engine.engine import (
+    TransformEngine,
+    count_regularizers,
+    values_replaced,
+)
 from penjing.engine.training_guard import TrainingGuard
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.engine.transforms.weight_transform import ConfiguredTransform, Transform
@@ -263,28 +267,17 @@ class CompressionModel(TransformEngine, keras.Model):
         """`compute_loss` of the inner model, seeing the transformed weights."""
         inner = self.model
         build_loss(self, y, y_pred)
-        selected = self._selected()
-        values = self.transformed_values()
-        by_id = {id(selected[path].variable): value for path, value in values.items()}
-        variables = [*inner.variables, *self.metrics_variables]
-        mapping = [(v, by_id.get(id(v), v.value)) for v in variables]
+        values = self._by_id(self.transformed_values())
+        state = [(v, v.value) for v in (*inner.variables, *self.metrics_variables)]
         arguments = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
         if compute_loss_takes_training(inner):
             arguments["training"] = training
         losses = self.losses
         added = losses[: len(losses) - count_regularizers(self)]
-        with (
-            compiled_as(inner, self),
-            keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope,
-        ):
+        with compiled_as(inner, self), values_replaced(state, values):
             for loss in added:
                 inner.add_loss(loss)
-            total = inner.compute_loss(**arguments)
-        for variable, old in mapping:
-            new = scope.get_current_value(variable)
-            if new is not old and not variable.trainable and id(variable) not in by_id:
-                variable.assign(new)
-        return total
+            return inner.compute_loss(**arguments)
 
 
 def _made_again(part: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import keras
@@ -151,28 +152,26 @@ class TransformEngine:
     ) -> Any:
         """Forward pass of the inner object on transformed weights."""
         inner = self._inner()
-        selected = self._selected()
         values = self.transformed_values(training=advance, batch=(args, kwargs))
-        by_id = {id(selected[path].variable): value for path, value in values.items()}
-        by_id |= self._further_values()
+        by_id = self._by_id(values) | self._further_values()
         variables = [*self._forward_variables(), *_metrics_in_call(inner)]
         state = [(v, ops.convert_to_tensor(v.value)) for v in variables]
         state += [(v, v.value) for v in _recurrent_states(inner)]
-        mapping = [(v, by_id.get(id(v), value)) for v, value in state]
-        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+        with values_replaced(state, by_id):
             outputs = self._forward(args, kwargs, training=advance)
             losses = inner.losses
             clear_losses(inner)
-        for variable, old in state:
-            new = scope.get_current_value(variable)
-            if new is not old and not variable.trainable and id(variable) not in by_id:
-                variable.assign(new)
         self._add_inner_losses(losses)
         for transform in self.transforms:
             penalty = transform.penalty()
             if penalty is not None:
                 self.add_loss(penalty)  # type: ignore[attr-defined]
         return outputs
+
+    def _by_id(self, values: Values) -> dict[int, Tensor]:
+        """`id` of each compressed variable -> its value, in place of the path."""
+        selected = self._selected()
+        return {id(selected[path].variable): value for path, value in values.items()}
 
     def _forward(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool
@@ -225,6 +224,25 @@ class TransformEngine:
                 if path not in selected:
                     reasons.setdefault(path, reason)
         return reasons
+
+
+@contextlib.contextmanager
+def values_replaced(
+    state: Sequence[tuple[Any, Tensor]], values: Mapping[int, Tensor]
+) -> Iterator[None]:
+    """Let variables have other values in the block; what it changes is assigned.
+
+    Args:
+        state: Variables and their values.
+        values: `id` of a variable -> its value in the block, which is not assigned.
+    """
+    mapping = [(v, values.get(id(v), value)) for v, value in state]
+    with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+        yield
+    for variable, old in state:
+        new = scope.get_current_value(variable)
+        if new is not old and not variable.trainable and id(variable) not in values:
+            variable.assign(new)
 
 
 def _recurrent_states(layer: keras.layers.Layer) -> list[Any]:
