@@ -30,7 +30,7 @@ class Own(layers.Layer):
         (layers.Conv2D(2, 3, data_format="channels_first"), Kind.FLOAT),
         (layers.Add(), Kind.COMPUTED),
         (layers.GlobalAveragePooling2D(), Kind.COMPUTED),
-        (layers.AveragePooling2D(), Kind.ROUNDED),
+        (layers.AveragePooling2D(2), Kind.ROUNDED),
         (layers.UpSampling2D(interpolation="bilinear"), Kind.ROUNDED),
         (layers.UpSampling2D(), Kind.SHARED),
         (layers.Flatten(), Kind.SHARED),
