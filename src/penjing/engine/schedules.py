@@ -190,7 +190,7 @@ class _Ramp(Schedule):
         _check_sparsity("initial_sparsity", self.initial_sparsity)
         _check_sparsity("final_sparsity", self.final_sparsity)
         _check_steps(self)
-        if self.begin_step >= self.end_step:
+        if self.end_step is None or self.begin_step >= self.end_step:
             raise ValueError(
                 "`end_step` must come after `begin_step`, got "
                 f"begin_step={self.begin_step} and end_step={self.end_step}. "
