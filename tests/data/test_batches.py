@@ -1,0 +1,101 @@
+"""Arrays and loaders become the same batches, and what is neither is refused."""
+
+import keras
+import numpy as np
+import pytest
+
+from penjing.data.batches import (
+    check_batch,
+    input_batches,
+    leaves,
+    loader_batches,
+    to_arrays,
+    to_batches,
+)
+from penjing.errors import DataError
+
+pytestmark = pytest.mark.once
+
+x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
+
+
+class Loader(keras.utils.PyDataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, number):
+        return x[number : number + 1], y[number : number + 1]
+
+
+def test_arrays_are_cut_with_a_rest_at_the_end():
+    batches = to_batches(x, y, batch_size=2)
+    assert batches.count == 3
+    found = list(batches.stream)
+    assert [len(part[0]) for part in found] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate([part[1] for part in found]), y)
+    assert {part[2] for part in found} == {None}
+
+
+def test_structures_of_arrays_are_cut_alike_and_keep_their_order():
+    given = {"second": x, "first": x + 1}
+    (a, b, _), *_ = to_batches(given, [y, y], batch_size=3).stream
+    assert list(a) == ["second", "first"] and isinstance(b, list)
+    assert [len(leaf) for leaf in (*leaves(a), *leaves(b))] == [3] * 4
+
+
+def test_a_loader_has_its_own_batches():
+    batches = to_batches(Loader())
+    assert batches.count == 3
+    assert [float(part[0][0, 0]) for part in batches.stream] == [0.0, 2.0, 4.0]
+
+
+def test_lists_of_numbers_are_one_array_and_lists_of_arrays_several():
+    assert to_arrays([1, 2], "x").shape == (2,)
+    assert [a.shape for a in to_arrays([x, y], "x")] == [(5, 2), (5,)]
+
+
+@pytest.mark.parametrize("data", [x, [x, x], (x, x), {"a": x}])
+def test_inputs_alone_are_cut_too(data):
+    sizes = [
+        len(keras.tree.flatten(batch)[0]) for batch in input_batches(data, 2, "data")
+    ]
+    assert sizes == [2, 2, 1]
+
+
+def test_inputs_come_without_labels_from_a_loader():
+    found = list(input_batches(iter([x, (x, y), (x, y, y)]), 2, "data"))
+    assert all(batch is x for batch in found) and len(found) == 3
+    assert len(list(input_batches(Loader(), 2, "data"))) == 3
+
+
+@pytest.mark.parametrize("data", ["text", 3, None])
+def test_what_gives_no_batches_is_refused(data):
+    with pytest.raises(DataError, match="`mine` must be arrays, a data set or an it"):
+        loader_batches(data, "mine")
+
+
+@pytest.mark.parametrize(
+    ("batch", "got"), [(x, "ndarray"), ((x,), "tuple of 1"), ([x] * 4, "list of 4")]
+)
+def test_a_batch_has_inputs_and_labels(batch, got):
+    with pytest.raises(DataError, match=rf"The loader must give .*, got a {got}\."):
+        check_batch(batch, "The loader")
+    check_batch((x, y, y), "The loader")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((x, y[:4]), "x has 5, y has 4"),
+        ((x[:0], y[:0]), "The data is empty"),
+        ((x, None), "`y` is missing"),
+        ((Loader(), y), "gives the labels itself"),
+        ((iter([]),), "the loader gave no batch"),
+        ((x, y, 0), "`batch_size` must be 1 or more, got 0"),
+        ((x, y, 2.0), "`batch_size` must be an integer, got 2.0"),
+        ((np.float32(1), y), "`x` is a single number"),
+    ],
+)
+def test_what_makes_no_batches_is_refused(arguments, message):
+    with pytest.raises(DataError, match=message):
+        list(to_batches(*arguments).stream)
