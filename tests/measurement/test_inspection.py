@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import struct
 import zipfile
 
 import h5py
@@ -17,7 +16,6 @@ from tests.tflite import tflite_writer as writer
 
 from penjing.errors import FileFormatError
 from penjing.measurement.inspection import Inspection, inspect_file
-from penjing.tflite.flat_buffers import FlatBuffer
 
 pytestmark = pytest.mark.once
 
@@ -311,23 +309,6 @@ def test_noise_is_refused_or_read(tmp_path_factory, noise):
         inspect_bytes(noise[:4] + b"TFL3" + noise[4:], folder)
     except FileFormatError as error:
         assert len(str(error)) < 500
-
-
-def test_tables_that_share_bytes_again_and_again_are_refused():
-    # One vector of a million offsets, all to the same table.
-    count = 1_000_000
-    vtable = struct.pack("<HHH", 6, 8, 4)
-    root = 8
-    buffer = bytearray(struct.pack("<I", root))
-    buffer += b"TFL3"
-    buffer += struct.pack("<iI", root - 16, 4)  # table: vtable at 16, field at 12
-    buffer[root:] = struct.pack("<iI", root - 16, 16) + vtable + b"\0\0"
-    buffer += b"\0" * 4 + struct.pack("<I", count)
-    start = len(buffer)
-    for number in range(count):
-        buffer += struct.pack("<I", (2**32 + root - (start + 4 * number)) % 2**32)
-    with pytest.raises(FileFormatError, match="corrupt"):
-        FlatBuffer(bytes(buffer), "file").root().tables(0, 2_000_000)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -77,11 +77,13 @@ class Stepwise:
     Attributes:
         trial: The trial.
         steps: The steps so far, those that were not taken too.
+        reached: Difference of outputs after those that were.
     """
 
     def __init__(self, content: bytes, model: Record, trial: Trial | None) -> None:
         self.trial = trial
         self.steps: list[ShrinkStep] = []
+        self.reached = 0.0
         self._original = content
         self._best = _Candidate(model=model, content=content)
         self._sizes: dict[bytes, int] = {}
@@ -98,12 +100,6 @@ class Stepwise:
         model = self._best.model.copy()
         share_buffers(model)
         return model
-
-    @property
-    def reached(self) -> float:
-        """Difference of outputs after the steps that were taken."""
-        taken = [s.difference for s in self.steps if s.difference is not None]
-        return taken[-1] if taken else 0.0
 
     def report(self, path: str) -> ShrinkReport:
         """What the steps won, `path` being the name of the file."""
@@ -225,7 +221,7 @@ class Stepwise:
                 note=candidate.note or step.note,
             )
         )
-        self._best = candidate
+        self._best, self.reached = candidate, difference or 0.0
         return True
 
     def _difference(self, candidate: _Candidate, same_speed: bool) -> float | None:
