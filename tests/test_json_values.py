@@ -1,8 +1,10 @@
 import dataclasses
 import json
+import typing
 
 import pytest
 
+import penjing
 from penjing.json_values import JsonValue
 
 pytestmark = pytest.mark.once
@@ -62,3 +64,13 @@ def test_keys_that_are_no_field_are_passed_over():
 def test_parts_that_are_missing_or_of_another_kind_are_refused(table, message):
     with pytest.raises(TypeError, match=message):
         Table.from_dict(table)
+
+
+def test_the_types_of_every_value_in_penjing_are_known_where_it_is_read():
+    def all_below(kind):
+        return [kind, *(k for below in kind.__subclasses__() for k in all_below(below))]
+
+    kinds = [kind for kind in all_below(JsonValue) if "penjing" in kind.__module__]
+    assert penjing.MacsReport in kinds and len(kinds) > 15
+    for kind in kinds:
+        assert typing.get_type_hints(kind), kind

@@ -36,18 +36,12 @@ class _Trial:
     """Values to write into a twin before it is measured.
 
     Args:
-        name: The group or weight.
-        ratio: The fraction asked for.
-        removed: How much goes.
-        size: How much there is.
+        row: What goes, without scores yet.
         values: Path of a weight -> its changed value.
         gone: Which units go; empty where that follows from the weights.
     """
 
-    name: str
-    ratio: float
-    removed: int
-    size: int
+    row: SensitivityRow
     values: Callable[[], dict[str, np.ndarray]]
     gone: str = ""
 
@@ -111,7 +105,7 @@ def sensitivity(
     make = _channel_trials if method == "channels" else _weight_trials
     trials, skipped = make(model, ratios, importance, include, exclude, data)
     scored_by = _compiled_with(model) if metrics is None else {"metrics": metrics}
-    cuts = [(trial.name, trial.ratio, trial.gone) for trial in trials]
+    cuts = [(trial.row.name, trial.row.ratio, trial.gone) for trial in trials]
     digest = measurement_digest(model, (method, cuts, scored_by), x, y)
     table = _kept_table(path, digest)
     score = _scorer(model, x, y, metrics, scored_by)
@@ -129,20 +123,14 @@ def sensitivity(
             listen(
                 Progress(
                     stage="Measuring",
-                    detail=trial.name,
+                    detail=trial.row.name,
                     done=number,
                     total=len(trials),
                 )
             )
             if number < len(table.rows):  # measured by an earlier run
                 continue
-            row = SensitivityRow(
-                name=trial.name,
-                ratio=trial.ratio,
-                removed=trial.removed,
-                size=trial.size,
-                scores=score(trial.values()),
-            )
+            row = dataclasses.replace(trial.row, scores=score(trial.values()))
             table = dataclasses.replace(table, rows=(*table.rows, row))
             _keep(table, path)
     return table
@@ -197,10 +185,9 @@ def _channel_trials(
             gone[order[:removed]] = True
             trials.append(
                 _Trial(
-                    name=group.name,
-                    ratio=ratio,
-                    removed=removed,
-                    size=group.size,
+                    row=SensitivityRow(
+                        name=group.name, ratio=ratio, removed=removed, size=group.size
+                    ),
                     values=functools.partial(_silenced, group, gone, variables),
                     gone=np.packbits(gone).tobytes().hex(),
                 )
@@ -234,10 +221,12 @@ def _weight_trials(
     selection = select_weights(model, include, exclude)
     trials = [
         _Trial(
-            name=weight.path,
-            ratio=ratio,
-            removed=round(ratio * weight.size),
-            size=weight.size,
+            row=SensitivityRow(
+                name=weight.path,
+                ratio=ratio,
+                removed=round(ratio * weight.size),
+                size=weight.size,
+            ),
             values=functools.partial(_cleared, weight, round(ratio * weight.size)),
         )
         for weight in selection.chosen

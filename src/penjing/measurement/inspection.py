@@ -204,9 +204,9 @@ def _count(
     return zeros, len(unique) + (zeros > 0)
 
 
-_MANY_ZEROS = 0.3
-_FEW_ELEMENTS = 256
-_CONVERTER_MINIMUM = 1024
+_MANY_ZEROS = 0.3  # Trained weights have next to none, pruned ones half and more.
+_FEW_ELEMENTS = 256  # A kilobyte of floats: fewer are not worth a line.
+_CONVERTER_MINIMUM = 1024  # What TensorFlow Lite's converter leaves as floats below it.
 _SCALE_BYTES = 12  # a float32 scale and an int64 zero point
 
 

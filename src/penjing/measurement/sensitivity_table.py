@@ -36,7 +36,7 @@ class SensitivityRow(JsonValue):
     ratio: float
     removed: int
     size: int
-    scores: dict[str, float]
+    scores: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
