@@ -1,0 +1,88 @@
+"""Layers are made again from their configs, or refused where these do not say how."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from penjing.models.layer_making import (
+    build_as,
+    defined_by_keras,
+    layers_but_inputs,
+    make_layer_again,
+)
+
+pytestmark = pytest.mark.once
+
+
+class Bare(layers.Layer):
+    """A class whose constructor takes nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = layers.Dense(3)
+
+
+class Sized(keras.Model):
+    """A model whose config lacks what it was made with."""
+
+    def __init__(self, size=2):
+        super().__init__()
+        self.dense = layers.Dense(size)
+
+
+def test_the_twin_has_the_config_and_none_of_the_weights():
+    dense = layers.Dense(3, activation="relu", name="own")
+    dense.build((None, 2))
+    twin = make_layer_again(dense)
+    assert twin is not dense and not twin.built
+    assert twin.get_config() == dense.get_config()
+
+
+def test_functions_of_the_user_are_taken_as_they_are():
+    def doubled(x):
+        return 2 * x
+
+    assert make_layer_again(layers.Dense(2, activation=doubled)).activation is doubled
+    layer = layers.Lambda(doubled, name="twice")
+    twin = make_layer_again(layer)
+    assert (twin.function, twin.name) == (doubled, "twice")
+
+
+def test_a_constructor_without_arguments_is_called_without():
+    layer = Bare()
+    layer.name = "mine"
+    assert make_layer_again(layer).name == "mine"
+
+
+def test_a_twin_under_another_policy_is_refused():
+    layer = Bare()
+    keras.config.set_dtype_policy("mixed_float16")
+    with pytest.raises(ValueError, match="takes no `dtype`"):
+        make_layer_again(layer)
+
+
+def test_a_model_whose_config_does_not_say_its_arguments_is_refused():
+    with pytest.raises(ValueError, match="which `size` it was made with"):
+        make_layer_again(Sized(5))
+
+
+def test_a_twin_is_built_for_the_same_shapes():
+    dense = layers.Dense(3)
+    dense.build((None, 2))
+    twin = make_layer_again(dense)
+    build_as(dense, twin)
+    assert twin.built and tuple(twin.kernel.shape) == (2, 3)
+    again = layers.Dense(3)
+    build_as(layers.Dense(3), again)  # of one that is not built nothing is known
+    assert not again.built
+
+
+def test_what_is_of_keras_is_told_from_what_is_not():
+    assert defined_by_keras(layers.Dense) and defined_by_keras(layers.Dense.call)
+    assert not defined_by_keras(Bare) and not defined_by_keras(np.mean)
+
+
+def test_inputs_are_no_layers_of_a_graph():
+    model = keras.Sequential([keras.Input((2,)), layers.Dense(3, name="only")])
+    assert [layer.name for layer in layers_but_inputs(model)] == [model.name, "only"]
