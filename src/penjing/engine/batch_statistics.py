@@ -85,15 +85,10 @@ def reestimate_batch_normalization(
 
 
 def run_on_data(model: keras.Model, inputs: Any, argument: str = "data") -> None:
-    """Run a model in inference mode.
-
-    Args:
-        model: A built model.
-        inputs: A batch of its inputs.
-        argument: Where they came from, for the message.
+    """Run a built model on a batch of inputs in inference mode.
 
     Raises:
-        DataError: If they do not fit.
+        DataError: If they do not fit; the message says that they are from `argument`.
     """
     try:
         model(keras.tree.map_structure(ops.convert_to_tensor, inputs), training=False)

@@ -112,14 +112,9 @@ OBSERVERS: dict[str, Observer] = {
 
 
 def sampled(values: np.ndarray, count: int = _SAMPLED) -> np.ndarray:
-    """Take some values, with the least and the largest.
+    """`count` values spread evenly over a flat array, its least and its largest.
 
-    Args:
-        values: Flat array.
-        count: How many are spread evenly over it.
-
-    Returns:
-        The array itself where it has no more, else `count + 2` of its values.
+    The array itself where it has no more.
     """
     if values.size <= count:
         return values

@@ -85,14 +85,7 @@ def apply_clustering(
 ) -> CompressionModel:
     """`cluster` with its settings in a config, as recipes hold them.
 
-    Args:
-        model: See `cluster`.
-        config: What to cluster, and into how many values.
-        training_steps: Batches in the whole training; clustering acts from the first.
-        copy: See `cluster`.
-
-    Returns:
-        A model to compile and train.
+    It acts from the first batch, however many `training_steps` there will be.
     """
     if isinstance(model, keras.Sequential) and not model.built:
         raise UnsupportedModelError(

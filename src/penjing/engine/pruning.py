@@ -77,15 +77,7 @@ def apply_pruning(
 ) -> CompressionModel:
     """`prune` with its settings in a config, as recipes hold them.
 
-    Args:
-        model: See `prune`.
-        config: What to prune, how much and when.
-        training_steps: Batches in the whole training, which a schedule in fractions
-            of it needs.
-        copy: See `prune`.
-
-    Returns:
-        A model to compile and train.
+    A schedule in fractions of the training needs `training_steps`, its batches.
     """
     schedule = _spared(config, model).in_steps(training_steps)
     config = dataclasses.replace(config, schedule=schedule)

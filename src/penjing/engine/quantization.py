@@ -116,12 +116,7 @@ def quantize_aware(
 def default_granularity(model: keras.Model) -> str:
     """One scale for each weight where a model is clustered, else one for each channel.
 
-    Args:
-        model: Any Keras model.
-
-    Returns:
-        `"per_tensor"` or `"per_channel"`: a scale for each channel would split values
-        that all channels share.
+    A scale for each channel would split values that all channels share.
     """
     clustered = isinstance(model, CompressionModel) and any(
         isinstance(transform, Cluster) and transform.config.granularity == "per_tensor"
@@ -137,17 +132,7 @@ def apply_quantization(
     *,
     copy: bool = True,
 ) -> CompressionModel:
-    """`quantize_aware` with its settings in a config, as recipes hold them.
-
-    Args:
-        model: See `quantize_aware`.
-        config: What to round to which grid, and from when on.
-        activations: How activations are rounded; `None` leaves them as they are.
-        copy: See `quantize_aware`.
-
-    Returns:
-        A model to compile and train.
-    """
+    """`quantize_aware` with its settings in configs, as recipes hold them."""
     if config.weights is None:
         weights = Grid(granularity=default_granularity(model))
         config = dataclasses.replace(config, weights=weights)

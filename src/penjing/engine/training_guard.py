@@ -80,13 +80,6 @@ def unreached(
     end: str,
     remedy: str = "Train for longer or let the schedule end earlier.",
 ) -> list[str]:
-    """What the transforms will not reach, one sentence for each.
-
-    Args:
-        engine: A model or layer in training.
-        last_step: Its last training step.
-        end: What ends the training then.
-        remedy: What to do about it.
-    """
+    """What the transforms will not reach until `last_step`, one sentence for each."""
     pending = [transform.pending(last_step) for transform in engine.transforms]
     return [f"{end}, but {what}. {remedy}" for what in pending if what is not None]

@@ -85,9 +85,6 @@ def name_apart(layer: keras.layers.Layer) -> None:
     Keras names weights by the place where they were built. In blocks with equal inner
     names `block1/conv/kernel` and `block2/conv/kernel` are then both `conv/kernel`, at
     the latest where the model was saved and loaded.
-
-    Args:
-        layer: A built model or layer.
     """
     counts = Counter(weight_paths(layer))
     shared = {id(v) for v in layer.weights if counts[v.path] > 1}

@@ -58,14 +58,7 @@ class Flow:
 
 
 def trace_flow(model: keras.Model) -> Flow | None:
-    """Find the calls of a built Sequential or Functional model.
-
-    Args:
-        model: Any Keras model.
-
-    Returns:
-        Its flow; `None` where the model is no graph, but runs code of its own.
-    """
+    """The calls of a built Sequential or Functional model; None for any other."""
     graph = as_graph(model)
     if graph is None:
         return None
@@ -76,11 +69,7 @@ def trace_flow(model: keras.Model) -> Flow | None:
 
 
 def as_graph(layer: Any) -> Any:
-    """The graph that a layer runs, or `None` where it is no Sequential or Functional.
-
-    Args:
-        layer: A Keras layer, model or operation.
-    """
+    """The graph that a layer, model or operation runs; `None` where it runs none."""
     if (
         not isinstance(layer, keras.Model)
         or not layer.built

@@ -81,15 +81,9 @@ class ActivationPlan:
 def plan_activations(
     model: keras.Model, quantized: Collection[int]
 ) -> ActivationPlan | None:
-    """Plan the ranges of a built model, as LiteRT's int8 kernels want them.
+    """Plan the ranges of a model as LiteRT's int8 kernels want them; None for no graph.
 
-    Args:
-        model: A Keras model.
-        quantized: `id` of each weight that lies on a grid; layers with others run in
-            float.
-
-    Returns:
-        The plan; `None` where the model is no graph.
+    Layers with a weight whose `id` is not in `quantized` run in float.
     """
     flow = trace_flow(model)
     return None if flow is None else _Planner(flow, quantized).plan()

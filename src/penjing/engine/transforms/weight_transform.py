@@ -150,10 +150,6 @@ class Transform(keras.layers.Layer):
 def check_finite(weight: SelectedWeight, values: np.ndarray) -> None:
     """Refuse a weight with values that cannot be ranked or rounded.
 
-    Args:
-        weight: The weight, for the message.
-        values: Its values.
-
     Raises:
         CompressionError: If one of them is NaN or infinite.
     """
@@ -189,13 +185,7 @@ def readable_step(step: Any) -> int | Tensor:
     """The step as a Python number where reading it costs nothing, else as a tensor.
 
     PyTorch runs every operation of a schedule by itself, which takes longer than the
-    masked forward pass of a small model.
-
-    Args:
-        step: Value of an integer variable of shape `()`.
-
-    Returns:
-        A number on PyTorch's CPU outside of compiled functions.
+    masked forward pass of a small model: its steps outside compiled functions are read.
     """
     if keras.backend.backend() == "torch":
         import torch
