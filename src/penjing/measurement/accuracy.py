@@ -86,24 +86,20 @@ def _open(
 ) -> tuple[keras.Model | None, Predict, list[str] | None]:
     """Give the model of a Keras file, what predicts, and the names of the outputs."""
     if isinstance(model_or_path, keras.Model):
-        return _opened(model_or_path)
-    if not isinstance(model_or_path, (str, os.PathLike)):
+        model = model_or_path
+    elif not isinstance(model_or_path, (str, os.PathLike)):
         raise FileFormatError(
             "Expected a Keras model or the path of a file, got a "
             f"{type(model_or_path).__name__}. Allowed files: {', '.join(_SUFFIXES)}."
         )
-    suffix = Path(model_or_path).suffix.lower()
-    if suffix not in _SUFFIXES:
+    elif (suffix := Path(model_or_path).suffix.lower()) not in _SUFFIXES:
         raise FileFormatError(
             f"{model_or_path} is of an unknown type. Allowed: {', '.join(_SUFFIXES)}."
         )
-    path = check_file(model_or_path)
-    if suffix == ".tflite":
-        return None, *_litert_predict(path, batch_size)
-    return _opened(load_keras_model(path))
-
-
-def _opened(model: keras.Model) -> tuple[keras.Model, Predict, list[str] | None]:
+    elif suffix == ".tflite":
+        return None, *_litert_predict(check_file(model_or_path), batch_size)
+    else:
+        model = load_keras_model(check_file(model_or_path))
     return model, _keras_predict(model), getattr(model, "output_names", None)
 
 

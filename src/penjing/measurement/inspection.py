@@ -243,13 +243,33 @@ def tensor_hint(tensor: InspectedTensor, quantized_file: bool) -> str:
 
 def file_hints(tensors: Sequence[InspectedTensor], file_format: str) -> list[str]:
     """Say in sentences where the bytes of a file buy nothing, if anywhere."""
-    hints = (
-        _zeros_hint(tensors, file_format),
-        _float_hint(tensors),
-        _scales_hint(tensors),
-        _optimizer_hint(tensors),
-    )
-    return [hint for hint in hints if hint]
+    hints = []
+    if found := [tensor for tensor in tensors if has_unused_zeros(tensor)]:
+        hints.append(_zeros_hint(found, file_format))
+    found = [t for t in tensors if t.dtype == "float32" and t.size > 1]
+    if found and is_quantized(tensors):
+        size = format_bytes(sum(tensor.bytes for tensor in found))
+        hints.append(
+            f"{_tensors(found)} ({size}) stayed float32 in a quantized file. The "
+            "converter keeps biases of dynamic-range files and tensors below 1,024 "
+            "elements so."
+        )
+    if found := [tensor for tensor in tensors if tensor.num_scales > 1]:
+        have = "has" if len(found) == 1 else "have"
+        size = format_bytes(_SCALE_BYTES * sum(tensor.num_scales for tensor in found))
+        hints.append(
+            f"{_tensors(found)} {have} a scale for each channel: {size} of scales and "
+            "zero points, and equal floats become different integers in different "
+            "channels, which undoes clustering."
+        )
+    if state := sum(tensor.bytes for tensor in tensors if tensor.is_optimizer_state):
+        share = state / sum(tensor.bytes for tensor in tensors)
+        hints.append(
+            f"The optimizer's state takes {format_bytes(state)}, {share:.0%} of all "
+            "tensors. Only training needs it: save with include_optimizer=False (.h5), "
+            "or save a model that is not compiled, as penjing.strip gives it."
+        )
+    return hints
 
 
 def is_quantized(tensors: Sequence[InspectedTensor]) -> bool:
@@ -257,10 +277,7 @@ def is_quantized(tensors: Sequence[InspectedTensor]) -> bool:
     return any(tensor.num_scales and "int" in tensor.dtype for tensor in tensors)
 
 
-def _zeros_hint(tensors: Sequence[InspectedTensor], file_format: str) -> str:
-    found = [tensor for tensor in tensors if has_unused_zeros(tensor)]
-    if not found:
-        return ""
+def _zeros_hint(found: Sequence[InspectedTensor], file_format: str) -> str:
     zeros = sum(tensor.zeros or 0 for tensor in found)
     share = zeros / sum(tensor.size for tensor in found)
     raw = format_bytes(sum(tensor.bytes for tensor in found))
@@ -279,43 +296,6 @@ def _zeros_hint(tensors: Sequence[InspectedTensor], file_format: str) -> str:
             "runtimes are faster for it."
         )
     return text
-
-
-def _float_hint(tensors: Sequence[InspectedTensor]) -> str:
-    found = [t for t in tensors if t.dtype == "float32" and t.size > 1]
-    if not found or not is_quantized(tensors):
-        return ""
-    size = format_bytes(sum(tensor.bytes for tensor in found))
-    return (
-        f"{_tensors(found)} ({size}) stayed float32 in a quantized file. The converter "
-        "keeps biases of dynamic-range files and tensors below 1,024 elements so."
-    )
-
-
-def _scales_hint(tensors: Sequence[InspectedTensor]) -> str:
-    found = [tensor for tensor in tensors if tensor.num_scales > 1]
-    if not found:
-        return ""
-    have = "has" if len(found) == 1 else "have"
-    size = format_bytes(_SCALE_BYTES * sum(tensor.num_scales for tensor in found))
-    return (
-        f"{_tensors(found)} {have} a scale for each channel: {size} of scales and zero "
-        "points, and equal floats become different integers in different channels, "
-        "which undoes clustering."
-    )
-
-
-def _optimizer_hint(tensors: Sequence[InspectedTensor]) -> str:
-    found = [tensor for tensor in tensors if tensor.is_optimizer_state]
-    size = sum(tensor.bytes for tensor in found)
-    if not size:
-        return ""
-    share = size / sum(tensor.bytes for tensor in tensors)
-    return (
-        f"The optimizer's state takes {format_bytes(size)}, {share:.0%} of all "
-        "tensors. Only training needs it: save with include_optimizer=False (.h5), "
-        "or save a model that is not compiled, as penjing.strip gives it."
-    )
 
 
 def _tensors(tensors: Sequence[InspectedTensor]) -> str:

@@ -59,14 +59,16 @@ def _product(
     layer, batch = call.layer, call.output[0]
     if call.product is None:
         if isinstance(layer, (keras.layers.Conv1D, keras.layers.Conv2D)):
-            return _convolution(layer, call, shape), batch
+            channels = {"inputs": shape[-2], "outputs": shape[-1]}
+            product = _windowed("conv", call, shape, groups=layer.groups, **channels)
+            return product, batch
         if isinstance(
             layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
         ):
-            return _depthwise(layer, call, shape), batch
+            return _depthwise(call, shape), batch
         if hasattr(layer, "pointwise_kernel"):
             if path == layer.depthwise_kernel.path:
-                return _depthwise(layer, call, shape), batch
+                return _depthwise(call, shape), batch
         elif isinstance(layer, keras.layers.RNN):
             steps = call.operands[0][1]
             return _dense(math.prod(shape[:-1]), shape[-1], macs // steps), steps
@@ -76,6 +78,12 @@ def _product(
         elif isinstance(layer, _TRANSPOSED):
             return _dense(shape[-1], math.prod(shape[:-1]), macs), 1
     return _dense(math.prod(shape[:-1]), shape[-1], macs), 1
+
+
+def _depthwise(call: LayerCall, kernel: tuple[int, ...]) -> KernelProduct:
+    multiplier = kernel[-1]
+    channels = {"outputs": kernel[-2] * multiplier, "multiplier": multiplier}
+    return _windowed("depthwise", call, kernel, inputs=1, **channels)
 
 
 def _dense(inputs: int, outputs: int, macs: int) -> KernelProduct:
@@ -94,27 +102,10 @@ def _contracted(equation: str, kernel: tuple[int, ...]) -> int:
     )
 
 
-def _convolution(layer: Any, call: LayerCall, kernel: tuple[int, ...]) -> KernelProduct:
-    return KernelProduct(
-        kind="conv",
-        inputs=kernel[-2],
-        outputs=kernel[-1],
-        groups=layer.groups,
-        **_geometry(layer, call, kernel),
-    )
-
-
-def _depthwise(layer: Any, call: LayerCall, kernel: tuple[int, ...]) -> KernelProduct:
-    return KernelProduct(
-        kind="depthwise",
-        inputs=1,
-        outputs=kernel[-2] * kernel[-1],
-        multiplier=kernel[-1],
-        **_geometry(layer, call, kernel),
-    )
-
-
-def _geometry(layer: Any, call: LayerCall, kernel: tuple[int, ...]) -> dict[str, Any]:
+def _windowed(
+    kind: str, call: LayerCall, kernel: tuple[int, ...], **channels: int
+) -> KernelProduct:
+    layer = call.layer
     shape = call.operands[0]
     first = layer.data_format == "channels_first"
     padding = layer.padding
@@ -122,13 +113,15 @@ def _geometry(layer: Any, call: LayerCall, kernel: tuple[int, ...]) -> dict[str,
     if padding == "causal":  # padded in front, then as "valid"
         reach = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
         size, padding = (1, size[1] + reach), "valid"
-    return {
-        "kernel": _plane(kernel[:-2]),
-        "size": size,
-        "strides": _plane(layer.strides),
-        "dilation": _plane(layer.dilation_rate),
-        "padding": padding,
-    }
+    return KernelProduct(
+        kind=kind,
+        kernel=_plane(kernel[:-2]),
+        size=size,
+        strides=_plane(layer.strides),
+        dilation=_plane(layer.dilation_rate),
+        padding=padding,
+        **channels,
+    )
 
 
 def _plane(sizes: Any) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -258,8 +259,7 @@ def _times(kernel: UsedKernel, timer: _Timer, overhead: float) -> KernelTimes:
     outputs = _sizes(product.outputs, steps)
     grid = [
         dataclasses.replace(product, inputs=i, outputs=o)
-        for i in inputs
-        for o in outputs
+        for i, o in itertools.product(inputs, outputs)
     ]
     # Even the smallest product takes something beside what starting takes.
     times = [kernel.repeats * max(ms - overhead, 0.05 * ms) for ms in timer.times(grid)]
@@ -270,7 +270,7 @@ def _times(kernel: UsedKernel, timer: _Timer, overhead: float) -> KernelTimes:
         kind=product.kind,
         input_sizes=inputs,
         output_sizes=outputs,
-        milliseconds=tuple(tuple(row) for row in rows),
+        milliseconds=tuple(map(tuple, rows)),
         values=kernel.repeats * int(np.prod(product.shapes()[2])),
     )
 
@@ -278,10 +278,8 @@ def _times(kernel: UsedKernel, timer: _Timer, overhead: float) -> KernelTimes:
 def _sizes(whole: int, multiple: int = 1) -> tuple[int, ...]:
     """Sizes to time: fractions of the whole, in blocks that kernels and groups like."""
     step = multiple * (_MULTIPLE if whole > 2 * _MULTIPLE * multiple else 1)
-    found = {whole}
-    for fraction in _FRACTIONS:
-        found.add(min(whole, max(1, round(fraction * whole / step)) * step))
-    return tuple(sorted(found))
+    blocks = (max(1, round(fraction * whole / step)) for fraction in _FRACTIONS)
+    return tuple(sorted({whole, *(min(whole, n * step) for n in blocks)}))
 
 
 def _merged(kernels: Sequence[KernelTimes]) -> list[KernelTimes]:
@@ -293,7 +291,7 @@ def _merged(kernels: Sequence[KernelTimes]) -> list[KernelTimes]:
             table = np.array(before.milliseconds) + np.array(kernel.milliseconds)
             kernel = dataclasses.replace(
                 before,
-                milliseconds=tuple(tuple(row) for row in table.tolist()),
+                milliseconds=tuple(map(tuple, table.tolist())),
                 values=before.values + kernel.values,
             )
         merged[kernel.path] = kernel

@@ -50,7 +50,10 @@ def _as_product(name: str) -> Callable[[Any, LayerCall], Counts]:
     """The formula of layers that are one product of their input and their kernels."""
 
     def count(layer: Any, call: LayerCall) -> Counts:
-        kernels = _kernels(layer)
+        if hasattr(layer, "pointwise_kernel"):
+            kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+        else:
+            kernels = [stored_variable(layer, "kernel")]
         operands = (call.operands[0], *(tuple(kernel.shape) for kernel in kernels))
         weights: tuple[str | None, ...] = (None, *(kernel.path for kernel in kernels))
         if name == "einsum":
@@ -60,12 +63,6 @@ def _as_product(name: str) -> Callable[[Any, LayerCall], Counts]:
         )
 
     return count
-
-
-def _kernels(layer: Any) -> list[Any]:
-    if hasattr(layer, "pointwise_kernel"):
-        return [layer.depthwise_kernel, layer.pointwise_kernel]
-    return [stored_variable(layer, "kernel")]
 
 
 def _recurrent(layer: Any, call: LayerCall) -> Counts:
@@ -151,12 +148,8 @@ _LAYERS: Mapping[str, Callable[[Any, LayerCall], Counts]] = {
     **{f"DepthwiseConv{n}D": _as_product("depthwise_conv") for n in (1, 2)},
     **{f"SeparableConv{n}D": _as_product("separable_conv") for n in (1, 2)},
     "RNN": _recurrent,
-    "SimpleRNNCell": _one_step,
-    "GRUCell": _one_step,
-    "LSTMCell": _one_step,
-    "ConvLSTM1D": _recurrent_convolution,
-    "ConvLSTM2D": _recurrent_convolution,
-    "ConvLSTM3D": _recurrent_convolution,
+    **dict.fromkeys(("SimpleRNNCell", "GRUCell", "LSTMCell"), _one_step),
+    **{f"ConvLSTM{n}D": _recurrent_convolution for n in (1, 2, 3)},
     "STFTSpectrogram": _spectrogram,
     "ReversibleEmbedding": _reversible_embedding,
     "MultiHeadAttention": _multi_head_attention,
@@ -207,9 +200,7 @@ def _attention_product(call: LayerCall) -> int:
 
 _PRODUCTS: Mapping[str, Callable[[LayerCall], int]] = {
     "matmul": lambda call: math.prod(call.output) * call.operands[0][-1],
-    "dot": _contraction,
-    "inner": _contraction,
-    "tensordot": _contraction,
+    **dict.fromkeys(("dot", "inner", "tensordot"), _contraction),
     "einsum": lambda call: einsum_macs(call.operands[0], call.operands[1:]),
     "conv": lambda call: math.prod(call.output) * math.prod(call.operands[1][:-1]),
     "depthwise_conv": lambda call: (

@@ -46,13 +46,17 @@ def describe_environment(backend: str) -> Environment:
             packages[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     return Environment(
         packages=packages,
         backend=backend,
         python=platform.python_version(),
         system=platform.system(),
         processor=processor_name(),
-        cores=_cores(),
+        cores=cores,
     )
 
 
@@ -71,9 +75,3 @@ def processor_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -81,7 +81,7 @@ class Scorer:
         labels = _in_structure(labels, predictions, self._output_names)
         self._check(labels, predictions)
         if self._keras is None:
-            self._keras = self._compiled(len(leaves_of(predictions)))
+            self._keras = self._compiled(len(keras.tree.flatten(predictions)))
         to_tensor = ops.convert_to_tensor
         tensors = [
             None if value is None else keras.tree.map_structure(to_tensor, value)
@@ -91,7 +91,7 @@ class Scorer:
             self._keras.compute_metrics(None, *tensors)
             if self._arguments["loss"] is not None:
                 loss = self._keras.compute_loss(None, *tensors)
-                self._loss.update_state(loss, len(leaves_of(predictions)[0]))
+                self._loss.update_state(loss, len(keras.tree.flatten(predictions)[0]))
         except Exception as error:
             raise DataError(
                 f"Loss and metrics cannot be computed from labels of shape "
@@ -123,14 +123,14 @@ class Scorer:
         return model
 
     def _check(self, labels: Any, predictions: Any) -> None:
-        outputs = leaves_of(predictions)
+        outputs = keras.tree.flatten(predictions)
         names = self._output_names
         if isinstance(predictions, Mapping):
             names = sorted(predictions)
         plain = _by_output(self._metrics, len(outputs), names)
         weighted = _by_output(self._arguments["weighted_metrics"], len(outputs), names)
         for given, predicted, *metrics in zip(
-            leaves_of(labels), outputs, plain, weighted, strict=True
+            keras.tree.flatten(labels), outputs, plain, weighted, strict=True
         ):
             _check_labels(given, predicted.shape, _flatten(metrics))
 
@@ -146,11 +146,6 @@ def first_metric(names: Iterable[str]) -> str | None:
     """The metric to speak of first: not the loss, where there is another one."""
     names = list(names)
     return next((name for name in names if name != "loss"), next(iter(names), None))
-
-
-def leaves_of(value: Any) -> list[Any]:
-    """The arrays of a structure of any depth, in Keras' order."""
-    return list(keras.tree.flatten(value))
 
 
 def _by_output(metrics: Any, outputs: int, names: list[str] | None) -> list[Any]:
@@ -216,7 +211,7 @@ def _refuse_others_than_0_and_1(labels: Any, classes: int) -> None:
 
 def _in_structure(labels: Any, predictions: Any, names: list[str] | None) -> Any:
     """Give labels the structure of the predictions."""
-    outputs = leaves_of(predictions)
+    outputs = keras.tree.flatten(predictions)
     if len(leaves(labels)) != len(outputs):
         raise DataError(
             f"The model has {len(outputs)} outputs, but there are labels for "
@@ -290,4 +285,4 @@ def _to_float(value: Any, name: str) -> float:
 
 
 def _shapes(structure: Any) -> list[tuple[int, ...]]:
-    return [tuple(array.shape) for array in leaves_of(structure)]
+    return [tuple(array.shape) for array in keras.tree.flatten(structure)]

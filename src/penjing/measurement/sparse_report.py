@@ -112,13 +112,13 @@ def explain_sparsity(
     check_runtime(runtime)
     if isinstance(model_or_file, keras.Model):
         return _explain_model(model_or_file, runtime)
-    suffix = as_path(model_or_file).suffix.lower()
+    path = as_path(model_or_file)
+    suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise FileFormatError(
             f"Cannot explain {model_or_file}: unknown suffix {suffix!r}. Allowed: "
             f"{', '.join(_SUFFIXES)}."
         )
-    path = as_path(model_or_file)
     if suffix != ".tflite":
         return _explain_model(load_keras_model(path), runtime)
     model = load_records(read_litert(path), str(path))
@@ -139,8 +139,7 @@ def _explain_model(model: keras.Model, runtime: str) -> SparsityExplanation:
         content = load_records(path.read_bytes(), model.name)
     if runtime != "x86":
         make_padding_explicit(content)
-    names = _LayerNames(model)
-    return _explained(content, model.name, runtime, names)
+    return _explained(content, model.name, runtime, _LayerNames(model))
 
 
 def _explained(
