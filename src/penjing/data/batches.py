@@ -32,20 +32,11 @@ class Batches:
 
 
 def to_batches(x: Any, y: Any = None, batch_size: int = 128) -> Batches:
-    """Cut arrays into batches, or take those of a loader.
+    """Cut arrays into batches, or take a loader's; a DataError if there are none.
 
-    Args:
-        x: Array of shape `(samples, ...)`, a list or dict of such arrays, or a
-            loader that gives `(x, y)` or `(x, y, sample_weight)`.
-        y: The same for the labels; None where `x` is a loader.
-        batch_size: Samples in a batch of arrays; loaders have their own.
-
-    Returns:
-        The batches.
-
-    Raises:
-        DataError: If there are no samples, the lengths differ, or the type is none
-            of these.
+    `x` is an array `(samples, ...)`, a list or dict of such arrays, or a loader that
+    gives `(x, y)` or `(x, y, sample_weight)`: then `y` is None, and the batches have
+    the loader's size.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int):
         raise DataError(f"`batch_size` must be an integer, got {batch_size!r}.")
@@ -63,16 +54,10 @@ def to_batches(x: Any, y: Any = None, batch_size: int = 128) -> Batches:
 
 
 def input_batches(data: Any, batch_size: int, argument: str) -> Iterator[Any]:
-    """Batches of a model's inputs alone.
+    """Batches of a model's inputs alone; `argument` is what messages call the data.
 
-    Args:
-        data: An array, or a list, tuple or dict of arrays, one for each input; or a
-            loader that gives `x`, `(x, y)` or `(x, y, sample_weight)`.
-        batch_size: Samples in a batch of arrays; loaders have their own.
-        argument: What the data is called in messages.
-
-    Raises:
-        DataError: If it is none of these.
+    It is an array, or a list, tuple or dict of arrays, one for each input; or a loader
+    that gives `x`, `(x, y)` or `(x, y, sample_weight)` in batches of its own size.
     """
     flat = keras.tree.flatten(data) if isinstance(data, list | tuple | dict) else [data]
     if flat and all(hasattr(value, "shape") for value in flat):
@@ -86,15 +71,7 @@ def input_batches(data: Any, batch_size: int, argument: str) -> Iterator[Any]:
 
 
 def loader_batches(loader: Any, argument: str) -> Iterator[Any]:
-    """What a loader gives, once through, or forever where it never ends.
-
-    Args:
-        loader: A `keras.utils.PyDataset` or another iterable.
-        argument: What it is called in messages.
-
-    Raises:
-        DataError: If it is no loader.
-    """
+    """What a loader gives, once through, or forever where it never ends."""
     if isinstance(loader, keras.utils.PyDataset):
         count = loader.num_batches
         numbers = itertools.count() if count is None else range(count)
@@ -108,15 +85,7 @@ def loader_batches(loader: Any, argument: str) -> Iterator[Any]:
 
 
 def check_batch(batch: Any, loader: str) -> None:
-    """Refuse what is no batch of samples with labels.
-
-    Args:
-        batch: What a loader gave.
-        loader: The loader, as the beginning of the message.
-
-    Raises:
-        DataError: If it is neither `(x, y)` nor `(x, y, sample_weight)`.
-    """
+    """Refuse what is neither `(x, y)` nor `(x, y, sample_weight)`, with a DataError."""
     length = len(batch) if isinstance(batch, (tuple, list)) else None
     if length not in (2, 3):
         count = "" if length is None else f" of {length}"
@@ -129,16 +98,8 @@ def check_batch(batch: Any, loader: str) -> None:
 def to_arrays(value: Any, where: str) -> Any:
     """Turn a structure of tensors of any backend into one of NumPy arrays.
 
-    Args:
-        value: Array or tensor, nested list of numbers, or a list, tuple or dict of
-            arrays.
-        where: What it is called in messages.
-
-    Returns:
-        Array, list or dict of arrays.
-
-    Raises:
-        DataError: If something in it is no array.
+    `value` is an array or tensor, a nested list of numbers, or a list, tuple or dict of
+    arrays; `where` is what messages call it.
     """
     if isinstance(value, Mapping):
         return {
@@ -205,11 +166,7 @@ def _is_loader(x: Any) -> bool:
 
 
 def _loader_length(loader: Any) -> int | None:
-    """Batches in a loader.
-
-    Raises:
-        DataError: If it never ends.
-    """
+    """Batches in a loader; a DataError if it never ends."""
     length: int | None
     if isinstance(loader, keras.utils.PyDataset):
         length = loader.num_batches

@@ -26,15 +26,8 @@ def as_named(value: Any) -> dict[str, Any]:
 def to_array(value: Any, where: str) -> npt.NDArray[Any]:
     """Turn an array, a list or a tensor of any backend into a usable array.
 
-    Args:
-        value: Numbers with the examples along the first axis.
-        where: What the value is called in messages, for instance `"x_train"`.
-
-    Returns:
-        The array: numbers or booleans, at least one example, all of them finite.
-
-    Raises:
-        DataError: If it is anything else.
+    That is one of numbers or booleans, all finite, with at least one example along the
+    first axis. `where` is what messages call it, for instance `"x_train"`.
 
     Example:
         >>> to_array([[1.0], [2.0]], "x_train").shape
@@ -63,14 +56,7 @@ def to_array(value: Any, where: str) -> npt.NDArray[Any]:
 
 
 def check_lengths(parts: Arrays) -> None:
-    """Refuse arrays that do not have the same number of examples.
-
-    Args:
-        parts: Arrays by the name that messages use.
-
-    Raises:
-        DataError: If the lengths differ; all are named.
-    """
+    """Refuse arrays, by their names in messages, of different numbers of examples."""
     if len({len(array) for array in parts.values()}) > 1:
         sizes = ", ".join(f"{name} has {len(array)}" for name, array in parts.items())
         raise DataError(
@@ -80,15 +66,11 @@ def check_lengths(parts: Arrays) -> None:
 
 
 def check_inputs(model: keras.Model, x: Any, where: str) -> None:
-    """Compare inputs with what a model takes.
+    """Refuse inputs whose names, shapes or types are not those that a model takes.
 
-    Args:
-        model: A model. Where its inputs are not known (subclassed), nothing is done.
-        x: One array, or a mapping from input name to array.
-        where: Name of the part in messages, for instance `"train"`.
-
-    Raises:
-        DataError: If names, shapes or types differ.
+    `x` is one array, or a mapping from input name to array; `where` is the part's name
+    in messages, such as `"train"`. A subclassed model, whose inputs are not known,
+    takes all.
     """
     if not getattr(model, "inputs", None):
         return
@@ -102,21 +84,13 @@ def check_inputs(model: keras.Model, x: Any, where: str) -> None:
 
 
 def check_labels(model: keras.Model, x: Any, y: Any, where: str) -> None:
-    """Compare labels with what a model gives.
+    """Refuse labels that do not fit what a model gives.
 
-    An output of shape `(batch, ..., classes)` takes whole numbers below `classes`,
-    one for each position, or an array of its own shape. Where `classes` is 1, any
-    number is right.
-
-    Args:
-        model: A model. Where its outputs are not known in advance (subclassed), it
-            is run on the first two examples of `x`.
-        x: Inputs that `check_inputs` let pass.
-        y: One array, or a mapping from output name to array.
-        where: Name of the part in messages, for instance `"train"`.
-
-    Raises:
-        DataError: If names or shapes differ, or a label is out of range.
+    They are one array, or a mapping from output name to array; `where` is the part's
+    name in messages. An output of shape `(batch, ..., classes)` takes whole numbers
+    below `classes`, one for each position, or an array of its own shape. Where
+    `classes` is 1, any number is right. A subclassed model, whose outputs are not known
+    in advance, is run on the first two examples of `x`, which `check_inputs` let pass.
     """
     if getattr(model, "inputs", None):
         specs = _output_specs(model)
@@ -131,18 +105,10 @@ def check_labels(model: keras.Model, x: Any, y: Any, where: str) -> None:
 
 
 def first_batch(model: keras.Model, loader: Any, name: str) -> tuple[Any, Any]:
-    """Give the first `(x, y)` of a loader as arrays.
+    """Give the first `(x, y)` of a loader, each an array or a mapping by name.
 
-    Args:
-        model: A model; it names the inputs and outputs that come as a list.
-        loader: A `tf.data.Dataset`, `DataLoader`, `PyDataset` or the like.
-        name: What the loader is called in messages, for instance `"train"`.
-
-    Returns:
-        `x` and `y`, each an array or a mapping from name to array.
-
-    Raises:
-        DataError: If the loader is empty or gives something else.
+    The model names the inputs and outputs that come as a list; `name` is what messages
+    call the loader, for instance `"train"`.
     """
     try:
         batch = next(loader_batches(loader, name))

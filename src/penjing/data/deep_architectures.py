@@ -31,13 +31,9 @@ def resnet_20(
 ) -> keras.Model:
     """Three stages of three residual blocks, 16, 32 and 64 channels wide.
 
-    Args:
-        shape: `(height, width)` or `(height, width, channels)`.
-        classes: Length of the output.
-        init: Initializers of the kernels, in their order.
-
-    Returns:
-        A Functional model that gives `(batch, classes)` logits.
+    A Functional model for images `(height, width)` or `(height, width, channels)` that
+    gives `(batch, classes)` logits; `init` gives the initializers of the kernels in
+    their order.
 
     Reference:
         He et al., 2015, https://arxiv.org/abs/1512.03385, section 4.2; where a stage
@@ -63,16 +59,11 @@ def mobilenet(
 ) -> keras.Model:
     """Seven depthwise-separable blocks, 32 to 256 channels wide.
 
-    Where the stride is 2 the padding stands in a layer of its own, one pixel on every
-    side. For even heights and widths it stays so in the file: sparse kernels need it.
-
-    Args:
-        shape: `(height, width)` or `(height, width, channels)`; multiples of 8.
-        classes: Length of the output.
-        init: Initializers of the kernels, in their order.
-
-    Returns:
-        A Functional model that gives `(batch, classes)` logits.
+    A Functional model for images `(height, width)` or `(height, width, channels)`, the
+    sizes multiples of 8, that gives `(batch, classes)` logits; `init` gives the
+    initializers of the kernels in their order. Where the stride is 2 the padding stands
+    in a layer of its own, one pixel on every side. For even heights and widths it stays
+    so in the file: sparse kernels need it.
 
     Reference:
         Howard et al., 2017, https://arxiv.org/abs/1704.04861

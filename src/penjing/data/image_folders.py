@@ -27,9 +27,9 @@ def read_image_folder(
 ) -> tuple[dict[str, _Part], tuple[str, ...]]:
     """Read the images under a folder into memory.
 
-    The folder holds `train` and `test` (and perhaps `validation`), each with one
-    folder for each class; or the class folders themselves, of which 20 % of every
-    class become the test part. Classes are numbered in the order of their names.
+    The folder holds `train` and `test` (and perhaps `validation`), each with one folder
+    for each class; or the class folders themselves, of which 20 % of every class become
+    the test part. Classes are numbered in the order of their names.
 
     Args:
         folder: The folder.
@@ -42,10 +42,6 @@ def read_image_folder(
     Returns:
         Part name -> float32 images of shape `(n, *image_size)` and int32 labels of
         shape `(n,)`, and the names of the classes.
-
-    Raises:
-        DataError: If the folder is laid out differently, or an image is unreadable.
-        MissingDependencyError: If Pillow is not installed.
 
     Example:
         >>> read_image_folder(Path("flowers"), (96, 96, 3))  # doctest: +SKIP

@@ -31,17 +31,10 @@ OWN_STEPS = ("train_step", "test_step", "predict_step")
 
 
 def copy_model(model: keras.Model) -> keras.Model:
-    """Copy a built Keras model, uncompiled.
+    """Copy a built Keras model, uncompiled: one of the same class, names and weights.
 
-    Args:
-        model: Any Keras model. A subclassed one needs a `get_config` where its
-            constructor takes arguments: Keras does not know them by itself.
-
-    Returns:
-        A model of the same class, names and weights.
-
-    Raises:
-        UnsupportedModelError: If the class cannot be made again from its config.
+    A subclassed one needs a `get_config` where its constructor takes arguments, as
+    Keras does not know them by itself; else it is refused as an UnsupportedModelError.
     """
     try:
         twin = _make_again(model)
@@ -65,13 +58,10 @@ def weight_paths(layer: keras.layers.Layer) -> list[str]:
 def name_weights(layer: keras.layers.Layer, paths: Sequence[str]) -> None:
     """Give the weights of a twin the paths that they have in the original.
 
-    A layer that is made from its config is built at another place than the first
-    time, and Keras then gives `dense/kernel` in place of `sequential/dense/kernel`.
-
-    Args:
-        layer: A copied or loaded model or layer.
-        paths: What `weight_paths` gave for the original. Ignored where the layer has
-            another number of weights, as one that is not built yet.
+    A layer that is made from its config is built at another place than the first time,
+    and Keras then gives `dense/kernel` in place of `sequential/dense/kernel`. `paths`
+    is what `weight_paths` gave for the original; it is ignored where the twin has
+    another number of weights, as one that is not built yet.
     """
     weights = layer.weights
     if len(weights) == len(paths):
@@ -100,14 +90,9 @@ def name_apart(layer: keras.layers.Layer) -> None:
 def layers_by_place(
     layer: keras.layers.Layer, place: str = ""
 ) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Go through a layer and all within it, once for each place where one stands.
+    """Give a layer and all within it, each once for each place where it stands.
 
-    Args:
-        layer: A Keras layer or model.
-        place: Names of the layers that it is in, its own too, each with a "/" behind.
-
-    Yields:
-        Places, as given or below it, and layers.
+    A place is the names of the layers around it and its own, each with a "/" behind.
     """
     yield place, layer
     for part in direct_layers(layer):
@@ -128,15 +113,10 @@ def copy_values(
     target: keras.layers.Layer,
     value_of: Callable[[Any], Any] = _value_of,
 ) -> None:
-    """Copy weights, random states and frozen flags between two equal layers.
+    """Copy weights, random states and frozen flags between two equal built layers.
 
-    Args:
-        source: A built model or layer.
-        target: One of the same architecture.
-        value_of: What of a variable is copied, where it is not all of it.
-
-    Raises:
-        UnsupportedModelError: If their variables differ in number or shape.
+    `value_of` says what of a variable is copied. Variables that differ in number or
+    shape are an UnsupportedModelError.
     """
     theirs, ours = source.variables, target.variables
     if len(ours) != len(theirs):
@@ -187,6 +167,8 @@ def clone_graph(
 ) -> keras.Model:
     """Clone a Sequential or Functional model, uncompiled, nested models too.
 
+    The clone's inputs keep their names, which Keras' own cloning loses.
+
     Args:
         model: A Sequential or Functional model.
         clone_layer: Layer of the model -> layer of the clone.
@@ -196,10 +178,6 @@ def clone_graph(
             the layer and its arguments, gives its outputs.
         shape_of: Symbolic input of a graph -> its shape in the clone, where it is not
             the same.
-
-    Returns:
-        A model of the same graph whose inputs keep their names, which Keras' own
-        cloning loses.
     """
     clones: dict[int, keras.layers.Layer] = {}
 
@@ -283,14 +261,9 @@ def _make_again(model: keras.Model) -> keras.Model:
 
 
 def check_own_methods(model: keras.Model, twin: keras.Model) -> None:
-    """Refuse a twin that lost methods which a user wrote.
+    """Refuse, as a ValueError, a twin that lost methods which a user wrote.
 
-    Args:
-        model: The model.
-        twin: What Keras made of its config or graph.
-
-    Raises:
-        ValueError: If a layer became one of another class.
+    That is one in which Keras, given the config or graph, made a layer another class.
     """
     for old, new in zip(
         layers_but_inputs(model), layers_but_inputs(twin), strict=False

@@ -92,15 +92,12 @@ def follow_graph(
 
     Args:
         graph: What `as_graph` gave.
-        values: One for each input of the graph, flat.
+        values: One for each input of the graph, flat; one for each output comes back.
         visit: Takes a node of Keras' graph, the values of its inputs and the path of
             the graph that it stands in, and gives the values of its outputs.
         enter: Takes each nested graph with the values of its inputs, once for every
             call of it.
         prefix: Path of the graph, empty or with a slash behind.
-
-    Returns:
-        One value for each output of the graph.
     """
     by_tensor = dict(zip(map(id, graph.inputs), values, strict=True))
     for node in graph_nodes(graph):

@@ -60,11 +60,7 @@ class LayerCall:
 
 
 def check_is_model(model: Any) -> None:
-    """Refuse what is no Keras model, such as the path of one.
-
-    Raises:
-        UnsupportedModelError: If it is none.
-    """
+    """Refuse what is no Keras model, such as the path of one."""
     if not isinstance(model, keras.Model):
         raise UnsupportedModelError(
             f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
@@ -75,18 +71,11 @@ def check_is_model(model: Any) -> None:
 def known_signature(
     model: keras.Model, input_shape: Sequence[Any] | None = None
 ) -> InputSignature:
-    """Inputs of a model with every size known.
+    """Inputs of a built model with every size known; a free batch becomes 1.
 
-    Args:
-        model: A built model.
-        input_shape: Shape of its input without the batch axis, or one for each input.
-
-    Returns:
-        Its inputs, with a batch of 1 where that is free.
-
-    Raises:
-        UnsupportedModelError: If a size is free.
-        ValueError: If `input_shape` does not fit.
+    `input_shape` is the shape of its input without the batch axis, or one for each
+    input: a ValueError if it does not fit. A size still free is an
+    UnsupportedModelError.
     """
     signature = input_signature(model)
     given: list[Any] = [None] * len(signature.inputs)
@@ -133,18 +122,10 @@ def _known(item: ModelInput, given: Any, model: str) -> ModelInput:
 def trace_calls(
     model: keras.Model, signature: InputSignature, is_whole: Callable[[Any], bool]
 ) -> list[LayerCall]:
-    """Run a model on placeholders and list what it calls, in order.
+    """Run a built model on placeholders and list what it calls, in order.
 
-    Args:
-        model: A built model.
-        signature: Its inputs, from `known_signature`.
-        is_whole: Whether a layer is one entry, so that nothing within it is listed.
-
-    Returns:
-        The calls.
-
-    Raises:
-        UnsupportedModelError: If the model cannot run on placeholders.
+    `signature` comes from `known_signature`; what `is_whole` is one entry, and nothing
+    within it is listed. A model that cannot run so is an UnsupportedModelError.
     """
     recorder = _Recorder(is_whole)
 

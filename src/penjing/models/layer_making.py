@@ -15,14 +15,7 @@ from penjing.models.keras_private import all_layers, lambda_output_shape
 def make_layer_again(layer: Any) -> Any:
     """A new, mostly unbuilt layer, operation or subclassed model of the same config.
 
-    Args:
-        layer: A Keras layer, model or operation such as the one behind `x + y`.
-
-    Returns:
-        One of the same class.
-
-    Raises:
-        ValueError: If its config does not say how it was made.
+    One whose config does not say how it was made is refused as a ValueError.
     """
     if isinstance(layer, keras.Model):
         _check_config(layer)
@@ -113,12 +106,7 @@ def _check_config(model: keras.Model) -> None:
 
 
 def build_as(layer: keras.layers.Layer, twin: keras.layers.Layer) -> None:
-    """Build `twin` for the input shapes that `layer` was built for.
-
-    Args:
-        layer: A Keras layer or model.
-        twin: One made from the same config, left alone where it is built.
-    """
+    """Build `twin`, unless it is built, for the input shapes of `layer`."""
     build_config = layer.get_build_config()
     if layer.built and not twin.built and build_config is not None:
         twin.build_from_config(build_config)
@@ -131,10 +119,6 @@ def defined_by_keras(defined: Callable[..., Any]) -> bool:
 
 
 def layers_but_inputs(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """A layer and all within it, but inputs: two graphs may share one, no twins do.
-
-    Args:
-        layer: A Keras layer or model.
-    """
+    """A layer and all within it, but inputs: two graphs may share one, no twins do."""
     parts = all_layers(layer)
     return [part for part in parts if not isinstance(part, keras.layers.InputLayer)]

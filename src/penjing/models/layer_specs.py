@@ -100,11 +100,7 @@ def register_layer_spec(
 
 
 def check_layer_class(layer_class: Any) -> None:
-    """Refuse to register what is no layer class.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Refuse to register what is no layer class, with a ValueError."""
     known = isinstance(layer_class, type)
     if not known or not issubclass(layer_class, keras.layers.Layer):
         raise ValueError(
@@ -114,14 +110,7 @@ def check_layer_class(layer_class: Any) -> None:
 
 
 def find_weight_specs(layer: keras.layers.Layer) -> tuple[WeightSpec, ...]:
-    """Weight specs of a layer, by its class or the nearest base class in the table.
-
-    Args:
-        layer: Any Keras layer.
-
-    Returns:
-        Its specs; empty where the class is not in the table.
-    """
+    """Weight specs of a layer, by its class or the nearest known base; maybe none."""
     for base in type(layer).__mro__:
         if base in _SPECS:
             return _SPECS[base]

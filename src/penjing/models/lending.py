@@ -15,14 +15,9 @@ _ABSENT = object()
 def lent(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Let an object have another method or attribute in the block.
 
-    Blocks may stand in one another, for the same object and name too. Keras does not
-    track what is lent.
-
-    Args:
-        owner: A layer, operation or module.
-        name: The attribute.
-        value: What it is in the block. Behind it, also where the block raises, the
-            attribute is what it was, or that of the class again.
+    Behind it, also where the block raises, the attribute is what it was, or that of the
+    class again. Blocks may stand in one another, for the same object and name too.
+    Keras does not track what is lent.
 
     Example:
         >>> import math
@@ -38,11 +33,7 @@ def lent(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def all_lent(loans: Iterable[Loan]) -> Iterator[None]:
-    """Let objects have other methods or attributes in the block; see `lent`.
-
-    Args:
-        loans: Owner, name and value, lent in this order.
-    """
+    """Let objects have other methods or attributes in the block; see `lent`."""
     before: list[Loan] = []
     try:
         for owner, name, value in loans:
@@ -63,9 +54,8 @@ def watched_calls(
 ) -> Iterator[None]:
     """Tell what goes into layers and comes out in the block.
 
-    Args:
-        layers: Keras layers; what comes twice is watched once.
-        note: Takes a layer, the first argument of a call and what the call gave.
+    `note` takes a layer, the first argument of a call and what the call gave. A layer
+    that comes twice is watched once.
     """
     distinct = {id(layer): layer for layer in layers}.values()
     with all_lent((layer, "call", _telling(layer, note)) for layer in distinct):

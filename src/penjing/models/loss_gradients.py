@@ -18,8 +18,8 @@ def loss_gradients(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Gradients of the compiled loss, batch by batch, in inference mode.
 
-    A copy of the model makes a training step on each batch with an optimizer that
-    notes the gradients and changes nothing. So the backend's own training step
+    A copy of the model makes a training step on each batch with an optimizer that notes
+    the gradients and changes nothing. So the backend's own training step
     differentiates, compiled as in `fit`, and no backend is named here.
 
     Args:

@@ -130,16 +130,10 @@ def _without_groups(name: str) -> type:
 
 @contextlib.contextmanager
 def open_weights(path: Path) -> Iterator[Any]:
-    """Open the HDF5 file in a `.keras` file, or a `.h5` file itself.
+    """Open the HDF5 file in a `.keras` file, or a `.h5` file itself, for `datasets`.
 
-    Args:
-        path: A file that `check_file` let pass.
-
-    Yields:
-        An `h5py.File`, to be read with `datasets`.
-
-    Raises:
-        FileFormatError: If it cannot be opened.
+    The path is one that `check_file` let pass; what cannot be opened is a
+    FileFormatError.
     """
     import h5py
 
@@ -153,18 +147,11 @@ def open_weights(path: Path) -> Iterator[Any]:
 
 
 def datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
-    """Walk the arrays of an HDF5 file without following it out of the file.
+    """Walk the arrays of an open `h5py.File` without following it out of the file.
 
-    Args:
-        file: An open `h5py.File`.
-        path: Where it comes from, for messages and for the bound on its content.
-
-    Yields:
-        The path inside the file and the `h5py.Dataset`, in the file's order.
-
-    Raises:
-        FileFormatError: If the file links or points to other files, is nested too
-            deeply, or declares more data than it can hold.
+    Gives the path inside the file and the `h5py.Dataset`, in the file's order. A file
+    that links or points to others, is nested too deeply, or declares more data than the
+    file at `path` can hold is a FileFormatError.
     """
     import h5py
 
@@ -191,18 +178,7 @@ def datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def read_values(dataset: Any, path: Path) -> np.ndarray[Any, Any]:
-    """Read an array that `datasets` gave.
-
-    Args:
-        dataset: An `h5py.Dataset`.
-        path: Where it comes from, for messages.
-
-    Returns:
-        The whole array.
-
-    Raises:
-        FileFormatError: If its bytes are corrupt.
-    """
+    """Read the whole array that `datasets` gave; a FileFormatError if it is corrupt."""
     with _corrupt_as_one_error(path):
         return np.asarray(dataset[()])
 

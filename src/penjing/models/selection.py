@@ -148,17 +148,9 @@ def select_weights(
 def find_weights(
     model: keras.layers.Layer, paths: Sequence[str]
 ) -> tuple[SelectedWeight, ...]:
-    """Weights of a built model by their paths, in the given order.
+    """Weights of a built model by the paths of an earlier selection, in their order.
 
-    Args:
-        model: A built Keras model or layer.
-        paths: Paths that an earlier selection gave.
-
-    Returns:
-        One weight for each path.
-
-    Raises:
-        UnsupportedModelError: If the model has no such weight.
+    A path that the model does not have is an UnsupportedModelError.
     """
     found = {}
     for path, variable, layer, spec in _walk(model):
@@ -331,12 +323,7 @@ def filter_names(filters: Filter) -> list[str] | None:
 def filter_entries(filters: Filter, argument: str) -> tuple[Entry, ...]:
     """Patterns and layers of a filter; none of None.
 
-    Args:
-        filters: One or several.
-        argument: What the filter is called.
-
-    Raises:
-        ValueError: If something else is among them.
+    `argument` is what the filter is called in the ValueError for anything else.
     """
     if filters is None:
         return ()

@@ -61,17 +61,10 @@ class InputSignature:
 
 
 def input_signature(model: keras.Model) -> InputSignature:
-    """Find the inputs of a built model.
+    """Find the inputs of a built model; the batch is free unless an `Input` fixes it.
 
-    Args:
-        model: Sequential, Functional or subclassed model.
-
-    Returns:
-        Its inputs. The batch axis is free except where an `Input` fixes it.
-
-    Raises:
-        UnsupportedModelError: If the model is not built, or its inputs cannot be
-            told from its build shapes.
+    A model that is not built, or whose inputs cannot be told from its build shapes, is
+    an UnsupportedModelError.
     """
     if not model.built:
         raise _unbuilt(model)

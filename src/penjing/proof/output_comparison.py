@@ -63,18 +63,10 @@ class Distance:
 
 
 def choose_samples(reference: LiteRTModel, inputs: Any, count: int) -> list[Array]:
-    """Give samples to compare a file on.
+    """Give samples to compare a file on: for each input an array `(samples, ...)`.
 
-    Args:
-        reference: The file.
-        inputs: The user's, or None for random ones.
-        count: How many, at most; rounded to whole batches of the file.
-
-    Returns:
-        For each input an array `(samples, ...)`.
-
-    Raises:
-        DataError: If the user's do not fit.
+    They are the user's, or random ones for None: `count` at most, rounded to whole
+    batches of the file. Inputs that do not fit are a DataError.
     """
     batch = _batch(reference.inputs)
     if inputs is None:
@@ -96,16 +88,10 @@ def compare_outputs(
 ) -> tuple[Distance, Distance]:
     """Run a file, its twin and the file in Python on samples.
 
-    Each sample runs twice, the second time with all in the opposite order: what reads
-    memory that nobody wrote need not be wrong the first time.
-
-    Args:
-        models: The twin and the file, in the same runtime.
-        reference: The file in Python.
-        arrays: For each input an array `(samples, ...)`.
-
-    Returns:
-        How far the file is from its twin, and from itself in Python.
+    The twin and the file, `models`, run in one runtime. Each sample runs twice, the
+    second time with all in the opposite order: what reads memory that nobody wrote need
+    not be wrong the first time. `arrays` has an array `(samples, ...)` for each input.
+    Gives how far the file is from its twin, and from itself in Python.
     """
     to_twin, to_python = Distance(), Distance()
     batch = _batch(reference.inputs)

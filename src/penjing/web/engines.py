@@ -59,11 +59,7 @@ _NOISE = re.compile(r"^(INFO|WARNING|VERBOSE):|:ERROR:dbus/")
 
 
 def find_browser() -> str:
-    """Give the path of a browser of Chromium's family.
-
-    Raises:
-        MissingDependencyError: If none is found.
-    """
+    """Give the path of a browser of Chromium's family; refuse where there is none."""
     named = os.environ.get(BROWSER_VARIABLE)
     candidates = [named] if named else [*_PROGRAMS, *_PLACES]
     for candidate in candidates:

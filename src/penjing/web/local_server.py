@@ -111,15 +111,7 @@ class LocalServer:
 
 
 def file_response(folder: Path, name: str) -> Response:
-    """Give a file of a folder; nothing outside it.
-
-    Args:
-        folder: The folder.
-        name: Path of the file in it, with slashes.
-
-    Returns:
-        The file, or `NOT_FOUND`.
-    """
+    """Give a file by its path in a folder, with slashes; `NOT_FOUND` outside it."""
     root = folder.resolve()
     try:
         path = (root / name).resolve()

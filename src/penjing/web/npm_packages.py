@@ -112,8 +112,7 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
 def find_packages() -> Path:
     """Give the folder with the npm packages.
 
-    Raises:
-        MissingDependencyError: If they were not fetched, or are of other versions.
+    Missing ones, or those of other versions, are a MissingDependencyError.
     """
     folder = packages_folder()
     if not _is_complete(folder):
@@ -141,11 +140,7 @@ def pinned_versions() -> dict[str, str]:
 
 
 def find_node() -> str:
-    """Give the path of Node.
-
-    Raises:
-        MissingDependencyError: If it is missing or too old.
-    """
+    """Give the path of Node; a MissingDependencyError if it is missing or too old."""
     node = _find_program("node")
     if node is None:
         raise MissingDependencyError(

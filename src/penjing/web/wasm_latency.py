@@ -81,17 +81,7 @@ def measure_wasm_latency(
 
 
 def fixed_content(path: Path) -> tuple[bytes, bool]:
-    """Read a file, with the sizes that it leaves free made fixed.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Its bytes, and whether it left sizes free.
-
-    Raises:
-        FileFormatError: If it is missing, no `.tflite` file, or corrupt.
-    """
+    """Read a file, with its free sizes made fixed, and say whether it had any."""
     if path.suffix.lower() in (".keras", ".h5", ".hdf5"):
         raise FileFormatError(
             f"{path} is a Keras model, and only .tflite files run in LiteRT.js: write "

@@ -82,17 +82,9 @@ class WasmSession:
         return f"LiteRT.js {pinned_versions()['core']} in {started['engine']}"
 
     def load(self, content: bytes, where: str) -> WasmModel:
-        """Load a `.tflite` file.
+        """Load the bytes of a `.tflite` file; `where` is what messages call it.
 
-        Args:
-            content: Its bytes.
-            where: What it is called in messages.
-
-        Returns:
-            The file, ready to run.
-
-        Raises:
-            FileFormatError: If LiteRT.js cannot load it.
+        What LiteRT.js cannot load is a FileFormatError.
         """
         return WasmModel(self, content, where)
 
@@ -116,11 +108,7 @@ class WasmSession:
     def ask(
         self, order: dict[str, Any], *, seconds: float = _SECONDS
     ) -> tuple[dict[str, Any], memoryview]:
-        """Give an order and wait for its answer.
-
-        Args:
-            order: The order; `do` names a method of the worker.
-            seconds: How long to wait.
+        """Give an order, whose `do` is a method of the worker; wait for its answer.
 
         Returns:
             The answer, and the bytes of arrays behind it.
@@ -207,14 +195,7 @@ class WasmModel:
         self.outputs = tuple(_spec(item) for item in said["outputs"])
 
     def feed(self, arrays: Sequence[Array]) -> None:
-        """Set the inputs of the following runs.
-
-        Args:
-            arrays: One for each input, in the shape and type that it takes.
-
-        Raises:
-            DataError: If they do not fit.
-        """
+        """Set the inputs of the next runs; a DataError if the arrays do not fit."""
         found = [(array.shape, array.dtype.name) for array in arrays]
         wanted = [(spec.shape, spec.dtype) for spec in self.inputs]
         fits = len(found) == len(wanted) and all(
@@ -239,11 +220,7 @@ class WasmModel:
         self._ask("feed", inputs=inputs)
 
     def run(self) -> list[Array]:
-        """Run it once; gives one array for each output, in the order of `outputs`.
-
-        Raises:
-            FileFormatError: If the runtime fails.
-        """
+        """Run it once; gives one array for each output, in the order of `outputs`."""
         said, content = self._ask("run")
         arrays, start = [], 0
         for item in said["outputs"]:
@@ -254,13 +231,7 @@ class WasmModel:
         return arrays
 
     def time(self, runs: int, *, cold_caches: bool = False) -> list[float]:
-        """Run a block and time each run in it; gives milliseconds.
-
-        Caches are as they are.
-
-        Raises:
-            FileFormatError: If the runtime fails.
-        """
+        """Time each run of a block, in milliseconds, with caches as they are."""
         said, _ = self._ask("time", seconds=_SECONDS + 5 * runs, runs=runs)
         return [float(value) for value in said["milliseconds"]]
 
