@@ -108,6 +108,18 @@ def test_equal_contents_are_kept_once_and_the_first_buffer_is_empty(model):
     check_numbers(model)
 
 
+def test_contents_stay_in_their_order_where_that_is_asked_for():
+    tensors = [tensor(name, buffer) for name, buffer in ((b"a", 3), (b"b", 1))]
+    model = Record("Model", subgraphs=[Record("SubGraph", tensors=tensors)])
+    model["buffers"] = [Record("Buffer"), data(7), data(8), data(9)]
+    cleaning.share_buffers(model, keep_order=True)
+    assert [b["data"].tolist() for b in model["buffers"]] == [[], [7], [9]]
+    assert [t["buffer"] for t in tensors] == [2, 1]
+    cleaning.share_buffers(model)
+    assert [b["data"].tolist() for b in model["buffers"]] == [[], [9], [7]]
+    assert [t["buffer"] for t in tensors] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "by, order",
     [

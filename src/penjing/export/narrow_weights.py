@@ -64,7 +64,7 @@ def narrow_weights(model: Record, floats: Record | None = None) -> None:
                 for use in uses:
                     _rescale_bias(model, graph, use.operator)
                     use.raise_version(model, INT4_VERSIONS)
-    share_buffers(model)
+    share_buffers(model, keep_order=True)
 
 
 class _Sources:

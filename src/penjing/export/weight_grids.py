@@ -84,7 +84,7 @@ def keep_weight_grids(
             stored = as_integers(values, axes, bits if takes_int4 else 8)
             if stored is not None:
                 writer.store(graph, number, uses, stored)
-    share_buffers(model)
+    share_buffers(model, keep_order=True)
 
 
 def _is_kept(values: np.ndarray[Any, Any]) -> bool:

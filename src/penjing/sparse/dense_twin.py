@@ -48,7 +48,7 @@ def _densify(model: Record, where: str) -> None:
             tensor.drop("sparsity")
     for graph in model["subgraphs"]:
         _remove_densify(model, graph)
-    share_buffers(model)
+    share_buffers(model, keep_order=True)
 
 
 def has_sparse_tensors(content: bytes, where: str) -> bool:

@@ -51,7 +51,7 @@ def store_sparse(model: Record, weights: Iterable[SparseWeight]) -> None:
             shape = model["subgraphs"][weight.graph]["tensors"][weight.tensor]["shape"]
             axis = len(shape) - 1  # the inputs of CONV_2D and FULLY_CONNECTED
             encode_directly(weight.graph, weight.tensor, axis, model)
-    share_buffers(model)
+    share_buffers(model, keep_order=True)
 
 
 def encode_blocks(values: Array) -> tuple[Array, Record]:

@@ -133,10 +133,21 @@ def _drop_unused_codes(model: Record) -> None:
     )
 
 
-def share_buffers(model: Record) -> None:
-    """Keep each content once; the first buffer stays empty, as the runtime wants."""
-    empty = Record("Buffer")
-    _share(model, "buffer", "buffers", lambda item: item["data"].tobytes(), [empty])
+def share_buffers(model: Record, *, keep_order: bool = False) -> None:
+    """Keep each content once; the first buffer stays empty, as the runtime wants.
+
+    Args:
+        model: Any model, changed in place.
+        keep_order: Leave the contents in their order. Else they get that of their use.
+    """
+    _share(
+        model,
+        "buffer",
+        "buffers",
+        lambda item: item["data"].tobytes(),
+        [Record("Buffer")],
+        keep_order=keep_order,
+    )
 
 
 def _share(
@@ -145,12 +156,15 @@ def _share(
     name: str,
     key: Callable[[Record], Any],
     kept: Sequence[Record] = (),
+    *,
+    keep_order: bool = False,
 ) -> None:
     """Keep only what is pointed to, in the order of use, and equal ones once."""
     items, kept = model[name], list(kept)
     first = {key(item): place for place, item in enumerate(kept)}
     places = np.zeros(len(items), int)
-    for number in dict.fromkeys(pointed_to(model, target)):
+    used = dict.fromkeys(pointed_to(model, target))
+    for number in sorted(used) if keep_order else used:
         places[number] = first.setdefault(key(items[number]), len(kept))
         if places[number] == len(kept):
             kept.append(items[number])
