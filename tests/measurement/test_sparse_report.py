@@ -139,7 +139,20 @@ def test_blocks_of_other_weights_than_float32_are_called_wrong(tmp_path):
     assert explanation.outcome == "wrong" and "NaN" in explanation.layers[0].reason
     set_values(content, tensor, np.zeros(3, "u1"))  # half a value too much
     path.write_bytes(write_records(content))
-    with pytest.raises(FileFormatError, match="cannot be"):
+    with pytest.raises(FileFormatError, match="has 1 values of 16 bits, but 3 bytes"):
+        penjing.explain_sparsity(path, "x86")
+
+
+def test_an_operator_that_nobody_foresaw_is_an_error_of_the_file(tmp_path, monkeypatch):
+    def rows(self):
+        raise IndexError("list index out of range")
+
+    path = tmp_path / "net.tflite"
+    penjing.export_litert(pruned_dense(penjing.Unstructured()), path)
+    monkeypatch.setattr("penjing.sparse.sparse_kernels.GraphKernels.rows", rows)
+    with pytest.raises(
+        FileFormatError, match="net.tflite has an operator .* cannot be"
+    ):
         penjing.explain_sparsity(path, "x86")
 
 
