@@ -65,12 +65,6 @@ class LayerCluster(LayerTransform, Cluster):
 
     hook = "get_clusterable_weights"
 
-    def __init__(
-        self, config: ClusteringConfig, positions: Sequence[int] | None, **kwargs: Any
-    ) -> None:
-        super().__init__(config, positions, **kwargs)
-        self._restored = positions is not None
-
     def add_state(
         self, path: str, name: str, *, trainable: bool = False, **kwargs: Any
     ) -> Any:

@@ -48,6 +48,7 @@ class LayerTransform(ConfiguredTransform):
     ) -> None:
         super().__init__(config, **kwargs)
         self.positions = positions
+        self._restored = positions is not None
 
     def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
         """Weights of the layer that train and that the transform can take."""

@@ -12,7 +12,6 @@ import keras
 from penjing.engine.schedules import Schedule
 from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.engine.transforms.pruning_transform import Prune
-from penjing.models.selection import SelectedWeight
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.tfmot.layer_wrapper import LayerTransform, LayerWrapper, check_known
 from penjing.tfmot.pruning_schedules import (
@@ -48,30 +47,10 @@ class LayerPrune(LayerTransform, Prune):
     Args:
         config: How much to prune, when and in which pattern.
         positions: See `LayerTransform`.
-        check_values: Refuse weights that are NaN or infinite; not possible where the
-            layer is built inside a compiled step.
         **kwargs: Passed to `Transform`.
     """
 
     hook = "get_prunable_weights"
-
-    def __init__(
-        self,
-        config: PruningConfig,
-        positions: Sequence[int] | None,
-        *,
-        check_values: bool,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(config, positions, **kwargs)
-        self.check_values = check_values and positions is None
-
-    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
-        """Prunable weights of the layer that train and can take the pattern."""
-        weights = super().select(owner)
-        for weight in weights if self.check_values else ():
-            self._check_values(weight)
-        return weights
 
     def add_state(self, path: str, name: str, **kwargs: Any) -> Any:
         """A variable that is named as in tfmot, with a number from the second on."""
@@ -132,12 +111,9 @@ class PruneLowMagnitude(LayerWrapper):
         self.block_size = tuple(block_size)
         self.block_pooling_type = block_pooling_type
         self.sparsity_m_by_n = sparsity_m_by_n and tuple(sparsity_m_by_n)
-        check_values = layer.built
         super().__init__(
             layer,
-            lambda name: LayerPrune(
-                config, pruned_positions, check_values=check_values, name=name
-            ),
+            lambda name: LayerPrune(config, pruned_positions, name=name),
             **kwargs,
         )
 

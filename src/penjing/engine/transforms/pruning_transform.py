@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import operator
 import zlib
@@ -50,15 +49,6 @@ class Prune(ConfiguredTransform):
         self.thresholds: list[Any] = []
         self.scales: tuple[float, ...] = ()
 
-    def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
-        """Weights that the config names and that can take its pattern."""
-        loaded = self.paths is not None
-        weights = super().select(owner)
-        if not loaded:
-            for weight in weights:
-                self._check_values(weight)
-        return weights
-
     def create_state(
         self, weights: Sequence[SelectedWeight], incoming: Incoming
     ) -> None:
@@ -68,6 +58,9 @@ class Prune(ConfiguredTransform):
         step a third of what a selection by a boolean tensor does. On JAX, where the
         type is cast within the product, they are boolean: they are copied every step.
         """
+        known = (not self._restored and incoming()) or {}
+        for weight in weights if known else ():
+            self._check_values(weight, known[weight.path])
         self.scales = self._schedule_scales(weights)
         for weight in weights:
             self.masks.append(
@@ -173,10 +166,7 @@ class Prune(ConfiguredTransform):
             return functools.partial(IMPORTANCES[importance], seed=seed)  # type: ignore[call-arg]
         return IMPORTANCES[importance]
 
-    def _check_values(self, weight: SelectedWeight) -> None:
-        values = _known_values(weight)
-        if values is None:
-            return
+    def _check_values(self, weight: SelectedWeight, values: np.ndarray) -> None:
         check_finite(weight, values)
         if not callable(self.config.importance):
             return
@@ -263,18 +253,6 @@ class Prune(ConfiguredTransform):
             ops.reshape(chosen[int(end) - size : int(end)], unit.shape)
             for unit, size, end in zip(units, sizes, ends, strict=True)
         ]
-
-
-def _known_values(weight: SelectedWeight) -> np.ndarray | None:
-    """Values of a weight, or `None` where its model is built by its first batch.
-
-    It was then initialized just now, inside a function that TensorFlow or JAX traces.
-    """
-    with contextlib.suppress(NotImplementedError, TypeError):
-        return ops.convert_to_numpy(  # type: ignore[no-any-return]
-            ops.cast(weight.variable.value, "float32")
-        )
-    return None
 
 
 def _mask_dtype(weight: SelectedWeight) -> str:
