@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from penjing.channels.target import ChannelTarget
 from penjing.errors import RecipeError
+from penjing.pipeline.recipe import check_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,13 +72,8 @@ class ChannelPruneRecipe:
             target = self.target
         except ValueError as error:
             raise RecipeError(str(error)) from error
-        least = {"round_to": 1, "min_channels": 1, "steps": 1, "epochs_before": 0}
-        least |= {"recovery_epochs": 0, "batch_norm_batches": 0}
-        for key, lowest in least.items():
-            if getattr(self, key) < lowest:
-                raise RecipeError(
-                    f"`{key}` must be at least {lowest}, got {getattr(self, key)}."
-                )
+        check_least(self, round_to=1, min_channels=1, steps=1, epochs_before=0)
+        check_least(self, recovery_epochs=0, batch_norm_batches=0)
         if self.steps > 1 and isinstance(target.value, (int, str)):
             raise RecipeError(
                 f"`steps` = {self.steps} needs a target in fractions, which are shared "

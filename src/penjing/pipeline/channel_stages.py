@@ -49,28 +49,30 @@ class ChannelStages:
     def run(self) -> keras.Model:
         """Cut the channels of the model: a smaller, plain one, not compiled."""
         model, steps = self.original, self.channels.steps
-        before = self.channels.epochs_before
+        before, epochs = self.channels.epochs_before, self.channels.recovery_epochs
         if before:
-            model = self._trained(model, "Training before the cut", before, lasso=True)
+            name = "Training before the cut"
+            model = self._kept(name, self._trained, model, name, before, True)
         for step in range(1, steps + 1):
             which = f" {step} of {steps}" if steps > 1 else ""
-            name = f"Cutting channels{which}"
-            model = self._kept(name, self._cut(model))
-            if self.channels.recovery_epochs:
+            model = self._kept(f"Cutting channels{which}", self._cut, model)
+            if epochs:
                 name = f"Recovering{which}"
-                epochs, lasso = self.channels.recovery_epochs, step < steps
-                model = self._trained(model, name, epochs, lasso=lasso)
+                lasso = step < steps
+                model = self._kept(name, self._trained, model, name, epochs, lasso)
         return model
 
-    def _kept(self, name: str, make: Callable[[], keras.Model]) -> keras.Model:
+    def _kept(
+        self, name: str, make: Callable[..., keras.Model], *arguments: Any
+    ) -> keras.Model:
         """Run a stage whose result is a model, or load what it gave before."""
         self.progress(Progress(stage=name))
         if self.state is None:
-            return make()
+            return make(*arguments)
         path = Path(self.state.folder, f"{name.lower().replace(' ', '-')}.keras")
 
         def write() -> list[str]:
-            model = make()
+            model = make(*arguments)
             # Its loss may be of a class that cannot be saved.
             model.compiled = False
             write_keras(model, path)
@@ -81,31 +83,28 @@ class ChannelStages:
         name_weights(model, paths)
         return model
 
-    def _cut(self, model: keras.Model) -> Callable[[], keras.Model]:
-        def cut() -> keras.Model:
-            whole = copy_model(model)
-            whole.compile(**self._compile_arguments(1))
-            smaller = prune_channels(
-                whole,
-                **self.channels.target_of_a_step(),  # type: ignore[arg-type]
-                importance=self.channels.importance,
-                scope=self.channels.scope,
-                round_to=self.channels.round_to,
-                min_channels=self.channels.min_channels,
-                include=self.channels.include,
-                exclude=self.channels.exclude,
-                data=self.data.source,
-                quantization=self._timed_file(),
-                progress=self.progress,
-            )
-            batches = self.channels.batch_norm_batches
-            if not batches or not find_batch_normalizations(smaller):
-                return smaller
-            return reestimate_batch_normalization(
-                smaller, self.data.source, batches=batches
-            )
-
-        return cut
+    def _cut(self, model: keras.Model) -> keras.Model:
+        whole = copy_model(model)
+        whole.compile(**self._compile_arguments(1))
+        smaller = prune_channels(
+            whole,
+            **self.channels.target_of_a_step(),  # type: ignore[arg-type]
+            importance=self.channels.importance,
+            scope=self.channels.scope,
+            round_to=self.channels.round_to,
+            min_channels=self.channels.min_channels,
+            include=self.channels.include,
+            exclude=self.channels.exclude,
+            data=self.data.source,
+            quantization=self._timed_file(),
+            progress=self.progress,
+        )
+        batches = self.channels.batch_norm_batches
+        if not batches or not find_batch_normalizations(smaller):
+            return smaller
+        return reestimate_batch_normalization(
+            smaller, self.data.source, batches=batches
+        )
 
     def _timed_file(self) -> str | None:
         """The first kind of file to write, of those whose kernels can be timed."""
@@ -114,45 +113,35 @@ class ChannelStages:
         return next((kind for kind in kinds if kind in timed), None)
 
     def _trained(
-        self, model: keras.Model, name: str, epochs: int, *, lasso: bool
+        self, model: keras.Model, name: str, epochs: int, lasso: bool
     ) -> keras.Model:
-        def recover() -> keras.Model:
-            student = copy_model(model)
-            arguments = self._compile_arguments(epochs * self.data.steps_per_epoch)
-            weight = self.channels.distillation
-            learner = student
-            if weight:
-                arguments = {key: arguments[key] for key in ("optimizer", "loss")}
-                learner = distilled_by(
-                    self.original,
-                    student,
-                    arguments["loss"],
-                    weight=weight,
-                    temperature=self.channels.temperature,
+        student = copy_model(model)
+        arguments = self._compile_arguments(epochs * self.data.steps_per_epoch)
+        learner = student
+        if self.channels.distillation:
+            arguments = {key: arguments[key] for key in ("optimizer", "loss")}
+            learner = distilled_by(
+                self.original,
+                student,
+                arguments["loss"],
+                weight=self.channels.distillation,
+                temperature=self.channels.temperature,
+            )
+        learner.compile(**arguments)
+        callbacks = []
+        if lasso and self.channels.group_lasso:
+            callbacks = [
+                GroupLasso(
+                    self.channels.group_lasso,
+                    include=self.channels.include,
+                    exclude=self.channels.exclude,
+                    model=student,
                 )
-            learner.compile(**arguments)
-            callbacks = []
-            if lasso and self.channels.group_lasso:
-                callbacks = [
-                    GroupLasso(
-                        self.channels.group_lasso,
-                        include=self.channels.include,
-                        exclude=self.channels.exclude,
-                        model=student,
-                    )
-                ]
-            self._train(learner, epochs, name, callbacks)
-            return student
-
-        return self._kept(name, recover)
-
-    def _train(
-        self, model: keras.Model, epochs: int, name: str, callbacks: list[Any]
-    ) -> None:
+            ]
         if self.state is not None:
             self.state.history = []
         train(
-            model,
+            learner,
             self.data,
             epochs,
             state=self.state,
@@ -162,6 +151,7 @@ class ChannelStages:
         )
         if self.state is not None:
             self.state.forget_variables()
+        return student
 
     def _compile_arguments(self, steps: int) -> dict[str, Any]:
         rate = self.channels.learning_rate or self.recipe.training.learning_rate

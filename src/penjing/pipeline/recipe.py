@@ -21,9 +21,12 @@ else:  # what recipe files are checked by
     Quantization = Literal[tuple(mode.name for mode in MODES)]
 
 
-def _check_at_least_one(key: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise RecipeError(f"`{key}` must be at least 1, got {value}.")
+def check_least(recipe: Any, **least: int) -> None:
+    """Refuse settings below the least that they may be."""
+    for key, lowest in least.items():
+        value = getattr(recipe, key)
+        if value < lowest:
+            raise RecipeError(f"`{key}` must be at least {lowest}, got {value}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,12 +70,12 @@ class TrainingRecipe:
         return max(self.epochs, -(-self.minimum_steps // steps_per_epoch))
 
     def __post_init__(self) -> None:
-        _check_at_least_one("epochs", self.epochs)
+        check_least(self, epochs=1)
         if self.minimum_steps < 0:
             raise RecipeError(
                 f"`minimum_steps` must not be negative, got {self.minimum_steps}."
             )
-        _check_at_least_one("batch_size", self.batch_size)
+        check_least(self, batch_size=1)
         check_fraction("warmup", self.warmup, below_one=True)
         if not 0.0 < self.learning_rate < math.inf:
             raise RecipeError(
@@ -113,14 +116,11 @@ class QuantizeAwareRecipe(QuantizationSettings):
         check_fraction("begin", self.begin, below_one=True)
         if not 2 <= self.bits <= 8:
             raise RecipeError(f"`bits` must be from 2 to 8, got {self.bits}.")
-        for key, levels in (
-            ("levels", self.levels),
-            *(
-                (f"levels_by_layer.{pattern}", levels)
-                for pattern, levels in (self.levels_by_layer or {}).items()
-            ),
-        ):
-            most = 2**self.bits - 1
+        most = 2**self.bits - 1
+        by_key: dict[str, int | None] = {"levels": self.levels}
+        for pattern, number in (self.levels_by_layer or {}).items():
+            by_key[f"levels_by_layer.{pattern}"] = number
+        for key, levels in by_key.items():
             if levels is not None and not 3 <= levels <= most:
                 raise RecipeError(
                     f"`{key}` must be from 3 to 2**bits - 1 = {most}, got {levels}."

@@ -51,39 +51,31 @@ def run_recipe(
         CompressionError: If the training diverges.
     """
     with listening(progress) as listen:
-        return _run(model, data, as_recipe(recipe), seed, state, listen)
-
-
-def _run(
-    model: keras.Model,
-    data: Any,
-    recipe: Recipe,
-    seed: int,
-    state: RunState | None,
-    progress: Listener,
-) -> keras.Model:
-    source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=seed)
-    cuts_channels, methods = split_channels(recipe)
-    original = model
-    set_global_seeds(seed)
-    if cuts_channels:
-        stages = ChannelStages(
-            original=model, recipe=recipe, data=source, state=state, progress=progress
+        recipe = as_recipe(recipe)
+        source = TrainingData(
+            source=data, batch_size=recipe.training.batch_size, seed=seed
         )
-        model = stages.run()
-    epochs = recipe.training.epochs_of(source.steps_per_epoch)
-    steps = epochs * source.steps_per_epoch
-    arguments = compile_arguments(original, recipe.training, steps)
-    set_global_seeds(seed)
-    model = _folded(model, recipe)
-    for method in methods:
-        model = METHODS[type(method)](model, method, training_steps=steps)
-    if model is original:
-        model = copy_model(model)
-    model.compile(**arguments)
-    if state is not None:
-        state.history = []
-    train(model, source, epochs, state=state, progress=progress)
+        cuts_channels, methods = split_channels(recipe)
+        original = model
+        set_global_seeds(seed)
+        if cuts_channels:
+            stages = ChannelStages(
+                original=model, recipe=recipe, data=source, state=state, progress=listen
+            )
+            model = stages.run()
+        epochs = recipe.training.epochs_of(source.steps_per_epoch)
+        steps = epochs * source.steps_per_epoch
+        arguments = compile_arguments(original, recipe.training, steps)
+        set_global_seeds(seed)
+        model = _folded(model, recipe)
+        for method in methods:
+            model = METHODS[type(method)](model, method, training_steps=steps)
+        if model is original:
+            model = copy_model(model)
+        model.compile(**arguments)
+        if state is not None:
+            state.history = []
+        train(model, source, epochs, state=state, progress=listen)
     return model
 
 

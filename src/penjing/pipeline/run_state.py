@@ -101,13 +101,11 @@ class RunState:
         import keras
 
         arrays: dict[str, Any] = {
-            "position": np.int64(position),
-            "history": np.frombuffer(json.dumps(self.history).encode(), np.uint8),
-        }
-        arrays |= {
             f"v{index}": _storable(keras.ops.convert_to_numpy(variable.value))
             for index, variable in enumerate(variables)
         }
+        arrays["position"] = np.int64(position)
+        arrays["history"] = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
         with (
             atomic_path(self.folder / _VARIABLES) as temporary,
             temporary.open("wb") as file,

@@ -26,12 +26,7 @@ from penjing.pipeline.run_data import summarize
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training import compile_arguments, evaluation_metrics
 from penjing.progress import Listener, Progress
-from penjing.report.documents import (
-    FileRow,
-    Report,
-    ScoreRow,
-    write_json,
-)
+from penjing.report.documents import FileRow, Report, ScoreRow, write_json
 from penjing.report.pages import write_html
 from penjing.tflite.modes import Mode, mode_named
 
@@ -151,14 +146,18 @@ class Stages:
         path = self.folder / name
 
         def write() -> None:
+            # Inputs to calibrate with and to verify the files on.
+            train = self.data.train
+            # The recipe's observer, where ranges have to be found and were not trained.
+            observed = mode.has_int8_activations and not self._unstripped.is_file()
             export_litert(
                 give_model(),
                 path,
                 quantization=mode.quantization,
-                representative_data=self._inputs(),
+                representative_data=train[0] if isinstance(train, tuple) else train,
                 imports=self.imports,
                 finish=finish,
-                observer=self._observer(mode),
+                observer=self.recipe.export.observer if observed else "min_max",
             )
 
         self._stage(f"Exporting {name}", [path], write)
@@ -170,16 +169,6 @@ class Stages:
     @property
     def _result(self) -> Path:
         return self.folder / f"{RESULT}.keras"
-
-    def _observer(self, mode: Mode) -> str:
-        """The recipe's, where ranges have to be found and were not trained."""
-        observed = mode.has_int8_activations and not self._unstripped.is_file()
-        return self.recipe.export.observer if observed else "min_max"
-
-    def _inputs(self) -> Any:
-        """Give training inputs, to calibrate with and to verify the files on."""
-        train = self.data.train
-        return train[0] if isinstance(train, tuple) else train
 
     def _scores(self, exported: dict[str, str]) -> list[ScoreRow]:
         result = self._result
@@ -217,8 +206,7 @@ class Stages:
         return [self._file(name, kind) for name, kind in kinds.items()]
 
     def _file(self, name: str, kind: str) -> FileRow:
-        def measure() -> dict[str, Any]:
-            return measure_size(self.folder / name).to_dict()
-
-        sizes = self._stage(f"Measuring {name}", [], measure)
+        path = self.folder / name
+        stage = f"Measuring {name}"
+        sizes = self._stage(stage, [], lambda: measure_size(path).to_dict())
         return FileRow(name=name, kind=kind, **sizes)

@@ -60,10 +60,10 @@ def compile_arguments(
 
 def compiled_arguments(model: keras.Model) -> dict[str, Any]:
     """Loss and metrics that a model was compiled with; the metrics are new objects."""
-    config = model.get_compile_config() if model.compiled else None
-    arguments: dict[str, Any] = {}
+    config = (model.get_compile_config() if model.compiled else None) or {}
+    arguments = {"loss": model.loss} if config else {}
     for key in ("loss_weights", "metrics", "weighted_metrics"):
-        if not config or config.get(key) is None:
+        if config.get(key) is None:
             continue
         try:
             arguments[key] = keras.saving.deserialize_keras_object(config[key])
@@ -74,8 +74,6 @@ def compiled_arguments(model: keras.Model) -> dict[str, Any]:
                 "`keras.saving.register_keras_serializable`, or name metrics in the "
                 "recipe."
             ) from error
-    if config:
-        arguments["loss"] = model.loss
     return arguments
 
 
