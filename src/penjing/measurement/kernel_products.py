@@ -95,11 +95,8 @@ def _contracted(equation: str, kernel: tuple[int, ...]) -> int:
     """Product of the kernel's axes that the outputs do not have."""
     operands, _, outputs = equation.replace(" ", "").partition("->")
     letters = operands.split(",")[1]
-    return math.prod(
-        size
-        for letter, size in zip(letters, kernel, strict=True)
-        if letter not in outputs
-    )
+    axes = zip(letters, kernel, strict=True)
+    return math.prod(size for letter, size in axes if letter not in outputs)
 
 
 def _windowed(

@@ -43,10 +43,8 @@ class TimeCache:
 
     def _read(self) -> dict[str, float]:
         try:
-            content = json.loads(self.path.read_text("utf-8"))
-        except (OSError, ValueError):  # none yet, or damaged: measured again
-            return {}
-        if not isinstance(content, dict):
+            content = dict(json.loads(self.path.read_text("utf-8")))
+        except (OSError, TypeError, ValueError):  # none yet, or damaged: measured again
             return {}
         return {
             key: float(value)

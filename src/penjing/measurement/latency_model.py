@@ -235,12 +235,12 @@ class _Timer:
         """Milliseconds of each product."""
         known = [self._cache.get(self._describe(product)) for product in products]
         missing = [p for p, ms in zip(products, known, strict=True) if ms is None]
+        fresh: list[float] = []
         if missing:
             fresh = time_products(missing, self._mode, self._threads)
             self._cache.add(list(zip(map(self._describe, missing), fresh, strict=True)))
-            remaining = iter(fresh)
-            known = [next(remaining) if ms is None else ms for ms in known]
-        return [float(ms) for ms in known if ms is not None]
+        remaining = iter(fresh)
+        return [next(remaining) if ms is None else ms for ms in known]
 
     def _describe(self, product: KernelProduct) -> dict[str, Any]:
         return {

@@ -65,11 +65,6 @@ def _as_product(name: str) -> Callable[[Any, LayerCall], Counts]:
     return count
 
 
-def _recurrent(layer: Any, call: LayerCall) -> Counts:
-    batch, steps = call.operands[0][:2]
-    return _cell(layer.cell, batch * steps)
-
-
 def _cell(cell: Any, times: int) -> Counts:
     """Each matrix or kernel of a cell is used once in a time step and position."""
     matrices = [w for w in cell.weights if len(w.shape) >= 2 and w.name != "bias"]
@@ -147,7 +142,7 @@ _LAYERS: Mapping[str, Callable[[Any, LayerCall], Counts]] = {
     **{f"Conv{n}DTranspose": _as_product("conv_transpose") for n in (1, 2, 3)},
     **{f"DepthwiseConv{n}D": _as_product("depthwise_conv") for n in (1, 2)},
     **{f"SeparableConv{n}D": _as_product("separable_conv") for n in (1, 2)},
-    "RNN": _recurrent,
+    "RNN": lambda layer, call: _cell(layer.cell, math.prod(call.operands[0][:2])),
     **dict.fromkeys(("SimpleRNNCell", "GRUCell", "LSTMCell"), _one_step),
     **{f"ConvLSTM{n}D": _recurrent_convolution for n in (1, 2, 3)},
     "STFTSpectrogram": _spectrogram,

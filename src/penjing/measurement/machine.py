@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -36,16 +37,11 @@ class Environment(JsonValue):
 
 
 def describe_environment(backend: str) -> Environment:
-    """Describe the machine and the packages, without names or folders.
-
-    The package of the Keras backend is named as the backend is.
-    """
+    """Describe machine and packages, the Keras backend too; no names or folders."""
     packages = {"penjing": __version__}
     for name in ("keras", "numpy", backend, "ai-edge-litert"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             packages[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -67,11 +63,11 @@ def litert_name() -> str:
 
 def processor_name() -> str:
     """Name of this machine's processor, as the system gives it."""
-    try:
-        with open(_CPU_INFO, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with (
+        contextlib.suppress(OSError),
+        open(_CPU_INFO, encoding="utf-8", errors="replace") as file,
+    ):
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
@@ -30,21 +31,15 @@ class Scorer:
         self,
         metrics: Any = None,
         *,
-        weighted_metrics: Any = None,
-        loss: Any = None,
-        loss_weights: Any = None,
         output_names: list[str] | None = None,
+        **arguments: Any,
     ) -> None:
         self._metrics = metrics
-        self._arguments = {
-            "weighted_metrics": weighted_metrics,
-            "loss": loss,
-            "loss_weights": loss_weights,
-        }
+        self._arguments = {"weighted_metrics": None, "loss": None, **arguments}
         self._output_names = output_names
         self._keras: keras.Model | None = None
         self._loss = keras.metrics.Mean(name="loss")
-        for metric in _flatten((metrics, weighted_metrics)):
+        for metric in _flatten((metrics, self._arguments["weighted_metrics"])):
             if isinstance(metric, keras.metrics.Metric):
                 metric.reset_state()
             elif isinstance(metric, str) and (refusal := unknown_metric(metric)):
@@ -73,11 +68,7 @@ class Scorer:
         return cls(**loss, output_names=names)
 
     def update(self, labels: Any, predictions: Any, weights: Any = None) -> None:
-        """Take in a batch: arrays of shape `(batch, ...)`, or lists or dicts of them.
-
-        Raises:
-            DataError: If labels and predictions do not fit each other or the metrics.
-        """
+        """Take in a batch: arrays of shape `(batch, ...)`, lists or dicts of them."""
         labels = _in_structure(labels, predictions, self._output_names)
         self._check(labels, predictions)
         if self._keras is None:
@@ -163,11 +154,8 @@ def _check_labels(labels: Any, predicted: tuple[int, ...], metrics: list[Any]) -
     sparse = [metric for metric in metrics if "sparse" in _name(metric)]
     if not accuracy and not sparse:
         return
-    ignored: list[Any] = [
-        metric.ignore_class
-        for metric in sparse
-        if getattr(metric, "ignore_class", None) is not None
-    ]
+    classes_ignored = (getattr(metric, "ignore_class", None) for metric in sparse)
+    ignored: list[Any] = [number for number in classes_ignored if number is not None]
     given, classes = tuple(labels.shape), predicted[-1]
     where = f"The labels have shape {given} and the predictions {predicted}"
     if classes == 1 or given == predicted:
@@ -244,11 +232,9 @@ def _in_structure(labels: Any, predictions: Any, names: list[str] | None) -> Any
 def unknown_metric(name: str) -> str:
     """The message that Keras has no metric of a name; empty where it has one."""
     by_shape = (*_ACCURACY, "crossentropy", "ce")
-    try:
+    with contextlib.suppress(ValueError):
         if name in by_shape or keras.metrics.get(name) is not None:
             return ""
-    except ValueError:
-        pass
     names = [*by_shape, *(key for key in dir(keras.metrics) if key[0] != "_")]
     return f"Keras has no metric {name!r}.{did_you_mean(name, names, cutoff=0.5)}"
 

@@ -17,7 +17,7 @@ from penjing.text_table import text_table
 SCHEMA = "penjing.sensitivity/1"
 # Parts of the names of metrics, and short names, that fall as a model gets better.
 _LOWER_PARTS = ("loss", "error", "entropy", "divergence", "hinge", "poisson", "logcosh")
-_LOWER_NAMES = ("mse", "mae", "mape", "msle", "rmse", "ce", "perplexity")
+_LOWER_NAMES = {"mse", "mae", "mape", "msle", "rmse", "ce", "perplexity"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ class SensitivityTable(JsonValue):
         worse = self.baseline[self.metric] - row.scores[self.metric]
         low = self.metric.lower()
         parts = low.replace("_", " ").split()
-        falls = any(part in low for part in _LOWER_PARTS) or any(
-            name in parts for name in _LOWER_NAMES
+        falls = any(p in low for p in _LOWER_PARTS) or not _LOWER_NAMES.isdisjoint(
+            parts
         )
         return -worse if falls else worse
 
@@ -161,10 +161,8 @@ class SensitivityTable(JsonValue):
     def __str__(self) -> str:
         """A table with one line for each layer: the first metric by ratio."""
         ratios = self.ratios
-        rows = [
-            ("", *(f"{ratio:.0%}" for ratio in ratios)),
-            *((name, *self.cells(name)) for name in self.names),
-        ]
+        head = ("", *(f"{ratio:.0%}" for ratio in ratios))
+        rows = [head, *((name, *self.cells(name)) for name in self.names)]
         table = text_table(rows, "<5", *(">8" for _ in ratios))
         whole = self.baseline[self.metric]
         return f"{self.metric} of {self.model}: {whole:.4f} whole\n{table}"

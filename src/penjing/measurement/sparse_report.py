@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,20 +139,20 @@ def _explain_model(model: keras.Model, runtime: str) -> SparsityExplanation:
         content = load_records(path.read_bytes(), model.name)
     if runtime != "x86":
         make_padding_explicit(content)
-    return _explained(content, model.name, runtime, _LayerNames(model))
+    return _explained(content, model.name, runtime, _layer_paths(model))
 
 
 def _explained(
-    model: Record, name: str, runtime: str, names: _LayerNames | None = None
+    model: Record, name: str, runtime: str, layers: dict[Any, list[str]] | None = None
 ) -> SparsityExplanation:
     graphs = [
-        GraphKernels(model, graph, runtime, is_planned=names is not None)
+        GraphKernels(model, graph, runtime, is_planned=layers is not None)
         for graph in model["subgraphs"]
     ]
     rows = []
     for graph in graphs:
         for weights, row in graph.rows():
-            layer = None if names is None else names.find(model, weights)
+            layer = _find_layer(model, weights, layers or {})
             rows.append(dataclasses.replace(row, layer=layer or row.layer))
     outcomes = {graph.outcome for graph in graphs}
     problems = [problem for graph in graphs for problem in graph.problems()]
@@ -166,22 +166,22 @@ def _explained(
     )
 
 
-class _LayerNames:
+def _layer_paths(model: keras.Model) -> dict[Any, list[str]]:
     """Layers by where the zeros of their kernels stand, which the converter keeps."""
+    found: dict[Any, list[str]] = {}
+    for variable in model.weights:
+        for values in _as_stored(ops.convert_to_numpy(variable.value)):
+            path = variable.path.rpartition("/")[0]
+            found.setdefault(_signature(values), []).append(path)
+    return found
 
-    def __init__(self, model: keras.Model) -> None:
-        self._paths: dict[Any, list[str]] = {}
-        for variable in model.weights:
-            for values in _as_stored(ops.convert_to_numpy(variable.value)):
-                path = variable.path.rpartition("/")[0]
-                self._paths.setdefault(_signature(values), []).append(path)
 
-    def find(self, model: Record, tensor: Record) -> str | None:
-        """The path of the layer whose kernel a tensor holds."""
-        if not is_plain(model, tensor):
-            return None
-        paths = self._paths.get(_signature(values_of(model, tensor)), [])
-        return (paths.pop(0) if len(paths) > 1 else paths[0]) if paths else None
+def _find_layer(model: Record, tensor: Record, layers: Mapping[Any, list[str]]) -> str:
+    """The path of the layer whose kernel a tensor holds, empty where nobody knows."""
+    if not layers or not is_plain(model, tensor):
+        return ""
+    paths = layers.get(_signature(values_of(model, tensor)), [])
+    return (paths.pop(0) if len(paths) > 1 else paths[0]) if paths else ""
 
 
 def _as_stored(values: np.ndarray) -> Sequence[np.ndarray]:

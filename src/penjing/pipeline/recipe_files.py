@@ -24,6 +24,7 @@ from penjing.pipeline.method_table import RECIPES
 from penjing.pipeline.recipe import Recipe
 
 MAX_RECIPE_BYTES = 1_000_000
+_PACKAGED = importlib.resources.files("penjing") / "recipes"
 # Type of a setting -> what a recipe can say of it.
 _AS_WRITTEN: dict[Any, Any] = {
     Filter: tuple[str, ...] | None,
@@ -35,12 +36,8 @@ _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or 
 
 def packaged_recipes() -> list[str]:
     """Name the recipes that come with penjing."""
-    folder = importlib.resources.files("penjing") / "recipes"
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
+    names = (Path(entry.name) for entry in _PACKAGED.iterdir())
+    return sorted(name.stem for name in names if name.suffix == ".toml")
 
 
 def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
@@ -83,8 +80,8 @@ def _read_recipe(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
         )
     name = os.fspath(name_or_path)
     if name in packaged_recipes():
-        file = importlib.resources.files("penjing") / "recipes" / f"{name}.toml"
-        return file.read_text("utf-8"), f"the packaged recipe {name}"
+        text = (_PACKAGED / f"{name}.toml").read_text("utf-8")
+        return text, f"the packaged recipe {name}"
     path = Path(name)
     if not path.is_file():
         raise RecipeError(
@@ -189,10 +186,7 @@ def _convert_keys(table: Any, hints: dict[str, Any], where: str) -> dict[str, An
                 f"{where}: unknown key `{key}`.{_hint(key, hints)} "
                 f"Allowed: {_listed(hints)}."
             )
-    return {
-        key: _convert(value, hints[key], f"{where}, `{key}`")
-        for key, value in table.items()
-    }
+    return {k: _convert(v, hints[k], f"{where}, `{k}`") for k, v in table.items()}
 
 
 def _make(cls: Any, values: dict[str, Any], where: str) -> Any:
@@ -255,17 +249,18 @@ def _listed(allowed: Iterable[Any]) -> str:
 
 
 def _toml_lines(table: dict[str, Any], prefix: str) -> Iterable[str]:
-    scalars = {k: v for k, v in table.items() if not _is_section(v)}
-    for key, value in scalars.items():
-        yield f"{_toml_key(key)} = {_toml_value(value)}\n"
     for key, value in table.items():
+        if not _is_section(value):
+            yield f"{_toml_key(key)} = {_toml_value(value)}\n"
+    for key, value in table.items():
+        name = f"{prefix}{_toml_key(key)}"
         if isinstance(value, dict):
-            yield f"\n[{prefix}{_toml_key(key)}]\n"
-            yield from _toml_lines(value, f"{prefix}{_toml_key(key)}.")
+            yield f"\n[{name}]\n"
+            yield from _toml_lines(value, f"{name}.")
         elif _is_section(value):
             for row in value:
-                yield f"\n[[{prefix}{_toml_key(key)}]]\n"
-                yield from _toml_lines(row, f"{prefix}{_toml_key(key)}.")
+                yield f"\n[[{name}]]\n"
+                yield from _toml_lines(row, f"{name}.")
 
 
 def _is_section(value: Any) -> bool:

@@ -93,11 +93,7 @@ def _folded(model: keras.Model, recipe: Recipe) -> keras.Model:
 
 
 def split_channels(recipe: Recipe) -> tuple[bool, tuple[Any, ...]]:
-    """Whether a recipe cuts channels, and its other methods.
-
-    Raises:
-        RecipeError: If channels are cut behind another method, or twice.
-    """
+    """Whether a recipe cuts channels, which comes first and once, and the rest."""
     places = [
         index
         for index, method in enumerate(recipe.methods)

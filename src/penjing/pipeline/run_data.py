@@ -51,11 +51,7 @@ def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, st
 def check_scores(
     data: UserData, model: keras.Model, training: TrainingRecipe, loss: Any
 ) -> None:
-    """Find out before the training whether loss and metrics take the labels.
-
-    Raises:
-        DataError: If they cannot be computed on a few examples of each part.
-    """
+    """Refuse labels that loss or metrics do not take; a few of each part are tried."""
     fixed = [tensor.shape[0] for tensor in getattr(model, "inputs", None) or []]
     count = max([size for size in fixed if size is not None], default=2)
     for name in ("train", "test"):

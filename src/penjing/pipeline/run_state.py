@@ -113,10 +113,7 @@ class RunState:
             np.savez(file, allow_pickle=False, **arrays)
 
     def restore_variables(self, variables: Sequence[Any]) -> int:
-        """Give variables, in the order of saving, their saved values.
-
-        Returns the finished segments of training; 0 where nothing was saved.
-        """
+        """Give variables their saved values; return the finished segments, else 0."""
         path = self.folder / _VARIABLES
         if not path.is_file():
             return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,13 +123,12 @@ class Stages:
             others = ["float32", *others]
         wanted = {f"{RESULT}.{mode}.tflite": mode_named(mode) for mode in others}
         wanted[f"{RESULT}.tflite"] = mode_named(first)
-        self._export(f"{BASELINE}.tflite", mode_named("float32"), lambda: self.model)
+        self._export(f"{BASELINE}.tflite", mode_named("float32"), self.model)
         for name, mode in wanted.items():
             # From the model in training, where that has ranges of activations.
             trained = mode.has_int8_activations and self._unstripped.is_file()
-            path = self._unstripped if trained else self._result
-            give = functools.partial(load_keras_model, path)
-            self._export(name, mode, give, self.recipe.export.finish)
+            source = self._unstripped if trained else self._result
+            self._export(name, mode, source, self.recipe.export.finish)
         return {
             f"{BASELINE}.tflite": "baseline, float32",
             **{name: f"compressed, {mode.title}" for name, mode in wanted.items()},
@@ -140,7 +138,7 @@ class Stages:
         self,
         name: str,
         mode: Mode,
-        give_model: Callable[[], keras.Model],
+        source: keras.Model | Path,
         finish: str | None = None,
     ) -> None:
         path = self.folder / name
@@ -151,7 +149,7 @@ class Stages:
             # The recipe's observer, where ranges have to be found and were not trained.
             observed = mode.has_int8_activations and not self._unstripped.is_file()
             export_litert(
-                give_model(),
+                load_keras_model(source) if isinstance(source, Path) else source,
                 path,
                 quantization=mode.quantization,
                 representative_data=train[0] if isinstance(train, tuple) else train,

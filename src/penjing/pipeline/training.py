@@ -33,11 +33,8 @@ def compile_arguments(
 ) -> dict[str, Any]:
     """Choose what `compile` needs from the recipe and the model.
 
-    Loss and metrics are the model's where the recipe names none; `steps`, the batches
-    in the whole training, are for the learning rate's schedule.
-
-    Raises:
-        RecipeError: If there is no loss, or a name is unknown.
+    Loss and metrics are the model's where the recipe names none, and one must name a
+    loss; `steps`, the batches in the whole training, are for the rate's schedule.
     """
     compiled = compiled_arguments(model)
     if training.loss is not None:
@@ -109,11 +106,7 @@ def build_optimizer(training: TrainingRecipe, steps: int) -> keras.Optimizer:
 
 
 def build_loss(loss: str | dict[str, Any]) -> Any:
-    """Build a loss from its name, or from a table of `name` and arguments.
-
-    Raises:
-        RecipeError: If Keras has no such loss or it takes no such argument.
-    """
+    """Build a loss from its name, or from a table of `name` and arguments."""
     if isinstance(loss, str):
         try:
             return keras.losses.get(loss)
@@ -155,10 +148,8 @@ def train(
     epoch sets the global seeds anew, so a run that was killed gives the same weights as
     one that was not. Layers that draw from TensorFlow's global generator are the
     exception: its seed is set with the first of the epochs that `fit` runs together.
-    The callbacks must keep nothing from one epoch to the next.
-
-    Raises:
-        CompressionError: If the loss is no longer a finite number.
+    The callbacks must keep nothing from one epoch to the next. A loss that is no longer
+    a finite number ends the training with a `CompressionError`.
     """
     segments = list(data.segments(epochs, STEPS_BETWEEN_SAVES))
     model.optimizer.build(model.trainable_variables)

@@ -14,10 +14,7 @@ from penjing.errors import DataError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A run of batches, `start` to before `stop`, of an epoch, counted from 0.
-
-    The state can be saved after it.
-    """
+    """Batches `start` to before `stop` of an epoch; the state can be saved after it."""
 
     epoch: int
     start: int

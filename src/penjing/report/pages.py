@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,15 @@ _GOLDEN_ANGLE = 137.508  # hues that far apart never come close to those before
 
 def render_html(report: Report) -> str:
     """Render a report as one page that needs no network; all text is escaped."""
-    context = {
-        "report": report,
-        "sizes": [field.name for field in dataclasses.fields(Size)],
-        "runtimes": RUNTIMES,
-        "largest": max(row.raw for row in report.files),
-        "history": _history(report),
-        "recipe": list(_flat("", report.recipe)),
-    }
-    return _render("report.html", context)
+    return _render(
+        "report.html",
+        report=report,
+        sizes=[field.name for field in dataclasses.fields(Size)],
+        runtimes=RUNTIMES,
+        largest=max(row.raw for row in report.files),
+        history=_history(report),
+        recipe=list(_flat("", report.recipe)),
+    )
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> Path:
@@ -89,18 +89,18 @@ def render_sensitivity(table: SensitivityTable) -> str:
     for line in lines:  # what nobody can draw is as bad as the worst
         line["losses"] = [v if math.isfinite(v) else worst for v in line["losses"]]
     levels = [high - span * step / 4 for step in range(5)]
-    context = {
-        "table": table,
-        "whole": whole,
-        "size": (_WIDTH, _HEIGHT),
-        "left": _LEFT,
-        "lines": lines,
-        "worst": worst,
-        "headings": [f"{100 * ratio:.0f} % gone" for ratio in table.ratios],
-        "ratios": [(ratio, place(ratio, high)[0]) for ratio in table.ratios],
-        "levels": [(level, place(0.0, level)[1]) for level in levels],
-    }
-    return _render("sensitivity.html", context)
+    return _render(
+        "sensitivity.html",
+        table=table,
+        whole=whole,
+        size=(_WIDTH, _HEIGHT),
+        left=_LEFT,
+        lines=lines,
+        worst=worst,
+        headings=[f"{100 * ratio:.0f} % gone" for ratio in table.ratios],
+        ratios=[(ratio, place(ratio, high)[0]) for ratio in table.ratios],
+        levels=[(level, place(0.0, level)[1]) for level in levels],
+    )
 
 
 def _lines(
@@ -138,11 +138,6 @@ def _width(part: float, whole: float) -> float:
     return round(max(100 * part / whole, 0.3), 2)
 
 
-def _numbers(headings: Iterable[str]) -> list[str]:
-    """Headings that stand above numbers, as `table_section` takes them."""
-    return [f">{heading}" for heading in headings]
-
-
 _FILTERS = {
     "bytes": format_bytes,
     "number": "{:,}".format,
@@ -153,7 +148,7 @@ _FILTERS = {
 }
 
 
-def _render(name: str, context: Mapping[str, Any]) -> str:
+def _render(name: str, **context: Any) -> str:
     """Fill a template; all text is escaped, and a missing value is an error."""
     import jinja2
 
@@ -165,5 +160,6 @@ def _render(name: str, context: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(_FILTERS)
-    environment.globals["numbers"] = _numbers
+    # Headings that stand above numbers, as `table_section` takes them.
+    environment.globals["numbers"] = lambda headings: [f">{text}" for text in headings]
     return environment.get_template(name).render(**context, version=__version__)
