@@ -88,20 +88,11 @@ def convert_model(
     config: ConversionConfig,
     samples: Sequence[np.ndarray] | None = None,
 ) -> EditedFile:
-    """Convert a model on the TensorFlow backend.
+    """Convert a model on the TensorFlow backend; an ExportError if that cannot be done.
 
-    Args:
-        model: A built Keras model without transforms, or for "int8" one that was
-            trained with its activations rounded.
-        signature: Its inputs.
-        config: What kind of file to make.
-        samples: For calibration, one array `(samples, ...)` for each input.
-
-    Returns:
-        A `.tflite` file whose inputs and outputs have the order of the model's.
-
-    Raises:
-        ExportError: If TensorFlow cannot convert the model.
+    It is built and without transforms, or for "int8" one that was trained with its
+    activations rounded. `samples`, for calibration, has an array `(samples, ...)` for
+    each input. The file's inputs and outputs have the order of the model's.
     """
     if config.mode.needs_calibration and not has_trained_grids(model):
         check_calibration(model, signature.inputs[0].shape[0])

@@ -61,15 +61,10 @@ class IntegerWeights:
 def as_integers(
     values: Array, axes: Collection[int], bits: int
 ) -> IntegerWeights | None:
-    """The integers of any weight: on its grid, else on one that fits it.
+    """The 4 or 8 bit integers of a float32 weight: on its grid, else one that fits it.
 
-    Args:
-        values: float32 array.
-        axes: Axes that count its channels, for one or another of its readers.
-        bits: 4 or 8.
-
-    Returns:
-        The integers; `None` for a small weight on no grid, which is to stay as it is.
+    `axes` count its channels, for one or another of its readers. `None` is a small
+    weight on no grid, which is to stay as it is.
     """
     found = weights_on_grid(values, axes, bits)
     if found is not None:
@@ -91,15 +86,10 @@ def as_integers(
 def weights_on_grid(
     values: Array, axes: Collection[int], bits: int
 ) -> IntegerWeights | None:
-    """The integers of a weight that was trained on a grid, and its scales.
+    """The integers of a float32 weight that was trained on a grid, and its scales.
 
-    Args:
-        values: float32 array.
-        axes: Axes that may count its channels.
-        bits: 4 or 8.
-
-    Returns:
-        The integers; `None` where the values lie on no grid of so many bits.
+    `axes` may count its channels. `None` where the values lie on no grid of 4 or 8
+    `bits`.
     """
     scale = find_scale(values, HIGHEST[bits])
     if scale is not None:
@@ -112,14 +102,9 @@ def weights_on_grid(
 
 
 def rounded_to_int4(values: Array, channel_axis: int | None) -> IntegerWeights:
-    """A weight rounded to integers from -7 to 7 with the least squared error.
+    """A float32 weight rounded to integers from -7 to 7 with the least squared error.
 
-    Args:
-        values: float32 array.
-        channel_axis: The axis that has a scale for each channel; None: one scale.
-
-    Returns:
-        The integers; zeros stay zeros.
+    Zeros stay zeros. `channel_axis` has a scale for each channel; None: one scale.
     """
     grid = Grid(bits=4)
     others = [axis for axis in range(values.ndim) if axis != channel_axis]
@@ -130,16 +115,9 @@ def rounded_to_int4(values: Array, channel_axis: int | None) -> IntegerWeights:
 def integers_at(
     values: Array, scales: Array, channel_axis: int | None, bits: int
 ) -> IntegerWeights:
-    """Round a weight to integers with given scales.
+    """Round a float32 weight to integers of 4 or 8 bits with given scales.
 
-    Args:
-        values: float32 array.
-        scales: One scale, or one for each channel.
-        channel_axis: The axis of the channels; None: one scale.
-        bits: 4 or 8.
-
-    Returns:
-        The integers.
+    There is one scale, or with a `channel_axis` one for each channel.
     """
     aligned: Any = scales[0]
     if channel_axis is not None:
@@ -153,13 +131,9 @@ def integers_at(
 
 
 def pack_int4(integers: Array) -> bytes:
-    """Two integers in a byte, the first one in its lower half.
+    """Two integers from -8 to 7 in a byte, the first one in its lower half.
 
-    Args:
-        integers: int8 array of any shape with values from -8 to 7.
-
-    Returns:
-        The bytes; the last half is 0 where their number is odd.
+    The last half is 0 where their number is odd.
 
     Example:
         >>> pack_int4(np.int8([1, -1, 7])).hex()

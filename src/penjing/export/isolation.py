@@ -34,21 +34,11 @@ def convert_in_subprocess(
     samples: Sequence[np.ndarray] | None = None,
     imports: Sequence[str] = (),
 ) -> EditedFile:
-    """Convert a model of any backend by way of a `.keras` file.
+    """Do what `convert_model` does, on any backend, by way of a `.keras` file.
 
-    Args:
-        model: A built Keras model without transforms.
-        signature: Its inputs.
-        config: What kind of file to make.
-        samples: For calibration, one array `(samples, ...)` for each input.
-        imports: Modules that register the user's classes. Those of the model's own
-            layers, and of registered functions, are found without.
-
-    Returns:
-        What `convert_model` gives.
-
-    Raises:
-        ExportError: If the model cannot be saved, loaded or converted.
+    `imports` are modules that register the user's classes. Those of the model's own
+    layers, and of registered functions, are found without. A model that cannot be
+    saved, loaded or converted is an ExportError.
     """
     with WorkerProcess(__name__, environment=_ENVIRONMENT) as worker:
         path = worker.folder / "model.keras"

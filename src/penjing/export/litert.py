@@ -204,11 +204,7 @@ def _exported_model(model: Any, config: ConversionConfig) -> keras.Model:
 
 
 def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
-    """Give modules to import as a tuple.
-
-    Raises:
-        ValueError: If Python does not find one.
-    """
+    """Give modules to import as a tuple; a ValueError if Python does not find one."""
     modules = (imports,) if isinstance(imports, str) else tuple(imports)
     for name in modules:
         try:

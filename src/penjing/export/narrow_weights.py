@@ -39,16 +39,13 @@ Array = np.ndarray[Any, Any]
 
 
 def narrow_weights(model: Record, floats: Record | None = None) -> None:
-    """Make int8 weights of dense layers and convolutions int4.
+    """Make int8 weights of dense layers and convolutions int4, in place.
 
-    Those that lie on a grid of at most 15 levels keep it; others of 1,024 elements
-    and more get the scales with the least squared error, one for each channel. The
-    rest, and weights of operators that take no int4, stay int8.
-
-    Args:
-        model: The table of a model with int8 weights and activations; it is changed.
-        floats: The same model in float32, where the weights are read; without it they
-            are what the int8 integers stand for.
+    Those that lie on a grid of at most 15 levels keep it; others of 1,024 elements and
+    more get the scales with the least squared error, one for each channel. The rest,
+    and weights of operators that take no int4, stay int8. The weights are read in
+    `floats`, the same model in float32; without it they are what the int8 integers
+    stand for.
     """
     sources = _Sources(floats)
     for graph in model["subgraphs"]:

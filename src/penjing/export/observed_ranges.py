@@ -25,16 +25,12 @@ Array = np.ndarray[Any, Any]
 
 
 def observe_ranges(file: EditedFile, samples: Sequence[Array], observer: str) -> None:
-    """Replace the ranges in a calibrated float model.
+    """Replace the ranges in a calibrated float model by those that the observer finds.
 
-    Ranges are those that the observer finds, widened to hold zero. Tensors within
-    loops, and those that a run leaves without values, keep theirs.
-
-    Args:
-        file: A `.tflite` file with ranges, as the converter makes it before it
-            quantizes; its inputs have the order of the samples. It is changed.
-        samples: For each input an array `(samples, ...)`.
-        observer: One of `penjing.engine.calibration.OBSERVERS`.
+    They are widened to hold zero. Tensors within loops, and those that a run leaves
+    without values, keep theirs. The file is as the converter makes it before it
+    quantizes, with ranges, and inputs in the order of `samples`, an array `(samples,
+    ...)` for each. `observer` is one of `penjing.engine.calibration.OBSERVERS`.
     """
     tensors = file.model["subgraphs"][0]["tensors"]
     ranged = {n: t["quantization"] for n, t in enumerate(tensors) if _has_range(t)}

@@ -29,15 +29,12 @@ class _Float32Compute(keras.dtype_policies.DTypePolicy):
 
 @contextlib.contextmanager
 def float32_compute(model: keras.Model) -> Iterator[None]:
-    """Let the layers of a model compute in float32 inside the block.
+    """Let the layers of any Keras model compute in float32 inside the block.
 
     The LiteRT converter has no kernels for float16 and bfloat16 arithmetic; the
-    variables of a mixed precision model are float32 already. Layers that Keras
-    itself quantized keep their policy. Variables are read as float32 whatever they
-    are stored as.
-
-    Args:
-        model: Any Keras model. Its policies are as before after the block.
+    variables of a mixed precision model are float32 already. Layers that Keras itself
+    quantized keep their policy. Variables are read as float32 whatever they are stored
+    as. After the block the policies are as before.
     """
     changed = []
     try:

@@ -28,9 +28,8 @@ Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 def convertible_loops(model: keras.Model) -> Iterator[None]:
     """Let the recurrent layers of a model trace as convertible loops in the block.
 
-    Args:
-        model: Keras model on the TensorFlow backend. Layers that the user asked to
-            unroll stay unrolled. After the block the model is as before.
+    The model is on the TensorFlow backend, and after the block as before. Layers that
+    the user asked to unroll stay unrolled.
     """
     loops = _loops_of(model)
     with all_lent((layer, "inner_loop", _inner_loop_of(layer)) for layer in loops):
@@ -38,14 +37,9 @@ def convertible_loops(model: keras.Model) -> Iterator[None]:
 
 
 def check_calibration(model: keras.Model, batch: int | None) -> None:
-    """Refuse what ends the process when TensorFlow calibrates it.
+    """Refuse, as an ExportError, what ends the process when TensorFlow calibrates it.
 
-    Args:
-        model: The model.
-        batch: Its batch size, None where that is free.
-
-    Raises:
-        ExportError: If a layer loops and the batch size is fixed.
+    That is a layer that loops while the batch size is fixed, not None.
     """
     loops = _loops_of(model)
     if batch is not None and loops:
@@ -100,9 +94,8 @@ def _loop(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Run a cell over the steps of `(batch, steps, ...)` sequences.
 
-    Returns:
-        The last output `(batch, ...)`, all outputs `(batch, steps, ...)` or the last
-        one with one step, and the last states.
+    Gives the last output `(batch, ...)`, all outputs `(batch, steps, ...)` or the last
+    one with one step, and the last states.
     """
     import tensorflow as tf
 

@@ -62,17 +62,10 @@ def representative_samples(
 def random_samples(
     signature: InputSignature, model: keras.Model, count: int, seed: int = 0
 ) -> list[np.ndarray]:
-    """Make inputs from the input specification alone.
+    """Make inputs from the input specification alone: `(count, ...)` for each input.
 
-    Args:
-        signature: The inputs.
-        model: The model; ids stay below the smallest vocabulary of its layers.
-        count: Samples to make.
-        seed: Seed of the random generator.
-
-    Returns:
-        For each input an array `(count, ...)`: standard normal floats, and integers
-        from 0 up to the bound. An axis of free size gets 32 steps.
+    Floats are standard normal, integers from 0 up to the bound: ids stay below the
+    smallest vocabulary of the model's layers. An axis of free size gets 32 steps.
     """
     generator = np.random.default_rng(seed)
     bound = _smallest_vocabulary(model)

@@ -87,11 +87,9 @@ class TrainedGrids:
             return self._model.model(inputs, training=False)
 
     def correct(self, model: Record) -> None:
-        """Write the true scales into the converted file.
+        """Write the true scales into the table of the converted file, in place.
 
-        Args:
-            model: The table of what the converter gave. It is changed; weights of what
-                runs in float keep their grids too.
+        Weights of what runs in float keep their grids too.
         """
         for spread in self._spread:
             _write_scales(model, spread)

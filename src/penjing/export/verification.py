@@ -23,11 +23,7 @@ _BATCH = 20
 
 
 def output_error(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Measure how far an output is off, in units of its own spread.
-
-    Args:
-        actual: Output of the file.
-        expected: Output of the Keras model, same shape.
+    """Measure how far a file's output is off Keras', in units of the latter's spread.
 
     Returns:
         For floats the root mean square of the difference over the standard deviation
@@ -50,16 +46,8 @@ def keras_outputs(
 ) -> list[np.ndarray]:
     """Run a Keras model in float32, without training behaviour.
 
-    Args:
-        model: The model.
-        signature: Its inputs.
-        samples: For each input an array `(samples, ...)`.
-
-    Returns:
-        For each output an array `(samples, ...)`.
-
-    Raises:
-        ExportError: If the model cannot run on these samples.
+    `samples` has an array `(samples, ...)` for each input; so has the list for each
+    output. Samples that the model cannot run on are an ExportError.
     """
     step = signature.inputs[0].shape[0] or len(samples[0])
     parts = []

@@ -41,11 +41,7 @@ DEQUANTIZE_VERSIONS = {4: 6, 8: 5}  # by the bits of what they read
 def has_weight_grids(model: keras.Model) -> bool:
     """Whether weights of a model lie on a grid or share few values.
 
-    Args:
-        model: A built Keras model.
-
-    Returns:
-        Whether `keep_weight_grids` would keep what the converter would undo.
+    Then `keep_weight_grids` would keep what the converter would undo.
     """
     return any(
         _is_kept(ops.convert_to_numpy(variable.value))
@@ -65,15 +61,10 @@ def keep_weight_grids(
     each channel, as the converter gives them. With 4 bits, those that lie on no grid of
     15 levels get the scales with the least squared error. Operators with float inputs
     and integer weights quantize their inputs while they run; before others the weights
-    become floats again. DEPTHWISE_CONV_2D takes no int4 weights beside float inputs, so
-    its weights stay int8, unless they are to become floats.
-
-    Args:
-        model: The table of a model that was converted without quantization; it is
-            changed.
-        bits: 8 or 4.
-        weight_only: Let all weights become floats again, so that nothing else is
-            quantized.
+    become floats again, and with `weight_only` before all, so that nothing else is
+    quantized. DEPTHWISE_CONV_2D takes no int4 weights beside float inputs, so its
+    weights stay int8, unless they are to become floats. The model, which was converted
+    without quantization, is changed in place.
     """
     writer = _Writer(model, weight_only)
     for graph in model["subgraphs"]:

@@ -57,13 +57,8 @@ def find_weights(
 ) -> Iterator[tuple[int, list[WeightUse]]]:
     """Constants of a type and of two axes or more that are read as weights alone.
 
-    Args:
-        model: The table of a model. It may be changed between one weight and the next.
-        graph: One of its graphs.
-        kind: The type.
-
-    Yields:
-        The number of the tensor, and what reads it.
+    Gives the number of the tensor in the graph, and what reads it. The model may be
+    changed between one weight and the next.
     """
     uses: dict[int, list[WeightUse]] = {}
     for operator in graph["operators"]:

@@ -38,18 +38,11 @@ class SingleOperator:
 
 
 def single_operators(data: bytes, where: str) -> list[SingleOperator]:
-    """Take a file apart.
+    """Take the bytes of a `.tflite` file apart into the operators of its main graph.
 
-    Args:
-        data: The bytes of a `.tflite` file.
-        where: What it is called in messages.
-
-    Returns:
-        The operators of its main graph, in their order, but for those that unpack a
-        constant when the file is loaded: they go with the operator that reads it.
-
-    Raises:
-        FileFormatError: If it is corrupt or of a newer format.
+    They come in their order, but for those that unpack a constant when the file is
+    loaded: they go with the operator that reads it. `where` is what messages call the
+    file; one that is corrupt or of a newer format is a FileFormatError.
     """
     model = load_records(data, where)
     graph = model["subgraphs"][0]

@@ -94,14 +94,9 @@ class KernelProduct:
 
 
 def write_product(product: KernelProduct, quantization: str | None) -> bytes:
-    """Write a `.tflite` file that computes one product and adds a bias.
+    """Give the bytes of a `.tflite` file that computes one product and adds a bias.
 
-    Args:
-        product: The product.
-        quantization: That of one of `PRODUCT_MODES`.
-
-    Returns:
-        The bytes of the file.
+    `quantization` is that of one of `PRODUCT_MODES`.
     """
     given, weights, output = product.shapes()
     mode = find_mode(quantization)

@@ -20,15 +20,9 @@ MAX_SAMPLES = 64
 def make_rounds(inputs: Sequence[dict[str, Any]], *, free: bool) -> list[list[Any]]:
     """Make seeded random inputs, and those at the bounds of the types.
 
-    Args:
-        inputs: Descriptions of the file's inputs.
-        free: Use other sizes than the stored ones where the file leaves them free.
-
-    Returns:
-        For each run one array for each input, in the stored type.
-
-    Raises:
-        DataError: If an input takes texts or the like.
+    `inputs` describes the file's; with `free`, sizes that the file leaves free are
+    others than the stored ones. Gives for each run one array for each input, in the
+    stored type. Inputs of texts or the like are a DataError.
     """
     rounds = []
     specs = [_spec(item) for item in inputs]
@@ -44,17 +38,10 @@ def make_rounds(inputs: Sequence[dict[str, Any]], *, free: bool) -> list[list[An
 
 
 def make_inputs(inputs: Sequence[dict[str, Any]], batch: int) -> list[Any]:
-    """Make seeded random inputs of a given batch for one run.
+    """Make seeded random inputs for one run: an array for each, in the stored type.
 
-    Args:
-        inputs: Descriptions of the file's inputs.
-        batch: Samples of an input whose batch is free. Other free axes have 32.
-
-    Returns:
-        One array for each input, in the stored type.
-
-    Raises:
-        DataError: If an input takes texts or the like.
+    `batch` is for inputs whose batch is free; other free axes have 32. Inputs of texts
+    or the like are a DataError.
     """
     shapes = [_shape(item, True, batch) for item in inputs]
     return random_inputs([_spec(item) for item in inputs], 0, shapes)
@@ -65,18 +52,10 @@ def random_inputs(
     seed: int,
     shapes: Sequence[tuple[int, ...]] | None = None,
 ) -> list[Any]:
-    """Make seeded random inputs for one run.
+    """Make seeded random inputs for one run: an array for each, in the stored type.
 
-    Args:
-        specs: The inputs.
-        seed: Another one gives other values.
-        shapes: Their shapes; None: those of `specs`, which leave no size free.
-
-    Returns:
-        One array for each input, in the stored type.
-
-    Raises:
-        DataError: If an input takes texts or the like.
+    `shapes` of None are those of `specs`, which then leave no size free. Inputs of
+    texts or the like are a DataError.
     """
     generator = np.random.default_rng(seed)
     shapes = [spec.shape for spec in specs] if shapes is None else shapes
@@ -89,16 +68,10 @@ def encode_rounds(
 ) -> list[list[Any]]:
     """Cut the user's real inputs into runs.
 
-    Args:
-        inputs: Descriptions of the file's inputs.
-        data: Array `(samples, ...)`, or a list of them in the order of the inputs.
-        where: What the file is called in messages.
-
-    Returns:
-        For each run one array for each input, in the stored type.
-
-    Raises:
-        DataError: If the data does not fit.
+    `data` is an array `(samples, ...)`, or a list of them in the order of the file's
+    inputs, which `inputs` describes; `where` is what messages call the file. Gives for
+    each run one array for each input, in the stored type; a DataError if the data does
+    not fit.
     """
     arrays = list(data) if isinstance(data, list | tuple) else [data]
     arrays = [np.asarray(array) for array in arrays]

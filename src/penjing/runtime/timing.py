@@ -82,18 +82,10 @@ class TimedFile:
             ) from error
 
     def time(self, runs: int, *, cold_caches: bool = False) -> list[float]:
-        """Run a block and time each run in it.
+        """Run a block and time each run in it; gives milliseconds.
 
-        Args:
-            runs: How often to run.
-            cold_caches: Touch 64 MB of memory before each run, as a program that does
-                other work in between.
-
-        Returns:
-            Milliseconds of each run.
-
-        Raises:
-            FileFormatError: If the runtime fails.
+        `cold_caches` touches 64 MB of memory before each run, as a program that does
+        other work in between.
         """
         answer = self._ask("time", runs=runs, cold=cold_caches)
         return [value / 1e6 for value in answer["nanoseconds"]]
@@ -114,18 +106,8 @@ def time_products(
 ) -> list[float]:
     """Time single products, in turns in one process.
 
-    Args:
-        products: The products.
-        quantization: That of one of `product_files.PRODUCT_MODES`.
-        threads: Threads that the runtime may use.
-
-    Returns:
-        Milliseconds of each: the lower quartile over rounds, with what starting the
-        runtime takes.
-
-    Raises:
-        FileFormatError: If the runtime cannot run one.
-        MissingDependencyError: If the runtime is not installed.
+    Gives milliseconds of each: the lower quartile over rounds, with what starting the
+    runtime takes. `quantization` is that of one of `product_files.PRODUCT_MODES`.
     """
     files = [write_product(product, quantization) for product in products]
     times = _time_small(files, threads, "a layer by itself")
@@ -156,18 +138,9 @@ class OperatorTime(JsonValue):
 def time_operators(
     path: str | os.PathLike[str], threads: int = 1
 ) -> list[OperatorTime]:
-    """Time each operator of a `.tflite` file by itself, at a batch of 1.
+    """Time each operator of a file's main graph by itself, at a batch of 1, in order.
 
-    Args:
-        path: The file.
-        threads: Threads that the runtime may use.
-
-    Returns:
-        The operators of the main graph, in their order.
-
-    Raises:
-        FileFormatError: If the file is missing, corrupt or crashes the runtime.
-        MissingDependencyError: If the runtime is not installed.
+    A file that is missing, corrupt or crashes the runtime is a FileFormatError.
     """
     file = _checked_path(path)
     operators = single_operators(read_litert(file), str(file))

@@ -34,16 +34,9 @@ def take_turns(
 ) -> dict[str, list[list[float]]]:
     """Let files run in rounds; who begins changes with every round.
 
-    Args:
-        files: What is timed, by its name.
-        rounds: Rounds that are measured.
-        warm_up: Rounds before those, not counted.
-        runs: Runs in a round. None: as many as fit into about 20 milliseconds.
-        cold_caches: Whether to touch other memory before each run.
-        progress: Is told the rounds that are done.
-
-    Returns:
-        For each file and round the milliseconds of each run.
+    Gives for each file and round the milliseconds of each run. There are `runs` in a
+    round, by default as many as fit into about 20 milliseconds; `warm_up` rounds come
+    first and are not counted; `cold_caches` touches other memory before each run.
     """
     names = list(files)
     blocks = {name: runs or _fitting_runs(files[name], cold_caches) for name in names}
@@ -68,11 +61,7 @@ def _fitting_runs(file: Timed, cold_caches: bool) -> int:
 def checked_files(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
 ) -> list[str]:
-    """Give the paths of files to compare.
-
-    Raises:
-        ValueError: If there is none, or one is named twice.
-    """
+    """Give the paths of files to compare; a ValueError if none or one named twice."""
     if isinstance(files, str | os.PathLike):
         files = [files]
     paths = [os.fspath(file) for file in files]
@@ -87,11 +76,7 @@ def checked_files(
 
 
 def check_rounds(*, rounds: int, runs: int | None, warm_up: int, **counts: int) -> None:
-    """Refuse numbers of rounds, runs and other counts that are out of range.
-
-    Raises:
-        ValueError: If one is.
-    """
+    """Refuse numbers of rounds, runs and other counts that are out of range."""
     given = {} if runs is None else {"runs": runs}
     check_counts(rounds=rounds, **given, **counts)
     if not isinstance(warm_up, int) or warm_up < 0:

@@ -61,20 +61,11 @@ class FileRunner:
         self._largest = 0
 
     def run(self, content: bytes, rounds: Sequence[Round], where: str) -> Outcome:
-        """Load a file, and run it on inputs.
+        """Load a file, and run it on inputs; `where` is what messages call it.
 
-        Args:
-            content: The file.
-            rounds: Inputs, one array each in the stored type, for each run. None of
-                them: the file is only loaded.
-            where: What the file is called in messages.
-
-        Returns:
-            The outcome.
-
-        Raises:
-            FileFormatError: If LiteRT cannot load it, crashes, or takes too long or too
-                much memory.
+        `rounds` has for each run one array for each input, in the stored type; with
+        none the file is only loaded. A file that LiteRT cannot load, crashes on, or
+        that takes too long or too much memory is a FileFormatError.
         """
         if len(content) > self._largest:  # what a process may take depends on it
             self.close()
@@ -142,7 +133,7 @@ def _ended(where: str, error: WorkerEndError) -> FileFormatError:
 def output_difference(
     actual: Outcome, expected: Outcome, order: Sequence[int], *, exact: bool = True
 ) -> float:
-    """Measure how far the outputs of two files are apart.
+    """Measure how far the outputs of a changed file are from the original's.
 
     Args:
         actual: Outcome of the changed file.
@@ -169,13 +160,8 @@ def output_difference(
 def as_fast(actual: Outcome, expected: Outcome) -> bool:
     """Whether delegates take over the same parts of a changed file, or more.
 
-    Args:
-        actual: Outcome of the changed file.
-        expected: Outcome of the original.
-
-    Returns:
-        Whether the parts have as many inputs and outputs as before; or there are no
-        more parts, and none but operators that were left over before still are.
+    The parts have as many inputs and outputs as before; or there are no more parts, and
+    none but operators that were left over before still are.
     """
     parts, parts_before = (o.description["delegated"] for o in (actual, expected))
     if parts == parts_before:
@@ -259,16 +245,12 @@ class Trial:
         *,
         same_speed: bool = True,
     ) -> float:
-        """How far the outputs of a changed file are from the original's.
+        """How far the outputs of a changed file are from the original's, or infinity.
 
-        Args:
-            content: The changed file.
-            order: For each of its outputs the place in the original; None: the same.
-            same_speed: Whether delegates must take over the same parts. Without it
-                integers that differ count as numbers: kernels round differently.
-
-        Returns:
-            As `output_difference`; infinity where the file does not run.
+        `output_difference` says how it is measured, and `order`, where it is None, is
+        the same; a file that does not run is infinitely far. `same_speed`: delegates
+        must take over the same parts. Without it integers that differ count as numbers:
+        kernels round differently.
         """
         try:
             actual = self._runner.run(content, self._rounds, self._where)

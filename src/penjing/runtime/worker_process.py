@@ -111,14 +111,8 @@ class WorkerProcess:
     ) -> dict[str, Any]:
         """Let the worker call one of its methods, and wait for what it returns.
 
-        Args:
-            method: The method.
-            seconds: How long it may take; None: no limit. Then the worker is ended.
-            **arguments: Of types that JSON has, and arrays, also within lists and
-                dicts.
-
-        Returns:
-            What the method returned, of such types too.
+        Arguments and results are of types that JSON has, and arrays, also within lists
+        and dicts. A worker that takes longer than `seconds` is ended; None is no limit.
 
         Raises:
             OrderError: If the method raised.

@@ -51,6 +51,8 @@ def _remove(model: Record, level: str, share: float) -> str:
 def remove_dead_units(model: Record, level: str = LEVELS[0], share: float = 1.0) -> int:
     """Take out units until none is left that adds nothing, in place.
 
+    Gives the number of units taken out. One of each layer stays in any case.
+
     Args:
         model: Any model.
         level: "zero": units that are always 0. "constant": and those whose value never
@@ -58,9 +60,6 @@ def remove_dead_units(model: Record, level: str = LEVELS[0], share: float = 1.0)
             all others that get none. "folded": and those whose value never changes,
             where it can be added to the biases instead.
         share: For "constant": only values up to this share of the largest one.
-
-    Returns:
-        The number of units taken out. One of each layer stays in any case.
     """
     count = 0
     originals = _own_vectors(model)
@@ -286,9 +285,8 @@ def _with_last(sizes: Array, size: int) -> Array:
 def _own_vectors(model: Record) -> list[tuple[Record, int, int, int]]:
     """Give each reader of a vector, such as a bias, a tensor of its own, in place.
 
-    Returns:
-        For each new tensor: the operator, the place among its inputs, the old tensor's
-        number and the graph's.
+    Gives for each new tensor the operator, the place among its inputs, the old tensor's
+    number and the graph's.
     """
     found = []
     for number, graph in enumerate(model["subgraphs"]):

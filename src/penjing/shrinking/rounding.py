@@ -14,14 +14,9 @@ _MANTISSA_BITS = 23
 
 
 def round_mantissa(values: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
-    """Round float32 values to few bits behind the leading one.
+    """Round a float32 array to few bits, 0 to 23, behind the leading one.
 
-    Args:
-        values: Float32 array of any shape.
-        bits: Bits kept, 0 to 23.
-
-    Returns:
-        Array of the same shape; halves are rounded to even. Infinities and NaN stay.
+    Halves are rounded to even. Infinities and NaN stay.
 
     Example:
         >>> round_mantissa(np.array([1.3, -5.1], "f4"), 2)
@@ -39,14 +34,9 @@ def round_mantissa(values: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, A
 
 
 def round_biases(model: Record, bits: int) -> int:
-    """Round the float32 biases of convolutions and dense layers, in place.
+    """Round float32 biases to mantissa bits in place, and give the number rounded.
 
-    Args:
-        model: Any model.
-        bits: Mantissa bits kept.
-
-    Returns:
-        The number of biases rounded.
+    They are the biases of convolutions and dense layers.
     """
     biases = {id(tensor): tensor for tensor in _biases(model)}
     for tensor in biases.values():

@@ -157,21 +157,7 @@ def shrink_file(
     representative_data: Any = None,
     verify: bool = True,
 ) -> ShrinkReport:
-    """Do what `shrink_litert` does to a file that is in hand.
-
-    Args:
-        file: The file. It becomes the smaller one.
-        config: The choices.
-        representative_data: As in `shrink_litert`.
-        verify: As in `shrink_litert`.
-
-    Returns:
-        What each step won.
-
-    Raises:
-        FileFormatError: If the file cannot be run.
-        DataError: If no inputs can be made, or `representative_data` does not fit.
-    """
+    """Do what `shrink_litert` does, and refuses, to a file in hand, in place."""
     with contextlib.ExitStack() as stack:
         trial = None
         if verify:

@@ -113,15 +113,7 @@ class Stepwise:
         )
 
     def take(self, step: Step, edit: Callable[[Record], Any]) -> bool:
-        """Take a step if the file gets smaller and its outputs stay within bounds.
-
-        Args:
-            step: What is known of it.
-            edit: The edit.
-
-        Returns:
-            Whether it was taken.
-        """
+        """Take a step if the file gets smaller and its outputs stay within bounds."""
         return self._judge(step, _edited(self._best, edit))
 
     def take_all(self, steps: Sequence[tuple[Step, Callable[[Record], Any]]]) -> None:
@@ -141,12 +133,7 @@ class Stepwise:
             self.take(step, edit)
 
     def take_first(self, step: Step, edits: Sequence[Callable[[Record], Any]]) -> None:
-        """Take the first one of several edits that can be taken.
-
-        Args:
-            step: What is known of them.
-            edits: The edits, each of which wins no more than the one before.
-        """
+        """Take the first edit that can be taken; later ones win no more."""
         before = len(self.steps)
         for edit in edits:
             del self.steps[before:]
@@ -162,12 +149,7 @@ class Stepwise:
         self._judge(step, best)
 
     def take_each(self, step: Step, find: Callable[[Record], Sequence[Edit]]) -> None:
-        """Take as many of some edits as work together.
-
-        Args:
-            step: What is known of them.
-            find: Gives the edits for a model.
-        """
+        """Take as many of the edits that `find` gives for a model as work together."""
         try:
             edits = list(find(self._best.model))
         except _MALFORMED:

@@ -31,13 +31,8 @@ def reorder_units(model: Record) -> int:
 
     For each group of units several orders are tried on the constants that it touches:
     by the number of zeros, by size, by bias, and each unit behind the one most like it.
-    The one after which these constants compress best is kept.
-
-    Args:
-        model: Any model.
-
-    Returns:
-        The number of groups that got another order.
+    The one after which these constants compress best is kept. Gives the number of
+    groups that got another order.
     """
     groups = UnitGroups(model)
     budget = _BYTES_PER_CALL

@@ -61,14 +61,9 @@ _FUSED: dict[int, Callable[[Array], Array]] = {
 
 
 def real_values(model: Record, tensor: Record) -> Array:
-    """The real numbers that a constant stands for, as float64 in its shape.
+    """The real numbers of a constant that `is_plain`, as float64 in its shape.
 
-    Args:
-        model: The model.
-        tensor: A tensor that `is_plain`.
-
-    Returns:
-        Its numbers, NaN where their scales are not understood.
+    They are NaN where their scales are not understood.
     """
     values = values_of(model, tensor).astype("f8")
     quantization = tensor["quantization"]
@@ -88,15 +83,7 @@ def real_values(model: Record, tensor: Record) -> Array:
 
 
 def is_not_zero(model: Record, tensor: Record) -> Array:
-    """Which numbers of a constant stand for something else than 0.
-
-    Args:
-        model: The model.
-        tensor: A tensor that `is_plain`.
-
-    Returns:
-        Booleans in its shape.
-    """
+    """Which numbers of a constant that `is_plain` stand for something else than 0."""
     values = values_of(model, tensor)
     quantization = tensor["quantization"]
     if not quantization or not np.any(quantization["zero_point"]):

@@ -34,8 +34,7 @@ def drop_metadata(model: Record) -> None:
 def drop_signatures(model: Record) -> list[int]:
     """Leave out the signatures; outputs get the order that they gave.
 
-    Returns:
-        For each output of the first graph its place before.
+    Gives for each output of the first graph its place before.
     """
     graph = model["subgraphs"][0]
     order = list(range(len(graph["outputs"])))
@@ -83,12 +82,10 @@ def drop_unused(model: Record) -> None:
 
 
 def sort_tensors(model: Record, *, by: str) -> None:
-    """Put the tensors of each graph, and so their buffers, in another order.
+    """Put the tensors of each graph, and so their buffers, in another order, in place.
 
-    Args:
-        model: Any model, changed in place.
-        by: "type": constants come last, by type; "size": so, and small ones first;
-            "falling size": large ones first.
+    `by` is "type": constants come last, by type; "size": so, and small ones first; or
+    "falling size": large ones first.
     """
     keys: dict[str, Callable[[int, int], Any]] = {
         "type": lambda size, kind: (size > 0, kind),

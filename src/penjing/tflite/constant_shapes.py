@@ -29,13 +29,7 @@ _PURE = operators(
 def fold_shapes(model: Record) -> str:
     """Write shapes as constants where only one size is computed, in place.
 
-    The operators that nobody needs then go too.
-
-    Args:
-        model: Any model.
-
-    Returns:
-        How many operators went, for the report.
+    The operators that nobody needs then go too; the text says how many, for the report.
     """
     before = _operator_count(model)
     for graph in model["subgraphs"]:

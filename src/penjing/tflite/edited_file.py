@@ -37,9 +37,8 @@ class EditedFile:
     def model(self) -> Record:
         """The table of the model, to be read; `edit` changes it.
 
-        Raises:
-            FileFormatError: If the file is corrupt, or holds what this version does
-                not know.
+        A file that is corrupt, or holds what this version does not know, is a
+        FileFormatError.
         """
         if self._model is None:
             self._model = load_records(self._content or b"", self.where)
@@ -53,14 +52,9 @@ class EditedFile:
         return self._content
 
     def edit(self, change: Callable[[Record], Result]) -> Result:
-        """Change the tables.
+        """Let a function change the model's table in place, and give what it gives.
 
-        Args:
-            change: Is called with the table of the model, which it changes in place.
-                Where it gives False it has changed nothing.
-
-        Returns:
-            What it gives.
+        Where that is False it has changed nothing.
         """
         result = change(self.model)
         if result is not False:
@@ -68,10 +62,5 @@ class EditedFile:
         return result
 
     def replace(self, model: Record, content: bytes) -> None:
-        """Put another file in the place of this one.
-
-        Args:
-            model: The table of its model.
-            content: The bytes that it is written as.
-        """
+        """Put another file, its model's table and its bytes, in place of this one."""
         self._model, self._content = model, content

@@ -23,11 +23,7 @@ def corrupt(where: str, reason: str) -> FileFormatError:
 
 
 def check_mark(data: bytes | bytearray, where: str) -> None:
-    """Refuse what is no `.tflite` file, going by its mark.
-
-    Raises:
-        FileFormatError: If it is something else.
-    """
+    """Refuse what is no `.tflite` file, going by its mark."""
     if data[4:8] != MARK:
         raise FileFormatError(
             f"{where} is not a .tflite file (it lacks the mark {MARK.decode()} at byte "
@@ -66,11 +62,7 @@ class FlatBuffer:
         return struct.unpack_from(code, self.data, position)[0]
 
     def check(self, position: int, size: int) -> None:
-        """Refuse to read bytes that do not exist, or too many in all.
-
-        Raises:
-            FileFormatError: If the file is corrupt.
-        """
+        """Refuse to read bytes that do not exist, or too many in all."""
         if position < 0 or size < 0 or position + size > len(self.data):
             raise self.error("it points behind its own end")
         self.spend(size)
@@ -106,11 +98,7 @@ class Table:
         return None if position is None else self._buffer.number(code, position)
 
     def present(self) -> list[int]:
-        """The fields that are there.
-
-        Raises:
-            FileFormatError: If the list of fields is corrupt.
-        """
+        """The fields that are there; a FileFormatError if their list is corrupt."""
         if self._fields_size < 4 or self._fields_size % 2:
             raise self._buffer.error("the list of a table's fields is cut off")
         slots = range((self._fields_size - 4) // 2)
@@ -126,11 +114,7 @@ class Table:
         return None if position is None else Table(self._buffer, self._follow(position))
 
     def tables(self, field: int, limit: int) -> list[Table]:
-        """A vector of tables.
-
-        Raises:
-            FileFormatError: If there are more than `limit`, or they are corrupt.
-        """
+        """A vector of at most `limit` tables; a FileFormatError if more, or corrupt."""
         start, count = self._vector(field, 4)
         if count > limit:
             raise self._buffer.error(f"it has {count:,} entries where {limit:,} may be")

@@ -43,16 +43,9 @@ _TYPES = frozenset(TensorType)
 
 
 def read_litert(path: str | os.PathLike[str]) -> bytes:
-    """Read a `.tflite` file and check that it is one by its mark.
+    """Read the bytes of a `.tflite` file and check that it is one by its mark.
 
-    Args:
-        path: The file.
-
-    Returns:
-        Its bytes.
-
-    Raises:
-        FileFormatError: If it is missing, too large or of another type.
+    One that is missing, too large or of another type is a FileFormatError.
     """
     size = check_file(path).stat().st_size
     if size > MAX_FILE_BYTES:
@@ -67,18 +60,10 @@ def read_litert(path: str | os.PathLike[str]) -> bytes:
 def load_tensors(data: bytes, where: str) -> Record:
     """Read the tensors of a `.tflite` file, whatever else it holds.
 
-    Operators that are damaged, fields of a newer format and weights in other files,
-    all of which `load_records` refuses, are not looked at.
-
-    Args:
-        data: Its bytes.
-        where: What it is called in messages.
-
-    Returns:
-        The table of the model, with its buffers, and graphs that have tensors alone.
-
-    Raises:
-        FileFormatError: If they are corrupt.
+    Operators that are damaged, fields of a newer format and weights in other files, all
+    of which `load_records` refuses, are not looked at. Gives the table of the model,
+    with its buffers, and graphs that have tensors alone. `where` is what messages call
+    the file.
     """
     model = read_records(data, where, _STORED)
     _Check(model, data, where).stored()
@@ -86,19 +71,11 @@ def load_tensors(data: bytes, where: str) -> Record:
 
 
 def load_records(data: bytes, where: str) -> Record:
-    """Read a `.tflite` file and check that it is whole.
+    """Read a `.tflite` file and check that it is whole; messages call it `where`.
 
-    Args:
-        data: Its bytes.
-        where: What it is called in messages.
-
-    Returns:
-        The table of the model, all data inside it: bytes that large files keep behind
-        the tables are moved into their buffers.
-
-    Raises:
-        FileFormatError: If the file is corrupt, keeps data in other files, or holds
-            what this version does not know.
+    Gives the table of the model, all data inside it: bytes that large files keep behind
+    the tables are moved into their buffers. A file that is corrupt, keeps data in other
+    files, or holds what this version does not know is a FileFormatError.
     """
     model = read_records(data, where)
     _Check(model, data, where).whole()

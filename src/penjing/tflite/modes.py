@@ -156,16 +156,7 @@ MODES = (
 
 
 def find_mode(quantization: object) -> Mode:
-    """The mode that an argument `quantization` names.
-
-    Args:
-        quantization: What a user gave: None or a name.
-
-    Returns:
-        The mode.
-
-    Raises:
-        ValueError: If there is none of that name.
+    """The mode that an argument `quantization` names; a ValueError if there is none.
 
     Example:
         >>> find_mode("int8x4").weights

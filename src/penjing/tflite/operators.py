@@ -128,14 +128,7 @@ def operator_code(model: Record, operator: Record) -> int:
 
 
 def operator_name(model: Record, operator: Record) -> str:
-    """The schema's name of an operator.
-
-    Args:
-        model: The table of a model.
-        operator: One of its operators.
-
-    Returns:
-        The name, as "CONV_2D"; "operator 999" for one that is newer than the list.
+    """The schema's name of an operator; "operator 999" where it is newer than the list.
 
     Example:
         >>> Operator(3).name

@@ -78,14 +78,10 @@ class Record:
 
 
 def pointers(record: Record, target: str) -> Iterator[tuple[Record, Field]]:
-    """The fields that hold numbers of tensors, or of something else.
+    """The fields that hold numbers of `target`: "tensor", "buffer", "code" or "graph".
 
-    Args:
-        record: A table, which is searched with those below it.
-        target: "tensor", "buffer", "code" or "graph".
-
-    Yields:
-        A table and its field, which may be absent: then it holds its default.
+    Gives tables, `record` and those below it, each with its field, which may be absent:
+    then it holds its default.
     """
     for field in LAYOUTS[record.kind]:
         if field.target == target:
@@ -108,12 +104,9 @@ def pointed_to(record: Record, target: str) -> list[int]:
 
 
 def renumber(record: Record, target: str, places: np.ndarray[Any, Any]) -> None:
-    """Write new numbers into these fields, in place.
+    """Write new numbers into the fields that `pointers` gives, in place.
 
-    Args:
-        record: A table, which is changed with those below it.
-        target: As in `pointers`.
-        places: For each old number the new one.
+    `places` has for each old number the new one.
     """
     places = np.append(places, -1)  # for -1
     for holder, field in pointers(record, target):
@@ -161,16 +154,13 @@ def read_records(
     where: str,
     only: Mapping[str, Collection[str]] | None = None,
 ) -> Record:
-    """Read a `.tflite` file, every offset checked.
+    """Read a `.tflite` file, every offset checked, and give the table of the model.
 
     Args:
         data: Its bytes. The arrays of the records lie in them.
         where: What it is called in messages.
         only: The tables to read, and their fields. What else the file holds is not
             looked at, so it may be of a newer format, or damaged. None: the whole file.
-
-    Returns:
-        The table of the model.
 
     Raises:
         FileFormatError: If what is read is corrupt; or if the whole file holds what

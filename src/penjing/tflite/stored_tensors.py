@@ -41,16 +41,10 @@ class StoredTensor:
 
 
 def read_tflite(path: Path) -> list[StoredTensor]:
-    """Read the tensors of a `.tflite` file that have data.
+    """Read the tensors with data of a `.tflite` file of at most 2**31 - 1 bytes.
 
-    Args:
-        path: The file, at most 2**31 - 1 bytes.
-
-    Returns:
-        Its tensors in the file's order; those that share bytes come once.
-
-    Raises:
-        FileFormatError: If the file is missing, too large or corrupt.
+    They come in the file's order; those that share bytes come once. A file that is
+    missing, too large or corrupt is a FileFormatError.
     """
     model = load_tensors(read_litert(path), str(path))
     first: dict[int, Record] = {}

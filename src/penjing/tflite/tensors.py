@@ -144,12 +144,8 @@ def make_scales(
 ) -> Record:
     """The table that says what integers stand for: `real = scale * integer`.
 
-    Args:
-        scales: One scale, or one for each channel.
-        channel_axis: The axis of the channels; None: one scale.
-
-    Returns:
-        The table for the field `quantization` of a tensor.
+    It goes into a tensor's field `quantization`. There is one scale, or with a
+    `channel_axis` one for each channel.
     """
     table = Record(
         "QuantizationParameters",

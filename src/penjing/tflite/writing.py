@@ -17,19 +17,12 @@ _HEADER = 8  # offset of the root, and the mark
 
 
 def write_records(model: Record, *, share: bool = True) -> bytes:
-    """Write a model as a `.tflite` file.
+    """Write a model as a `.tflite` file: what `read_records` gave, or a changed copy.
 
-    Args:
-        model: What `read_records` gave, or a changed copy.
-        share: Write equal tables, vectors and texts once. Without it only the lists
-            of fields are shared, and each table lies beside what it points to, which
-            a compressor may like better.
-
-    Returns:
-        The bytes.
-
-    Raises:
-        FileFormatError: If they are more than a FlatBuffer can hold.
+    With `share`, equal tables, vectors and texts are written once. Without it only the
+    lists of fields are shared, and each table lies beside what it points to, which a
+    compressor may like better. More bytes than a FlatBuffer can hold are a
+    FileFormatError.
     """
     writer = _Writer(share)
     root = writer.record(model)
