@@ -31,11 +31,7 @@ when_imported({"keras", *_ROOMS}, _register_classes)
 if not TYPE_CHECKING:  # else every name would be one of penjing to type checkers
 
     def __getattr__(name: str) -> Any:
-        """Load what a program uses.
-
-        Raises:
-            AttributeError: If penjing has no such name.
-        """
+        """Load what a program uses; an AttributeError if penjing has no such name."""
         if name == "tfmot":
             return importlib.import_module("penjing.tfmot")
         if name == "compress":

@@ -10,15 +10,9 @@ from collections.abc import Iterable, Sequence
 def nearest_name(
     name: object, known: Iterable[object], cutoff: float = 0.6
 ) -> str | None:
-    """The known name that is most like another one.
+    """The known name that is most like another one, as text; None if none is near.
 
-    Args:
-        name: What was given.
-        known: What it could have been.
-        cutoff: How alike the two must be, from 0 to 1.
-
-    Returns:
-        The nearest as text, None where nothing is near.
+    `cutoff` is how alike the two must be, from 0 to 1.
     """
     found = difflib.get_close_matches(str(name), list(map(str, known)), 1, cutoff)
     return found[0] if found else None
@@ -32,14 +26,9 @@ def did_you_mean(
 ) -> str:
     """The end of a message that refuses a name.
 
-    Args:
-        name: What was given.
-        known: What it could have been.
-        cutoff: How alike the two must be, from 0 to 1.
-        form: How the nearest is written.
-
-    Returns:
-        `" Did you mean 'that'?"`, with the space before it; nothing where none is near.
+    That is `" Did you mean 'that'?"`, with the space before it; nothing where none is
+    near. `cutoff` is how alike the two must be, from 0 to 1; `form` is how the nearest
+    is written.
 
     Example:
         >>> did_you_mean("metl", ["wood", "metal"])
@@ -70,11 +59,7 @@ def unknown_name(kind: str, name: object, allowed: Iterable[object]) -> str:
 
 
 def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
-    """Refuse a value that is not among `allowed`, with the nearest one that is.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """Refuse a value that is not among `allowed`, with the nearest one that is."""
     if value not in allowed:
         raise ValueError(
             f"`{name}` must be one of {quoted(allowed)}, got {name}={value!r}."
@@ -83,11 +68,7 @@ def check_choice(name: str, value: object, allowed: Sequence[object]) -> None:
 
 
 def check_integer(name: str, value: object, *, least: int, hint: str = "") -> None:
-    """Refuse what is not an integer of at least `least`; `hint` says what it is.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """Refuse what is not an integer of at least `least`; `hint` says what it is."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not whole or value < least:  # type: ignore[operator]
         raise ValueError(
@@ -96,32 +77,20 @@ def check_integer(name: str, value: object, *, least: int, hint: str = "") -> No
 
 
 def check_counts(**counts: int) -> None:
-    """Refuse numbers below 1.
-
-    Raises:
-        ValueError: If there is one.
-    """
+    """Refuse numbers below 1."""
     for name, value in counts.items():
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be 1 or more, got {value!r}.")
 
 
 def check_flag(name: str, value: object) -> None:
-    """Refuse what is neither True nor False.
-
-    Raises:
-        ValueError: If it is not.
-    """
+    """Refuse what is neither True nor False."""
     if not isinstance(value, bool):
         raise ValueError(f"`{name}` must be True or False, got {value!r}.")
 
 
 def check_fraction(name: str, value: float, *, below_one: bool = False) -> None:
-    """Refuse what is no fraction.
-
-    Raises:
-        ValueError: If it is not from 0 to 1, or 1 where it must be below.
-    """
+    """Refuse what is not from 0 to 1, or 1 where it must be below."""
     if not 0.0 <= value <= 1.0 or (below_one and value == 1.0):
         allowed = "[0, 1)" if below_one else "[0, 1]"
         raise ValueError(f"`{name}` must be in {allowed}, got {value}.")

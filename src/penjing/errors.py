@@ -39,17 +39,9 @@ class CompressionWarning(UserWarning):
 
 
 def require_extra(module: str, extra: str) -> ModuleType:
-    """Import a module that one of penjing's extras installs.
+    """Import a module, by its dotted name, that one of penjing's extras installs.
 
-    Args:
-        module: Dotted name of the module.
-        extra: Name of the extra that installs it.
-
-    Returns:
-        The imported module.
-
-    Raises:
-        MissingDependencyError: If the module is not installed.
+    If it is not installed, a MissingDependencyError names the extra.
     """
     try:
         return importlib.import_module(module)

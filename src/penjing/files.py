@@ -20,15 +20,9 @@ MAX_FILE_BYTES = 8 * 2**30
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path that takes the place of `path` on success.
 
-    Args:
-        path: File to write. Its folder must exist.
-
-    Yields:
-        The path of an empty file in the same folder, with the same suffixes. It is
-        renamed to `path` where the block ends, and removed where the block raises.
-
-    Raises:
-        CompressionError: If the folder is missing, not writable or full.
+    It is that of an empty file in the same folder, with the same suffixes, renamed to
+    `path` where the block ends, and removed where the block raises. A folder that is
+    missing, not writable or full is a CompressionError.
 
     Example:
         >>> with atomic_path("out.txt") as temporary:  # doctest: +SKIP
@@ -93,17 +87,9 @@ def _concerns(error: OSError, folder: Path) -> bool:
 
 
 def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Path:
-    """Refuse a path that is no readable, non-empty file of a bounded size.
+    """Refuse a path that is no readable, non-empty file of at most `limit` bytes.
 
-    Args:
-        path: Any path.
-        limit: Largest size in bytes.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileFormatError: If there is no such file, or it is a folder, empty or larger.
+    What is no file, a folder, empty or larger is a FileFormatError.
     """
     path = as_path(path)
     try:
@@ -124,19 +110,7 @@ def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Pat
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:
-    """Read a whole file that `check_file` lets pass.
-
-    Args:
-        path: Any path.
-        limit: Largest size in bytes.
-
-    Returns:
-        What is in it.
-
-    Raises:
-        FileFormatError: If there is no such file, or it is a folder, empty, larger, or
-            cannot be read.
-    """
+    """Read a whole file that `check_file` lets pass, or raise a FileFormatError."""
     path = check_file(path, limit)
     try:
         return path.read_bytes()
@@ -149,17 +123,7 @@ def _unreadable(path: Path, error: OSError) -> FileFormatError:
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Give a path as `Path`.
-
-    Args:
-        path: Any path.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileFormatError: If it is something else.
-    """
+    """Give a path as `Path`; a FileFormatError if it is something else."""
     if not isinstance(path, (str, os.PathLike)):
         raise FileFormatError(
             f"Expected the path of a file, got an object of type {type(path).__name__}."

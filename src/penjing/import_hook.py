@@ -13,14 +13,11 @@ from typing import Any
 
 
 def when_imported(names: Collection[str], then: Callable[[], object]) -> None:
-    """Call a function once one of the modules is there, at once where one is already.
+    """Call a function once a module of these is there, at once if one is already.
 
     It is called once, inside the import, before the importer goes on. Where it raises,
-    the import fails, and the next one calls it again.
-
-    Args:
-        names: Full names of modules.
-        then: Takes nothing. It may import the modules itself.
+    the import fails, and the next one calls it again. `names` are full names of
+    modules; the function may import them itself.
     """
     if any(name in sys.modules for name in names):
         then()

@@ -291,18 +291,12 @@ def _kept_table(
 
 
 def measurement_digest(model: keras.Model, settings: Any, x: Any, y: Any) -> str:
-    """Tell measurements apart that may give other scores.
+    """Tell measurements apart that may give other scores, the same in the next process.
 
-    Args:
-        model: A built model: its layers, their configs and its weights count.
-        settings: Nested lists and dicts; objects of Keras count by their configs,
-            functions by their code.
-        x: As in `penjing.evaluate`. The order of the samples does not matter, for
-            loaders may shuffle them.
-        y: The same.
-
-    Returns:
-        A text that is the same in the next process.
+    The model's layers, their configs and its weights count. `settings` are nested lists
+    and dicts; objects of Keras count by their configs, functions by their code. `x` and
+    `y` are as in `penjing.evaluate`. The order of the samples does not matter, for
+    loaders may shuffle them.
     """
     digest = hashlib.blake2b(digest_size=16)
     for variable in model.weights:

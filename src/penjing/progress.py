@@ -35,15 +35,10 @@ _drawing: ContextVar[bool] = ContextVar("_drawing", default=False)
 
 @contextmanager
 def listening(progress: Listener | bool) -> Iterator[Listener]:
-    """Give the listener that a `progress` argument asks for.
+    """Give the listener that a `progress` argument asks for; else a ValueError.
 
-    Args:
-        progress: A function, which is told every message; True for a bar on the error
-            stream, where that is a terminal or a notebook and no bar of penjing's is
-            drawn already; False for silence.
-
-    Raises:
-        ValueError: If it is anything else.
+    A function is told every message; True is a bar on the error stream, where that is a
+    terminal or a notebook and no bar of penjing's is drawn already; False is silence.
     """
     if callable(progress):
         yield progress
@@ -72,9 +67,8 @@ def ignore_progress(progress: Progress) -> None:
 def draw_progress(console: Any, first: str = "") -> Iterator[Listener]:
     """Draw the running stage as one line that goes away at the end.
 
-    Args:
-        console: A rich console. Where it is no terminal, the stages are printed.
-        first: What is being done before the first message.
+    Where the rich console is no terminal, the stages are printed. `first` is what is
+    being done before the first message.
     """
     from rich.errors import LiveError
     from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn

@@ -6,15 +6,11 @@ from collections.abc import Sequence
 
 
 def text_table(rows: Sequence[Sequence[str]], *columns: str) -> str:
-    """Draw cells in aligned columns.
+    """Draw cells in aligned columns, those of the first row being the headings.
 
-    Args:
-        rows: Cells, those of the first row being the headings.
-        columns: Of each column the side on which its cells stand, and its least width:
-            `"<18"` for texts, two spaces from what is before, `">9"` for numbers.
-
-    Returns:
-        A line for each row, without spaces at its end.
+    `columns` has for each column the side on which its cells stand, and its least
+    width: `"<18"` for texts, two spaces from what is before, `">9"` for numbers. No
+    line has spaces at its end.
 
     Example:
         >>> print(text_table([("layer", "zeros"), ("a/kernel", "7")], "<", ">8"))

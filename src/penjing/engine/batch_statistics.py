@@ -87,8 +87,7 @@ def reestimate_batch_normalization(
 def run_on_data(model: keras.Model, inputs: Any, argument: str = "data") -> None:
     """Run a built model on a batch of inputs in inference mode.
 
-    Raises:
-        DataError: If they do not fit; the message says that they are from `argument`.
+    If they do not fit, a DataError says that they are from `argument`.
     """
     try:
         model(keras.tree.map_structure(ops.convert_to_tensor, inputs), training=False)

@@ -27,16 +27,11 @@ Observer = Callable[[Sequence[np.ndarray]], Range]
 
 
 def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
-    """Find the ranges of a model's activations on data.
+    """Find the ranges of a model's activations on data, and set them.
 
-    Args:
-        model: A model that rounds its activations; its ranges are set.
-        data: Inputs: an array, what the model is called with in arrays, or a data set
-            of batches, each `x` or `(x, y)`. At most 1,024 samples are used.
-        observer: One of `OBSERVERS`.
-
-    Raises:
-        DataError: If the data is empty or does not fit the model.
+    `data` has the inputs: an array, what the model is called with in arrays, or a data
+    set of batches, each `x` or `(x, y)`. At most 1,024 samples are used; none, or such
+    as do not fit, are a DataError. `observer` is one of `OBSERVERS`.
     """
     grids = model.activations
     if grids is None or grids.plan is None:

@@ -82,12 +82,8 @@ class TransformEngine:
     ) -> Values:
         """Values of the compressed weights as the forward pass uses them, by path.
 
-        Args:
-            training: Count a training step and let the transforms advance.
-            batch: The data of that step.
-
-        Returns:
-            Path of a compressed weight -> tensor of its shape.
+        `training` counts a training step, of which `batch` is the data, and lets the
+        transforms advance.
         """
         values = {
             path: ops.convert_to_tensor(weight.variable.value)
@@ -117,8 +113,7 @@ class TransformEngine:
     def write_values(self, target: keras.layers.Layer) -> None:
         """Write the transformed values into a twin of the inner model or layer.
 
-        Raises:
-            CompressionError: If a compressed weight is NaN or infinite.
+        NaN and infinite ones are a CompressionError.
         """
         twins = {
             id(old): new
@@ -232,9 +227,8 @@ def values_replaced(
 ) -> Iterator[None]:
     """Let variables have other values in the block; what it changes is assigned.
 
-    Args:
-        state: Variables and their values.
-        values: `id` of a variable -> its value in the block, which is not assigned.
+    `state` pairs variables with their values. `values` maps the `id` of a variable to
+    its value in the block, which is not assigned.
     """
     mapping = [(v, values.get(id(v), value)) for v, value in state]
     with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:

@@ -153,14 +153,7 @@ def make_clustering_config(
 ) -> ClusteringConfig:
     """Say the arguments of `cluster_weights` in penjing's words.
 
-    Args:
-        number_of_clusters: Distinct values, zero among them where it is kept.
-        cluster_centroids_init: A `CentroidInitialization`.
-        preserve_sparsity: Keep weights that are zero at zero.
-        cluster_per_channel: Cluster each output channel by itself.
-
-    Raises:
-        ValueError: If an argument is out of range.
+    One that is out of range is a ValueError.
     """
     least = 3 if preserve_sparsity else 2
     whole = isinstance(number_of_clusters, int)

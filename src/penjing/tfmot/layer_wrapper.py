@@ -207,12 +207,8 @@ def wrap(
 def wrap_layers(to_wrap: Any, wrap: Callable[[Any], Any]) -> Any:
     """Put layers into wrappers; inputs and operations such as `x + y` stay bare.
 
-    Args:
-        to_wrap: A list of layers, or a Sequential or Functional model, which is copied.
-        wrap: Layer -> wrapper, or the layer itself.
-
-    Returns:
-        The list, or the copy of the model, not compiled.
+    `to_wrap` is a list of layers, or a Sequential or Functional model, which is copied
+    and comes uncompiled. `wrap` gives for a layer its wrapper, or the layer itself.
     """
 
     def wrap_one(layer: Any) -> Any:
@@ -229,16 +225,9 @@ def wrap_layers(to_wrap: Any, wrap: Callable[[Any], Any]) -> Any:
 
 
 def strip_wrappers(model: keras.Model) -> keras.Model:
-    """Copy a model without its wrappers, its weights as they computed them.
+    """Copy a model without any wrappers, its weights as they computed them, uncompiled.
 
-    Args:
-        model: A model with wrappers, or without.
-
-    Returns:
-        A plain Keras model, not compiled.
-
-    Raises:
-        ValueError: If `model` is not a Keras model.
+    What is no Keras model is a ValueError.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(

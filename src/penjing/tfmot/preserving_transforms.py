@@ -149,14 +149,9 @@ def find_codebooks(
 ) -> np.ndarray | None:
     """The values that a weight shares, as a whole or channel by channel.
 
-    Args:
-        weight: The weight.
-        values: Its values.
-        keep_zeros: Zero is no value like the others.
-
-    Returns:
-        float32 array of shape `(1, values)` or `(channels, values)`, the last value
-        repeated where a channel has fewer; `None` where the weight shares none.
+    A float32 array of shape `(1, values)` or `(channels, values)`, the last value
+    repeated where a channel has fewer; `None` where the weight shares none. With
+    `keep_zeros` zero is no value like the others.
     """
     matrix = values.transpose(weight.input_axes + weight.output_axes)
     rows = [

@@ -216,12 +216,7 @@ class EventFile:
         self._append(_event(_text(3, b"brain.Event:2")))
 
     def add_scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Append one event.
-
-        Args:
-            values: Tag -> value.
-            step: Place on TensorBoard's horizontal axis.
-        """
+        """Append one event: values by their tags, and their place on the x axis."""
         summary = b"".join(
             _text(1, _text(1, tag.encode()) + b"\x15" + struct.pack("<f", value))
             for tag, value in values.items()

@@ -312,8 +312,7 @@ def serialize_schedule(schedule: Any) -> dict[str, Any]:
 def unwrap_config(config: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments within what a schedule's `get_config` returned.
 
-    Args:
-        config: The arguments, or `{"class_name": ..., "config": arguments}`.
+    `config` is the arguments, or `{"class_name": ..., "config": arguments}`.
     """
     if set(config) == {"class_name", "config"}:
         return dict(config["config"])

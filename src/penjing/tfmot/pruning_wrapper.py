@@ -163,15 +163,7 @@ def make_pruning_config(
 ) -> PruningConfig:
     """Say the arguments of `prune_low_magnitude` in penjing's words.
 
-    Args:
-        pruning_schedule: A `PruningSchedule`, or a schedule of penjing; by default
-            `ConstantSparsity(0.5, begin_step=0)`.
-        block_size: Height and width of the blocks that fall together.
-        block_pooling_type: `"AVG"` or `"MAX"`.
-        sparsity_m_by_n: `(m, n)` for m zeros in every n neighbouring inputs.
-
-    Raises:
-        ValueError: If an argument is out of range.
+    One that is out of range is a ValueError.
     """
     if pruning_schedule is None:
         pruning_schedule = ConstantSparsity(0.5, begin_step=0)

@@ -142,12 +142,7 @@ def quantize_annotate_model(to_annotate: keras.Model) -> keras.Model:
 def rebuild_graph(model: keras.Model, make: Callable[[Any], Any]) -> keras.Model:
     """Copy a Sequential or Functional model with other layers of the same weights.
 
-    Args:
-        model: The model.
-        make: Layer -> a new layer, with or without a mark.
-
-    Returns:
-        The copy, not compiled.
+    `make` gives for a layer a new one, with or without a mark. The copy is uncompiled.
     """
     twins: list[tuple[Any, Any]] = []
 
@@ -172,12 +167,7 @@ def unmarked(layer: Any) -> Any:
 def check_graph(model: Any, name: str) -> None:
     """Refuse what is no plain Sequential or Functional model, but for marks.
 
-    Args:
-        model: What the user passed.
-        name: Name of the argument.
-
-    Raises:
-        ValueError: If it is no such model.
+    `name` is that of the argument, for the ValueError.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(

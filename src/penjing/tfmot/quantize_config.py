@@ -88,14 +88,9 @@ class LayerGrids:
 def read_quantize_config(
     config: QuantizeConfig, layer: keras.layers.Layer
 ) -> LayerGrids:
-    """Ask a config what it says of a layer.
+    """Ask the config that a user gave for a built layer what it says of it.
 
-    Args:
-        config: What the user gave for the layer.
-        layer: The built layer.
-
-    Raises:
-        UnsupportedModelError: If it says something that no grid stands for.
+    What no grid stands for is an UnsupportedModelError.
     """
     paths = {id(variable): variable.path for variable in layer.weights}
     weights = {}
@@ -203,14 +198,10 @@ class FixedQuantizer(Quantizer):
 
 
 def weight_grid(quantizer: Any, where: str) -> Grid:
-    """The grid of a weight that a quantizer describes.
+    """The grid of a weight that a quantizer, whose range follows the values, describes.
 
-    Args:
-        quantizer: A quantizer whose range follows the values.
-        where: What it rounds, for the message.
-
-    Raises:
-        UnsupportedModelError: If no grid of penjing is meant.
+    `where` says what it rounds, in the UnsupportedModelError if penjing has no such
+    grid.
     """
     described = _known(quantizer, where)
     if not described.symmetric:
@@ -225,14 +216,10 @@ def weight_grid(quantizer: Any, where: str) -> Grid:
 
 
 def activation_grid(quantizer: Any, where: str) -> Grid:
-    """The grid of an activation that a quantizer describes.
+    """The grid of an activation that a quantizer with a following range describes.
 
-    Args:
-        quantizer: A quantizer whose range follows the values.
-        where: What it rounds, for the message.
-
-    Raises:
-        UnsupportedModelError: If no grid of LiteRT's int8 kernels is meant.
+    `where` says what it rounds, in the UnsupportedModelError if LiteRT's int8 kernels
+    have no such grid.
     """
     described = _known(quantizer, where)
     plain = not described.per_axis and not described.narrow_range

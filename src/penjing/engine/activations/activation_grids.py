@@ -56,14 +56,10 @@ class ActivationGrids(keras.layers.Layer):
         self._observer: Callable[[Tensor, str], None] | None = None
 
     def attach(self, model: keras.Model, quantized: Collection[int]) -> None:
-        """Plan the groups of a built model and create their state.
+        """Plan the groups of a built model, a graph, and create their state.
 
-        Args:
-            model: The inner model, a graph.
-            quantized: `id` of each weight that lies on a grid.
-
-        Raises:
-            CompressionError: If the model is no graph.
+        `quantized` has the `id` of each weight that lies on a grid. A model that is no
+        graph is a CompressionError.
         """
         self.plan = plan_activations(model, quantized)
         if self.plan is None:
@@ -93,11 +89,9 @@ class ActivationGrids(keras.layers.Layer):
 
     @contextlib.contextmanager
     def rounding(self, model: keras.Model, *, training: bool) -> Iterator[None]:
-        """Let one forward pass of the model round in the block.
+        """Let one forward pass of the attached model round in the block.
 
-        Args:
-            model: The model that this is attached to.
-            training: Whether ranges follow this batch.
+        `training` says whether ranges follow this batch.
         """
         seen = _Seen(self) if training and not self._settled else None
 
@@ -140,11 +134,8 @@ class ActivationGrids(keras.layers.Layer):
     def rounded_biases(self, weight_scales: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """Biases as the file has them: multiples of the two scales before them.
 
-        Args:
-            weight_scales: `id` of a weight -> its scale, zero where it has not begun.
-
-        Returns:
-            `id` of a bias -> its values.
+        From `id` of a weight -> its scale, zero where it has not begun, to `id` of a
+        bias -> its values.
         """
         if self._observer is not None:
             return {}
@@ -178,8 +169,7 @@ class ActivationGrids(keras.layers.Layer):
     def grids(self) -> dict[str, tuple[float, int]]:
         """Scale and zero point of each group, as they are now.
 
-        Raises:
-            CompressionError: If no batch was seen yet.
+        Before any batch was seen this is a CompressionError.
         """
         if not self.is_ready:
             raise CompressionError(
@@ -203,11 +193,7 @@ class ActivationGrids(keras.layers.Layer):
         return self.built and bool(ops.convert_to_numpy(self._rounds()))
 
     def set_ranges(self, ranges: Mapping[str, tuple[float, float]]) -> None:
-        """Store ranges that were found on data.
-
-        Args:
-            ranges: Group -> least and largest value.
-        """
+        """Store ranges that were found on data: group -> least and largest value."""
         for group, found in ranges.items():
             for variable, value in zip(self.ranges[group], found, strict=True):
                 variable.assign(np.float32(value))

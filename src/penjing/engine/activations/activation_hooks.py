@@ -31,14 +31,10 @@ class Rounding(Protocol):
         halves_away: bool = False,
         again: bool = False,
     ) -> Tensor:
-        """Give the rounded tensor.
+        """Give the rounded tensor of floats; `group` names its group.
 
-        Args:
-            values: Tensor of floats.
-            group: Name of its group.
-            halves_away: Halves between two integers go away from zero, not to the
-                even one.
-            again: They were rounded to another grid before.
+        `halves_away`: halves between two integers go away from zero, not to the even
+        one. `again`: they were rounded to another grid before.
         """
 
 
@@ -46,13 +42,7 @@ class Rounding(Protocol):
 def rounded_operations(
     model: keras.Model, plan: ActivationPlan, rounding: Rounding
 ) -> Iterator[None]:
-    """Let a model round in the block, in which one forward pass may run.
-
-    Args:
-        model: A Sequential or Functional model.
-        plan: Its plan.
-        rounding: What rounds a tensor.
-    """
+    """Let a graph round by its plan in the block, in which one forward pass may run."""
     sites: dict[int, list[Site]] = {}
     for site in plan.sites:
         sites.setdefault(id(site.operation), []).append(site)

@@ -90,14 +90,10 @@ _ACTIVATIONS = {
 
 
 def kind_of(operation: Any, inputs: int) -> Kind:
-    """How an operation runs in integers.
+    """How a layer, or an operation such as the one behind `x + y`, runs in integers.
 
-    Args:
-        operation: A Keras layer, or an operation such as the one behind `x + y`.
-        inputs: Tensors that it takes.
-
-    Returns:
-        Its kind. Classes of users run in float, as nothing is known of them.
+    `inputs` is the number of tensors that it takes. Classes of users run in float, as
+    nothing is known of them.
     """
     cls = type(operation)
     if cls.__module__.partition(".")[0] != "keras":
@@ -124,14 +120,10 @@ def kind_of(operation: Any, inputs: int) -> Kind:
 
 
 def activation_of(operation: Any) -> str | None:
-    """Name of the function that an operation applies last; `None` where it has none.
+    """Name of the function that a layer or operation applies last; `None` if none.
 
-    Args:
-        operation: A Keras layer or operation.
-
-    Returns:
-        `"linear"`, `"relu"`, `"relu6"`, `"softmax"`, `"sigmoid"`, `"tanh"`, `"silu"`,
-        or `"other"`.
+    It is `"linear"`, `"relu"`, `"relu6"`, `"softmax"`, `"sigmoid"`, `"tanh"`, `"silu"`,
+    or `"other"`.
     """
     name = type(operation).__name__
     if name == "ReLU":

@@ -65,13 +65,11 @@ class Transform(keras.layers.Layer):
     def create_state(
         self, weights: Sequence[SelectedWeight], incoming: Incoming
     ) -> None:
-        """Add the state variables; called once.
+        """Add the state variables of the selected weights; called once.
 
-        Args:
-            weights: The selected weights.
-            incoming: Gives their values by path, float32, as the earlier transforms
-                leave them; `None` where the model is built by its first batch, inside
-                a function that is traced.
+        `incoming` gives their values by path, float32, as the earlier transforms leave
+        them; `None` where the model is built by its first batch, inside a function that
+        is traced.
         """
         raise NotImplementedError
 
@@ -98,11 +96,7 @@ class Transform(keras.layers.Layer):
         return {}
 
     def pending(self, last_step: int) -> str | None:
-        """What will not be reached by `last_step`, or `None`.
-
-        Args:
-            last_step: Last training step of the model.
-        """
+        """What will not be reached by `last_step` of training, or `None`."""
         return None
 
     def attach(
@@ -110,9 +104,7 @@ class Transform(keras.layers.Layer):
     ) -> None:
         """Select the weights of a built model or layer and create the state.
 
-        Args:
-            owner: The model or layer.
-            earlier: Attached transforms that its values pass through before.
+        `earlier` are attached transforms that its values pass through before.
         """
         weights = self.select(owner)
         self.paths = tuple(weight.path for weight in weights)
@@ -148,11 +140,7 @@ class Transform(keras.layers.Layer):
 
 
 def check_finite(weight: SelectedWeight, values: np.ndarray) -> None:
-    """Refuse a weight with values that cannot be ranked or rounded.
-
-    Raises:
-        CompressionError: If one of them is NaN or infinite.
-    """
+    """Refuse a weight with NaN or infinities, which cannot be ranked or rounded."""
     if not np.isfinite(values).all():
         raise CompressionError(
             f"The weight {weight.path!r} holds "
@@ -201,14 +189,10 @@ def renew(
     compute: Callable[[Sequence[Tensor]], Sequence[Tensor]],
     otherwise: Callable[[Sequence[Tensor]], Sequence[Tensor]] = lambda old: old,
 ) -> None:
-    """Give variables their next values.
+    """Give the state variables of a transform their next values.
 
-    Args:
-        variables: State of a transform.
-        due: Whether they are computed anew; a boolean tensor of shape `()`, or its
-            value.
-        compute: Old values -> new ones where they are.
-        otherwise: Old values -> new ones where they are not; cheap.
+    They are what `compute` makes of the old ones where `due`, a boolean tensor of shape
+    `()` or its value, holds; else what `otherwise` does, which is cheap.
     """
     old = [ops.convert_to_tensor(variable.value) for variable in variables]
     fresh = choose(due, lambda: compute(old), lambda: otherwise(old))
@@ -225,15 +209,8 @@ def choose(
     """`keras.ops.cond`, which does not make JAX or PyTorch compile what is rare.
 
     JAX would compile it at every call outside a compiled step, and `torch.compile`
-    would break the search for a mask into dozens of graphs.
-
-    Args:
-        condition: Boolean tensor of shape `()`, or its value.
-        when_true: What to compute where it holds.
-        when_false: What to take where it does not; cheap, it may be called anyhow.
-
-    Returns:
-        The tensors of the one that holds.
+    would break the search for a mask into dozens of graphs. `condition` is a boolean
+    tensor of shape `()`, or its value. `when_false` is cheap: it may be called anyhow.
     """
     known = condition if isinstance(condition, bool) else None
     if known is None and keras.backend.backend() == "torch":
