@@ -34,11 +34,7 @@ _COMMAND_LINE_ERROR: Any = next(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; errors of penjing become one message.
 
-    Args:
-        arguments: Command line without the program's name; None takes `sys.argv`.
-
-    Returns:
-        Exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C.
+    Gives the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command = typer.main.get_command(app)

@@ -21,11 +21,7 @@ class Backend(enum.StrEnum):
 
 
 class OtherBackendLoadedError(Exception):
-    """Keras is loaded with another backend; the command has to start again.
-
-    Args:
-        backend: The backend that was asked for.
-    """
+    """Keras is loaded with another backend; the command has to start again."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend.value)
@@ -33,14 +29,10 @@ class OtherBackendLoadedError(Exception):
 
 
 def select_backend(backend: Backend | None) -> None:
-    """Import Keras with the backend that was asked for.
+    """Import Keras with the backend that was asked for, or Keras' own choice.
 
-    Args:
-        backend: The backend, or None for Keras' own choice.
-
-    Raises:
-        CompressionError: If its package is not installed.
-        OtherBackendLoadedError: If Keras was loaded with another one before.
+    Refuses one whose package is not installed. OtherBackendLoadedError says that Keras
+    was loaded with another one before.
     """
     if backend is not None and "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = backend.value
@@ -60,12 +52,7 @@ def select_backend(backend: Backend | None) -> None:
 def start_again(backend: Backend, arguments: Sequence[str]) -> NoReturn:
     """Start the same command in place of this process, with another backend.
 
-    Args:
-        backend: The backend that was asked for.
-        arguments: Command line without the program's name.
-
-    Raises:
-        CompressionError: If the environment asks for that backend already.
+    Refuses where the environment asks for that backend already.
     """
     if os.environ.get("KERAS_BACKEND") == backend.value:
         raise CompressionError(
@@ -79,11 +66,7 @@ def start_again(backend: Backend, arguments: Sequence[str]) -> NoReturn:
 
 
 def import_modules(names: Sequence[str]) -> None:
-    """Import the user's modules, which register classes of the model.
-
-    Raises:
-        CompressionError: If one cannot be imported.
-    """
+    """Import the user's modules, which register classes of the model."""
     if names and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     for name in names:

@@ -48,11 +48,7 @@ NoOpenOption = Annotated[
 
 
 def refuse_with_browser(**given: bool) -> None:
-    """Refuse options that have no meaning with --browser.
-
-    Args:
-        **given: Name of an option -> whether it was given.
-    """
+    """Refuse options that were given and have no meaning with --browser."""
     for name, is_given in given.items():
         if is_given:
             raise typer.BadParameter(
@@ -66,12 +62,8 @@ def show_in_browser(
 ) -> None:
     """Build the two files where they are missing, serve the page until Ctrl-C.
 
-    Args:
-        config: What to train, and the folder for everything. The network and how it is
-            compressed are the page's own.
-        backend: Keras backend, or None.
-        port: Port of the page; 0 takes a free one.
-        opened: Whether to open the page in the user's browser.
+    Of the config the network and how it is compressed are left out: they are the page's
+    own. Port 0 takes a free one.
     """
     with contextlib.ExitStack() as stack:
         with progress_bar() as progress:

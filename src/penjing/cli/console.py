@@ -97,11 +97,7 @@ def progress_bar() -> Iterator[Listener]:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON for programs to read.
-
-    Args:
-        value: Numbers, texts, lists and dicts, or what has `to_dict`.
-    """
+    """Print numbers, texts, lists and dicts, or what has `to_dict`, as JSON."""
     table = value.to_dict() if hasattr(value, "to_dict") else value
     typer.echo(json.dumps(table, indent=2))
 

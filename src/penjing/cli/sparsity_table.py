@@ -17,13 +17,7 @@ _STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
 
 
 def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
-    """Print what zeros buy on a runtime, layer by layer.
-
-    Args:
-        file: A .tflite, .keras or .h5 file.
-        runtime: "x86", "arm" or "wasm".
-        as_json: Whether to print JSON.
-    """
+    """Print what zeros buy on a runtime ("x86", "arm" or "wasm"), layer by layer."""
     with quiet_libraries():
         select_backend(None)
         from penjing.measurement.sparse_report import explain_sparsity

@@ -23,11 +23,8 @@ _TINY = np.finfo(np.float64).tiny
 class UnitSlices:
     """An array, cut along one axis into the slices of units.
 
-    Args:
-        values: Array of any shape.
-        axis: The axis that is cut.
-        units: Integers of shape `(values.shape[axis],)`: the unit that each position
-            belongs to, -1 where it belongs to none.
+    `units` are integers of shape `(values.shape[axis],)`: the unit that each position
+    belongs to, -1 where it belongs to none.
     """
 
     values: npt.NDArray[Any]
@@ -58,14 +55,7 @@ class UnitSlices:
 
 
 def l2_norms(slices: Iterable[UnitSlices], size: int) -> Scores:
-    """Norm of each unit over all its slices together.
-
-    Args:
-        slices: Slices of the weights of a group.
-        size: Number of units.
-
-    Returns:
-        Scores of shape `(size,)`.
+    """Norm of each of `size` units over all its slices of a group's weights, `(size,)`.
 
     Reference:
         Li et al., 2016, https://arxiv.org/abs/1608.08710, for the norm of a filter;
@@ -75,28 +65,13 @@ def l2_norms(slices: Iterable[UnitSlices], size: int) -> Scores:
 
 
 def root_mean_squares(slices: Sequence[UnitSlices], size: int) -> Scores:
-    """Norm of each unit over the root of how many values it has.
-
-    Args:
-        slices: Slices of the weights of a group.
-        size: Number of units.
-
-    Returns:
-        Values of shape `(size,)`, 0 for a unit without values.
-    """
+    """Norm of each unit over the root of how many values it has; 0 for one without."""
     counts = _summed([part.counts(size) for part in slices], size)
     return l2_norms(slices, size) / np.sqrt(np.maximum(counts, 1.0))
 
 
 def scale_magnitudes(slices: Iterable[UnitSlices], size: int) -> Scores:
-    """Sum of the magnitudes of each unit's normalization scales.
-
-    Args:
-        slices: Slices of the scales (gamma) of the normalizations of a group.
-        size: Number of units.
-
-    Returns:
-        Scores of shape `(size,)`.
+    """Sum of the magnitudes of each unit's normalization scales (gamma), `(size,)`.
 
     Reference:
         Liu et al., 2017, https://arxiv.org/abs/1708.06519
@@ -111,13 +86,9 @@ def scale_magnitudes(slices: Iterable[UnitSlices], size: int) -> Scores:
 def taylor_scores(changes: Sequence[npt.NDArray[Any]]) -> Scores:
     """Mean square of what the loss changes by, to first order, without each unit.
 
-    Args:
-        changes: For each batch of data an array `(size,)`: the sum over the unit's
-            weights of gradient times weight.
-
-    Returns:
-        Scores of shape `(size,)`. They are changes of one loss, so those of different
-        groups compare as they are.
+    For each batch of data `changes` has an array `(size,)`: the sum over the unit's
+    weights of gradient times weight. The scores, `(size,)`, are changes of one loss, so
+    those of different groups compare as they are.
 
     Reference:
         Molchanov et al., 2019, https://arxiv.org/abs/1906.10771
@@ -126,16 +97,11 @@ def taylor_scores(changes: Sequence[npt.NDArray[Any]]) -> Scores:
 
 
 def lamp_scores(squares: npt.NDArray[Any]) -> Scores:
-    """The share of each unit's square among those that are not below it.
+    """The share of each unit's square among those that are not below it, `(size,)`.
 
-    The score of weights (LAMP), for whole units. The best unit of a group scores 1, so
-    groups compare as they are, and none is emptied before all others are.
-
-    Args:
-        squares: Squared norms of shape `(size,)`.
-
-    Returns:
-        Scores of shape `(size,)`; of equal units the first ranks higher.
+    The score of weights (LAMP), for whole units, from their squared norms. The best
+    unit of a group scores 1, so groups compare as they are, and none is emptied before
+    all others are. Of equal units the first ranks higher.
 
     Reference:
         Lee et al., 2021, https://arxiv.org/abs/2010.07611
@@ -152,17 +118,10 @@ def lamp_scores(squares: npt.NDArray[Any]) -> Scores:
 def variances(
     count: int, totals: npt.NDArray[Any], squares: npt.NDArray[Any]
 ) -> Scores:
-    """Variance of each unit's values from their sums.
+    """Variance of each unit's `count` values from their sums and sums of squares.
 
-    A unit whose activation hardly varies can be replaced by a constant.
-
-    Args:
-        count: How many values were summed for each.
-        totals: Their sums, of shape `(size,)`.
-        squares: The sums of their squares, of shape `(size,)`.
-
-    Returns:
-        Scores of shape `(size,)`.
+    A unit whose activation hardly varies can be replaced by a constant. All arrays are
+    of shape `(size,)`.
 
     Reference:
         Polyak and Wolf, 2015, "Channel-level acceleration of deep face
@@ -173,14 +132,9 @@ def variances(
 
 
 def random_scores(size: int, seed: Sequence[int]) -> Scores:
-    """Uniform scores that do not look at the weights: the control in a comparison.
+    """Uniform scores in [0, 1), `(size,)`, that do not look at the weights.
 
-    Args:
-        size: Number of units.
-        seed: Integers; the same give the same scores.
-
-    Returns:
-        Scores of shape `(size,)`, in [0, 1).
+    The control in a comparison. The same integers as a seed give the same scores.
     """
     return np.random.default_rng(seed).random(size)
 
@@ -189,13 +143,7 @@ def relative_to_mean(scores: npt.NDArray[Any]) -> Scores:
     """Scores over the mean of their group, so that groups compare in one ranking.
 
     The mean and not the maximum: one outlier would push all others of its group to the
-    end of the ranking.
-
-    Args:
-        scores: Scores of one group, of shape `(size,)`, at least 0.
-
-    Returns:
-        Scores of the same shape with a mean of 1, or all 0.
+    end of the ranking. Scores are at least 0; they get a mean of 1, or are all 0.
 
     Reference:
         Fang et al., 2023, https://arxiv.org/abs/2301.12900

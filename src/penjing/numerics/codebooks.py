@@ -33,20 +33,17 @@ def kmeans(
 
     Args:
         values: Finite numbers, in any shape; may be empty.
-        num_clusters: Centroids to find, at least 1.
+        num_clusters: At least 1.
         initialization: Where the centroids start. `"k-means++"`: at values drawn far
             from one another, the best of four draws; `"linear"`: evenly from the least
             value to the largest; `"density"`: at the middles of parts that hold equally
-            many values; `"random"`: at values drawn at random.
+            many values; `"random"`: at values drawn at random. Else a ValueError.
         seed: Of the draws.
 
     Returns:
         float32 array of shape `(num_clusters,)`, ascending. Where there are fewer
         distinct values than that, it holds them, the last one repeated. A cluster that
         loses its last value starts anew at the value that is worst off.
-
-    Raises:
-        ValueError: If there is no such initialization.
 
     Example:
         >>> kmeans(np.array([1.0, 1.25, 5.0, 4.5, 9.0]), 3).tolist()
@@ -122,11 +119,7 @@ class _Line:
         return found
 
     def thinned(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """At most `size` of the points, evenly picked, and the values each stands for.
-
-        Returns:
-            Points and counts, both of shape `(min(size, points),)`.
-        """
+        """At most `size` of the points, evenly picked, and how many each stands for."""
         total = self.points.size
         picks = np.linspace(0, total, min(size, total), endpoint=False).astype(int)
         ends = np.append(picks[1:], total)
@@ -211,13 +204,9 @@ def _padded(points: np.ndarray, size: int) -> np.ndarray:
 def nearest_centroids(values: Tensor, centroids: Tensor) -> Tensor:
     """Positions of the nearest centroids, by a binary search among their midpoints.
 
-    Args:
-        values: float32 tensor of shape `(rows, n)`.
-        centroids: float32 tensor of shape `(rows, k)`, ascending along each row.
-
-    Returns:
-        int32 tensor of shape `(rows, n)`. A value in the middle of two centroids goes
-        to the lower one, on every backend.
+    Values and the int32 positions are `(rows, n)`, centroids `(rows, k)`, ascending
+    along each row. A value in the middle of two centroids goes to the lower one, on
+    every backend.
     """
     values, centroids = _tensors(values, centroids)
     rows, number = centroids.shape
@@ -237,19 +226,12 @@ def nearest_centroids(values: Tensor, centroids: Tensor) -> Tensor:
 def share_values(
     values: Tensor, centroids: Tensor, *, gradient: str = "mean", keep_zeros: bool
 ) -> Tensor:
-    """Replace values by their nearest centroids, with gradients for both.
+    """Replace values by the nearest centroids of their row, with gradients for both.
 
-    The gradient of a value, which decides where it belongs, is passed straight through.
-
-    Args:
-        values: float32 tensor of shape `(rows, n)`.
-        centroids: float32 tensor of shape `(rows, k)`, in any order.
-        gradient: That of a centroid is the `"mean"` or the `"sum"` of those of its
-            members.
-        keep_zeros: Exact zeros stay exactly zero, and get no gradient.
-
-    Returns:
-        float32 tensor of shape `(rows, n)`: each value is one of its row's centroids.
+    Values are `(rows, n)`, centroids `(rows, k)` in any order. The gradient of a value,
+    which decides where it belongs, is passed straight through. That of a centroid is
+    the `"mean"` or the `"sum"` of those of its members. With `keep_zeros` exact zeros
+    stay exactly zero, and get none.
 
     Reference:
         Han et al., 2015, https://arxiv.org/abs/1510.00149, for the sum
@@ -275,14 +257,10 @@ def cluster_statistics(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Members of each cluster, their mean, and their squared distances from it.
 
-    Args:
-        values: float32 tensor of shape `(rows, n)`.
-        centroids: float32 tensor of shape `(rows, k)`, in any order.
-        keep_zeros: Exact zeros are no members.
-
-    Returns:
-        How many members, their mean less the centroid, and the sum of their squared
-        distances from the mean; three float32 tensors of shape `(rows, k)`.
+    Values are `(rows, n)`, centroids `(rows, k)` in any order. Gives how many members,
+    their mean less the centroid, and the sum of their squared distances from the mean;
+    three float32 tensors of shape `(rows, k)`. With `keep_zeros` exact zeros are no
+    members.
     """
     values, centroids = _tensors(values, centroids)
     rows, number = centroids.shape
@@ -306,17 +284,9 @@ def revive_centroids(
 
     Each takes one half of the cluster with the largest squared distances: both then
     stand a standard deviation from its mean, on either side. So all centroids serve
-    the values that are left where a mask takes small ones away.
-
-    Args:
-        centroids: float32 tensor of shape `(rows, k)`.
-        members: What `cluster_statistics` gave, as the next two.
-        means: Of the members, less the centroid.
-        costs: Squared distances from the mean.
-
-    Returns:
-        float32 tensor of shape `(rows, k)`; the same where each centroid has members,
-        or all values of a row stand on its centroids.
+    the values that are left where a mask takes small ones away. Centroids stay where
+    each has members, or all values of a row stand on its centroids. All four tensors
+    are `(rows, k)`, the last three as `cluster_statistics` gave them.
     """
     number = centroids.shape[1]
 

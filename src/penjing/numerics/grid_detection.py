@@ -15,15 +15,10 @@ _SAMPLE = 4096
 
 
 def find_scale(values: np.ndarray, highest: int = HIGHEST) -> float | None:
-    """The coarsest step of which all values are multiples, none of too many.
+    """The coarsest step of which all values are multiples, none of more than `highest`.
 
-    Args:
-        values: float32 numbers, in any shape.
-        highest: The most steps that a value may have.
-
-    Returns:
-        The scale, as a float32 number; 0 where all values are zero; `None` where they
-        lie on no such grid.
+    Gives a float32 number: 0 where all values are zero; `None` where they lie on no
+    such grid. Values are float32, in any shape.
 
     Example:
         >>> find_scale(np.float32([0.5, -1.5, 0.0, 3.5]))
@@ -55,16 +50,10 @@ def find_scale(values: np.ndarray, highest: int = HIGHEST) -> float | None:
 def find_scales(
     values: np.ndarray, channel_axis: int, highest: int = HIGHEST
 ) -> np.ndarray | None:
-    """The scale of each channel, where all channels lie on grids.
+    """The scale of each channel, `(channels,)` in float32; as `find_scale` finds one.
 
-    Args:
-        values: float32 array.
-        channel_axis: Its axis that counts channels.
-        highest: The most steps that a value may have.
-
-    Returns:
-        float32 array of shape `(channels,)`; `None` where a channel lies on no grid.
-        Channels of zeros have the scale of the one before.
+    `None` where a channel lies on no grid. Channels of zeros have the scale of the one
+    before.
     """
     channels = np.moveaxis(values, channel_axis, 0).reshape(
         values.shape[channel_axis], -1
@@ -85,12 +74,7 @@ def find_scales(
 def shares_values(values: np.ndarray, most: int = 256) -> bool:
     """Whether an array has few distinct values for its size, as a clustered one has.
 
-    Args:
-        values: Array of any shape.
-        most: Distinct values that count as few.
-
-    Returns:
-        Whether there are at most that many, and each is there four times on average.
+    That is at most `most`, each there four times on average.
     """
     values = np.ravel(values)
     if values.size > 2 * _SAMPLE and np.unique(values[:_SAMPLE]).size > most:

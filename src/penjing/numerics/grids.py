@@ -109,17 +109,10 @@ class Grid:
 def quantize_affine(
     values: Tensor, scale: Tensor, zero_point: int | Tensor, lowest: int, highest: int
 ) -> Tensor:
-    """Nearest integers on the grid; halves go to the even one, on every backend.
+    """Nearest integers on the grid, int32; halves go to the even one, on every backend.
 
-    Args:
-        values: Float tensor of any shape.
-        scale: Positive float32 tensor that broadcasts against `values`.
-        zero_point: Integer that stands for zero; broadcasts too.
-        lowest: Values below it become it.
-        highest: Values above it become it.
-
-    Returns:
-        int32 tensor of the shape of `values`.
+    Values below `lowest` and above `highest` become these. The positive float32 scale
+    and the integer that stands for zero broadcast against the values.
 
     Example:
         >>> integers = quantize_affine([-9.0, 0.25, 0.75, 1.25], 0.5, 0, -7, 7)
@@ -136,15 +129,9 @@ def quantize_affine(
 def dequantize_affine(
     integers: Tensor, scale: Tensor, zero_point: int | Tensor
 ) -> Tensor:
-    """Real values of integers on the grid: `scale * (integer - zero_point)`.
+    """Real values of integers on the grid: `scale * (integer - zero_point)`, float32.
 
-    Args:
-        integers: Integer tensor of any shape.
-        scale: float32 tensor that broadcasts against it.
-        zero_point: Integer that stands for zero; broadcasts too.
-
-    Returns:
-        float32 tensor of the shape of `integers`.
+    Scale (float32) and zero point broadcast against the integers, of any shape.
     """
     shifted = ops.cast(integers, "float32") - ops.cast(zero_point, "float32")
     return shifted * ops.cast(scale, "float32")
@@ -161,23 +148,12 @@ def fake_quantize(
 ) -> Tensor:
     """Values rounded to the grid, with gradients that training can use.
 
-    The gradient passes straight through to values within the range and stops at those
-    outside. That of the scale is LSQ's: the rounding error, in steps, of a value within
-    the range, and the outermost integer outside. A value of zero stays exactly zero and
-    adds nothing to it.
-
-    Args:
-        values: Float tensor of any shape.
-        scale: Positive float32 tensor that broadcasts against `values`.
-        zero_point: Integer that stands for zero; broadcasts too.
-        lowest: Lowest integer.
-        highest: Highest integer.
-        scale_gradient: Factor on the gradient of the scale, such as
-            `lsq_gradient_scale` gives; 0 leaves the scale without one.
-
-    Returns:
-        float32 tensor of the shape of `values`, exactly
-        `dequantize_affine(quantize_affine(...))`.
+    The values are exactly `dequantize_affine(quantize_affine(...))`. The gradient
+    passes straight through to those within the range and stops at those outside. That
+    of the scale is LSQ's: the rounding error, in steps, of a value within the range,
+    and the outermost integer outside. A value of zero stays exactly zero and adds
+    nothing to it. `scale_gradient` is a factor on it, such as `lsq_gradient_scale`
+    gives; 0 leaves the scale without one.
 
     Reference:
         Esser et al., 2020, Learned step size quantization,
@@ -200,14 +176,9 @@ def fake_quantize(
 
 
 def lsq_gradient_scale(size: int, highest: int) -> float:
-    """Factor that brings the gradient of a scale to the size of those of its weights.
+    """`1 / sqrt(size * highest)`, for a scale that `size` values share.
 
-    Args:
-        size: Values that share the scale.
-        highest: Highest integer of the grid.
-
-    Returns:
-        `1 / sqrt(size * highest)`.
+    It brings the gradient of the scale to the size of those of its weights.
 
     Reference:
         Esser et al., 2020, https://arxiv.org/abs/1902.08153
@@ -218,18 +189,13 @@ def lsq_gradient_scale(size: int, highest: int) -> float:
 def relative_scale(reference: Tensor, factor: Tensor) -> Tensor:
     """A scale as a trained multiple of a fixed one.
 
+    It is `reference * max(abs(factor), 1/1024)`: never negative, and zero only where
+    the reference is.
+
     Optimizers such as Adam move every weight by about the learning rate in a step,
     which is more than many a scale. A factor near 1 moves by that fraction instead. Its
     gradient is set so that plain gradient descent changes the scale, relatively, as it
     would change LSQ's own.
-
-    Args:
-        reference: Scale that is not trained, 0 or above.
-        factor: Trained factor of its shape.
-
-    Returns:
-        `reference * max(abs(factor), 1/1024)`: never negative, and zero only where the
-        reference is.
     """
     fixed = ops.stop_gradient(factor)
     scale = reference * ops.maximum(ops.abs(fixed), FACTOR_FLOOR)
@@ -247,18 +213,9 @@ def range_to_scale(
 ) -> tuple[Tensor, Tensor]:
     """Scale and zero point of a range, as LiteRT's int8 specification defines them.
 
-    The range is widened to hold zero, and zero falls on an integer exactly.
-
-    Args:
-        minimum: Least values, of any shape.
-        maximum: Largest values, of the same shape.
-        lowest: Lowest integer.
-        highest: Highest integer.
-        symmetric: Keep the zero point at 0.
-
-    Returns:
-        Scale (float32, 1 where the range is empty) and zero point (int32), both of the
-        shape of the range.
+    The range is widened to hold zero, and zero falls on an integer exactly, on 0 where
+    it is symmetric. Scale (float32, 1 where the range is empty) and zero point (int32)
+    are both of the shape of the range.
 
     Example:
         >>> scale, zero_point = range_to_scale(0.0, 255.0, -128, 127)
@@ -284,17 +241,9 @@ def least_squares_scale(
 ) -> Tensor:
     """The scale with the least squared error, given the integers of another scale.
 
-    Repeated, it comes to a local minimum of the error of rounding.
-
-    Args:
-        values: float32 tensor of any shape.
-        scale: Positive float32 tensor of its rank, length 1 on `reduce_axes`.
-        lowest: Lowest integer of a symmetric grid.
-        highest: Highest integer.
-        reduce_axes: Axes that share a scale.
-
-    Returns:
-        Scale of the shape of `scale`; the given one where every integer is zero.
+    Repeated, it comes to a local minimum of the error of rounding to a symmetric grid.
+    The given scale is positive, of the rank of the values, and of length 1 on
+    `reduce_axes`, which share one. It stays where every integer is zero.
     """
     library = _library(values)
     axes = tuple(reduce_axes)
@@ -312,18 +261,11 @@ def mse_scale(
 
     Candidates are spread evenly, on a logarithmic scale, from the one at which the
     largest value just fits down to a 32nd of it; the best is polished by
-    `least_squares_scale`.
+    `least_squares_scale`. An array of NumPy is searched on the host, where nothing has
+    to be compiled.
 
-    Args:
-        values: float32 tensor of any shape; an array of NumPy is searched on the host,
-            where nothing has to be compiled.
-        lowest: Lowest integer.
-        highest: Highest integer.
-        reduce_axes: Axes that share a scale.
-
-    Returns:
-        Positive float32 tensor of the rank of `values`, length 1 on `reduce_axes`.
-        Where all values are zero it is the largest of the other scales, or 1.
+    Gives a positive float32 tensor of the rank of `values`, length 1 on `reduce_axes`.
+    Where all values are zero it is the largest of the other scales, or 1.
     """
     library = _library(values)
     axes = tuple(reduce_axes)

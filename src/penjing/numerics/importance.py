@@ -17,13 +17,7 @@ _TINY = 1.2e-38  # above zero, and not flushed to it
 
 
 def magnitude(weights: Tensor) -> Tensor:
-    """Absolute value.
-
-    Args:
-        weights: Float tensor of any shape.
-
-    Returns:
-        float32 scores of the same shape.
+    """Absolute value, in float32.
 
     Reference:
         Han et al., 2015, https://arxiv.org/abs/1506.02626
@@ -32,15 +26,9 @@ def magnitude(weights: Tensor) -> Tensor:
 
 
 def normalized_magnitude(weights: Tensor) -> Tensor:
-    """Absolute value over the root mean square of its layer.
+    """Absolute value over the root mean square of its layer, in float32.
 
     Layers with small weights then compete fairly in the global scope.
-
-    Args:
-        weights: Float tensor of any shape.
-
-    Returns:
-        float32 scores of the same shape.
     """
     scores = _relative(magnitude(weights))
     scale = ops.sqrt(ops.mean(ops.square(scores)))
@@ -51,13 +39,7 @@ def lamp(weights: Tensor) -> Tensor:
     """Layer-adaptive magnitude: the share of a weight among those not below it.
 
     `w_i^2 / sum of w_j^2 over |w_j| >= |w_i|`, with equal weights ranked by index, the
-    lower index higher. The largest weight of every layer scores 1.
-
-    Args:
-        weights: Float tensor of any shape.
-
-    Returns:
-        float32 scores of the same shape.
+    lower index higher. The largest weight of every layer scores 1. In float32.
 
     Reference:
         Lee et al., 2021, https://arxiv.org/abs/2010.07611
@@ -73,13 +55,8 @@ def lamp(weights: Tensor) -> Tensor:
 def random(weights: Tensor, seed: int = 0) -> Tensor:
     """Uniform scores that do not look at the weights: the control in a comparison.
 
-    Args:
-        weights: Float tensor of any shape; only its shape matters.
-        seed: The same seed gives the same scores at every update, so that the
-            masks of a rising schedule are nested.
-
-    Returns:
-        float32 scores of the same shape, in [0, 1).
+    They are float32 in [0, 1), of the shape of the weights. The same seed gives the
+    same scores at every update, so that the masks of a rising schedule are nested.
     """
     return keras.random.uniform(weights.shape, dtype="float32", seed=seed)
 

@@ -18,12 +18,8 @@ _ALL_BUT_SIGN = 0x7FFFFFFF
 def kept_count(size: int, sparsity: float | Tensor) -> Tensor:
     """How many of `size` values stay at a sparsity: `max(round(n (1 - s)), 1)`.
 
-    Args:
-        size: Number of values, n.
-        sparsity: Fraction of zeros, s; a number or a float tensor of shape `()`.
-
-    Returns:
-        int32 tensor of shape `()`. Halves are rounded to even, in float32.
+    The sparsity is a number or a float tensor of shape `()`, the result an int32 tensor
+    of shape `()`. Halves are rounded to even, in float32.
     """
     density = 1.0 - ops.cast(sparsity, "float32")
     kept = ops.cast(ops.round(float(size) * density), "int32")
@@ -43,8 +39,7 @@ def top_k_mask(scores: Tensor, k: int | Tensor) -> Tensor:
 
     Args:
         scores: Float tensor of any shape, values at least 0 and not NaN.
-        k: How many to keep, an integer or an int32 tensor of shape `()`,
-            `1 <= k <= size`.
+        k: An integer or an int32 tensor of shape `()`, `1 <= k <= size`.
 
     Returns:
         Boolean tensor of the shape of `scores`; `True` keeps the value. Among equal
@@ -126,18 +121,9 @@ def _bit_pattern(scores: Tensor) -> Tensor:
 def n_m_mask(scores: Tensor, n: int, m: int) -> Tensor:
     """Keep the `n` highest scores of every `m` along the last axis.
 
-    Args:
-        scores: Float tensor of shape `(..., k)`, values at least 0, with `k` a multiple
-            of `m`.
-        n: Values kept in each run, `0 < n <= m`.
-        m: Length of a run.
-
-    Returns:
-        Boolean tensor of the shape of `scores`; `True` keeps the value.
-        Among equal scores the lower index is kept.
-
-    Raises:
-        ValueError: If `n` is out of range or `m` does not divide `k`.
+    The scores are at least 0, of shape `(..., k)`, and so is the boolean mask; `True`
+    keeps the value. Among equal scores the lower index is kept. A ValueError says that
+    not `0 < n <= m`, or that `m` does not divide `k`.
 
     Reference:
         Zhou et al., 2021, https://arxiv.org/abs/2102.04010
@@ -162,17 +148,11 @@ def n_m_mask(scores: Tensor, n: int, m: int) -> Tensor:
 
 
 def pool_blocks(scores: Tensor, rows: int, columns: int, pooling: str) -> Tensor:
-    """One score for every block of a matrix.
+    """One score for every block: `(ceil(height / rows), ceil(width / columns))`.
 
-    Args:
-        scores: Float tensor of shape `(height, width)`.
-        rows: Height of a block.
-        columns: Width of a block. Blocks at the lower and right edges may be partial;
-            they are pooled over the values that they have.
-        pooling: `"mean"` or `"max"`.
-
-    Returns:
-        Float tensor of shape `(ceil(height / rows), ceil(width / columns))`.
+    Scores are `(height, width)`, the pooling is `"mean"` or `"max"`. Blocks at the
+    lower and right edges may be partial; they are pooled over the values that they
+    have.
     """
     height, width = scores.shape
     down, across = -(-height // rows), -(-width // columns)
@@ -188,35 +168,22 @@ def pool_blocks(scores: Tensor, rows: int, columns: int, pooling: str) -> Tensor
 def expand_blocks(
     mask: Tensor, rows: int, columns: int, shape: Sequence[int]
 ) -> Tensor:
-    """Undo `pool_blocks` for a mask: each value fills its block.
+    """Undo `pool_blocks` for a boolean mask: each value fills its block.
 
-    Args:
-        mask: Boolean tensor of shape `(ceil(height / rows), ceil(width / columns))`.
-        rows: Height of a block.
-        columns: Width of a block.
-        shape: `(height, width)` of the result.
-
-    Returns:
-        Boolean tensor of shape `(height, width)`.
+    The mask has the shape that `pool_blocks` gave, `shape` is `(height, width)` of the
+    result.
     """
     full = ops.repeat(ops.repeat(mask, rows, axis=0), columns, axis=1)
     return full[: shape[0], : shape[1]]
 
 
 def erk_sparsities(shapes: Sequence[Sequence[int]], sparsity: float) -> list[float]:
-    """Sparsity of each layer under the Erdos-Renyi-Kernel rule.
+    """Sparsity of each layer under the Erdos-Renyi-Kernel rule, in [0, 1).
 
     The density of a layer is proportional to the sum of its dimensions over their
     product, so that large layers are cut more; layers that would be denser than 1 stay
-    whole and the others make up for them.
-
-    Args:
-        shapes: Shapes of the weights.
-        sparsity: Fraction of zeros over all of them together, in [0, 1).
-
-    Returns:
-        One sparsity in [0, 1) for each shape; weighted by size they average to
-        `sparsity`.
+    whole and the others make up for them. Weighted by size, the sparsities average to
+    `sparsity`, in [0, 1).
 
     Reference:
         Evci et al., 2020, https://arxiv.org/abs/1911.11134
