@@ -40,11 +40,8 @@ class JsonValue:
     def from_dict(cls, table: Mapping[str, Any]) -> Self:
         """Build a value from what `to_dict` gave, read from JSON or not.
 
-        Args:
-            table: The fields; other keys are passed over.
-
-        Raises:
-            TypeError: If a field is missing or of another kind.
+        Other keys are passed over. A TypeError says that a field is missing or of
+        another kind.
         """
         if not isinstance(table, Mapping):
             raise TypeError(f"{table!r} is no {cls.__name__}")

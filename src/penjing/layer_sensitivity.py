@@ -33,12 +33,10 @@ _RATIOS = (0.25, 0.5, 0.75, 0.9)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Trial:
-    """Values to write into a twin before it is measured.
+    """Values, by path of a weight, to write into a twin before it is measured.
 
-    Args:
-        row: What goes, without scores yet.
-        values: Path of a weight -> its changed value.
-        gone: Which units go; empty where that follows from the weights.
+    The row has no scores yet. `gone` are units; empty where that follows from the
+    weights.
     """
 
     row: SensitivityRow

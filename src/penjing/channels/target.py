@@ -59,11 +59,7 @@ class ChannelTarget:
         return getattr(self, self.kind)
 
     def amount(self, whole: float) -> float:
-        """What may stay, as a number of the unit that `whole` has.
-
-        Args:
-            whole: Multiply-accumulates, parameters, milliseconds or channels now.
-        """
+        """What may stay of `whole`, what there is now, in its unit."""
         if self.kind == "ratio":
             return whole * (1.0 - float(self.value))
         if isinstance(self.value, str):

@@ -20,12 +20,7 @@ _FORMS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batches:
-    """Batches of `(x, y, sample_weight)` as NumPy arrays.
-
-    Attributes:
-        stream: Iterator over the batches.
-        count: How many there are, None where that is not known.
-    """
+    """Batches of `(x, y, sample_weight)` as NumPy arrays, and how many, if known."""
 
     stream: Iterator[tuple[Any, Any, Any]]
     count: int | None

@@ -26,11 +26,9 @@ class TransformEngine:
     assigned back. (`stateless_call` would do the same but for what Keras does around
     `call`: casts, masks, activity regularizers.)
 
-    Attributes:
-        inner_name: Argument of the constructor that takes the inner model or layer.
-        parts: Other arguments that Keras serializes.
-        transforms: What the weights pass through, in their order.
-        step: Variable that counts the training batches.
+    `inner_name` is the argument of the constructor that takes the inner model or layer,
+    `parts` are others that Keras serializes. Weights pass through the transforms in
+    their order. The variable `step` counts the training batches.
     """
 
     inner_name: ClassVar[str]

@@ -13,12 +13,7 @@ from penjing.models.keras_private import trained_model
 
 
 class TrainingGuard(keras.callbacks.Callback):
-    """Writes zeros back after every epoch and says what a schedule will not reach.
-
-    Args:
-        engine: The model in training.
-        initial_epoch: The epoch that training begins with.
-    """
+    """Writes zeros back after every epoch and says what a schedule will not reach."""
 
     def __init__(self, engine: TransformEngine, initial_epoch: int) -> None:
         super().__init__()

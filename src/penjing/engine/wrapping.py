@@ -19,22 +19,13 @@ def add_transform(
     activations: ActivationGrids | None = None,
     copy: bool = True,
 ) -> CompressionModel:
-    """Make a model train through one more transform.
+    """Make a model train through one more transform, and give it to compile and train.
 
-    Args:
-        model: A plain Keras model, or one that carries transforms already: they keep
-            their state, and its steps go on.
-        transform: What to add, not attached yet; its own steps count from now on.
-        activations: What rounds the tensors between the layers, where the model has
-            none yet.
-        copy: Leave the given model alone. `False` trains its own weights.
-
-    Returns:
-        A model to compile and train.
-
-    Raises:
-        UnsupportedModelError: If the model carries a transform of that class, holds
-            compressed layers or cannot be copied.
+    A model that carries transforms already keeps their state, and its steps go on;
+    those of the transform, not attached yet, count from now on. `activations` round the
+    tensors between the layers, where the model has none yet. Without `copy` the weights
+    of the given model are trained. An UnsupportedModelError says that the model carries
+    a transform of that class, holds compressed layers or cannot be copied.
     """
     if isinstance(model, CompressionModel):
         if any(type(earlier) is type(transform) for earlier in model.transforms):

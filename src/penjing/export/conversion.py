@@ -43,11 +43,9 @@ _OBSERVED = listed((mode for mode in MODES if mode.has_int8_activations), "and")
 class ConversionConfig:
     """How a model becomes a `.tflite` file.
 
-    Attributes:
-        quantization: None, or another name of a mode, see `penjing.tflite.modes`.
-        input_type: Type of the float inputs in the file.
-        output_type: Type of the float outputs in the file.
-        observer: How int8 activations get their ranges: one of `OBSERVERS`.
+    The quantization is None, or another name of a mode, see `penjing.tflite.modes`.
+    Input and output type are those of floats in the file. The observer, one of
+    `OBSERVERS`, says how int8 activations get their ranges.
     """
 
     quantization: str | None = None

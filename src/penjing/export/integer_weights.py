@@ -23,11 +23,8 @@ Array = np.ndarray[Any, Any]
 class IntegerWeights:
     """A weight as integers: `real = scale * integer`, one scale or one a channel.
 
-    Attributes:
-        integers: int8 array in the shape of the weight.
-        scales: float32 array, one or one for each channel.
-        channel_axis: The axis of the channels; None: one scale.
-        bits: Bits of an integer in the file, 4 or 8.
+    The int8 array has the shape of the weight, the scales are float32; without an axis
+    of channels there is one. `bits` of an integer in the file are 4 or 8.
     """
 
     integers: Array

@@ -48,12 +48,9 @@ def has_trained_grids(model: Any) -> bool:
 class TrainedGrids:
     """Traces a model with the grids it was trained with, and corrects the file.
 
-    Args:
-        model: A model that rounds weights and activations, on the TensorFlow backend.
-
-    Raises:
-        ExportError: If a weight has no scale yet.
-        CompressionError: If the ranges of the activations are not known yet.
+    The model rounds weights and activations, on the TensorFlow backend. An ExportError
+    says that a weight has no scale yet, a CompressionError that the ranges of the
+    activations are not known yet.
     """
 
     def __init__(self, model: CompressionModel) -> None:

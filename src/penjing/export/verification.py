@@ -25,11 +25,10 @@ _BATCH = 20
 def output_error(actual: np.ndarray, expected: np.ndarray) -> float:
     """Measure how far a file's output is off Keras', in units of the latter's spread.
 
-    Returns:
-        For floats the root mean square of the difference over the standard deviation
-        of `expected` (over a hundredth of its root mean square where it hardly
-        varies). For integers and booleans the fraction of different values. NaN
-        where `actual` holds NaN or infinity.
+    For floats that is the root mean square of the difference over the standard
+    deviation of `expected` (over a hundredth of its root mean square where it hardly
+    varies). For integers and booleans it is the fraction of different values. NaN where
+    `actual` holds NaN or infinity.
     """
     if expected.dtype.kind in "iub":
         return float(np.mean(actual != expected))

@@ -25,13 +25,7 @@ CHANNEL_AXES: dict[tuple[int, int], int] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class WeightUse:
-    """An operator that reads a tensor.
-
-    Attributes:
-        operator: The operator.
-        position: Which of its inputs the tensor is.
-        code: The schema's number of the operator.
-    """
+    """An operator that reads a tensor as its input at a position."""
 
     operator: Record
     position: int

@@ -308,10 +308,8 @@ def _interpolate(at: float, sizes: Sequence[int], values: Sequence[float]) -> fl
 def export_to_time(model: keras.Model, file: Path, quantization: str | None) -> None:
     """Write a file whose time counts, and not its numbers.
 
-    Args:
-        model: A model whose input sizes are known but for the batch.
-        file: File to write.
-        quantization: As in `export_litert`; ranges are those of random inputs.
+    All input sizes of the model are known but for the batch. The quantization is as in
+    `export_litert`; ranges are those of random inputs.
     """
     samples = None
     if find_mode(quantization).needs_calibration:

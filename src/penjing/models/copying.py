@@ -167,17 +167,11 @@ def clone_graph(
 ) -> keras.Model:
     """Clone a Sequential or Functional model, uncompiled, nested models too.
 
-    The clone's inputs keep their names, which Keras' own cloning loses.
-
-    Args:
-        model: A Sequential or Functional model.
-        clone_layer: Layer of the model -> layer of the clone.
-        dropped: `id` of each layer that is left out; it has one input, which takes
-            the place of its output.
-        call: Calls a cloned layer of a Functional graph, in place of calling it: takes
-            the layer and its arguments, gives its outputs.
-        shape_of: Symbolic input of a graph -> its shape in the clone, where it is not
-            the same.
+    The clone's inputs keep their names, which Keras' own cloning loses. A layer that is
+    dropped, by its `id`, has one input, which takes the place of its output. `call`
+    calls a cloned layer of a Functional graph, in place of calling it: takes the layer
+    and its arguments, gives its outputs. `shape_of` gives the shape of a symbolic input
+    in the clone, where it is not the same.
     """
     clones: dict[int, keras.layers.Layer] = {}
 

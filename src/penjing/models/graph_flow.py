@@ -17,13 +17,10 @@ Value = TypeVar("Value")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Call:
-    """One call of an operation in a graph.
+    """One call of a Keras layer, or of an operation such as the one behind `x + y`.
 
-    Args:
-        operation: A Keras layer, or an operation such as the one behind `x + y`.
-        source: Name of what it gives out.
-        inputs: Names of the tensors it takes.
-        shape: Shape of the first of them.
+    Tensors are known by name: `source` is what it gives out. The shape is that of the
+    first of its inputs.
     """
 
     operation: Any
@@ -36,11 +33,7 @@ class Call:
 class Flow:
     """The calls of a graph in the order in which they run, nested graphs opened up.
 
-    Attributes:
-        calls: The calls.
-        inputs: Names of the model's inputs, flat.
-        outputs: Names of what the model gives out, flat.
-        floating: Names of the tensors of floats.
+    Inputs and outputs of the model are flat. They and the tensors of floats are names.
     """
 
     calls: list[Call] = dataclasses.field(default_factory=list)

@@ -22,17 +22,10 @@ def loss_gradients(
     the gradients and changes nothing. So the backend's own training step
     differentiates, compiled as in `fit`, and no backend is named here.
 
-    Args:
-        model: A built and compiled model; it is left alone.
-        batches: Batches of `(x, y, sample_weight)`, the last may be None.
-        paths: Paths of the float weights whose gradients are wanted.
-
-    Yields:
-        For each batch the gradient of each weight by its path, float32.
-
-    Raises:
-        UnsupportedModelError: If the model is not compiled with a loss.
-        DataError: If the batches do not fit the model or its loss.
+    Batches are `(x, y, sample_weight)`, the last may be None. Each gives the gradient,
+    float32, of each of the float weights by its path. An UnsupportedModelError says
+    that the model is not compiled with a loss, a DataError that the batches do not fit
+    it.
     """
     if not model.compiled or model.loss is None:
         raise UnsupportedModelError(

@@ -27,11 +27,7 @@ Obstacle: TypeAlias = Callable[["SelectedWeight"], str | None]
 class SelectedWeight:
     """A weight that is compressed, and how it is seen as a matrix.
 
-    Args:
-        path: The Keras path of the variable, its name in penjing.
-        variable: The Keras variable.
-        layer: The layer that owns it.
-        output_axes: Non-negative axes that index outputs.
+    Its path is Keras', its name in penjing. `output_axes` are non-negative.
     """
 
     path: str
@@ -79,12 +75,7 @@ class SelectedWeight:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
-    """The weights of a model, divided.
-
-    Args:
-        chosen: Weights to compress, in the model's order.
-        skipped: Path of every other weight -> the reason.
-    """
+    """Weights to compress, in the model's order, and by path why others are skipped."""
 
     chosen: tuple[SelectedWeight, ...]
     skipped: dict[str, str]
@@ -108,9 +99,6 @@ def select_weights(
         exclude: Weights to leave whole, in the same form; wins over `include`.
         obstacle: Gives the reason why a method cannot take a weight, or `None`.
         spare: Leave the weights whole that the table spares unless they are named.
-
-    Returns:
-        The chosen weights, and the reason for every other one.
 
     Raises:
         UnsupportedModelError: If a pattern matches nothing, a named weight cannot be

@@ -17,12 +17,10 @@ _AUTOMATIC_NAME = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelInput:
-    """One input of a Keras model.
+    """One input of a Keras model, by its name in the exported file.
 
-    Attributes:
-        name: Name in the exported file: the user's, else `input_<position>`.
-        shape: Shape with the batch axis first; None where the size is free.
-        dtype: Name of the type; floats are always exported as float32.
+    That is the user's, else `input_<position>`. The shape has the batch axis first;
+    None where the size is free. Floats are always exported as float32.
     """
 
     name: str
@@ -34,9 +32,7 @@ class ModelInput:
 class InputSignature:
     """All inputs of a Keras model, flat, and how they nest.
 
-    Attributes:
-        inputs: The inputs in the model's order.
-        structure: Nested lists and dicts with positions in `inputs` as leaves.
+    The structure is of nested lists and dicts with positions in `inputs` as leaves.
     """
 
     inputs: tuple[ModelInput, ...]

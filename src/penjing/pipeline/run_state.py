@@ -24,13 +24,12 @@ _VARIABLES = "training.npz"
 class RunState:
     """Finished stages and the last state of training, in one folder.
 
-    Every write is atomic: a kill at any moment leaves the state before or after
-    it. A state that belongs to another digest is thrown away, any with `restart`.
+    Every write is atomic: a kill at any moment leaves the state before or after it. A
+    state that belongs to another digest is thrown away, any with `restart`.
 
-    Attributes:
-        origin: `"new"`, `"resumed"`, or `"changed"` where a state with another
-            digest was thrown away.
-        history: Loss and metrics by epoch; saved and restored with the variables.
+    `origin` is `"new"`, `"resumed"`, or `"changed"` where a state with another digest
+    was thrown away. `history` is loss and metrics by epoch; saved and restored with the
+    variables.
     """
 
     def __init__(self, folder: Path, digest: str, *, restart: bool = False) -> None:

@@ -66,11 +66,7 @@ class ProvingRuntime:
 
 
 class RuntimeSession(Protocol):
-    """A runtime that was started.
-
-    Attributes:
-        runtime: Its name and version, as "LiteRT.js 2.5.3 in Node 20.20.2".
-    """
+    """A runtime that was started, named as "LiteRT.js 2.5.3 in Node 20.20.2"."""
 
     runtime: str
 

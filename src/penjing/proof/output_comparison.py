@@ -16,12 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 class RunningFile(Timed, Protocol):
-    """A file that a runtime has loaded, to be run and timed.
-
-    Attributes:
-        inputs: One `TensorSpec` for each input.
-        outputs: The same for the outputs.
-    """
+    """A file that a runtime has loaded, to be run and timed."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -23,13 +23,10 @@ _UNPACKING = ("DENSIFY", "DEQUANTIZE")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class SingleOperator:
-    """One operator of a file.
+    """One operator of a file, and the shape of its first output, for a batch of 1.
 
-    Attributes:
-        name: Its name in the schema.
-        shape: Shape of its first output, for a batch of 1.
-        content: A `.tflite` file that runs it alone; None where it cannot run alone, as
-            a loop or what keeps a state.
+    `content` is a `.tflite` file that runs it alone; None where it cannot run alone, as
+    a loop or what keeps a state.
     """
 
     name: str

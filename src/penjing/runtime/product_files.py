@@ -43,10 +43,8 @@ class KernelProduct:
             "depthwise".
         outputs: Features or channels.
         rows: Rows of a "dense" product; 1 for the others.
-        size: Height and width of the input of the others.
-        kernel: Height and width of the kernel.
-        strides: Steps in both.
-        dilation: Distances of what the kernel reads, in both.
+        size: Height and width of the input of the others, as for all pairs.
+        dilation: Distances of what the kernel reads.
         padding: "same" or "valid".
         groups: Groups of channels of a "conv".
         multiplier: Outputs for each channel of a "depthwise".

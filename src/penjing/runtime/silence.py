@@ -18,11 +18,9 @@ def captured_output() -> Iterator[Callable[[], str]]:
     """Catch what C++ and Python code write to standard output and error.
 
     The converter and the runtime log from C++, which `contextlib.redirect_stderr`
-    cannot see, so the two file descriptors themselves point to a temporary file
-    inside the block, and so do Python's streams, which notebooks replace.
-
-    Yields:
-        A function that returns the end of what was caught so far.
+    cannot see, so the two file descriptors themselves point to a temporary file inside
+    the block, and so do Python's streams, which notebooks replace. The block gets a
+    function that returns the end of what was caught so far.
 
     Example:
         >>> with captured_output() as caught:

@@ -39,7 +39,6 @@ class TimedFile:
         batch: Samples of an input whose batch is free. Other free sizes are 32.
 
     Attributes:
-        path: The file.
         batch: Samples that one run takes.
         memory: Bytes by which the process grew at most while it loaded the file and ran
             it once: weights, the copies that kernels make of them, and activations.

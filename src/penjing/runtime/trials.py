@@ -32,12 +32,10 @@ Round = list[np.ndarray]
 class Outcome:
     """What a file gave.
 
-    Attributes:
-        description: Its inputs, outputs and signatures, as the runtime sees them, the
-            inputs and outputs of each part that a delegate took over, and the
-            operators that none took.
-        outputs: For each kind of kernels and each round of inputs, one array for each
-            output; a text where the file refused the inputs.
+    The description tells of its inputs, outputs and signatures, as the runtime sees
+    them, the inputs and outputs of each part that a delegate took over, and the
+    operators that none took. `outputs` hold for each kind of kernels and each round of
+    inputs one array for each output; a text where the file refused the inputs.
     """
 
     description: dict[str, Any]
@@ -135,16 +133,10 @@ def output_difference(
 ) -> float:
     """Measure how far the outputs of a changed file are from the original's.
 
-    Args:
-        actual: Outcome of the changed file.
-        expected: Outcome of the original, on the same inputs.
-        order: For each output of the changed file its place in the original.
-        exact: Whether integers that differ count as infinitely far.
-
-    Returns:
-        0.0 where all are the same, bit by bit. Else the largest difference over the
-        largest magnitude of the output; infinity where shapes, types, refusals,
-        integers or not-a-numbers differ.
+    It is 0.0 where all are the same, bit by bit. Else the largest difference over the
+    largest magnitude of the output; infinity where shapes, types, refusals, integers
+    (if `exact`) or not-a-numbers differ. `order` has for each output of the changed
+    file its place in the original.
     """
     worst = 0.0
     for kernels in zip(actual.outputs, expected.outputs, strict=True):
@@ -192,16 +184,9 @@ def _difference(mine: np.ndarray, other: np.ndarray, exact: bool) -> float:
 class Trial:
     """The original file's outcome, to which changed files are compared.
 
-    It is a context manager: the process that runs the files ends with the block.
-
-    Args:
-        content: The original file.
-        where: What it is called in messages.
-        data: The user's real inputs, or None.
-
-    Raises:
-        FileFormatError: If it does not run.
-        DataError: If no samples can be made, or the data does not fit.
+    It is a context manager: the process that runs the files ends with the block. The
+    data are the user's real inputs. A FileFormatError says that the file does not run,
+    a DataError that no samples can be made, or that the data does not fit.
     """
 
     def __init__(self, content: bytes, where: str, data: Any = None) -> None:

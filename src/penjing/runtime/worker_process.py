@@ -36,11 +36,7 @@ _ARRAY = "__array__"
 
 
 class OrderError(Exception):
-    """An order that failed, with the worker's own words.
-
-    Attributes:
-        kind: Name of the error's class.
-    """
+    """An order that failed: name of the error's class, and the worker's own words."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text or kind)
@@ -50,10 +46,8 @@ class OrderError(Exception):
 class WorkerEndError(Exception):
     """A worker that crashed, or was ended at a limit of time.
 
-    Attributes:
-        exit_code: Its exit code; the number of a signal is negative.
-        seconds: The limit that it reached; None where it crashed.
-        last_words: The end of what it logged.
+    Its exit code is negative for a signal. `seconds` is the limit that it reached; None
+    where it crashed. `last_words` end what it logged.
     """
 
     def __init__(self, exit_code: int, seconds: float | None, last_words: str) -> None:
@@ -66,8 +60,9 @@ class WorkerEndError(Exception):
 class WorkerProcess:
     """A process that does what it is told, one order after the other.
 
-    It is a context manager: the process and its folder go with the block. They go too
-    where this program is killed. Ctrl-C reaches this program alone.
+    It is a context manager: the process and its folder, for files of both ends, go with
+    the block. They go too where this program is killed. Ctrl-C reaches this program
+    alone.
 
     Args:
         source: What defines the class `Worker`: the path of a script, or the name of a
@@ -75,9 +70,6 @@ class WorkerProcess:
         memory: Bytes that it may take once it has started; None: no limit.
         seconds: Seconds of processor time that it may take; None: no limit.
         environment: Variables that it gets besides those of this program.
-
-    Attributes:
-        folder: A folder for files of both ends.
     """
 
     def __init__(
@@ -113,10 +105,8 @@ class WorkerProcess:
 
         Arguments and results are of types that JSON has, and arrays, also within lists
         and dicts. A worker that takes longer than `seconds` is ended; None is no limit.
-
-        Raises:
-            OrderError: If the method raised.
-            WorkerEndError: If the worker ended before it answered.
+        An OrderError says that the method raised, a WorkerEndError that the worker
+        ended before it answered.
         """
         order = _encoded([method, arguments], self.folder / _SENT)
         late = threading.Event()

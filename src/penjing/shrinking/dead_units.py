@@ -53,13 +53,10 @@ def remove_dead_units(model: Record, level: str = LEVELS[0], share: float = 1.0)
 
     Gives the number of units taken out. One of each layer stays in any case.
 
-    Args:
-        model: Any model.
-        level: "zero": units that are always 0. "constant": and those whose value never
-            changes, if they get no weight wherever they are summed up. "unread": and
-            all others that get none. "folded": and those whose value never changes,
-            where it can be added to the biases instead.
-        share: For "constant": only values up to this share of the largest one.
+    Level "zero": units that are always 0. "constant": and those whose value never
+    changes, if they get no weight wherever they are summed up; only values up to this
+    `share` of the largest one. "unread": and all others that get none. "folded": and
+    those whose value never changes, where it can be added to the biases instead.
     """
     count = 0
     originals = _own_vectors(model)

@@ -13,12 +13,7 @@ from penjing.tflite.tensors import is_plain, values_of
 
 
 class GraphWalk:
-    """What is known of the tensors of a graph on the way through its operators.
-
-    Args:
-        model: Any model.
-        number: Number of the graph.
-    """
+    """What is known of the tensors of a graph on the way through its operators."""
 
     def __init__(self, model: Record, number: int) -> None:
         self._model = model

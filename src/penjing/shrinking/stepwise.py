@@ -25,12 +25,10 @@ _MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A step to try.
+    """A step to try, and a note for the report, where it is taken.
 
     Attributes:
-        name: Its name in the report.
         tolerance: Largest difference that it may add to the outputs.
-        note: For the report, where it is taken.
         same_speed: Whether delegates must take over the same parts as before.
         raw_first: Whether it is to make the file itself smaller, whatever gzip makes
             of it; else the gzipped file counts, then the file.
@@ -67,15 +65,10 @@ class Stepwise:
 
     Edits are functions that change a copy of the model in place. A list that one
     returns says for each output its place in the original; a text is the note for the
-    report.
-
-    Args:
-        content: The original file.
-        model: Its records, which are left as they are.
-        trial: What changed files are compared with; None: they are not run.
+    report. The given records are left as they are. Without a trial changed files are
+    not run.
 
     Attributes:
-        trial: The trial.
         steps: The steps so far, those that were not taken too.
         reached: Difference of outputs after those that were.
     """

@@ -37,15 +37,10 @@ _CHANNELWISE = operators(
 
 @dataclasses.dataclass(frozen=True)
 class Use:
-    """An axis of a constant along which groups of units lie.
+    """An axis of a constant, by number, along which groups of units lie, in order.
 
-    Attributes:
-        graph: Number of the graph.
-        tensor: Number of the constant in it.
-        axis: Axis of the constant.
-        blocks: The groups along it, in order.
-        call: The operator that reads the constant.
-        ends: Whether the units end there: they are summed up into other units.
+    `call` is the operator that reads the constant. `ends` says that the units end
+    there: they are summed up into other units.
     """
 
     graph: int
@@ -62,15 +57,9 @@ class Use:
 
 
 class UnitGroups:
-    """The groups of units of a model.
+    """The groups of units of a model: where they lie in constants, and their sizes.
 
-    Args:
-        model: Any model.
-
-    Attributes:
-        uses: Where the units lie in constants.
-        sizes: Units of each group.
-        blocks: For each graph the groups along the last axis of computed tensors.
+    `blocks` are for each graph the groups along the last axis of computed tensors.
     """
 
     def __init__(self, model: Record) -> None:

@@ -94,12 +94,9 @@ def is_not_zero(model: Record, tensor: Record) -> Array:
 
 
 class UnitValues(GraphWalk):
-    """What is known of the values of units.
+    """What is known of the values of units, in a graph of a model that LiteRT runs.
 
-    Args:
-        model: A model that LiteRT runs.
-        number: Number of the graph.
-        blocks: The groups along the last axis of its tensors, see `UnitGroups`.
+    `blocks` are the groups along the last axis of its tensors, see `UnitGroups`.
     """
 
     def __init__(self, model: Record, number: int, blocks: dict[int, Blocks]) -> None:

@@ -43,16 +43,11 @@ _LARGE = 5  # the depthwise kernel that a 3x3 one fits into
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class LayerChange:
-    """What becomes of a layer.
+    """What becomes of a layer: `text` is "" for nothing, `obstacle` "" where it fits.
 
-    Attributes:
-        placed: The layer.
-        text: What is changed, "" for nothing.
-        obstacle: Why it does not fit, "" where it does.
-        is_equivalent: Whether outputs stay the same.
-        make: Gives the layers, and functions of an image, that stand in its place; None
-            for the layer itself.
-        kernel: Its kernel -> the kernel of the new one.
+    `make` gives the layers, and functions of an image, that stand in its place; None
+    for the layer itself. `kernel` turns its kernel into that of the new one. Where
+    `is_equivalent` outputs stay the same.
     """
 
     placed: Placed

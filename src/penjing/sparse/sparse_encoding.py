@@ -103,9 +103,8 @@ def encode(values: Array, axis: int) -> tuple[Array, Record]:
 def compress(blocks: Array, *, narrow: bool = True) -> tuple[Array, Record]:
     """The blocks that hold values, at least one, and the level of a table for them.
 
-    Args:
-        blocks: `(rows, places, values of a block)`.
-        narrow: Whether indices take as few bytes as they can.
+    Blocks are `(rows, places, values of a block)`. If `narrow`, indices take as few
+    bytes as they can.
     """
     is_value = (blocks != 0).any(axis=2)
     is_value[:1, :1] |= not is_value.any()  # without any bytes it is no constant

@@ -32,11 +32,10 @@ _GIVES_CHANNELS_FIRST = frozenset(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Who reads values with the channels first, and who misreads them.
+    """Who reads values with the channels first: numbers of nodes.
 
-    Attributes:
-        misread: Numbers of the nodes that give wrong values.
-        sparse: Numbers of the nodes whose weights sparse kernels use.
+    Those in `misread` give wrong values, those in `sparse` have weights that sparse
+    kernels use.
     """
 
     misread: tuple[int, ...] = ()

@@ -34,14 +34,10 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class Placed:
-    """A layer, where it stands and what it reads.
+    """A layer, where it stands, whose outputs it reads and what reads its own.
 
-    Attributes:
-        call: The call of the layer.
-        producers: The layers whose outputs it reads.
-        readers: The layers that read what it gives.
-        padding: The ZeroPadding2D before a convolution that nothing else reads.
-        is_output: Whether the model gives out what it gives.
+    `padding` is the ZeroPadding2D before a convolution that nothing else reads.
+    `is_output` says that the model gives out what the layer gives.
     """
 
     call: Call

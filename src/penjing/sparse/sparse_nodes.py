@@ -25,16 +25,13 @@ Array = np.ndarray[Any, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
-    """One operator that computes.
+    """One operator that computes, and the number of the first tensor that it gives.
 
     Attributes:
-        name: Its name in the schema.
         label: What the file calls its weights or its output.
         inputs: Numbers of the computed tensors that it reads.
-        output: Number of the first tensor that it gives.
         weights: Number of the constant that holds its weights, None without any.
-        weights_count: Weights of a 1x1 convolution, else 0.
-        zeros: Zeros among these.
+        weights_count: Weights of a 1x1 convolution, else 0; `zeros` are among these.
         failure: Why it cannot run with the channels first, None where it can.
         is_stem: Whether channels come first from here on.
         is_inside: Whether it can stand behind the stem.

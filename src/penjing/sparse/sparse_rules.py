@@ -75,9 +75,6 @@ class SparseRule:
     """One row: who runs an operator with zeros in its weights, and what they buy.
 
     Attributes:
-        operator: Name of the operator in a `.tflite` file.
-        runtimes: Where the row holds.
-        kernel: What runs it.
         milliseconds: Whether zeros save time; encoded they save bytes anyway.
         conditions: What has to hold, in words.
         measured: What was measured, "" where the row was only read in the source.
@@ -169,14 +166,11 @@ def rule_for(operator: str, runtime: str) -> SparseRule | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Convolution:
-    """What decides which kernel runs a convolution.
+    """What decides which kernel runs a convolution. Pairs are of height and width.
 
     Attributes:
-        kernel: Height and width.
-        strides: Along both.
         padding: Above, below, left and right of the image; `OTHER_PADDING` each for
             "same" with a stride.
-        dilation: Along both.
         groups: Groups; 1 for a depthwise convolution.
         channels: Channels of the input.
         multiplier: Outputs of a depthwise convolution for each input.

@@ -22,14 +22,11 @@ Array = np.ndarray[Any, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SparseWeight:
-    """A constant that is to be stored without its zeros.
+    """A constant of a graph, both by number, that is to be stored without its zeros.
 
-    Attributes:
-        graph: Number of the graph.
-        tensor: Number of the tensor in it.
-        in_blocks: False: zeros one by one, given back by an operator DENSIFY, which
-            XNNPACK runs once, when the file is loaded. True: blocks of 1x4 that
-            FULLY_CONNECTED itself reads, with LiteRT's own kernel.
+    `in_blocks` are blocks of 1x4 that FULLY_CONNECTED itself reads, with LiteRT's own
+    kernel. Else zeros go one by one, given back by an operator DENSIFY, which XNNPACK
+    runs once, when the file is loaded.
     """
 
     graph: int

@@ -133,9 +133,7 @@ def _drop_unused_codes(model: Record) -> None:
 def share_buffers(model: Record, *, keep_order: bool = False) -> None:
     """Keep each content once; the first buffer stays empty, as the runtime wants.
 
-    Args:
-        model: Any model, changed in place.
-        keep_order: Leave the contents in their order. Else they get that of their use.
+    Contents get the order of their use, unless `keep_order` leaves them in theirs.
     """
     _share(
         model,

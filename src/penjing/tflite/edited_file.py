@@ -15,12 +15,7 @@ Result = TypeVar("Result")
 class EditedFile:
     """Bytes of a file, and its tables once they are asked for; each follows the other.
 
-    Args:
-        content: The bytes of a `.tflite` file.
-        where: What it is called in messages.
-
-    Attributes:
-        where: What it is called in messages.
+    `where` is what messages call it.
 
     Example:
         >>> file = EditedFile(content, "the file")  # doctest: +SKIP

@@ -34,12 +34,7 @@ def check_mark(data: bytes | bytearray, where: str) -> None:
 class FlatBuffer:
     """Bytes of a FlatBuffer; every offset and length in them is checked.
 
-    Args:
-        data: The bytes.
-        where: What they are called in messages.
-
-    Raises:
-        FileFormatError: If they are no `.tflite` file.
+    What is no `.tflite` file is a FileFormatError.
 
     Reference:
         https://flatbuffers.dev/internals/
@@ -79,12 +74,7 @@ class FlatBuffer:
 
 
 class Table:
-    """One table of a FlatBuffer.
-
-    Args:
-        buffer: Where it lies.
-        position: Its first byte.
-    """
+    """One table of a FlatBuffer, from its first byte."""
 
     def __init__(self, buffer: FlatBuffer, position: int) -> None:
         self._buffer = buffer

@@ -77,11 +77,8 @@ WEIGHTED: dict[int, Places] = {
 class Call:
     """An operator of a graph, in numbers of Python.
 
-    Attributes:
-        code: The schema's number, an `Operator` unless it is newer.
-        inputs: Numbers of the tensors that it reads, -1 where it reads none.
-        outputs: Numbers of the tensors that it gives.
-        options: Its options, if it has any.
+    `code` is the schema's number, an `Operator` unless it is newer. Tensors are known
+    by their numbers; an input is -1 where none is read.
     """
 
     code: int

@@ -24,11 +24,8 @@ class Record:
 
     Numbers are Python's; vectors of numbers are NumPy arrays, which may share memory
     with the file and are not to be written into; texts are bytes; tables are records.
-
-    Args:
-        kind: Name of the table in the schema.
-        **fields: Its values. A field that is absent or None reads as its default: 0,
-            an empty vector, or None for a table.
+    `kind` names the table in the schema. A field that is absent or None reads as its
+    default: 0, an empty vector, or None for a table.
     """
 
     __slots__ = ("_fields", "kind")
@@ -156,15 +153,10 @@ def read_records(
 ) -> Record:
     """Read a `.tflite` file, every offset checked, and give the table of the model.
 
-    Args:
-        data: Its bytes. The arrays of the records lie in them.
-        where: What it is called in messages.
-        only: The tables to read, and their fields. What else the file holds is not
-            looked at, so it may be of a newer format, or damaged. None: the whole file.
-
-    Raises:
-        FileFormatError: If what is read is corrupt; or if the whole file holds what
-            this version does not know.
+    The arrays of the records lie in the bytes. `only` has the tables to read, and their
+    fields; None: the whole file. What else the file holds is not looked at, so it may
+    be of a newer format, or damaged. A FileFormatError says that what is read is
+    corrupt; or that the whole file holds what this version does not know.
     """
     buffer = FlatBuffer(data, where)
     return _Reader(buffer, only).record(buffer.root(), "Model")

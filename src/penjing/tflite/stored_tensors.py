@@ -19,8 +19,6 @@ class StoredTensor:
     """A tensor with data in the file.
 
     Attributes:
-        name: Name in the file.
-        shape: Shape.
         dtype: Type, one of NumPy's names or "int4", "uint4", "int2", "string".
         values: The stored numbers, flat; fewer than `shape` holds where the tensor
             is sparse. None where they are no numbers.

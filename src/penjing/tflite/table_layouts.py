@@ -200,7 +200,6 @@ class Field:
     """One field of a table.
 
     Attributes:
-        name: Its name.
         slot: Its place in the table's list of offsets. A union's value comes in the
             slot behind that of its type.
         kind: "scalar", "text", "table", "numbers", "tables" or "union".

@@ -14,11 +14,9 @@ from penjing.tflite.records import Record
 
 
 class TensorType(enum.IntEnum):
-    """The schema's type of a tensor.
+    """The schema's type of a tensor, and how NumPy reads it; None: not as numbers.
 
-    Attributes:
-        numpy_type: How NumPy reads its numbers; None: not as numbers.
-        bits: Bits of a number. Fewer than 8 are packed, the lowest bits first.
+    Numbers of fewer than 8 bits are packed, the lowest bits first.
     """
 
     numpy_type: Any

@@ -75,16 +75,10 @@ def find_browser() -> str:
 
 
 class EngineProcess:
-    """Node or a browser, at work on the orders of a server on this machine.
+    """Node or a browser (`ENGINES`), at work on the orders of a server on this machine.
 
-    Args:
-        engine: One of `ENGINES`.
-        address: Address of the server, with a slash at the end.
-        packages: Folder of the npm packages.
-
-    Raises:
-        MissingDependencyError: If the engine is not installed.
-        CompressionError: If it cannot be started.
+    The server's address has a slash at the end. A MissingDependencyError says that the
+    engine is not installed, a CompressionError that it cannot be started.
     """
 
     def __init__(self, engine: str, address: str, packages: Path) -> None:

@@ -36,13 +36,9 @@ MAX_BODY = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a browser asks for.
+    """What a browser asks for, with "GET" or "POST", and what it brings.
 
-    Attributes:
-        method: "GET" or "POST".
-        path: The path of the address, without the slash that it begins with and
-            without a query.
-        body: What it brings.
+    The path is without the slash that it begins with and without a query.
     """
 
     method: str
@@ -52,13 +48,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """What it gets.
-
-    Attributes:
-        status: Status of HTTP.
-        body: The content.
-        type: Its type.
-    """
+    """What it gets: a status of HTTP, the content and its type."""
 
     status: int = 200
     body: bytes = b""
@@ -72,18 +62,9 @@ Responder: TypeAlias = Callable[[Request], Response]
 class LocalServer:
     """Serves on 127.0.0.1 until it is closed; it is a context manager.
 
-    Requests that name another host are refused: a page from elsewhere cannot read
-    what is served here.
-
-    Args:
-        respond: Called for each request, in a thread of its own.
-        port: Port; 0 takes a free one.
-
-    Attributes:
-        address: Where it is reached, with a slash at the end.
-
-    Raises:
-        OSError: If the port is taken.
+    Requests that name another host are refused: a page from elsewhere cannot read what
+    is served here. `respond` is called for each request, in a thread of its own. Port 0
+    takes a free one, a taken one is an OSError. The address ends with a slash.
     """
 
     def __init__(self, respond: Responder, port: int = 0) -> None:

@@ -36,12 +36,8 @@ Array = np.ndarray[Any, Any]
 class WasmSession:
     """LiteRT.js in a process of its own; it is a context manager.
 
-    Args:
-        engine: "node", or "chromium" for a browser without a window.
-        threads: Threads that the runtime may use; Node has one.
-
-    Attributes:
-        runtime: What runs the files, as "LiteRT.js 2.5.3 in Node 20.20.2".
+    The engine is "node", which has one thread, or "chromium" for a browser without a
+    window. `runtime` tells what runs the files, as "LiteRT.js 2.5.3 in Node 20.20.2".
 
     Raises:
         MissingDependencyError: If the engine or the npm packages are missing.
@@ -110,12 +106,8 @@ class WasmSession:
     ) -> tuple[dict[str, Any], memoryview]:
         """Give an order, whose `do` is a method of the worker; wait for its answer.
 
-        Returns:
-            The answer, and the bytes of arrays behind it.
-
-        Raises:
-            CompressionError: If the process ends, or does not answer in time.
-            WasmError: If the order failed.
+        With it come the bytes of arrays behind it. A CompressionError says that the
+        process ended, or did not answer in time, a WasmError that the order failed.
         """
         self._orders.put(json.dumps(order).encode())
         limit = time.monotonic() + seconds
@@ -171,19 +163,9 @@ class WasmError(Exception):
 
 
 class WasmModel:
-    """A `.tflite` file in a `WasmSession`.
+    """A `.tflite` file in a `WasmSession`, or a FileFormatError if it cannot be loaded.
 
-    Args:
-        session: Where it runs.
-        content: Its bytes.
-        where: What it is called in messages.
-
-    Attributes:
-        inputs: One `TensorSpec` for each input, in the order of the file's signature.
-        outputs: The same for the outputs.
-
-    Raises:
-        FileFormatError: If LiteRT.js cannot load it.
+    `inputs` and `outputs` are in the order of the file's signature.
     """
 
     def __init__(self, session: WasmSession, content: bytes, where: str) -> None:

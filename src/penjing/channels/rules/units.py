@@ -10,12 +10,9 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Channels:
-    """Where the channels of a tensor lie.
+    """Where the channels of a tensor lie: on the axis, from 0.
 
-    Args:
-        axis: Axis of the channels, from 0.
-        ids: Id of each position on that axis, `(shape[axis],)`. Positions of one id
-            fall together.
+    Each position on it has an id, `(shape[axis],)`; those of one id fall together.
     """
 
     axis: int
@@ -24,11 +21,7 @@ class Channels:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Whole:
-    """A tensor that loses no channels.
-
-    Args:
-        reason: Why not, as the end of "it stays whole: ...".
-    """
+    """A tensor that loses no channels, and why, as the end of "it stays whole: ..."."""
 
     reason: str
 
@@ -75,12 +68,9 @@ class UnitTable:
 def connect(count: int, ties: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """The lowest node that each of `count` nodes is connected with, `(count,)`.
 
-    Each round hooks the label of either end to the lower one and shortens the paths
-    of labels, so the number of rounds grows with the logarithm of the longest chain.
-
-    Args:
-        count: Number of nodes, from 0.
-        ties: Pairs of arrays of nodes that are joined place by place.
+    Nodes count from 0; ties join arrays of them place by place. Each round hooks the
+    label of either end to the lower one and shortens the paths of labels, so the number
+    of rounds grows with the logarithm of the longest chain.
     """
     labels = np.arange(count)
     if not ties:

@@ -40,10 +40,6 @@ class ActivationGrids(keras.layers.Layer):
     factor, which starts at 1, widens or narrows the range. Nothing is rounded before
     the config's `begin_step`, nor before the first training batch of a model that was
     not calibrated.
-
-    Args:
-        config: How activations are rounded.
-        **kwargs: Passed to `keras.layers.Layer`.
     """
 
     def __init__(self, config: ActivationConfig, **kwargs: Any) -> None:

@@ -38,10 +38,6 @@ class Cluster(ConfiguredTransform):
     in inference too: no schedule, no first step. A centroid is the sum of a trainable
     weight and of one that is not: by the latter those without members are moved to
     where they are needed, as JAX lets only the optimizer change what is trainable.
-
-    Args:
-        config: What to cluster, and into how many values.
-        **kwargs: Passed to `Transform`.
     """
 
     order = 1

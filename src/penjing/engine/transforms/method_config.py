@@ -71,15 +71,11 @@ def takes_settings(
     """Let a function that takes a config take its settings one by one instead.
 
     A setting is then written in the config alone: it is an argument of the function,
-    with its type and default, and its text stands in the docstring for `config`.
+    with its type and default, and its text stands in the docstring for `config`. The
+    result decorates functions of `(model, config, **others)`.
 
-    Args:
-        config: Class of the config.
-        arguments: Dataclass of all arguments. It is never made: its constructor is the
-            signature that is checked and shown, by type checkers too.
-
-    Returns:
-        A decorator of functions of `(model, config, **others)`.
+    `arguments` is a dataclass of all arguments. It is never made: its constructor is
+    the signature that is checked and shown, by type checkers too.
 
     Example:
         >>> from penjing.engine.pruning import prune

@@ -31,12 +31,7 @@ LAYER_FLOOR = 0.05
 
 @keras.saving.register_keras_serializable(package="penjing")
 class Prune(ConfiguredTransform):
-    """Masks of a model's weights, computed anew inside the training step.
-
-    Args:
-        config: What to prune, how much and when.
-        **kwargs: Passed to `Transform`.
-    """
+    """Masks of a model's weights, computed anew inside the training step."""
 
     order = 0
     display_name = "pruned"

@@ -38,13 +38,9 @@ class FakeQuantize(ConfiguredTransform):
 
     Each weight has a reference scale, found by its squared error when quantization
     begins; a trained scale is that times a trained factor, which starts at 1. So an
-    optimizer with steps of equal length, such as Adam, moves scales of all sizes
-    alike, and no scale can become zero or negative (`relative_scale`). With a
-    `begin_step`, references are zero until it, and the values pass as they are.
-
-    Args:
-        config: What to round to which grid, and from when on.
-        **kwargs: Passed to `Transform`.
+    optimizer with steps of equal length, such as Adam, moves scales of all sizes alike,
+    and no scale can become zero or negative (`relative_scale`). With a `begin_step`,
+    references are zero until it, and the values pass as they are.
     """
 
     order = 2

@@ -26,19 +26,17 @@ Incoming: TypeAlias = Callable[[], dict[str, np.ndarray] | None]
 class Transform(keras.layers.Layer):
     """Base of the transforms: masks, codebooks, grids.
 
-    A transform holds its state (masks, centroids, ranges) as ordinary Keras weights,
-    so that it is trained, saved and loaded with the model. The engine calls `attach`
-    once, then for every forward pass `update` (in training only) and `apply`.
+    A transform holds its state (masks, centroids, ranges) as ordinary Keras weights, so
+    that it is trained, saved and loaded with the model. The engine calls `attach` once,
+    then for every forward pass `update` (in training only) and `apply`.
 
-    `order` fixes the place among the transforms of a model: masks, then codebooks,
-    then grids, so that zeros survive clustering and centroids survive quantization.
+    `order` fixes the place among the transforms of a model: masks, then codebooks, then
+    grids, so that zeros survive clustering and centroids survive quantization.
     `waits_for_training` says that it changes nothing before the first training step.
 
-    Args:
-        paths: Weights, by path, where they were selected before; `None` selects them.
-        start_step: Training steps that the model had behind it when the transform was
-            added; its own steps are counted from there.
-        **kwargs: Passed to `keras.layers.Layer`.
+    `paths` are weights that were selected before; `None` selects them. `start_step`
+    counts the training steps that the model had behind it when the transform was added;
+    its own steps are counted from there.
     """
 
     order: ClassVar[int]
@@ -254,14 +252,10 @@ def _choose_traced(
 
 
 class ConfiguredTransform(Transform):
-    """Base of the transforms whose config says which weights they take.
+    """Base of the transforms whose config, frozen, says which weights they take.
 
     `spares_weights` says that weights which the layer table spares are left whole
     unless they are named.
-
-    Args:
-        config: A frozen config with `include` and `exclude`.
-        **kwargs: Passed to `Transform`.
     """
 
     spares_weights: ClassVar[bool] = True

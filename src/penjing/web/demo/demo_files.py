@@ -142,12 +142,7 @@ def build_browser_files(
 class Work:
     """The stages, which share data, folder and seed.
 
-    Attributes:
-        folder: Where everything is written.
-        data: The data set.
-        seed: Seed of everything random.
-        epochs: Epochs of "baseline" and "sparse".
-        progress: Is told what is being done.
+    Epochs are those of "baseline" and "sparse".
     """
 
     folder: Path

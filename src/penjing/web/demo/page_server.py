@@ -24,16 +24,9 @@ _MODELS = ("dense.tflite", "sparse.tflite", "demo.json", "pictures.bin")
 def serve_page(folder: str | os.PathLike[str], port: int = 0) -> LocalServer:
     """Serve the page with the files of `build_browser_files`, on 127.0.0.1.
 
-    Args:
-        folder: Folder of the files.
-        port: Port; 0 takes a free one.
-
-    Returns:
-        The running server; it stops when it is closed.
-
-    Raises:
-        MissingDependencyError: If the npm packages were not fetched.
-        CompressionError: If the port is taken.
+    Port 0 takes a free one. The server stops when it is closed. A
+    MissingDependencyError says that the npm packages were not fetched, a
+    CompressionError that the port is taken.
     """
     packages = find_packages() / "node_modules"
     models = Path(folder)
