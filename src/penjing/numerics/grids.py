@@ -190,7 +190,7 @@ def relative_scale(reference: Tensor, factor: Tensor) -> Tensor:
     """A scale as a trained multiple of a fixed one.
 
     It is `reference * max(abs(factor), 1/1024)`: never negative, and zero only where
-    the reference is.
+    the reference is, which has the shape of the factor and is 0 or above.
 
     Optimizers such as Adam move every weight by about the learning rate in a step,
     which is more than many a scale. A factor near 1 moves by that fraction instead. Its
@@ -213,8 +213,8 @@ def range_to_scale(
 ) -> tuple[Tensor, Tensor]:
     """Scale and zero point of a range, as LiteRT's int8 specification defines them.
 
-    The range is widened to hold zero, and zero falls on an integer exactly, on 0 where
-    it is symmetric. Scale (float32, 1 where the range is empty) and zero point (int32)
+    The range is widened to hold zero, and zero falls on an integer exactly, on 0 if
+    `symmetric`. Scale (float32, 1 where the range is empty) and zero point (int32)
     are both of the shape of the range.
 
     Example:

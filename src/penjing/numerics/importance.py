@@ -17,7 +17,7 @@ _TINY = 1.2e-38  # above zero, and not flushed to it
 
 
 def magnitude(weights: Tensor) -> Tensor:
-    """Absolute value, in float32.
+    """Absolute value, in float32 and of the same shape.
 
     Reference:
         Han et al., 2015, https://arxiv.org/abs/1506.02626
@@ -26,7 +26,7 @@ def magnitude(weights: Tensor) -> Tensor:
 
 
 def normalized_magnitude(weights: Tensor) -> Tensor:
-    """Absolute value over the root mean square of its layer, in float32.
+    """Absolute value over the root mean square of its layer; float32 of the same shape.
 
     Layers with small weights then compete fairly in the global scope.
     """
@@ -39,7 +39,8 @@ def lamp(weights: Tensor) -> Tensor:
     """Layer-adaptive magnitude: the share of a weight among those not below it.
 
     `w_i^2 / sum of w_j^2 over |w_j| >= |w_i|`, with equal weights ranked by index, the
-    lower index higher. The largest weight of every layer scores 1. In float32.
+    lower index higher. The largest weight of every layer scores 1.
+    Scores are float32, of the same shape.
 
     Reference:
         Lee et al., 2021, https://arxiv.org/abs/2010.07611
