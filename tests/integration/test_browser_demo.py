@@ -272,7 +272,7 @@ def test_the_command_serves_until_it_is_interrupted(folder):
     """The finished folder is taken as it is: with other settings it would train."""
     code = (
         "import sys, pathlib\n"
-        "from penjing.browser_demo import demo_files\n"
+        "from penjing.web.demo import demo_files\n"
         f"made = demo_files.BrowserFiles(folder=pathlib.Path({str(folder)!r}),"
         " accuracy={'sparse': 0.5}, proof=None)\n"
         "demo_files.build_browser_files = lambda **_: made\n"
