@@ -59,7 +59,7 @@ def test_state_is_renewed_where_it_is_due(due):
 
 
 def test_a_step_is_a_number_where_reading_it_is_free():
-    step = readable_step(keras.Variable(7, dtype="int32").value)
+    step = readable_step(keras.Variable(7, dtype="int32", trainable=False).value)
     assert int(ops.convert_to_numpy(ops.convert_to_tensor(step))) == 7
     assert isinstance(step, int) == (keras.backend.backend() == "torch")
 
