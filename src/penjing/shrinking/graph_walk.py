@@ -16,7 +16,7 @@ class GraphWalk:
     """What is known of the tensors of a graph on the way through its operators."""
 
     def __init__(self, model: Record, number: int) -> None:
-        self._model = model
+        self.model = model
         self._number = number
         self._graph = model["subgraphs"][number]
         self._tensors = self._graph["tensors"]
@@ -24,7 +24,7 @@ class GraphWalk:
 
     def calls(self) -> Iterator[Call]:
         """The operators, but for those that unpack constants."""
-        for call in calls(self._model, self._graph):
+        for call in calls(self.model, self._graph):
             if (
                 call.code == Operator.DEQUANTIZE
                 and self.source(call.inputs[0]) is not None
@@ -44,10 +44,10 @@ class GraphWalk:
     def source(self, number: int) -> int | None:
         """The constant behind a tensor, also through a DEQUANTIZE."""
         number = self._sources.get(number, number)
-        if number >= 0 and is_plain(self._model, self._tensors[number]):
+        if number >= 0 and is_plain(self.model, self._tensors[number]):
             return number
         return None
 
     def values(self, number: int) -> np.ndarray[Any, Any]:
         """The numbers of a constant."""
-        return values_of(self._model, self._tensors[number])
+        return values_of(self.model, self._tensors[number])

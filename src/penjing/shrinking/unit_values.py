@@ -172,7 +172,7 @@ class UnitValues(GraphWalk):
         source = self.source(number)
         if source is None:
             return None
-        return is_not_zero(self._model, self._tensors[source])
+        return is_not_zero(self.model, self._tensors[source])
 
     def _biases(self, call: Call, units: int) -> Array:
         places = WEIGHTED[call.code]
@@ -183,7 +183,7 @@ class UnitValues(GraphWalk):
             return np.full(units, np.nan)
         tensor = self._tensors[source]
         if tensor["type"] not in (TensorType.INT32, TensorType.INT64):
-            return real_values(self._model, tensor)
+            return real_values(self.model, tensor)
         x, weights = (self._scales(call.inputs[n]) for n in places[:2])
         return np.asarray(self.values(source) * x * weights)
 
@@ -223,7 +223,7 @@ class UnitValues(GraphWalk):
         source = self.source(number)
         if source is None:
             return self.of(number)
-        constant = real_values(self._model, self._tensors[source])
+        constant = real_values(self.model, self._tensors[source])
         return _same_rows(constant, (constant.shape or (1,))[-1])
 
     def _prelu(self, call: Call) -> Array | None:
