@@ -11,8 +11,6 @@ from penjing.cli.application import app
 from penjing.cli.benchmark_command import operator_table
 from penjing.errors import DataError, FileFormatError
 from penjing.measurement import latency
-from penjing.runtime import timing
-from penjing.runtime.timing import TimedFile, time_operators
 
 pytestmark = pytest.mark.once
 
@@ -103,15 +101,6 @@ def test_real_files_run_at_any_batch_and_are_weighed(converted):
         assert all(0 < row.memory < 2**30 for row in report.files)
 
 
-@pytest.mark.parametrize("name", ["float", "dynamic", "int8", "sparse"])
-def test_every_operator_of_a_file_is_timed_by_itself(converted, name):
-    operators = time_operators(converted / f"{name}.tflite")
-    found = [item.name for item in operators]
-    assert found.count("CONV_2D") == 1 and found.count("FULLY_CONNECTED") == 2
-    assert operators[found.index("CONV_2D")].shape == (1, 6, 6, 4)
-    assert all(item.milliseconds is not None for item in operators)
-
-
 def test_what_cannot_run_alone_is_listed_without_a_time(converted, monkeypatch):
     from penjing.runtime import operator_files
 
@@ -130,19 +119,6 @@ def test_a_batch_beyond_memory_is_refused(converted):
         penjing.measure_latency(converted / "float.tflite", batch=10**12)
 
 
-def test_cold_caches_and_threads(converted):
-    with TimedFile(converted / "float.tflite", threads=2) as file:
-        assert len(file.time(2, cold_caches=True)) == 2
-        assert file.batch == 1
-
-
-def test_a_process_ends_with_its_block(converted):
-    with TimedFile(converted / "float.tflite") as file:
-        process = file._worker.process
-        assert process.poll() is None
-    assert process.poll() is not None
-
-
 def test_what_is_no_litert_file_is_refused(converted, tmp_path):
     junk = tmp_path / "junk.tflite"
     junk.write_bytes(b"nothing of use")
@@ -157,16 +133,6 @@ def test_what_is_no_litert_file_is_refused(converted, tmp_path):
     for file, message in cases.items():
         with pytest.raises(FileFormatError, match=message):
             penjing.measure_latency([file])
-
-
-def test_a_crash_of_the_runtime_is_an_error_not_a_crash(
-    converted, monkeypatch, tmp_path
-):
-    worker = tmp_path / "worker.py"
-    worker.write_text("import os\nos.abort()")
-    monkeypatch.setattr(timing, "_WORKER", str(worker))
-    with pytest.raises(FileFormatError, match="LiteRT crashes on .*float.tflite"):
-        TimedFile(converted / "float.tflite")
 
 
 def test_a_fixed_batch_is_told_apart(fake, monkeypatch):

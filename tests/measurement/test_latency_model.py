@@ -4,7 +4,6 @@ import json
 import math
 
 import keras
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +14,6 @@ from penjing.errors import UnsupportedModelError
 from penjing.measurement import latency_model
 from penjing.measurement.latency_cache import TimeCache
 from penjing.measurement.latency_model import KernelTimes, LatencyModel
-from penjing.runtime.product_files import KernelProduct, write_product
 
 START = 0.5
 WHOLE = 18.0
@@ -141,41 +139,6 @@ def test_a_folder_that_cannot_be_written_costs_time_alone(clock, tmp_path):
     (tmp_path / "times" / TimeCache(tmp_path).path.name).mkdir(parents=True)
     for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "times"):
         assert penjing.build_latency_model(small_model(), cache_dir=folder).kernels
-
-
-@pytest.mark.once
-@pytest.mark.parametrize("quantization", [None, "dynamic", "int8"])
-def test_files_of_products_run(quantization, tmp_path):
-    common = {"size": (8, 9), "kernel": (3, 3), "strides": (2, 1), "padding": "same"}
-    products = [
-        KernelProduct(kind="dense", inputs=40, outputs=30, rows=3),
-        KernelProduct(kind="conv", inputs=16, outputs=24, **common),
-        KernelProduct(kind="conv", inputs=8, outputs=24, groups=2, **common),
-        KernelProduct(kind="depthwise", inputs=1, outputs=128, **common),
-    ]
-    for product in products:
-        file = tmp_path / "product.tflite"
-        file.write_bytes(write_product(product, quantization))
-        model = penjing.LiteRTModel(file)
-        shape, _, output = product.shapes()
-        random = np.random.default_rng(0).normal(size=shape).astype("float32")
-        result = model.predict(random)
-        assert list(result.shape) == output
-        assert np.ptp(result) > 0
-        assert (model.inputs[0].dtype == "int8") == (quantization == "int8")
-
-
-@pytest.mark.once
-def test_a_product_is_the_one_that_it_says(tmp_path):
-    """Weights are 0.01 times the integers that seed 0 gives."""
-    product = KernelProduct(kind="dense", inputs=5, outputs=3, rows=2)
-    file = tmp_path / "product.tflite"
-    file.write_bytes(write_product(product, None))
-    x = np.arange(10, dtype="float32").reshape(2, 5)
-    weights = np.random.default_rng(0).integers(-127, 128, (3, 5), "i1") * 0.01
-    expected = x @ weights.T.astype("float32")
-    result = penjing.LiteRTModel(file).predict(x)
-    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.once

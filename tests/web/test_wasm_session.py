@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 
 import keras
 import numpy as np
@@ -15,10 +14,8 @@ from penjing.errors import (
     CompressionError,
     DataError,
     FileFormatError,
-    MissingDependencyError,
 )
 from penjing.sparse.dense_twin import fix_sizes
-from penjing.web import engines, wasm_session
 from penjing.web.npm_packages import FOLDER_VARIABLE, find_packages
 from penjing.web.wasm_session import WasmSession
 
@@ -128,14 +125,6 @@ def test_the_end_of_the_process_is_noticed(file):
             model.run()
 
 
-@needs_browser
-def test_a_browser_ends_with_what_it_works_for():
-    """Python may be killed, and then nobody else would end it."""
-    with WasmSession("chromium") as running:
-        running._token = "another"  # no order comes any more
-        running._process._process.wait(timeout=60)
-
-
 @needs_node
 @pytest.mark.parametrize(
     ("damage", "message"),
@@ -155,21 +144,6 @@ def test_damaged_packages_are_said(tmp_path, monkeypatch, damage, message):
     assert "penjing setup-wasm fetches them anew" in str(said.value)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="the stand-ins are for sh")
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("\0", "Cannot start .*browser"), ("#!/bin/sh\nexit 3", "exit code 3")],
-)
-def test_a_browser_that_does_not_start_is_said(tmp_path, monkeypatch, text, message):
-    program = tmp_path / "browser"
-    program.write_text(text)
-    program.chmod(0o755)
-    monkeypatch.setenv(engines.BROWSER_VARIABLE, str(program))
-    monkeypatch.setattr(wasm_session, "find_packages", lambda: tmp_path)
-    with pytest.raises(CompressionError, match=message):
-        WasmSession("chromium")
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -181,16 +155,3 @@ def test_a_browser_that_does_not_start_is_said(tmp_path, monkeypatch, text, mess
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         WasmSession(**arguments)
-
-
-def test_a_missing_browser_is_said(monkeypatch):
-    monkeypatch.setenv(engines.BROWSER_VARIABLE, "/no/such/browser")
-    with pytest.raises(
-        MissingDependencyError, match="'/no/such/browser' was not found"
-    ):
-        engines.find_browser()
-    monkeypatch.delenv(engines.BROWSER_VARIABLE)
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(engines, "_PLACES", ())
-    with pytest.raises(MissingDependencyError, match="Chromium, Chrome or Edge"):
-        engines.find_browser()

@@ -21,7 +21,6 @@ import penjing
 from penjing.cli import main
 from penjing.data import datasets
 from penjing.data.architectures import build_architecture
-from penjing.errors import CompressionError
 from penjing.progress import ignore_progress
 from penjing.web.demo import demo_files, page_server
 from penjing.web.engines import find_browser
@@ -236,17 +235,6 @@ def test_files_are_trained_once_and_proved(few, tmp_path, monkeypatch):
         for image, label in zip(few.x_test, few.y_test, strict=True)
     ]
     assert built.accuracy["sparse"] == pytest.approx(np.mean(right), abs=0.01)
-
-
-@needs_node
-def test_a_port_that_is_taken_is_said(folder):
-    with page_server.serve_page(folder) as server:
-        port = int(server.address.rpartition(":")[2].strip("/"))
-        with pytest.raises(CompressionError, match=f"127.0.0.1:{port}.*--port"):
-            page_server.serve_page(folder, port)
-        for path in (".state/browser/manifest.json", "sparse.keras", "../etc/passwd"):
-            with pytest.raises(urllib.error.HTTPError, match="404"):
-                urllib.request.urlopen(f"{server.address}models/{path}", timeout=10)
 
 
 @needs_node
