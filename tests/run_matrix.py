@@ -90,9 +90,10 @@ def run_coverage(*arguments: str) -> None:
 
 def parts_of(options: argparse.Namespace) -> list[Part]:
     """Parts to run, the longest first, so that processes end at about one time."""
-    parts = [Part(backend=backend) for backend in options.backends]
+    order = ("jax", "tensorflow", "torch")
+    parts = [Part(backend=backend) for backend in order if backend in options.backends]
     if "tensorflow" in options.backends and "not once" not in options.select:
-        parts.insert(min(2, len(parts)), Part(backend="tensorflow", once=True))
+        parts.insert(0, Part(backend="tensorflow", once=True))
     return parts
 
 
