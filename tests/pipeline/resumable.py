@@ -22,8 +22,6 @@ from penjing.pipeline import (
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training import set_global_seeds
 
-# 20 batches an epoch, a state every 8 batches: 8, 16, 20, 28, 36, 40, ...
-training.STEPS_BETWEEN_SAVES = 8
 EPOCHS = 3
 
 
@@ -64,6 +62,7 @@ RECIPE = Recipe(
 )
 
 
+# 20 batches an epoch; with a state every 8 batches: 8, 16, 20, 28, 36, 40, ...
 def train(folder=None, progress=lambda event: None):
     state = RunState(Path(folder), "digest") if folder else None
     return run_recipe(
