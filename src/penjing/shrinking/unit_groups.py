@@ -186,7 +186,7 @@ class _UnitWalk(GraphWalk):
 
     def _unknown(self, call: Call) -> None:
         for number in call.inputs:
-            if number >= 0 and not len(data_of(self._model, self._tensors[number])):
+            if number >= 0 and not len(data_of(self.model, self._tensors[number])):
                 self._groups.pin(self._of(number))
 
     def _same(self, call: Call) -> None:
