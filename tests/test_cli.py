@@ -75,11 +75,16 @@ def test_version():
     assert run("--version").output.strip() == f"penjing {penjing.__version__}"
 
 
-def run_python(*arguments, **variables):
+COMMAND = ("-m", "penjing")
+FILE = Path(__file__).parent / "data/mlperf_tiny/keyword_spotting.tflite"
+
+
+def run_python(*arguments, cwd=None, **variables):
     environment = absolute_environment() | {"TF_CPP_MIN_LOG_LEVEL": "3"} | variables
     return subprocess.run(
         [sys.executable, *arguments],
         env=environment,
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
@@ -102,6 +107,15 @@ def test_the_command_loads_keras_when_it_needs_it():
     result = run_python("-X", "importtime", "-m", "penjing", "--version")
     assert result.stdout.strip() == f"penjing {penjing.__version__}"
     assert "keras" not in result.stderr
+
+
+def test_nothing_in_the_current_folder_is_run(tmp_path):
+    """A stranger's archive may hold modules beside its model."""
+    for name in ("typer", "numpy", "rich", "json", "penjing_data", "brotli"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger ran')")
+    result = run_python(*COMMAND, "inspect", str(FILE), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "a stranger" not in result.stdout + result.stderr
 
 
 def test_models_with_classes_of_penjing_load_in_the_command(tmp_path):
@@ -256,7 +270,8 @@ def test_another_backend_starts_the_command_again(monkeypatch):
     cli.main(["demo", "--backend", "torch", "--seed", "4"])
     (program, command, environment) = started[0]
     assert program == sys.executable
-    assert command[1:] == ["-m", "penjing", "demo", "--backend", "torch", "--seed", "4"]
+    own = ["demo", "--backend", "torch", "--seed", "4"]
+    assert command[1:] == ["-P", "-m", "penjing", *own]
     assert environment["KERAS_BACKEND"] == "torch"
 
 

@@ -117,3 +117,15 @@ def test_what_tensorflow_cannot_convert_is_said_as_it_says_it():
             [np.zeros((4, 4, 4), "float32")],
         )
     assert "cannot load the model" not in str(said.value)
+
+
+def test_strangers_modules_in_the_current_folder_are_not_run(
+    with_module, monkeypatch, tmp_path
+):
+    """The user's own module there is, by its name, and what it imports."""
+    (tmp_path / "beside_it.py").write_text("factor = 3.0")
+    for name in ("numpy", "tensorflow", "colorsys"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger ran')")
+    model = with_module("named_here", "import beside_it")
+    monkeypatch.chdir(tmp_path)
+    assert converted(model)

@@ -316,3 +316,18 @@ def test_an_interrupt_does_not_end_the_worker(worker):
     worker.ask("count")
     os.kill(worker.process.pid, signal.SIGINT)
     assert worker.ask("count") == {"calls": 2}
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_nothing_in_the_current_folder_is_imported(
+    script, monkeypatch, tmp_path, as_text
+):
+    folder = tmp_path / "of_a_stranger"
+    folder.mkdir()
+    for name in ("numpy", "json", "queue"):
+        (folder / f"{name}.py").write_text("raise SystemExit('a stranger ran')")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", ["" if as_text else str(folder), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep + str(folder))
+    with WorkerProcess(script) as worker:
+        assert str(folder) not in worker.ask("surroundings")["path"]

@@ -61,7 +61,8 @@ def start_again(backend: Backend, arguments: Sequence[str]) -> NoReturn:
         )
     sys.stdout.flush()
     environment = {**os.environ, "KERAS_BACKEND": backend.value}
-    command = [sys.executable, "-m", "penjing", *arguments]
+    # Without the current folder in the path, as in `__main__`.
+    command = [sys.executable, "-P", "-m", "penjing", *arguments]
     os.execve(sys.executable, command, environment)
 
 

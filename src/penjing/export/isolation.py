@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +53,7 @@ def convert_in_subprocess(
                 config=dataclasses.asdict(config),
                 samples=None if samples is None else list(samples),
                 imports=sorted({*imports, *_own_modules(model, path)}),
+                places=list(map(os.path.abspath, sys.path)),
             )
         except OrderError as error:
             raise ExportError(_failure(error)) from error
@@ -72,16 +75,11 @@ class Worker:
         config: dict[str, Any],
         samples: Sequence[np.ndarray] | None,
         imports: Sequence[str],
+        places: Sequence[str],
     ) -> dict[str, np.ndarray]:
         """Convert a saved model; see `convert_model`."""
-        for name in imports:
-            try:
-                importlib.import_module(name)
-            except ImportError as error:
-                raise ExportError(
-                    f"The module `{name}`, named in `imports` or holding a class of "
-                    f"the model, cannot be imported to convert the model: {error}"
-                ) from error
+        if imports:
+            _import_modules(imports, places)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         file = convert_model(
             model,
@@ -90,6 +88,27 @@ class Worker:
             samples,
         )
         return {"content": np.frombuffer(file.content, "u1")}
+
+
+def _import_modules(names: Sequence[str], places: Sequence[str]) -> None:
+    """Import the user's modules, looked for where the program found them.
+
+    The current folder may be among those places. Afterwards they come last: what else
+    is imported, by TensorFlow say, is what is installed.
+    """
+    installed = list(sys.path)
+    sys.path[:] = places
+    try:
+        for name in names:
+            importlib.import_module(name)
+    except ImportError as error:
+        raise ExportError(
+            f"The module `{name}`, named in `imports` or holding a class of the model, "
+            f"cannot be imported to convert the model: {error}"
+        ) from error
+    finally:
+        others = [place for place in places if place not in installed]
+        sys.path[:] = [*installed, *others]
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -82,7 +82,7 @@ class WorkerProcess:
     ) -> None:
         self._seconds = seconds
         limits = json.dumps({"memory": memory, "seconds": seconds})
-        own = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+        own = {"PYTHONPATH": os.pathsep.join(_installed_places())}
         if memory is not None:
             own["OPENBLAS_NUM_THREADS"] = "1"  # each reserves memory
         with contextlib.ExitStack() as stack:
@@ -163,6 +163,17 @@ class WorkerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _installed_places() -> list[str]:
+    """Where this program finds modules, without the current folder.
+
+    What lies there need not be trusted, and would hide modules of the same names. Where
+    penjing itself is there, it stays.
+    """
+    here, own = os.getcwd(), str(Path(__file__).resolve().parents[2])
+    places = map(os.path.abspath, sys.path)
+    return [place for place in places if place != here or place == own]
 
 
 def _started(
