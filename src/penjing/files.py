@@ -6,14 +6,47 @@ import contextlib
 import gzip
 import os
 import secrets
+import shutil
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from penjing.errors import CompressionError, FileFormatError
 
+LIMITS_VARIABLE = "PENJING_LIMITS"
 # Enough of a long name to recognise it by, within what file systems allow.
 _NAME_LENGTH = 32
 MAX_FILE_BYTES = 8 * 2**30
+_LOCK = ".penjing-lock"
+_LOCKED_WITHIN = 2.0  # Seconds in which a new folder surely is.
+
+
+def limit(value: int) -> int:
+    """What a file from outside may take, times what the user's variable says.
+
+    Memory, seconds and sizes all go through here, so one variable raises them.
+    """
+    said = os.environ.get(LIMITS_VARIABLE, "").strip() or "1"
+    try:
+        factor = float(said)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= 1e6:
+        raise CompressionError(
+            f"The variable {LIMITS_VARIABLE} must be a number from above 0 to "
+            f"1,000,000, by which all limits of files are multiplied, got {said!r}."
+        )
+    return int(value * factor)
+
+
+def raise_limits(factor: int = 4) -> str:
+    """The sentence that says how a file that is trusted gets more."""
+    return (
+        f"For files that you trust, {LIMITS_VARIABLE}={factor} in the environment "
+        f"allows {factor} times as much."
+    )
 
 
 @contextlib.contextmanager
@@ -50,6 +83,45 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if created:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Make a folder for temporary files, which goes with the block.
+
+    Those of the same name that killed programs left behind go too: a program holds a
+    lock in its folder for as long as it lives.
+    """
+    _remove_left_over(name)
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=f"{name}-", ignore_cleanup_errors=True
+        ) as folder,
+        open(Path(folder, _LOCK), "wb") as lock,
+    ):
+        _try_lock(lock)
+        yield Path(folder)
+
+
+def _remove_left_over(name: str) -> None:
+    for path in Path(tempfile.gettempdir()).glob(f"{name}-*/{_LOCK}"):
+        with contextlib.suppress(OSError), open(path, "r+b") as lock:
+            new = time.time() - path.stat().st_mtime < _LOCKED_WITHIN
+            if not new and not path.parent.is_symlink() and _try_lock(lock):
+                shutil.rmtree(path.parent)
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Lock a file for as long as it is open; False where another has, or none can."""
+    try:
+        import fcntl
+    except ImportError:  # Windows keeps open files, and so their folders, by itself.
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:

@@ -1,8 +1,12 @@
 """Node and browsers as programs: found, started, listened to and ended."""
 
+import os
+import stat
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from tests.web.wasm_engines import needs_browser
@@ -39,16 +43,43 @@ def wait_until(done, seconds=20):
 
 @stand_ins
 def test_a_browser_gets_the_address_and_a_folder_that_goes(browser, tmp_path):
+    """The address, which holds a secret, is not in the list of processes."""
     browser('#!/bin/sh\nprintf "%s\\n" "$@" >&2\nexec sleep 600')
-    process = EngineProcess("chromium", "http://127.0.0.1:1/", tmp_path)
-    wait_until(lambda: "worker.html" in process.last_words())
+    process = EngineProcess("chromium", "http://127.0.0.1:1/secret/", tmp_path)
+    wait_until(lambda: "start.html" in process.last_words())
     assert process.exit_code is None
-    *_, folder, address = process.last_words().splitlines()
-    assert address == "http://127.0.0.1:1/worker.html"
-    (folder,) = [folder.removeprefix("--user-data-dir=")]
+    assert "secret" not in process.last_words()
+    *_, folder, page = process.last_words().splitlines()
+    folder = folder.removeprefix("--user-data-dir=")
+    assert page == Path(folder, "start.html").as_uri()
+    text = Path(folder, "start.html").read_text()
+    assert 'replace("http://127.0.0.1:1/secret/" + "worker.html")' in text
+    assert stat.S_IMODE(Path(folder).stat().st_mode) == 0o700
     process.close()
     assert process.exit_code == -9
     assert not subprocess.run(["ls", folder], capture_output=True).stdout
+
+
+@stand_ins
+def test_folders_of_killed_programs_go_with_the_next_one(
+    browser, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    browser("#!/bin/sh\nexec sleep 600")
+    old = tmp_path / "penjing-wasm-killed"
+    old.mkdir()
+    (old / ".penjing-lock").touch()
+    os.utime(old / ".penjing-lock", (0, 0))
+    others = tmp_path / "penjing-wasm-no-lock"
+    others.mkdir()
+    first = EngineProcess("chromium", "http://127.0.0.1:1/", tmp_path)
+    assert not old.exists() and others.exists()
+    (running,) = set(tmp_path.glob("penjing-wasm-*/")) - {others}
+    os.utime(running / ".penjing-lock", (0, 0))
+    EngineProcess("chromium", "http://127.0.0.1:1/", tmp_path).close()
+    assert running.exists()
+    first.close()
+    assert not running.exists()
 
 
 @stand_ins
@@ -97,7 +128,8 @@ def test_a_browser_that_does_not_start_is_said(
 def test_a_browser_ends_with_what_it_works_for():
     """Python may be killed, and then nobody else would end it."""
     with WasmSession("chromium") as running:
-        running._token = "another"  # no order comes any more
+        handler = running._server._server.RequestHandlerClass
+        handler.secret = "another"  # no order comes any more
         running._process._process.wait(timeout=60)
 
 

@@ -2,9 +2,11 @@
 
 import http.client
 import socket
+import time
 
 import pytest
 
+from penjing.web import local_server
 from penjing.web.local_server import MAX_BODY, LocalServer, Response, file_response
 
 pytestmark = pytest.mark.once
@@ -78,6 +80,130 @@ def test_bodies_are_read_and_bounded(server):
     for length in (str(MAX_BODY + 1), "-1", "many"):
         headers = {"Content-Length": length}
         assert ask(server, "POST", "/", b"abc", headers)[0] == 413
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1:80@evil.com", "127.0.0.1:", "127.0.0.1:1", "127.0.0.1.evil.com"),
+        *("evil.com:{port}", "localhost:{port}:1", "[::1]:{port}", "", "127.0.0.1 x"),
+    ],
+)
+def test_only_its_own_names_are_hosts(server, host):
+    port = server.address.rpartition(":")[2].strip("/")
+    headers = {"Host": host.format(port=port)}
+    assert ask(server, "GET", "/page.html", headers=headers)[0] == 403
+
+
+def opened(server, text):
+    port = int(server.address.split(":")[2].partition("/")[0])
+    client = socket.create_connection(("127.0.0.1", port), timeout=10)
+    client.sendall(text.replace("\n", "\r\n").encode())
+    return client
+
+
+def test_two_hosts_are_none(server):
+    port = server.address.rpartition(":")[2].strip("/")
+    hosts = f"Host: 127.0.0.1:{port}\nHost: evil.com\n\n"
+    with opened(server, f"GET /page.html HTTP/1.1\n{hosts}") as client:
+        assert client.recv(1000).startswith(b"HTTP/1.1 403")
+
+
+@pytest.fixture
+def secretive():
+    seen = []
+
+    def respond(request):
+        seen.append(request)
+        return Response(200, request.path.encode())
+
+    with LocalServer(respond, secret="s3cret") as running:
+        running.seen = seen
+        yield running
+
+
+def test_the_secret_comes_first_and_is_taken_off(secretive):
+    assert secretive.address.endswith("/s3cret/")
+    port = int(secretive.address.split(":")[2].partition("/")[0])
+    for path, expected in [
+        *(("s3cret/a/b", (200, b"a/b")), ("s3cret/", (200, b"")), ("a", 404)),
+        *(("", 404), ("s3cre/a", 404), ("S3cret/a", 404), ("caf%C3%A9/a", 404)),
+    ]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        assert expected in (answer.status, (answer.status, content)), path
+    assert len(secretive.seen) == 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /s3cret/answer HTTP/1.1\nHost: evil.com\n",
+        "POST /guess/answer HTTP/1.1\nHost: 127.0.0.1\n",
+        "POST /s3cret/answer HTTP/1.1\nHost: evil.com\nExpect: 100-continue\n",
+    ],
+)
+def test_bodies_of_strangers_are_not_read(secretive, head):
+    """The answer comes before any of the body was sent, and the connection ends."""
+    with opened(secretive, f"{head}Content-Length: {2**29}\n\n") as client:
+        answer = b""
+        while part := client.recv(1000):
+            answer += part
+    assert answer.split()[1] in (b"403", b"404")
+    assert b"100 Continue" not in answer
+    assert not secretive.seen
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        *("", "POST /s3cret/", "POST /s3cret/a HTTP/1.1\nHost: 127.0.0.1\n"),
+        "POST /s3cret/a HTTP/1.1\nHost: 127.0.0.1\nContent-Length: 9\n\nabc",
+    ],
+)
+def test_half_a_request_is_not_kept_for_ever(secretive, monkeypatch, half):
+    """Not even where a byte comes now and then."""
+    monkeypatch.setattr(local_server, "REQUEST_SECONDS", 0.4)
+    begin = time.monotonic()
+    with opened(secretive, half) as client:
+        client.settimeout(0.1)
+        while time.monotonic() - begin < 5:
+            try:
+                client.sendall(b"x")
+                if client.recv(1000) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("it waits and waits")
+    assert not secretive.seen
+
+
+def test_connections_are_counted(secretive, monkeypatch):
+    clients = [opened(secretive, "") for _ in range(local_server.MAX_CONNECTIONS)]
+    time.sleep(0.3)
+    with opened(secretive, "") as client:
+        assert client.recv(10) == b"", "one too many"
+    for client in clients:
+        client.close()
+    time.sleep(0.3)
+    with opened(secretive, "GET / HTTP/1.1\n\n") as client:
+        assert client.recv(1000)
+
+
+def test_what_nobody_reads_is_not_kept_either(server):
+    for extra in ("Content-Length: 5\n\nabcde", "Transfer-Encoding: chunked\n\n"):
+        head = "GET /page.html HTTP/1.1\nHost: 127.0.0.1\n"
+        with opened(server, head + extra) as client:
+            answer = b""
+            while part := client.recv(1000):
+                answer += part
+        assert answer.endswith(b"<p>hello</p>") and answer.count(b"HTTP/1.1") == 1
 
 
 def test_half_a_body_is_no_request(server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -11,9 +12,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from penjing.errors import CompressionError, MissingDependencyError
+from penjing.files import temporary_folder
 from penjing.web.npm_packages import RUNTIME, find_node
 
 ENGINES = ("node", "chromium")
@@ -77,35 +79,32 @@ def find_browser() -> str:
 class EngineProcess:
     """Node or a browser (`ENGINES`), at work on the orders of a server on this machine.
 
-    The server's address has a slash at the end. A MissingDependencyError says that the
-    engine is not installed, a CompressionError that it cannot be started.
+    The server's address has a slash at the end; it is told in no command line, which
+    others can read. A MissingDependencyError says that the engine is not installed, a
+    CompressionError that it cannot be started.
     """
 
     def __init__(self, engine: str, address: str, packages: Path) -> None:
         if engine == "node":
-            script = str(RUNTIME / "node.mjs")
-            command = [find_node(), script, str(packages), address]
+            command = [find_node(), str(RUNTIME / "node.mjs"), str(packages)]
         else:
             command = [find_browser()]
         self._stack = contextlib.ExitStack()
-        folder = tempfile.TemporaryDirectory(
-            prefix="penjing-wasm-", ignore_cleanup_errors=True
-        )
-        self._stack.enter_context(folder)
+        folder = self._stack.enter_context(temporary_folder("penjing-wasm"))
         if engine != "node":
             command += [
                 *_FLAGS,
                 # Chromium's own walls need rights that containers do not give root.
                 *(["--no-sandbox"] if _is_root() else []),
-                f"--user-data-dir={folder.name}",
-                f"{address}worker.html",
+                f"--user-data-dir={folder}",
+                _start_page(folder, address).as_uri(),
             ]
         log = tempfile.TemporaryFile()  # noqa: SIM115, closed with the stack
         self._log: IO[bytes] = self._stack.enter_context(log)
         try:
             self._process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=self._log,
                 start_new_session=sys.platform != "win32",
@@ -115,6 +114,10 @@ class EngineProcess:
             raise CompressionError(
                 f"Cannot start {command[0]}: {error.strerror or error}."
             ) from error
+        with contextlib.suppress(OSError):  # it ended at once
+            cast(IO[bytes], self._process.stdin).write(address.encode())
+        with contextlib.suppress(OSError):
+            cast(IO[bytes], self._process.stdin).close()
 
     @property
     def exit_code(self) -> int | None:
@@ -138,6 +141,19 @@ class EngineProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._stack.close()
+
+
+def _start_page(folder: Path, address: str) -> Path:
+    """A page that sends the browser to an address.
+
+    The address holds a secret, and what stands in a command line others can read.
+    """
+    page = folder / "start.html"
+    page.write_text(
+        f"<!doctype html><script>location.replace({json.dumps(address)} + "
+        '"worker.html")</script>\n'
+    )
+    return page
 
 
 def _is_root() -> bool:

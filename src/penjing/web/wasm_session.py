@@ -48,15 +48,13 @@ class WasmSession:
     def __init__(self, engine: str = "node", *, threads: int = 1) -> None:
         _check(engine, threads)
         self._packages = find_packages()
-        self._token = secrets.token_urlsafe(16)
         self._orders: queue.Queue[bytes] = queue.Queue()
         self._answers: queue.Queue[bytes] = queue.Queue()
         self._files: dict[str, bytes] = {}
         self._names = itertools.count()
-        self._server = LocalServer(self._respond)
+        self._server = LocalServer(self._respond, secret=secrets.token_urlsafe(16))
         try:
-            address = f"{self._server.address}{self._token}/"
-            self._process = EngineProcess(engine, address, self._packages)
+            self._process = EngineProcess(engine, self._server.address, self._packages)
         except BaseException:
             self._server.close()
             raise
@@ -138,9 +136,7 @@ class WasmSession:
         )
 
     def _respond(self, request: Request) -> Response:
-        token, _, path = request.path.partition("/")
-        if not secrets.compare_digest(token.encode(), self._token.encode()):
-            return NOT_FOUND
+        path = request.path
         if request.method == "POST":
             self._answers.put(request.body)
             return Response(204)

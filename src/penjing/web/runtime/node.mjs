@@ -1,4 +1,5 @@
-// Starts the worker in Node: node node.mjs FOLDER_OF_PACKAGES ADDRESS
+// Starts the worker in Node: node node.mjs FOLDER_OF_PACKAGES
+// The server's address, which holds a secret, comes through the standard input.
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -7,7 +8,8 @@ import fs from "node:fs";
 
 import { serve } from "./worker.mjs";
 
-const [packages, base] = process.argv.slice(2);
+const [packages] = process.argv.slice(2);
+const base = fs.readFileSync(0, "utf8").trim();
 const core = join(packages, "node_modules", "@litertjs", "core");
 const script = (name) => join(core, "wasm", name);
 
