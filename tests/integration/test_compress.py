@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from penjing.data.data_sources import UserData
-from penjing.errors import CompressionError, DataError
+from penjing.errors import CompressionError, CompressionWarning, DataError
 from penjing.measurement.inspection import inspect_file
 from penjing.pipeline import (
     ExportRecipe,
@@ -394,3 +394,42 @@ def test_the_state_is_readable_json(tmp_path, quick_files):
     manifest = json.loads((tmp_path / ".state/compression/manifest.json").read_text())
     assert "Exporting model.tflite" in manifest["stages"]
     assert not (tmp_path / ".state/compression/training.npz").exists()
+
+
+@pytest.mark.once
+def test_what_was_warned_of_and_how_images_were_read_stand_in_the_report(
+    tmp_path, quick_files
+):
+    image_module = pytest.importorskip("PIL.Image")
+    for name, grey in (("dark", 60), ("light", 200)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(10):
+            image = image_module.new("L", (4, 4), grey + number)
+            image.save(tmp_path / "photos" / name / f"{number}.png")
+    (tmp_path / "photos" / "dark" / "notes.txt").touch()
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten()]
+    model = keras.Sequential([keras.Input((4, 4, 1)), *layers, keras.layers.Dense(2)])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    out, notices = tmp_path / "out", []
+
+    def listen(event):
+        notices.extend([event.stage] if event.notice else [])
+
+    for _ in range(2):  # the second time nothing is run anew
+        with pytest.warns(CompressionWarning, match="passed over"):
+            compress(
+                model,
+                tmp_path / "photos",
+                make_recipe(epochs=1),
+                out=out,
+                seed=5,
+                progress=listen,
+            )
+        page = (out / "report.html").read_text()
+        for text in (
+            json.loads((out / "report.json").read_text())["warnings"][0],
+            page,
+        ):
+            assert "1 files in dark are passed over" in text
+        assert "chosen by the seed 5, are the test part" in page
+    assert "Data: pixels are read from 0 to 255." in notices

@@ -16,7 +16,13 @@ from rich.table import Column
 
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
-from penjing.cli.console import print_json, print_result, progress_bar, quiet_libraries
+from penjing.cli.console import (
+    print_json,
+    print_notes,
+    print_result,
+    progress_bar,
+    quiet_libraries,
+)
 from penjing.cli.demo_command import demo
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
@@ -26,12 +32,16 @@ from penjing.cli.shared_options import (
     JsonOption,
     MetricOption,
     ModelArgument,
+    Pixels,
+    PixelsOption,
     RestartOption,
     SeedOption,
+    SplitSeedOption,
 )
 from penjing.cli.shrink_command import shrink
 from penjing.cli.sparsity_table import show_sparsity
 from penjing.cli.verify_command import setup_wasm, verify
+from penjing.data.data_spec import PIXELS
 from penjing.report.tables import (
     names,
     new_table,
@@ -134,6 +144,14 @@ def compress(
     backend: BackendOption = None,
     seed: SeedOption = 0,
     restart: RestartOption = False,
+    pixels: PixelsOption = Pixels.bytes,
+    accept_baseline: Annotated[
+        bool,
+        typer.Option(
+            "--accept-baseline",
+            help="Go on with a model that is at chance level before anything is done.",
+        ),
+    ] = False,
 ) -> None:
     """Compress your own model and measure what it cost.
 
@@ -159,6 +177,8 @@ def compress(
             seed=seed,
             imports=imports or (),
             restart=restart,
+            pixels=pixels.value,
+            accept_baseline=accept_baseline,
             progress=progress,
         )
     print_result(report, out)
@@ -226,7 +246,7 @@ app.command()(verify)
 app.command()(setup_wasm)
 
 
-def _image_size(file: Path, data: str) -> tuple[int, ...] | None:
+def _image_size(file: Path, data: str, pixels: str) -> tuple[int, ...] | None:
     """Give the size in which a folder of images is to be read for a model."""
     if not Path(data).is_dir():
         return None
@@ -238,7 +258,7 @@ def _image_size(file: Path, data: str) -> tuple[int, ...] | None:
         return image_size((None, *LiteRTModel(file).inputs[0].shape[1:]))
     from penjing.models.model_files import load_keras_model
 
-    return image_size_for(load_keras_model(file), data)
+    return image_size_for(load_keras_model(file), data, pixels)
 
 
 @app.command()
@@ -250,6 +270,8 @@ def evaluate(
     ],
     metric: MetricOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples at once.")] = 128,
+    pixels: PixelsOption = Pixels.bytes,
+    seed: SplitSeedOption = 0,
     imports: ImportOption = None,
     backend: BackendOption = None,
     as_json: JsonOption = False,
@@ -269,7 +291,15 @@ def evaluate(
         from penjing.data.data_sources import load_data
         from penjing.measurement.accuracy import evaluate as run
 
-        test = load_data(data, image_size=_image_size(file, data)).test
+        loaded = load_data(
+            data,
+            image_size=_image_size(file, data, pixels.value),
+            pixel_maximum=PIXELS[pixels.value],
+            seed=seed,
+            split=False,
+        )
+        print_notes(loaded)
+        test = loaded.test
         x, y = test if isinstance(test, tuple) else (test, None)
         # One name holds for every output of the model.
         metrics = metric[0] if metric and len(metric) == 1 else metric

@@ -32,6 +32,12 @@ def print_notice(text: str, color: str) -> None:
     console.print(Text(text, style=color), soft_wrap=True)
 
 
+def print_notes(data: Any) -> None:
+    """Print to the error stream how data was read and split."""
+    for note in data.notes:
+        print_notice(f"Data: {note}.", "dim")
+
+
 @contextmanager
 def quiet_libraries() -> Iterator[Console]:
     """Keep what libraries log off the screen, and give a console that reaches it.

@@ -12,14 +12,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from penjing.cli.backend_choice import import_modules, select_backend
-from penjing.cli.console import print_json, progress_bar
+from penjing.cli.console import print_json, print_notes, progress_bar
 from penjing.cli.shared_options import (
     BackendOption,
     ImportOption,
     JsonOption,
     MetricOption,
     ModelArgument,
+    Pixels,
+    PixelsOption,
+    SplitSeedOption,
 )
+from penjing.data.data_spec import PIXELS
 from penjing.report.tables import names, new_table, numbers
 
 
@@ -53,6 +57,8 @@ def sensitivity(
     method: Annotated[Method, typer.Option(help="What is cut.")] = Method.channels,
     ratios: RatiosOption = "0.25,0.5,0.75,0.9",
     metric: MetricOption = None,
+    pixels: PixelsOption = Pixels.bytes,
+    seed: SplitSeedOption = 0,
     imports: ImportOption = None,
     backend: BackendOption = None,
     as_json: JsonOption = False,
@@ -78,7 +84,13 @@ def sensitivity(
         from penjing.report.pages import write_sensitivity
 
         loaded = load_keras_model(model)
-        parts = load_data(data, image_size=image_size_for(loaded, data))
+        parts = load_data(
+            data,
+            image_size=image_size_for(loaded, data, pixels.value),
+            pixel_maximum=PIXELS[pixels.value],
+            seed=seed,
+        )
+        print_notes(parts)
         folder = make_folder(out)
         table = measure(
             loaded,

@@ -52,6 +52,31 @@ ImportOption = Annotated[
         help="Import a module that registers classes of the model. Repeatable.",
     ),
 ]
+
+
+class Pixels(enum.StrEnum):
+    """What the pixels of images go from and to."""
+
+    bytes = "0-255"
+    fractions = "0-1"
+
+
+PixelsOption = Annotated[
+    Pixels,
+    typer.Option(
+        help="What pixels go from and to, where DATA is a folder of images: 0-255 as "
+        "Keras' own loader gives them, or 0-1."
+    ),
+]
+SplitSeedOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=2**32 - 1,
+        help="Chooses the test part of a folder of images without one: the seed that "
+        "`penjing compress` was given.",
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs to read.")
 ]

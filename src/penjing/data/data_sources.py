@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import os
 import re
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,20 +25,21 @@ from penjing.data.data_checks import (
     first_batch,
     to_array,
 )
+from penjing.data.data_spec import (
+    FILES,
+    FORMS,
+    kind_of_data,
+    look_in_current_folder,
+    where_modules_are,
+)
 from penjing.data.datasets import stratified_split
-from penjing.data.image_folders import read_image_folder
+from penjing.data.image_folders import how_read, read_image_folder
 from penjing.errors import DataError
 
 PARTS = ("train", "validation", "test")
 _MAX_BYTES = 16 * 2**30
 _VALIDATION_FRACTION = 0.1
 _KEY = re.compile(r"([xy])_(train|validation|test)(?:_(.+))?")
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_FILES = (
-    "an .npz file with x_train, y_train, x_test and y_test; module:function; a folder "
-    "of class folders of images."
-)
-_FORMS = f"Allowed: {_FILES}"
 _VALUES = (
     "Allowed: ((x_train, y_train), (x_test, y_test)); a tuple of those four; a mapping "
     "or object with these names; {'train': ..., 'test': ...} with loaders or (x, y)"
@@ -62,6 +62,8 @@ class UserData:
             None where `train` is a loader: a loader cannot be split.
         source: Where the data comes from, for people to read.
         class_names: Names of the classes in the order of their labels, or None.
+        notes: How it was read and split, for people to read.
+        pixel_maximum: The value of a white pixel, where images were read.
     """
 
     train: Any
@@ -69,6 +71,8 @@ class UserData:
     validation: Any = None
     source: str
     class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    pixel_maximum: float | None = None
 
     def validate_against(
         self, model: keras.Model, *, labels_match_outputs: bool = True
@@ -106,7 +110,7 @@ def load_data(
     spec: Any,
     *,
     image_size: Sequence[int] | None = None,
-    pixel_maximum: float = 1.0,
+    pixel_maximum: float = 255.0,
     seed: int = 0,
     split: bool = True,
 ) -> UserData:
@@ -125,7 +129,8 @@ or `(x, y)` |
     Args:
         spec: One of the above.
         image_size: For images, the input shape of the model without the batch.
-        pixel_maximum: For images, the value of a white pixel.
+        pixel_maximum: For images, the value of a white pixel: 255 as in Keras' own
+            loader, or 1.
         seed: Chooses the examples of a part that has to be split off.
         split: Split a validation part off the training arrays where there is none.
 
@@ -139,32 +144,25 @@ or `(x, y)` |
     Example:
         >>> load_data("my_module:load").train  # doctest: +SKIP
     """
+    seed_of_split = seed if split else None
     if not isinstance(spec, (str, os.PathLike)):
-        raw = _as_mapping(spec, f"The data is a {type(spec).__name__}.", _FILES)
-        names, source = raw.pop("class_names", None), "data in memory"
-        return _assemble(_grouped(raw, source), source, names, seed if split else None)
+        raw = _as_mapping(spec, f"The data is a {type(spec).__name__}.", FILES)
+        return _assemble(raw, "data in memory", seed_of_split)
     text = os.fspath(spec)
     path = Path(text).expanduser()
-    names = None
-    if path.is_dir():
-        parts, names = read_image_folder(path, image_size, pixel_maximum, seed)
-        raw = dict(parts)
-        source = f"images in {path}"
-    elif path.suffix.lower() == ".npz":
-        raw, source = _read_npz(path), f"file {path}"
-    elif _FUNCTION.fullmatch(text):
-        raw, source = _call(text), f"function {text}"
-    elif path.exists():
-        raise DataError(f"Cannot read {path} as data: unknown suffix. {_FORMS}")
-    else:
-        raise DataError(f"There is no data {text!r}. {_FORMS}")
-    names = names or raw.pop("class_names", None)
-    return _assemble(_grouped(raw, source), source, names, seed if split else None)
+    kind = kind_of_data(text)
+    if kind == "file":
+        return _assemble(_read_npz(path), f"file {path}", seed_of_split)
+    if kind == "function":
+        return _assemble(_call(text), f"function {text}", seed_of_split)
+    parts, names = read_image_folder(path, image_size, pixel_maximum, seed)
+    notes = how_read(path, pixel_maximum, seed)
+    raw = {**parts, "class_names": names}
+    data = _assemble(raw, f"images in {path}", seed_of_split, notes)
+    return dataclasses.replace(data, pixel_maximum=pixel_maximum)
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataError(f"There is no file {path}. {_FORMS}")
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -201,17 +199,13 @@ def _read_npz(path: Path) -> dict[str, Any]:
 def _call(text: str) -> dict[str, Any]:
     """Import and call a user's function; the current folder stays on the path."""
     module_name, function_name = text.split(":")
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    importlib.invalidate_caches()
+    look_in_current_folder()
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise DataError(
             f"Cannot import {module_name!r} for the data {text!r}: "
-            f"{type(error).__name__}: {error}. It is looked for in {folder} and among "
-            "the installed packages."
+            f"{type(error).__name__}: {error}. {where_modules_are()}"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -282,7 +276,7 @@ def _grouped(raw: Mapping[str, Any], source: str) -> dict[str, Any]:
         for field in (f"x_{part}", f"y_{part}"):
             if field not in fields:
                 got = ", ".join(map(str, raw)) or "nothing"
-                raise DataError(f"{source} lacks {field}; it has {got}. {_FORMS}")
+                raise DataError(f"{source} lacks {field}; it has {got}. {FORMS}")
         groups[part] = (_single(fields[f"x_{part}"]), _single(fields[f"y_{part}"]))
     return groups
 
@@ -301,22 +295,29 @@ def _unknown_key(key: str, source: str) -> str:
 
 
 def _assemble(
-    groups: Mapping[str, Any], source: str, names: Any, seed: int | None
+    raw: dict[str, Any], source: str, seed: int | None, notes: tuple[str, ...] = ()
 ) -> UserData:
+    names = raw.pop("class_names", None)
     parts = {
         name: _checked_part(part, name, source)
-        for name, part in groups.items()
+        for name, part in _grouped(raw, source).items()
         if part is not None
     }
     train, validation = parts["train"], parts.get("validation")
     if validation is None and isinstance(train, tuple) and seed is not None:
         train, validation = _split_off(train, seed)
+        percent = 100 * _VALIDATION_FRACTION
+        notes += (
+            f"{percent:.0f} % of the training part, chosen by the seed {seed}, are the "
+            "validation part",
+        )
     return UserData(
         train=train,
         validation=validation,
         test=parts["test"],
         source=source,
         class_names=None if names is None else tuple(str(name) for name in names),
+        notes=notes,
     )
 
 

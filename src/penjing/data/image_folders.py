@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from penjing.data.datasets import stratified_split
-from penjing.errors import CompressionWarning, DataError, require_extra
+from penjing.data.image_files import SUFFIXES, read_image
+from penjing.errors import CompressionWarning, DataError
 
 _Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"}
+_PARTS = ("train", "validation", "test")
 _MAX_BYTES = 16 * 2**30
 _TEST_FRACTION = 0.2
 
@@ -22,21 +24,22 @@ _TEST_FRACTION = 0.2
 def read_image_folder(
     folder: Path,
     image_size: Sequence[int] | None,
-    pixel_maximum: float = 1.0,
+    pixel_maximum: float = 255.0,
     seed: int = 0,
 ) -> tuple[dict[str, _Part], tuple[str, ...]]:
     """Read the images under a folder into memory.
 
     The folder holds `train` and `test` (and perhaps `validation`), each with one folder
     for each class; or the class folders themselves, of which 20 % of every class become
-    the test part. Classes are numbered in the order of their names.
+    the test part. Classes are numbered in the order of their names. Images are read as
+    Keras' `image_dataset_from_directory` does, those in folders below a class too.
 
     Args:
         folder: The folder.
         image_size: `(height, width)` for grey images of that shape, or `(height,
             width, channels)` with 1 or 3 channels. Images are resized to it.
-        pixel_maximum: Value of a white pixel: 1.0, or 255.0 for a model that
-            rescales its input itself.
+        pixel_maximum: Value of a white pixel: 255.0 as in Keras' own loader, or 1.0
+            for a model that was trained on pixels from 0 to 1.
         seed: Chooses the test images where there is no `test` folder.
 
     Returns:
@@ -47,7 +50,7 @@ def read_image_folder(
         >>> read_image_folder(Path("flowers"), (96, 96, 3))  # doctest: +SKIP
     """
     size = _checked_size(folder, image_size)
-    parts = {part: folder / part for part in ("train", "validation", "test")}
+    parts = {part: folder / part for part in _PARTS}
     present = {part: path for part, path in parts.items() if path.is_dir()}
     if "train" not in present and "test" not in present:
         names = _class_names(folder)
@@ -59,6 +62,7 @@ def read_image_folder(
                 f"{folder} has {', '.join(present)} but no folder {part!r}. Add it, or "
                 "put the class folders directly into the folder for an 80/20 split."
             )
+    _warn_of_other_folders(folder)
     names = _class_names(present["train"])
     for path in present.values():
         unknown = sorted(set(_class_names(path)) - set(names))
@@ -71,6 +75,29 @@ def read_image_folder(
         part: _read_part(path, names, size, pixel_maximum)
         for part, path in present.items()
     }, names
+
+
+def how_read(folder: Path, pixel_maximum: float, seed: int) -> tuple[str, ...]:
+    """Say what `read_image_folder` makes of a folder, for people to read."""
+    pixels = f"pixels are read from 0 to {pixel_maximum:g}"
+    if any((folder / part).is_dir() for part in ("train", "test")):
+        return (pixels,)
+    share = f"{100 * _TEST_FRACTION:.0f} %"
+    return (
+        pixels,
+        f"{share} of each class folder, chosen by the seed {seed}, are the test part",
+    )
+
+
+def _warn_of_other_folders(folder: Path) -> None:
+    others = sorted(set(_class_names(folder)) - set(_PARTS))
+    if others:
+        warnings.warn(
+            f"{folder} has {', '.join(others)} beside train and test, which is not "
+            "read: only the folders train, validation and test are.",
+            CompressionWarning,
+            stacklevel=2,
+        )
 
 
 def _checked_size(folder: Path, image_size: Sequence[int] | None) -> tuple[int, ...]:
@@ -108,7 +135,7 @@ def _read_part(
     for label, name in enumerate(names):
         files += [(path, label) for path in _image_files(folder / name)]
     if not files:
-        raise DataError(f"{folder} has no images. Allowed: {sorted(_SUFFIXES)}.")
+        raise DataError(f"{folder} has no images. Allowed: {sorted(SUFFIXES)}.")
     if 4 * len(files) * np.prod(size, dtype=float) > _MAX_BYTES:
         raise DataError(
             f"{folder} holds {len(files):,} images, which at {size} do not fit into "
@@ -116,8 +143,9 @@ def _read_part(
         )
     x = np.empty((len(files), *size), np.float32)
     for position, (path, _) in enumerate(files):
-        x[position] = _read_image(path, size)
-    x *= np.float32(pixel_maximum / 255)
+        x[position] = read_image(path, size)
+    if pixel_maximum != 255.0:
+        x *= np.float32(pixel_maximum / 255)
     return x, np.array([label for _, label in files], np.int32)
 
 
@@ -125,15 +153,16 @@ def _image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []  # A test part need not have every class.
     files = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".")
+        Path(root, name)
+        for root, _, found in sorted(os.walk(folder))
+        for name in sorted(found)
+        if not name.startswith(".")
     ]
-    images = [path for path in files if path.suffix.lower() in _SUFFIXES]
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not images:
         raise DataError(
             f"The class folder {folder} has no images. Remove it or fill it; allowed: "
-            f"{', '.join(sorted(_SUFFIXES))}."
+            f"{', '.join(sorted(SUFFIXES))}."
         )
     if len(images) < len(files):
         other = next(path for path in files if path not in images)
@@ -144,33 +173,6 @@ def _image_files(folder: Path) -> list[Path]:
             stacklevel=2,
         )
     return images
-
-
-def _read_image(path: Path, size: tuple[int, ...]) -> npt.NDArray[Any]:
-    image_module = require_extra("PIL.Image", "images")
-    height, width = size[:2]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", image_module.DecompressionBombWarning)
-            with image_module.open(path) as image:
-                grey = len(size) == 2 or size[2] == 1
-                image = image.convert("L" if grey else "RGB")
-                if image.size != (width, height):
-                    image = image.resize(
-                        (width, height), image_module.Resampling.BILINEAR
-                    )
-                pixels = np.asarray(image)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        image_module.DecompressionBombError,
-        image_module.DecompressionBombWarning,
-    ) as error:
-        raise DataError(
-            f"Cannot read the image {path} ({error}). Remove it or save it again."
-        ) from error
-    return pixels.reshape(size)
 
 
 def _split(

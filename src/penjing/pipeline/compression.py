@@ -12,6 +12,8 @@ import keras
 from penjing.errors import CompressionError
 from penjing.export.litert import checked_imports
 from penjing.models.model_files import load_keras_model
+from penjing.pipeline.baseline_check import check_baseline
+from penjing.pipeline.noted_warnings import noted_warnings
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
@@ -34,6 +36,8 @@ def compress(
     seed: int = 0,
     imports: Sequence[str] = (),
     restart: bool = False,
+    pixels: str = "0-255",
+    accept_baseline: bool = False,
     progress: Listener | bool = True,
 ) -> Report:
     """Compress a model and measure what it cost, on the files that are deployed.
@@ -52,6 +56,10 @@ def compress(
         seed: Seed of everything random.
         imports: Modules to import for the model's own registered classes.
         restart: Begin anew, whatever an earlier run has finished.
+        pixels: What pixels go from and to where `data` is a folder of images:
+            `"0-255"`, as Keras' own loader gives them, or `"0-1"`.
+        accept_baseline: Go on with a classifier that is at chance level before
+            anything is done to it, or that knows more of images in the other `pixels`.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
 
@@ -60,7 +68,8 @@ def compress(
 
     Raises:
         CompressionError: If the model, the data, the recipe or the folder cannot be
-            used; the message says which and how to go on.
+            used, or the model is at chance level; the message says which and how to go
+            on.
         ValueError: If `imports` names no module.
 
     Example:
@@ -74,12 +83,16 @@ def compress(
     recipe = as_recipe(recipe)
     modules = checked_imports(imports)
     source = model if isinstance(model, (str, os.PathLike)) else None
-    loaded = load_keras_model(source) if source is not None else model
-    _check_model(loaded)
-    arguments = compile_arguments(loaded, recipe.training, steps=1)
-    user_data, name = as_user_data(data, loaded, seed)
-    user_data.validate_against(loaded, labels_match_outputs=_has_keras_loss(arguments))
-    check_scores(user_data, loaded, recipe.training, arguments["loss"])
+    with noted_warnings() as warned:
+        loaded = load_keras_model(source) if source is not None else model
+        _check_model(loaded)
+        arguments = compile_arguments(loaded, recipe.training, steps=1)
+        user_data, name = as_user_data(data, loaded, seed, pixels)
+        known_loss = _has_keras_loss(arguments)
+        user_data.validate_against(loaded, labels_match_outputs=known_loss)
+        check_scores(user_data, loaded, recipe.training, arguments["loss"])
+        if not accept_baseline:
+            check_baseline(user_data, loaded)
     digest = digest_of(
         [
             {"penjing": __version__, "keras": keras.__version__},
@@ -93,6 +106,8 @@ def compress(
     state = RunState(folder / STATE_FOLDER, digest, restart=restart)
     with listening(progress) as listen:
         _announce(state, folder, listen)
+        for note in user_data.notes:
+            listen(Progress(stage=f"Data: {note}.", notice=True))
         run = Stages(
             model=loaded,
             data=user_data,
@@ -103,6 +118,7 @@ def compress(
             imports=modules,
             state=state,
             progress=listen,
+            warned=tuple(warned),
         )
         return run.report()
 

@@ -11,8 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.arguments import check_choice
 from penjing.data.data_checks import first_batch
 from penjing.data.data_sources import UserData, load_data
+from penjing.data.data_spec import PIXELS
 from penjing.data.datasets import Dataset
 from penjing.errors import CompressionWarning
 from penjing.measurement.scoring import Scorer
@@ -22,13 +24,22 @@ from penjing.pipeline.training import evaluation_metrics
 from penjing.pipeline.training_data import count_samples
 from penjing.report.documents import DataSummary
 
+# Folders of a path, absolute or below here, up to its last part.
+_PATH = re.compile(
+    r"""(?<![^\s'"(])(?:[A-Za-z]:|~|\.{1,2})?[/\\](?:[^\s:()'"]*[/\\])?"""
+)
 
-def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, str]:
+
+def as_user_data(
+    data: Any, model: keras.Model, seed: int, pixels: str = "0-255"
+) -> tuple[UserData, str]:
     """Turn what the user gave as data into parts with a name.
 
     It is what `load_data` takes, a `UserData` or a `Dataset`. Images are read in the
-    size of the model's input; the seed is that of a split.
+    size of the model's input, with pixels that go from and to what `PIXELS` names; the
+    seed is that of a split.
     """
+    check_choice("pixels", pixels, list(PIXELS))
     if isinstance(data, UserData):
         return data, data.source
     if isinstance(data, Dataset):
@@ -40,8 +51,13 @@ def as_user_data(data: Any, model: keras.Model, seed: int) -> tuple[UserData, st
             source=data.source,
         )
         return parts, data.name
-    size = image_size_for(model, data)
-    parts = load_data(data, image_size=size, seed=seed, split=False)
+    parts = load_data(
+        data,
+        image_size=image_size_for(model, data, pixels),
+        pixel_maximum=PIXELS[pixels],
+        seed=seed,
+        split=False,
+    )
     if not isinstance(data, (str, os.PathLike)):
         return parts, parts.source
     name = os.fspath(data)
@@ -66,13 +82,16 @@ def check_scores(
         scorer.update(y, model.predict_on_batch(x))
 
 
-def image_size_for(model: keras.Model, data: Any) -> tuple[int, ...] | None:
+def image_size_for(
+    model: keras.Model, data: Any, pixels: str = "0-255"
+) -> tuple[int, ...] | None:
     """Give the size in which a folder of images is to be read for a model.
 
-    A `CompressionWarning` says where the model divides by 255 itself: images are read
-    from 0 to 1.
+    A `CompressionWarning` says where the model divides by 255 itself, but pixels are
+    read from 0 to 1.
     """
-    _warn_of_rescaling(model, data)
+    if pixels == "0-1":
+        _warn_of_rescaling(model, data)
     return image_size(getattr(model, "input_shape", None))
 
 
@@ -84,9 +103,7 @@ def _warn_of_rescaling(model: keras.Model, data: Any) -> None:
             warnings.warn(
                 f"Pixels of the images in {os.fspath(data)} are read as 0 to 1, but "
                 f"the layer {layer.name!r} multiplies by {np.max(layer.scale):.4g}, "
-                "which is for 0 to 255. Give a function in place of the folder: "
-                f"load_data({os.fspath(data)!r}, image_size=..., pixel_maximum=255) of "
-                "penjing.data.data_sources.",
+                'which is for 0 to 255. Leave out pixels="0-1" (--pixels 0-1).',
                 CompressionWarning,
                 stacklevel=4,
             )
@@ -117,16 +134,24 @@ def summarize(data: UserData, name: str) -> DataSummary:
     is_arrays = isinstance(data.train, tuple) and isinstance(data.test, tuple)
     return DataSummary(
         name=name,
-        source=_without_folders(data.source),
+        source=without_folders(data.source),
         train=_length(data.train, is_arrays),
         test=_length(data.test, is_arrays),
         unit="samples" if is_arrays else "batches",
+        notes=data.notes,
     )
 
 
-def _without_folders(source: str) -> str:
-    """Keep the last part of every path in a text, so that no folder is published."""
-    return re.sub(r"(?:[A-Za-z]:)?[/\\][^\s:()]*[/\\]", "", source)
+def without_folders(text: str) -> str:
+    """Keep the last part of every path in a text, so that no folder is published.
+
+    Paths begin with a folder or a drive; those of layers, which do not, stay whole.
+
+    Example:
+        >>> without_folders("file '/home/me/a.npz', weight net/dense/kernel")
+        "file 'a.npz', weight net/dense/kernel"
+    """
+    return _PATH.sub("", text)
 
 
 def _length(part: Any, is_arrays: bool) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 
 from penjing.errors import CompressionError
 from penjing.files import atomic_path, write_text
+from penjing.pipeline.noted_warnings import noted_warnings
 
 _MANIFEST = "manifest.json"
 _VARIABLES = "training.npz"
@@ -82,11 +83,13 @@ class RunState:
         if finished is not None and finished["files"] == _sizes(files):
             return finished["result"]
         begin = time.monotonic()
-        result = function()
+        with noted_warnings() as notes:
+            result = function()
         self._stages[name] = {
             "result": result,
             "files": _sizes(files),
             "seconds": round(time.monotonic() - begin, 2),
+            "warnings": notes,
         }
         self._write_manifest()
         return result
@@ -94,6 +97,11 @@ class RunState:
     def seconds(self) -> dict[str, float]:
         """Give the time of each finished stage; of a resumed one its last run."""
         return {name: stage["seconds"] for name, stage in self._stages.items()}
+
+    def warnings(self) -> list[str]:
+        """Give what the finished stages warned of, in their order."""
+        texts = (stage.get("warnings", []) for stage in self._stages.values())
+        return [text for found in texts for text in found]
 
     def save_variables(self, variables: Sequence[Any], position: int) -> None:
         """Save variables, and how many segments of training are finished."""

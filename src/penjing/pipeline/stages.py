@@ -21,7 +21,7 @@ from penjing.models.model_files import load_keras_model
 from penjing.pipeline.model_writing import write_h5, write_keras
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_run import run_recipe, split_channels
-from penjing.pipeline.run_data import summarize
+from penjing.pipeline.run_data import summarize, without_folders
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training import compile_arguments, evaluation_metrics
 from penjing.progress import Listener, Progress
@@ -38,7 +38,7 @@ class Stages:
     """The stages of one compression; each is skipped where it is finished.
 
     The data fits the model, and has `data_name` in the report; `imports` are modules
-    that the exporting process must import.
+    that the exporting process must import; `warned` is what was warned of before.
     """
 
     model: keras.Model
@@ -50,6 +50,7 @@ class Stages:
     imports: tuple[str, ...]
     state: RunState
     progress: Listener
+    warned: tuple[str, ...] = ()
 
     def report(self) -> Report:
         """Run what is not finished and write the report."""
@@ -75,10 +76,15 @@ class Stages:
             seconds=self.state.seconds(),
             reference=baseline,
             channels=channels and ChannelReport.from_dict(channels),
+            warnings=self._warnings(),
         )
         write_json(report, self.folder / "report.json")
         write_html(report, self.folder / "report.html")
         return report
+
+    def _warnings(self) -> tuple[str, ...]:
+        texts = map(without_folders, [*self.warned, *self.state.warnings()])
+        return tuple(dict.fromkeys(texts))
 
     def _stage(
         self, name: str, files: Sequence[Path], function: Callable[[], Any]

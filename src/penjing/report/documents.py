@@ -34,6 +34,7 @@ class DataSummary(JsonValue):
         train: Training samples or, for loaders, batches.
         test: Test samples or, for loaders, batches.
         unit: `"samples"` or `"batches"`.
+        notes: How it was read and split, for people.
     """
 
     name: str
@@ -41,6 +42,7 @@ class DataSummary(JsonValue):
     train: int
     test: int
     unit: str = "samples"
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ class Report(JsonValue):
         reference: Name of the file that ratios are measured against.
         result: Name of the compressed file.
         channels: Channels before and after, where some were removed.
+        warnings: What penjing warned of on the way.
 
     Example:
         >>> report.ratio  # doctest: +SKIP
@@ -114,6 +117,7 @@ class Report(JsonValue):
     reference: str = "baseline.h5"
     result: str = "model.tflite"
     channels: ChannelReport | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def ratio(self) -> float:

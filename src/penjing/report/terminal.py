@@ -31,6 +31,8 @@ def print_report(report: Report, console: Console, *, weights: bool = True) -> N
     console.print(size_table(report), "")
     console.print(score_table(report), "")
     console.print(summary(report))
+    for text in report.warnings:
+        console.print(Text.assemble(("Warning: ", "bold yellow"), text))
 
 
 def size_table(report: Report) -> Table:
