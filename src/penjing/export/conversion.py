@@ -15,6 +15,8 @@ import numpy as np
 from penjing.arguments import did_you_mean, quoted
 from penjing.engine.calibration import OBSERVERS
 from penjing.errors import CompressionError, ExportError
+from penjing.export.end_grids import EndGrids
+from penjing.export.end_types import check_types
 from penjing.export.narrow_weights import narrow_weights
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.precision import float32_compute
@@ -23,7 +25,7 @@ from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.models.signature import InputSignature, output_names
 from penjing.runtime.silence import captured_output
 from penjing.tflite.edited_file import EditedFile
-from penjing.tflite.loading import load_records
+from penjing.tflite.loading import load_graphs, load_records
 from penjing.tflite.modes import MODES, Mode, find_mode, listed
 from penjing.tflite.records import Record, read_records
 
@@ -102,7 +104,10 @@ def convert_model(
             tempfile.TemporaryDirectory() as folder,
         ):
             warnings.simplefilter("ignore")  # TensorFlow's, about its own parts.
-            return _convert(model, signature, config, samples, folder)
+            file = _convert(model, signature, config, samples, folder)
+            graphs = load_graphs(file.content, CONVERTED)
+            check_types(graphs, config.input_type, config.output_type)
+            return file
     except CompressionError:
         raise
     except Exception as error:
@@ -122,7 +127,11 @@ def _convert(
     if config.mode.has_int8_activations and has_trained_grids(model):
         trained = TrainedGrids(model)
     forward = trained.forward if trained else functools.partial(model, training=False)
-    outputs = _save(model, signature, folder, forward)
+    ends = None
+    if trained is not None:
+        types = {"input_type": config.input_type, "output_type": config.output_type}
+        ends = EndGrids(model, signature, samples, **types)
+    outputs = _save(model, signature, folder, forward, ends)
     converter = _converter(
         folder, signature, config, samples, has_ranges=trained is not None
     )
@@ -167,6 +176,7 @@ def _save(
     signature: InputSignature,
     folder: str,
     forward: Callable[[Any], Any],
+    ends: EndGrids | None,
 ) -> list[str]:
     """Write a SavedModel with one signature; give the names of its outputs."""
     import tensorflow as tf
@@ -174,9 +184,12 @@ def _save(
     names: list[str] = []
 
     def serve(*flat: Any) -> dict[str, Any]:
-        outputs = forward(signature.pack(flat))
+        inputs = flat if ends is None else ends.round_inputs(flat)
+        outputs = forward(signature.pack(inputs))
         names[:] = output_names(outputs)
-        values = [tf.identity(value) for value in keras.tree.flatten(outputs)]
+        values = keras.tree.flatten(outputs)
+        values = values if ends is None else ends.round_outputs(values)
+        values = [tf.identity(value) for value in values]
         return dict(zip(names, values, strict=True))
 
     specs = [

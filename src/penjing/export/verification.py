@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from penjing.errors import CompressionError, ExportError
+from penjing.export.output_parts import Part, columns_of, joined_parts, part_errors
 from penjing.export.precision import float32_compute
 from penjing.models.signature import InputSignature
 from penjing.runtime.interpreter import LiteRTModel
+from penjing.tflite.loading import load_graphs
 from penjing.tflite.modes import MODES, find_mode
 
 # Largest `output_error` accepted for each quantization.
@@ -20,6 +22,7 @@ TOLERANCES = {mode.quantization: mode.tolerance for mode in MODES}
 # one, so a file that lost its free batch size does not pass.
 VERIFIED_SAMPLES = 32
 _BATCH = 20
+_WORTHLESS = 1.0  # A part off by its own spread: its mean would be as close.
 
 
 def output_error(actual: np.ndarray, expected: np.ndarray) -> float:
@@ -72,6 +75,7 @@ def verify(
     samples: Sequence[np.ndarray],
     expected: Sequence[np.ndarray],
     quantization: str | None,
+    unrounded: Callable[[], Sequence[np.ndarray]] | None = None,
 ) -> float:
     """Compare a file with the outputs of the Keras model.
 
@@ -80,6 +84,8 @@ def verify(
         samples: For each input an array `(samples, ...)`.
         expected: Outputs of the Keras model on them.
         quantization: Mode of the file; its row of `TOLERANCES` applies.
+        unrounded: Gives what the model would put out if it did not round activations
+            itself, as one in training does: rounding may have spoiled a part already.
 
     Returns:
         The largest error of any output.
@@ -105,7 +111,54 @@ def verify(
     for number, measured in enumerate(errors):
         if not measured <= tolerance:
             raise ExportError(_difference(number, measured, tolerance, quantization))
+    if find_mode(quantization).needs_calibration:
+        _judge_parts(path, outputs, expected, quantization, unrounded)
     return max(errors)
+
+
+def _judge_parts(
+    path: Path,
+    outputs: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    quantization: str | None,
+    unrounded: Callable[[], Sequence[np.ndarray]] | None,
+) -> None:
+    """Refuse a file where one scale is too coarse for a part of an output.
+
+    Parts that the model joined are outputs in their own right. A column of one tensor
+    is worthless where it is off by its whole spread: its mean would be closer. So is
+    what training has moved away from the values without rounding.
+    """
+    joined = joined_parts(load_graphs(path.read_bytes(), str(path)))
+    columns = [
+        parts or columns_of(e) for parts, e in zip(joined, expected, strict=True)
+    ]
+    if unrounded is not None and any(columns):
+        expected = unrounded()
+    tolerance = TOLERANCES[quantization]
+    for number, (actual, wanted) in enumerate(zip(outputs, expected, strict=True)):
+        if wanted.dtype.kind != "f":
+            continue
+        strict = joined[number] and unrounded is None
+        allowed = tolerance if strict else max(tolerance, _WORTHLESS)
+        errors = part_errors(actual, wanted, columns[number])
+        if errors and errors[0][0] > allowed:
+            raise ExportError(_coarse_part(number, *errors[0], wanted, quantization))
+
+
+def _coarse_part(
+    number: int, error: float, part: Part, wanted: np.ndarray, quantization: str | None
+) -> str:
+    advice = "Give the parts as outputs of their own, one for each size"
+    if quantization != "int16x8":
+        advice += ', or use "int16x8", whose steps are 256 times as fine'
+    return (
+        f"The file converted with quantization={quantization!r} was not written: in "
+        f"output {number}, {part} is off by {error:.3g} times the spread of these "
+        f"values, which is {part.of(wanted).std():.3g}. One scale serves the whole "
+        f"output, whose values go from {wanted.min():.3g} to {wanted.max():.3g}. "
+        f"{advice}."
+    )
 
 
 def _difference(

@@ -39,6 +39,17 @@ _STORED = {
     "Uint8Vector": ("values",),
     "Buffer": ("data", "offset", "size"),
 }
+# What it takes to follow tensors through the operators that join them.
+_GRAPHS = {
+    "Model": ("subgraphs", "operator_codes"),
+    "OperatorCode": ("deprecated_builtin_code", "version", "builtin_code"),
+    "SubGraph": ("tensors", "inputs", "outputs", "operators"),
+    "Tensor": ("shape", "type", "name", "quantization", "shape_signature"),
+    "QuantizationParameters": ("scale",),
+    "Operator": ("opcode_index", "inputs", "outputs", "builtin_options"),
+    "ConcatenationOptions": ("axis",),
+    "PackOptions": ("axis",),
+}
 _TYPES = frozenset(TensorType)
 
 
@@ -68,6 +79,15 @@ def load_tensors(data: bytes, where: str) -> Record:
     model = read_records(data, where, _STORED)
     _Check(model, data, where).stored()
     return model
+
+
+def load_graphs(data: bytes, where: str) -> Record:
+    """Read the graphs of a converted `.tflite` file, without its data.
+
+    Of the options of operators, those alone are read that say how tensors are joined.
+    `where` is what messages call the file.
+    """
+    return read_records(data, where, _GRAPHS)
 
 
 def load_records(data: bytes, where: str) -> Record:

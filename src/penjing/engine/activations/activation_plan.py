@@ -66,6 +66,7 @@ class ActivationPlan:
     Attributes:
         sites: One for each call, in the order of the calls.
         inputs: Group of each input of the model; `None` where it stays as it is.
+        outputs: The same for the outputs.
         groups: Names of the groups whose range is found, in order.
         fixed: Group -> scale and zero point that the runtime dictates.
         in_float: Name of a call that runs in float -> the reason.
@@ -73,6 +74,7 @@ class ActivationPlan:
 
     sites: list[Site]
     inputs: tuple[str | None, ...]
+    outputs: tuple[str | None, ...]
     groups: tuple[str, ...]
     fixed: Mapping[str, tuple[float, int]]
     in_float: Mapping[str, str]
@@ -115,6 +117,7 @@ class _Planner:
         return ActivationPlan(
             sites=sites,
             inputs=tuple(roots.get(name) for name in self.flow.inputs),
+            outputs=tuple(roots.get(name) for name in self.flow.outputs),
             groups=tuple(name for name in groups if name not in self.fixed),
             fixed=self.fixed,
             in_float=self.reasons,
@@ -170,6 +173,8 @@ class _Planner:
     def _joined(self, call: Call, site: Site) -> None:
         self._add(call.source)
         for i, name in enumerate(call.inputs):
+            if name not in self.flow.floating:
+                continue  # the condition of `where`
             if self._root(name) in self.fixed:
                 site.inputs[i] = call.source
             else:

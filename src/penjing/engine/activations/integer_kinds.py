@@ -79,7 +79,7 @@ _SHARED = frozenset(
     )
 )
 _ROUNDED = frozenset(("AveragePooling1D", "AveragePooling2D"))
-_JOINED = frozenset(("Concatenate", "Maximum", "Minimum"))
+_JOINED = frozenset(("Concatenate", "Maximum", "Minimum", "Stack", "Where"))
 _ACTIVATIONS = {
     "Relu": "relu",
     "Relu6": "relu6",

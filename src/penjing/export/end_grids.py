@@ -1,0 +1,101 @@
+"""Integer inputs and outputs where a model in training rounds none.
+
+What a layer without an integer kernel reads or gives is not rounded while a model
+trains. A file can still take and give integers there: the runtime turns them into
+floats and back. Their ranges are those of the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from penjing.engine.activations.activation_config import HIGHEST, LOWEST
+from penjing.errors import DataError
+from penjing.export.verification import keras_outputs
+from penjing.models.signature import InputSignature
+from penjing.numerics import Tensor
+from penjing.numerics.grids import range_to_scale
+
+Arrays = Sequence[np.ndarray[Any, Any]]
+_PIXELS = (0.0, 255.0)
+
+
+class EndGrids:
+    """Rounds inputs and outputs of a trace that the plan of a model leaves in float.
+
+    `model` rounds its activations; `samples` has an array for each of its inputs. None
+    where a range is needed is a DataError.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        signature: InputSignature,
+        samples: Arrays | None,
+        *,
+        input_type: str,
+        output_type: str,
+    ) -> None:
+        plan = model.activations.plan
+
+        def given() -> Arrays:
+            return _known(samples, plan.in_float)
+
+        def computed() -> Arrays:
+            return keras_outputs(model, signature, given())
+
+        self._inputs = _grids(plan.inputs, input_type, given)
+        self._outputs = _grids(plan.outputs, output_type, computed)
+
+    def round_inputs(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """The flat inputs, those rounded that operations in float alone read."""
+        return [_rounded(v, self._inputs.get(i)) for i, v in enumerate(values)]
+
+    def round_outputs(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """The flat outputs, those rounded that an operation in float gives."""
+        return [_rounded(v, self._outputs.get(i)) for i, v in enumerate(values)]
+
+
+def _grids(
+    groups: Sequence[str | None], wanted: str, find: Callable[[], Arrays]
+) -> dict[int, tuple[float, float]]:
+    """Place of each end that is not rounded yet -> the range of its integers."""
+    places = [i for i, group in enumerate(groups) if group is None]
+    if wanted == "float32" or not places:
+        return {}
+    arrays = find()
+    return {i: _range(arrays[i]) for i in places if arrays[i].dtype.kind == "f"}
+
+
+def _range(values: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """The ends of a grid of eight bits; pixels have that of 0 to 255."""
+    low, high = float(values.min()), float(values.max())
+    if low >= _PIXELS[0] and _PIXELS[1] / 2 < high <= _PIXELS[1]:
+        low, high = _PIXELS
+    scale, zero_point = map(
+        ops.convert_to_numpy, range_to_scale(low, high, LOWEST, HIGHEST)
+    )
+    return float((LOWEST - zero_point) * scale), float((HIGHEST - zero_point) * scale)
+
+
+def _rounded(values: Tensor, ends: tuple[float, float] | None) -> Tensor:
+    if ends is None:
+        return values
+    import tensorflow as tf
+
+    return tf.quantization.fake_quant_with_min_max_vars(values, *ends)
+
+
+def _known(samples: Arrays | None, in_float: Any) -> Arrays:
+    if samples is not None:
+        return samples
+    reasons = "; ".join(f"`{name}`: {reason}" for name, reason in in_float.items())
+    raise DataError(
+        "Integer inputs or outputs were asked for where the model runs in float, so "
+        "that their ranges were not trained. Pass `representative_data`, some real "
+        f"inputs, in which they are found. In float run {reasons[:500]}."
+    )
