@@ -14,6 +14,7 @@ from penjing.export.conversion import ConversionConfig
 from penjing.export.isolation import convert_in_subprocess
 from penjing.models.signature import input_signature
 from penjing.runtime.interpreter import LiteRTModel
+from penjing.runtime.loaded_file import end_idle
 
 pytestmark = pytest.mark.once
 
@@ -38,6 +39,7 @@ def temporary(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield
+    end_idle()
     assert not list(folder.iterdir())
 
 

@@ -94,7 +94,8 @@ def verify(
         ExportError: If the file does not run, gives NaN or differs too much.
     """
     try:
-        actual = LiteRTModel(path).predict(list(samples), batch_size=_BATCH)
+        model = LiteRTModel(path, isolated=False)
+        actual = model.predict(list(samples), batch_size=_BATCH)
     except CompressionError as error:
         raise ExportError(
             f"The converted file does not run, so it was not written: {error}"

@@ -13,12 +13,13 @@ import numpy as np
 
 from penjing.arguments import check_counts
 from penjing.errors import DataError, FileFormatError, require_extra
-from penjing.files import as_path
-from penjing.runtime.silence import captured_output
+from penjing.files import as_path, raise_limits
+from penjing.runtime.file_bounds import out_of_memory, said, unrunnable
+from penjing.runtime.loaded_file import FileElsewhere, FileHere, LoadedFile
+from penjing.runtime.worker_process import OrderError
 from penjing.tflite.loading import read_litert
 
 MAX_BATCH_BYTES = 2**31 - 1  # Of one input tensor.
-_LONGEST_WORDS = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,9 +113,14 @@ class TensorSpec:
 class LiteRTModel:
     """A `.tflite` file loaded into the LiteRT runtime.
 
+    The file runs in a process of its own, within bounds of memory and time: one of a
+    stranger can crash the runtime, or ask for any memory. Threads may share a model.
+
     Args:
         path: The file.
         num_threads: Threads the runtime may use.
+        isolated: False runs it in this process, without bounds: for files that you
+            made yourself.
 
     Attributes:
         path: The file.
@@ -123,8 +129,8 @@ class LiteRTModel:
         outputs: The same for the outputs.
 
     Raises:
-        FileFormatError: If the file is missing, corrupt, too large or needs an
-            operation that the runtime does not have.
+        FileFormatError: If the file is missing, corrupt, too large, needs an operation
+            that the runtime does not have, or takes more than it may.
         MissingDependencyError: If the runtime is not installed.
 
     Example:
@@ -136,34 +142,40 @@ class LiteRTModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
-    def __init__(self, path: str | os.PathLike[str], num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        num_threads: int = 1,
+        *,
+        isolated: bool = True,
+    ) -> None:
         check_counts(num_threads=num_threads)
         self.path = as_path(path)
         content = read_litert(self.path)
-        runtime = require_extra("ai_edge_litert.interpreter", "litert")
-        with captured_output():
-            try:
-                self._interpreter = runtime.Interpreter(
-                    model_content=content, num_threads=num_threads
-                )
-                self._interpreter.allocate_tensors()
-                inputs = self._interpreter.get_input_details()
-                outputs = self._interpreter.get_output_details()
-                names = self._signature_names()
-            except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
-                raise unrunnable(str(self.path), error) from error
+        require_extra("ai_edge_litert.interpreter", "litert")
+        try:
+            self._file: LoadedFile = (
+                FileElsewhere(self.path, num_threads)
+                if isolated
+                else FileHere(content, num_threads)
+            )
+        except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
+            if isinstance(error, FileFormatError):
+                raise
+            raise unrunnable(str(self.path), error) from error
+        found = self._file.description
+        names = _signature_names(found["signatures"])
         pairs = [
-            (_spec(detail, names, f"output_{n}"), detail["index"])
-            for n, detail in enumerate(outputs)
+            (_spec(detail, names, f"output_{n}"), n)
+            for n, detail in enumerate(found["outputs"])
         ]
         pairs.sort(key=lambda pair: _output_number(pair[0].name))
         self.inputs = tuple(
-            _spec(detail, names, f"input_{n}") for n, detail in enumerate(inputs)
+            _spec(detail, names, f"input_{n}")
+            for n, detail in enumerate(found["inputs"])
         )
         self.outputs = tuple(spec for spec, _ in pairs)
-        self._input_indices = [detail["index"] for detail in inputs]
-        self._output_indices = [index for _, index in pairs]
-        self._shapes: list[tuple[int, ...]] = []
+        self._output_places = [place for _, place in pairs]
 
     def predict(self, x: Any, batch_size: int = 128) -> Any:
         """Run the file on data.
@@ -209,17 +221,6 @@ class LiteRTModel:
             )
         return arrays
 
-    def _signature_names(self) -> dict[int, str]:
-        signatures = self._interpreter._get_full_signature_list()
-        if not signatures:
-            return {}
-        signature = signatures.get("serving_default", next(iter(signatures.values())))
-        return {
-            index: name
-            for side in ("inputs", "outputs")
-            for name, index in signature[side].items()
-        }
-
     def _ordered(self, x: Any) -> list[Any]:
         names = [spec.name for spec in self.inputs]
         if isinstance(x, Mapping):
@@ -256,39 +257,30 @@ class LiteRTModel:
             _pad(spec.encode(array), size)
             for spec, array in zip(self.inputs, arrays, strict=True)
         ]
+        self._check_sizes(encoded)
         try:
-            self._resize([array.shape for array in encoded])
-            for index, array in zip(self._input_indices, encoded, strict=True):
-                self._interpreter.set_tensor(index, array)
-            self._interpreter.invoke()
-            stored = [self._interpreter.get_tensor(i) for i in self._output_indices]
-        except (ValueError, RuntimeError, MemoryError) as error:
-            self._shapes = []
+            outputs = self._file.run(encoded)
+        except FileFormatError:
+            raise
+        except (ValueError, RuntimeError, MemoryError, OrderError) as error:
+            more = f" {raise_limits()}" if out_of_memory(error) else ""
             raise DataError(
                 f"{self.path} does not run on inputs of shape "
-                f"{[array.shape for array in encoded]}: {_said(error)}"
+                f"{[array.shape for array in encoded]}: {said(error)}{more}"
             ) from error
+        stored = [outputs[place] for place in self._output_places]
         decoded = [
             spec.decode(value) for spec, value in zip(self.outputs, stored, strict=True)
         ]
         return [v[:count] if v.ndim and len(v) == size else v for v in decoded]
 
-    def _resize(self, shapes: list[tuple[int, ...]]) -> None:
-        if shapes == self._shapes:
-            return
-        for spec, index, shape in zip(
-            self.inputs, self._input_indices, shapes, strict=True
-        ):
-            size = int(np.prod(shape, dtype="float64")) * np.dtype(spec.dtype).itemsize
-            if size > MAX_BATCH_BYTES:
+    def _check_sizes(self, arrays: list[np.ndarray]) -> None:
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            if array.nbytes > MAX_BATCH_BYTES:
                 raise DataError(
-                    f"A batch of input `{spec.name}` would take {size:,} bytes. "
-                    "Use a smaller `batch_size`."
+                    f"A batch of input `{spec.name}` would take {array.nbytes:,} "
+                    "bytes. Use a smaller `batch_size`."
                 )
-            self._interpreter.resize_tensor_input(index, shape)
-        with captured_output():
-            self._interpreter.allocate_tensors()
-        self._shapes = shapes
 
     def _join(self, parts: tuple[np.ndarray, ...], samples: int) -> np.ndarray:
         if len(parts) == 1:
@@ -302,18 +294,28 @@ class LiteRTModel:
         return np.concatenate(parts)
 
 
+def _signature_names(signatures: Mapping[str, Any]) -> dict[int, str]:
+    if not signatures:
+        return {}
+    signature = signatures.get("serving_default", next(iter(signatures.values())))
+    return {
+        index: name
+        for side in ("inputs", "outputs")
+        for name, index in signature[side].items()
+    }
+
+
 def _spec(
     detail: Mapping[str, Any], names: Mapping[int, str], position: str
 ) -> TensorSpec:
-    scales = detail["quantization_parameters"]["scales"]
-    zero_points = detail["quantization_parameters"]["zero_points"]
+    scales, zero_points = detail["scales"], detail["zero_points"]
     plain = detail["name"].removeprefix("serving_default_").removesuffix(":0")
     return TensorSpec(
         name=names.get(detail["index"], plain) or position,
-        shape=tuple(int(size) for size in detail["shape_signature"]),
-        dtype=np.dtype(detail["dtype"]).name,
-        scale=float(scales[0]) if len(scales) else 0.0,
-        zero_point=int(zero_points[0]) if len(zero_points) else 0,
+        shape=tuple(detail["signature"]),
+        dtype=detail["dtype"],
+        scale=scales[0] if scales else 0.0,
+        zero_point=zero_points[0] if zero_points else 0,
     )
 
 
@@ -349,16 +351,3 @@ def _pad(array: np.ndarray, size: int) -> np.ndarray:
     if len(array) == size:
         return array
     return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
-
-
-def unrunnable(where: str, error: BaseException) -> FileFormatError:
-    """The error of a file that the runtime refuses, with the runtime's own words."""
-    return FileFormatError(
-        f"LiteRT cannot run {where}: {_said(error)} The file is damaged, or it needs "
-        "operations that this runtime does not have."
-    )
-
-
-def _said(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:_LONGEST_WORDS] or type(error).__name__
-    return text.rstrip(".") + "."

@@ -19,12 +19,46 @@ _MOST_RUNS = 500
 
 
 class Worker:
-    """What it is asked for: `try_out` and `time_many`, or `load` and what follows."""
+    """What it is asked for: `try_out` and `time_many`, or a file and what follows.
+
+    That is `open` and `run`, or `load`, `weigh` and `time`.
+    """
 
     def __init__(self) -> None:
         self._before: int | None = None
         self._cache: np.ndarray | None = None
         self._interpreter: Any = None
+        self._shapes: list[tuple[int, ...]] | None = None
+
+    def open(self, file: str | bytes, threads: int) -> dict[str, Any]:
+        """Load the file, by its path or its bytes, that `run` is about; describe it."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = self._shapes = None  # free the one before
+        content = file if isinstance(file, bytes) else Path(file).read_bytes()
+        self._interpreter = Interpreter(model_content=content, num_threads=threads)
+        self._interpreter.allocate_tensors()
+        return _description(self._interpreter)
+
+    def run(
+        self, inputs: list[np.ndarray], most: int | None = None
+    ) -> dict[str, list[np.ndarray]]:
+        """Run it once; outputs beyond `most` bytes are refused."""
+        shapes = [array.shape for array in inputs]
+        known, self._shapes = self._shapes, None
+        if shapes != known:
+            _resize(self._interpreter, inputs)
+        details = self._interpreter.get_input_details()
+        for detail, array in zip(details, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], array)
+        self._interpreter.invoke()
+        outputs: list[np.ndarray] = []
+        for detail in self._interpreter.get_output_details():
+            outputs.append(_plain(self._interpreter.get_tensor(detail["index"])))
+            if most is not None and sum(one.nbytes for one in outputs) > most:
+                raise MemoryError(f"Its outputs have more than {most:,} bytes.")
+        self._shapes = shapes
+        return {"outputs": outputs}
 
     def try_out(
         self, file: str, kernels: Sequence[str], rounds: list[list[np.ndarray]]
@@ -102,9 +136,7 @@ def _outcome(
     details = interpreter.get_output_details()
     operators = interpreter._get_ops_details()
     description = {
-        "inputs": [_described(d) for d in interpreter.get_input_details()],
-        "outputs": [_described(d) for d in details],
-        "signatures": interpreter._get_full_signature_list(),
+        **_description(interpreter),
         "delegated": [
             [len(detail["inputs"]), len(detail["outputs"])]
             for detail in operators
@@ -125,6 +157,14 @@ def _outcome(
             raise ValueError("It gives texts, which cannot be compared.")
         results.append(outputs)
     return description, results
+
+
+def _description(interpreter: Any) -> dict[str, Any]:
+    return {
+        "inputs": [_described(d) for d in interpreter.get_input_details()],
+        "outputs": [_described(d) for d in interpreter.get_output_details()],
+        "signatures": interpreter._get_full_signature_list(),
+    }
 
 
 def _described(detail: Any) -> dict[str, Any]:
@@ -160,13 +200,24 @@ def _left_over(operators: list[Any]) -> list[str]:
     )
 
 
-def _feed(interpreter: Any, arrays: Sequence[np.ndarray]) -> None:
-    """Give a file its inputs, whose shapes need not be the stored ones."""
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Texts as an array that needs no pickle."""
+    return array.astype("S") if array.dtype.kind == "O" else array
+
+
+def _resize(interpreter: Any, arrays: Sequence[np.ndarray]) -> None:
+    """Make room for inputs, whose shapes need not be the stored ones."""
     details = interpreter.get_input_details()
     for detail, array in zip(details, arrays, strict=True):
         if list(detail["shape"]) != list(array.shape):
             interpreter.resize_tensor_input(detail["index"], array.shape)
     interpreter.allocate_tensors()
+
+
+def _feed(interpreter: Any, arrays: Sequence[np.ndarray]) -> None:
+    """Give a file its inputs, whose shapes need not be the stored ones."""
+    _resize(interpreter, arrays)
+    details = interpreter.get_input_details()
     for detail, array in zip(details, arrays, strict=True):
         interpreter.set_tensor(detail["index"], array)
 

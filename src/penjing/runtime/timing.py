@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,20 @@ from penjing.errors import DataError, FileFormatError, require_extra
 from penjing.files import as_path
 from penjing.json_values import JsonValue
 from penjing.runtime import litert_worker
-from penjing.runtime.interpreter import unrunnable
+from penjing.runtime.file_bounds import bounds_for, ended, unrunnable
 from penjing.runtime.operator_files import single_operators
 from penjing.runtime.product_files import KernelProduct, write_product
 from penjing.runtime.sample_inputs import make_inputs
-from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
+from penjing.runtime.worker_process import (
+    Bounds,
+    OrderError,
+    WorkerEndError,
+    WorkerProcess,
+)
 from penjing.tflite.loading import read_litert
 
-_MEMORY = 8 * 2**30
-_MEMORY_PER_BYTE = 16
-_SECONDS = 120
+_TIMES_SLOWER = 10  # A run than the first one.
+_SECONDS_PER_FILE = 0.2  # Of many small ones.
 _PRODUCT_ROUNDS = 7
 _PRODUCT_NANOSECONDS = 2_000_000  # Of one product in one round.
 _WORKER = litert_worker.__file__
@@ -57,19 +62,32 @@ class TimedFile:
         content = read_litert(self.path)
         require_extra("ai_edge_litert.interpreter", "litert")
         self._where = str(self.path)
-        self._worker = _started(len(content))
+        self._size, self._threads = len(content), threads
+        self._inputs, self._seconds = 0, 0.0
+        self._worker = WorkerProcess(_WORKER, memory=self._bounds().memory)
         try:
             file = str(self.path.resolve())
             inputs = self._ask("load", file=file, threads=threads)["inputs"]
             arrays = self._make_inputs(inputs, batch)
+            self._inputs = sum(array.nbytes for array in arrays)
             self.batch = int(arrays[0].shape[0]) if arrays and arrays[0].ndim else 1
+            start = time.monotonic()
             self.memory: int | None = self._ask("weigh", inputs=arrays)["memory"]
+            self._seconds = time.monotonic() - start
         except BaseException:
             self.close()
             raise
 
-    def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
-        return _ask(self._worker, self._where, method, **arguments)
+    def _ask(self, method: str, runs: int = 0, **arguments: Any) -> dict[str, Any]:
+        if runs:
+            arguments["runs"] = runs
+        bounds = self._bounds(runs)
+        return _ask(self._worker, self._where, bounds, method, **arguments)
+
+    def _bounds(self, runs: int = 0) -> Bounds:
+        bounds = bounds_for(self._size, inputs=self._inputs, threads=self._threads)
+        longer = int(_TIMES_SLOWER * runs * self._seconds) * self._threads
+        return dataclasses.replace(bounds, seconds=bounds.seconds + longer)
 
     def _make_inputs(self, inputs: Any, batch: int) -> list[Any]:
         try:
@@ -163,13 +181,17 @@ def _time_small(
 ) -> list[float | None]:
     """Milliseconds of each file, in turns in one process; None for those that fail."""
     require_extra("ai_edge_litert.interpreter", "litert")
-    with _started(sum(map(len, contents))) as worker:
+    bounds = bounds_for(sum(map(len, contents)), threads=threads)
+    longer = int(_SECONDS_PER_FILE * len(contents)) * threads
+    bounds = dataclasses.replace(bounds, seconds=bounds.seconds + longer)
+    with WorkerProcess(_WORKER, memory=bounds.memory) as worker:
         files = [worker.folder / f"{n}.tflite" for n in range(len(contents))]
         for file, content in zip(files, contents, strict=True):
             file.write_bytes(content)
         answer = _ask(
             worker,
             where,
+            bounds,
             "time_many",
             files=[str(file) for file in files],
             threads=threads,
@@ -179,25 +201,15 @@ def _time_small(
     return [None if ns is None else ns / 1e6 for ns in answer["nanoseconds"]]
 
 
-def _started(size: int) -> WorkerProcess:
-    """A process for files of so many bytes."""
-    return WorkerProcess(_WORKER, memory=_MEMORY + _MEMORY_PER_BYTE * size)
-
-
 def _ask(
-    worker: WorkerProcess, where: str, method: str, **arguments: Any
+    worker: WorkerProcess, where: str, bounds: Bounds, method: str, **arguments: Any
 ) -> dict[str, Any]:
-    seconds = _SECONDS + arguments.get("runs", 0)
     try:
-        return worker.ask(method, seconds=seconds, **arguments)
+        return worker.ask(method, bounds=bounds, **arguments)
     except OrderError as error:
         raise unrunnable(where, error) from error
     except WorkerEndError as error:
-        raise FileFormatError(
-            f"LiteRT crashes on {where} (exit code {error.exit_code}), or takes longer "
-            f"than {seconds} seconds. The file is damaged, or too large for this "
-            "machine."
-        ) from error
+        raise ended(where, error) from error
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:

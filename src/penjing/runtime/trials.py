@@ -12,17 +12,14 @@ import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.runtime import litert_worker
-from penjing.runtime.interpreter import unrunnable
+from penjing.runtime.file_bounds import bounds_for, ended, unrunnable
 from penjing.runtime.sample_inputs import encode_rounds, make_rounds
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 
 # The kernels that a file runs with: LiteRT's fastest, and the plain ones that it falls
 # back on, which are also nearest to those of microcontrollers.
 _KERNELS = ("AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
-_MEMORY = 4 * 2**30
-_MEMORY_PER_BYTE = 16
-_SECONDS = 60
-_BYTES_PER_SECOND = 500_000
+_ADVICE = "Use `verify=False` if you trust it. "
 _WORKER = litert_worker.__file__
 
 Round = list[np.ndarray]
@@ -45,6 +42,10 @@ class Outcome:
     def ran(self) -> bool:
         """Whether it gave outputs for some inputs."""
         return any(isinstance(r, list) for kernels in self.outputs for r in kernels)
+
+
+class _EndlessError(FileFormatError):
+    """A file that was ended at the limit of time: on other inputs it would be too."""
 
 
 class FileRunner:
@@ -78,7 +79,9 @@ class FileRunner:
             raise unrunnable(where, error) from error
         except WorkerEndError as error:
             self.close()
-            raise _ended(where, error) from error
+            late = error.seconds is not None
+            refused = ended(where, error, advice=_ADVICE if late else "")
+            raise (_EndlessError(str(refused)) if late else refused) from error
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -92,13 +95,9 @@ class FileRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _seconds(self) -> int:
-        return _SECONDS + self._largest // _BYTES_PER_SECOND
-
     def _started(self) -> WorkerProcess:
-        memory = _MEMORY + _MEMORY_PER_BYTE * self._largest
-        self._worker = WorkerProcess(_WORKER, memory=memory, seconds=self._seconds)
+        bounds = bounds_for(self._largest)
+        self._worker = WorkerProcess(_WORKER, memory=bounds.memory)
         return self._worker
 
     def _asked(
@@ -106,26 +105,15 @@ class FileRunner:
     ) -> Outcome:
         file = worker.folder / "model.tflite"
         file.write_bytes(content)
+        inputs = sum(array.nbytes for arrays in rounds for array in arrays)
         answer = worker.ask(
             "try_out",
-            seconds=2 * self._seconds,
+            bounds=bounds_for(self._largest, inputs=inputs),
             file=str(file),
             kernels=_KERNELS,
             rounds=rounds,
         )
         return Outcome(**answer)
-
-
-def _ended(where: str, error: WorkerEndError) -> FileFormatError:
-    if error.seconds is not None:
-        return FileFormatError(
-            f"{where} runs for more than {error.seconds} seconds on a few samples, so "
-            "it cannot be checked. Use `verify=False` if you trust it."
-        )
-    return FileFormatError(
-        f"LiteRT crashes on {where} (exit code {error.exit_code}). The file is "
-        "damaged, or needs more memory than a trial may take."
-    )
 
 
 def output_difference(
@@ -211,6 +199,8 @@ class Trial:
             rounds = [*make_rounds(inputs, free=free), *real]
             try:
                 outcome = self._runner.run(content, rounds, self._where)
+            except _EndlessError as error:
+                raise FileFormatError(str(error)) from error
             except FileFormatError:
                 if not free:
                     raise

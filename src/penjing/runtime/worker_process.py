@@ -11,6 +11,7 @@ both ends share.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -57,6 +58,19 @@ class WorkerEndError(Exception):
         self.last_words = last_words
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What one order may take.
+
+    Attributes:
+        memory: Bytes, besides what the process reserved before its first order.
+        seconds: Seconds of processor time.
+    """
+
+    memory: int
+    seconds: int
+
+
 class WorkerProcess:
     """A process that does what it is told, one order after the other.
 
@@ -81,6 +95,7 @@ class WorkerProcess:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._seconds = seconds
+        self._turn = threading.Lock()
         limits = json.dumps({"memory": memory, "seconds": seconds})
         own = {"PYTHONPATH": os.pathsep.join(_installed_places())}
         if memory is not None:
@@ -99,16 +114,31 @@ class WorkerProcess:
             self._stack = stack.pop_all()
 
     def ask(
-        self, method: str, *, seconds: float | None = None, **arguments: Any
+        self,
+        method: str,
+        *,
+        seconds: float | None = None,
+        bounds: Bounds | None = None,
+        **arguments: Any,
     ) -> dict[str, Any]:
         """Let the worker call one of its methods, and wait for what it returns.
 
         Arguments and results are of types that JSON has, and arrays, also within lists
         and dicts. A worker that takes longer than `seconds` is ended; None is no limit.
+        `bounds` hold from this order on, instead of what the worker was started with;
+        without `seconds`, it is also ended after twice their time.
         An OrderError says that the method raised, a WorkerEndError that the worker
-        ended before it answered.
+        ended before it answered. Threads wait for their turn.
         """
-        order = _encoded([method, arguments], self.folder / _SENT)
+        with self._turn:
+            if bounds is not None:
+                self._seconds = bounds.seconds
+                seconds = 2 * bounds.seconds if seconds is None else seconds
+            limits = None if bounds is None else dataclasses.asdict(bounds)
+            order = _encoded([method, arguments, limits], self.folder / _SENT)
+            return self._answered(order, seconds)
+
+    def _answered(self, order: str, seconds: float | None) -> dict[str, Any]:
         late = threading.Event()
         limit = threading.TIMEOUT_MAX if seconds is None else seconds
         alarm = threading.Timer(limit, self._stop, [late])
@@ -225,7 +255,8 @@ def _serve(source: str, folder: Path, limits: str) -> None:
     os.dup2(2, 1)  # what libraries print
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders, folder), daemon=True).start()
-    _limit(**json.loads(limits))
+    reserved = _reserved()
+    _limit(**json.loads(limits), reserved=reserved)
     is_script = source.endswith(".py")
     defined = (
         runpy.run_path(source) if is_script else vars(importlib.import_module(source))
@@ -234,7 +265,8 @@ def _serve(source: str, folder: Path, limits: str) -> None:
     while True:
         line = orders.get()
         try:
-            method, arguments = _decoded(line, folder / _SENT)
+            method, arguments, bounds = _decoded(line, folder / _SENT)
+            _limit(**(bounds or {}), reserved=reserved)
             result = getattr(worker, method)(**arguments)
             answer = _encoded({"result": result}, folder / _GIVEN)
         except Exception as error:
@@ -253,14 +285,26 @@ def _listen(orders: queue.SimpleQueue[str], folder: Path) -> None:
     os._exit(1)
 
 
-def _limit(memory: int | None, seconds: int | None) -> None:
+def _reserved() -> int:
+    """Bytes that this interpreter has reserved already; 0 where nobody tells."""
+    pages = Path("/proc/self/statm")
+    if not pages.exists():
+        return 0
+    return int(pages.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _limit(
+    memory: int | None = None, seconds: int | None = None, *, reserved: int = 0
+) -> None:
     try:
         import resource
     except ImportError:  # Windows has no such limits; the program's clock remains.
         return
-    pages = Path("/proc/self/statm")  # what this interpreter has reserved already
-    if memory is not None and pages.exists():
-        memory += int(pages.read_text().split()[0]) * resource.getpagesize()
+    if memory is not None:
+        memory += reserved
+    if seconds is not None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        seconds += int(used.ru_utime + used.ru_stime) + 1
     for kind, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CPU, seconds),

@@ -1,0 +1,71 @@
+"""What a `.tflite` file may take while it runs, and what is said where it takes more.
+
+A file of a few kilobytes can ask for any memory, or never end. The bounds grow with the
+file and with what its caller feeds it; the variable `PENJING_LIMITS` raises them all.
+"""
+
+from __future__ import annotations
+
+from penjing.errors import FileFormatError
+from penjing.files import limit, raise_limits
+from penjing.runtime.worker_process import Bounds, OrderError, WorkerEndError
+
+_MEMORY = 3 * 2**29
+_MEMORY_PER_BYTE = 16  # of the file: kernels make copies of weights
+_MEMORY_PER_INPUT = 64  # for each byte of an input: activations
+_MEMORY_PER_THREAD = 2**28  # reserved, mostly not used
+_SECONDS = 25
+_BYTES_PER_SECOND = 500_000
+_INPUTS_PER_SECOND = 1_000_000
+_OUTPUT_BYTES = 2**29
+_LONGEST_WORDS = 1000
+
+
+def bounds_for(size: int, *, inputs: int = 0, threads: int = 1) -> Bounds:
+    """Bounds of one order about a file of `size` bytes and `inputs` bytes of inputs."""
+    memory = _MEMORY + _MEMORY_PER_BYTE * size + _MEMORY_PER_INPUT * inputs
+    seconds = _SECONDS + size // _BYTES_PER_SECOND + inputs // _INPUTS_PER_SECOND
+    return Bounds(
+        memory=limit(memory + _MEMORY_PER_THREAD * (threads - 1)),
+        seconds=max(limit(seconds * threads), 1),
+    )
+
+
+def most_output(inputs: int) -> int:
+    """Bytes that one run may give for so many bytes of inputs."""
+    return limit(_OUTPUT_BYTES + _MEMORY_PER_INPUT * inputs)
+
+
+def unrunnable(where: str, error: BaseException) -> FileFormatError:
+    """The error of a file that the runtime refuses, with the runtime's own words."""
+    return FileFormatError(
+        f"LiteRT cannot run {where}: {said(error)} The file is damaged, or it needs "
+        "operations that this runtime does not have, or more memory than it may take. "
+        f"{raise_limits()}"
+    )
+
+
+def ended(where: str, error: WorkerEndError, *, advice: str = "") -> FileFormatError:
+    """The error of a file that ended its process, or was ended with it."""
+    if error.seconds is not None:
+        return FileFormatError(
+            f"LiteRT runs {where} for more than {error.seconds:g} seconds at once. The "
+            f"file is damaged, or slow on this machine. {advice}{raise_limits()}"
+        )
+    return FileFormatError(
+        f"LiteRT crashes on {where} (exit code {error.exit_code}). The file is "
+        f"damaged, or needs more memory than it may take. {advice}{raise_limits()}"
+    )
+
+
+def said(error: BaseException) -> str:
+    """The words of an error, as one sentence of bounded length."""
+    text = " ".join(str(error).split())[:_LONGEST_WORDS] or type(error).__name__
+    return text.rstrip(".") + "."
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory was lacking."""
+    kind = error.kind if isinstance(error, OrderError) else type(error).__name__
+    words = ("MemoryError", "allocate", "bad_alloc", "memory")
+    return any(word in f"{kind} {error}" for word in words)
