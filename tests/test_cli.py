@@ -212,10 +212,40 @@ def test_refusals_are_one_message_without_a_traceback(tmp_path, monkeypatch, cap
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_errors_of_libraries_keep_their_traceback(monkeypatch):
-    def fail(*_, **__):
-        int("x")
+UNFORESEEN = [
+    (lambda *_, **__: np.zeros(2)[9], "Error: IndexError: index 9 is out of bounds"),
+    (lambda *_, **__: np.zeros((2, -1)), "Error: ValueError: negative dimensions"),
+    (lambda *_, **__: next(iter(())), "Error: StopIteration. penjing did not"),
+    (lambda *_, **__: {}["x"], "Error: KeyError: 'x'"),
+    (lambda *_, **__: bytes(10**18), "Error: There is not enough memory. MemoryError"),
+]
 
+
+@pytest.mark.parametrize(("fail", "message"), UNFORESEEN)
+def test_errors_that_nobody_foresaw_are_one_sentence(
+    monkeypatch, capsys, fail, message
+):
+    monkeypatch.delenv("PENJING_DEBUG", raising=False)
+    monkeypatch.setattr(compression, "load_keras_model", fail)
+    assert cli.main(COMPRESS) == 1
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+    assert "memory" in message or "penjing --debug" in said
+
+
+def test_names_that_are_not_utf_8_are_shown(tmp_path, capsys):
+    path = tmp_path / os.fsdecode(b"m\xff.tflite")
+    path.write_bytes(FILE.read_bytes())
+    assert cli.main(["inspect", str(path)]) == 0
+    assert cli.main(["benchmark", str(path), "--rounds", "1"]) == 0
+    assert "\\udcff" in capsys.readouterr().out
+    path.write_bytes(b"damaged")
+    assert cli.main(["inspect", str(path)]) == 1
+    assert "\\udcff" in capsys.readouterr().err
+
+
+def test_errors_of_libraries_keep_their_traceback_for_those_who_ask(monkeypatch):
+    monkeypatch.setenv("PENJING_DEBUG", "1")
     monkeypatch.setattr(compression, "load_keras_model", lambda *_: np.zeros(2)[9])
     with pytest.raises(IndexError):
         cli.main(COMPRESS)

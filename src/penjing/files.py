@@ -19,6 +19,10 @@ LIMITS_VARIABLE = "PENJING_LIMITS"
 # Enough of a long name to recognise it by, within what file systems allow.
 _NAME_LENGTH = 32
 MAX_FILE_BYTES = 8 * 2**30
+# Content may be this many times the size of the file that holds it, where it is larger
+# than the floor: more is a bomb, not a model or data.
+MAX_EXPANSION = 100
+EXPANSION_FLOOR = 64 * 2**20
 _LOCK = ".penjing-lock"
 _LOCKED_WITHIN = 2.0  # Seconds in which a new folder surely is.
 
@@ -133,7 +137,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write `text` as UTF-8 to `path`, whole or not at all; see `atomic_path`."""
-    return write_bytes(path, text.encode("utf-8"))
+    # Names of files may stand in it, and they need not be UTF-8.
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _check_target(target: Path) -> None:
@@ -179,6 +184,20 @@ def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Pat
             f"{path} has {size:,} bytes, more than the {limit:,} that are allowed."
         )
     return path
+
+
+def check_content(
+    declared: int, path: Path, error: type[CompressionError] = FileFormatError
+) -> None:
+    """Refuse a file that says that it holds far more than its own bytes."""
+    size = path.stat().st_size
+    allowed = limit(max(EXPANSION_FLOOR, MAX_EXPANSION * size))
+    if declared > allowed:
+        raise error(
+            f"{path} says that it unpacks to {declared:,} bytes, more than the "
+            f"{allowed:,} that a file of its size may: it is corrupt or a bomb. "
+            f"{raise_limits()}"
+        )
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from penjing.data import data_sources
+from penjing.data import array_files
 from penjing.data.architectures import build_architecture
 from penjing.data.data_sources import UserData, load_data
 from penjing.data.datasets import load_dataset
@@ -164,7 +164,7 @@ class TestNpz:
             load_data(path)
 
     def test_a_file_that_unpacks_to_too_much_is_refused(self, npz, monkeypatch):
-        monkeypatch.setattr(data_sources, "_MAX_BYTES", 1000)
+        monkeypatch.setattr(array_files, "_MAX_BYTES", 1000)
         with pytest.raises(DataError, match="unpacks to .* more than .* with a loader"):
             load_data(npz(**arrays()))
 
@@ -351,3 +351,20 @@ def test_arrays_are_validated_part_by_part():
         data.validate_against(build_architecture("article"))
     with pytest.raises(dataclasses.FrozenInstanceError):
         data.source = "there"
+
+
+@pytest.mark.once
+def test_small_files_cannot_ask_for_everything(tmp_path):
+    path = tmp_path / "data.npz"
+    header = {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x_train.npy", "w") as file,
+    ):
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(DataError, match="has 4,000,000,000,000 bytes, but has 1"):
+        load_data(path)
+    zeros = arrays() | {"x_train": np.zeros((40, 500_000), np.float32)}
+    np.savez_compressed(path, **zeros)
+    with pytest.raises(DataError, match=r"unpacks to .*bomb.* PENJING_LIMITS=4"):
+        load_data(path)

@@ -2,6 +2,8 @@
 
 import io
 import json
+import random
+import time
 import zipfile
 
 import h5py
@@ -9,8 +11,9 @@ import keras
 import numpy as np
 import pytest
 
+from penjing import files
 from penjing.errors import CompressionWarning, FileFormatError, UnsupportedModelError
-from penjing.models import model_files
+from penjing.models import declared_models, model_files
 from penjing.models.model_files import load_keras_model
 
 
@@ -168,7 +171,7 @@ def test_a_config_cannot_call_a_function_by_name(tmp_path):
 
 @pytest.mark.once
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(model_files, "EXPANSION_FLOOR", 10_000)
+    monkeypatch.setattr(files, "EXPANSION_FLOOR", 10_000)
     with zipfile.ZipFile(tmp_path / "a.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.weights.h5", b"\0" * 3_000_000)
     monkeypatch.setattr(zipfile.ZipFile, "read", lambda *a: pytest.fail("unpacked"))
@@ -234,3 +237,88 @@ def test_a_group_that_holds_itself_does_not_run_forever(tmp_path):
         group["b"] = group
     with pytest.raises(FileFormatError, match="nests deeper than 64 levels"):
         load_keras_model(tmp_path / "a.h5")
+
+
+def changed(path, change):
+    """Change the config of a saved model."""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+    change(config, config["config"]["layers"])
+    text = json.dumps(config)
+    start = '{"class_name": "TimeDistributed", "config": {"layer": '
+    text = text.replace('"NESTED"', 5000 * start + "0" + 5000 * "}}")
+    repacked(path, config_json=text.encode())
+
+
+def wide(config, layers):
+    layers[1]["config"]["units"] = 10**9
+
+
+def deep(config, layers):
+    layers[1:] = layers[1:] * 20_000
+
+
+def nested(config, layers):
+    layers[1] = "NESTED"
+
+
+def repeated(config, layers):
+    layers.insert(1, {"class_name": "RepeatVector", "config": {"n": 10**9}})
+    layers[1] |= {"module": "keras.layers", "registered_name": None}
+
+
+def detailed(config, layers):
+    metric = {"module": "keras.metrics", "class_name": "AUC"}
+    metric |= {"config": {"num_thresholds": 10**9}}
+    config["compile_config"]["metrics"] = [metric]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (wide, "variables would take 20,000,000,000 bytes, and the file holds [67]"),
+        (deep, "has 20,003 layers"),
+        (nested, "layers and|Cannot read"),
+        (repeated, "a layer would give 16,000,000,000 bytes for one example"),
+        (detailed, "`num_thresholds` of one of its objects is 1,000,000,000"),
+    ],
+)
+def test_a_small_file_cannot_ask_for_everything(tmp_path, change, message):
+    path = tmp_path / "model.keras"
+    model().save(path)
+    changed(path, change)
+    begin = time.process_time()
+    with pytest.raises(FileFormatError, match=message):
+        load_keras_model(path)
+    assert time.process_time() - begin < 5
+
+
+@pytest.mark.once
+def test_an_old_file_cannot_either(tmp_path):
+    model().save(tmp_path / "model.h5")
+    with h5py.File(tmp_path / "model.h5", "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        wide(config, config["config"]["layers"])
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(FileFormatError, match="variables would take 20,000,000,000"):
+        load_keras_model(tmp_path / "model.h5")
+
+
+def test_looking_first_changes_nothing(tmp_path, monkeypatch):
+    model().save(tmp_path / "model.keras")
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    expected = keras.layers.Dense(2).name, random.random(), np.random.random()
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    declared_models.check_variables(
+        lambda: keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)]),
+        0,
+        tmp_path / "model.keras",
+    )
+    found = keras.layers.Dense(2).name, random.random(), np.random.random()
+    assert found == expected
+    monkeypatch.setenv("PENJING_LIMITS", "0.00001")
+    with pytest.raises(FileFormatError, match=r"PENJING_LIMITS=4"):
+        load_keras_model(tmp_path / "model.keras")

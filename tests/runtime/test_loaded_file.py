@@ -59,7 +59,7 @@ def test_a_file_that_never_ends_is_ended(put, monkeypatch):
 def test_a_file_that_asks_for_everything_gets_what_it_may(put):
     shape = np.array([10**5, 10**4], "int32")
     path = put(greedy_file())
-    with pytest.raises(DataError, match="does not run .*PENJING_LIMITS=4"):
+    with pytest.raises(DataError, match="does not run"):
         LiteRTModel(path).predict(shape)
     with pytest.raises(CompressionError, match="does not run"):
         evaluate(path, shape, np.zeros(2))

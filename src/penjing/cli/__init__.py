@@ -7,6 +7,7 @@ screen.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +16,11 @@ import typer
 
 from penjing.cli.application import app
 from penjing.cli.backend_choice import OtherBackendLoadedError, start_again
-from penjing.cli.console import print_notice
+from penjing.cli.console import DEBUG_VARIABLE, print_notice
 from penjing.errors import CompressionError
 
 _INTERRUPTED = 130
+_LONGEST_WORDS = 500
 _GO_ON = " The same command goes on where this one stopped"
 _AFTER_INTERRUPTION = {
     "compress": f"{_GO_ON}; --restart begins anew.",
@@ -50,10 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CompressionError as error:
         print_notice(f"Error: {error}", "red")
         return 1
-    except ValueError as error:
-        if not _is_ours(error):
+    except Exception as error:
+        if isinstance(error, ValueError) and _is_ours(error):
+            print_notice(f"Error: {error}", "red")
+            return 1
+        if os.environ.get(DEBUG_VARIABLE):
             raise
-        print_notice(f"Error: {error}", "red")
+        print_notice(f"Error: {_unforeseen(error)}", "red")
         return 1
     return int(result) if isinstance(result, int) else 0
 
@@ -66,6 +71,19 @@ def _run(command: Any, arguments: list[str]) -> Any:
         return result
     except OtherBackendLoadedError as error:
         start_again(error.backend, arguments)
+
+
+def _unforeseen(error: Exception) -> str:
+    """A sentence for an error that is not penjing's own."""
+    words = " ".join(str(error).split())[:_LONGEST_WORDS].rstrip(".")
+    name = type(error).__name__
+    said = f"{name}: {words}." if words else f"{name}."
+    if isinstance(error, MemoryError):
+        return f"There is not enough memory. {said}"
+    return (
+        f"{said} penjing did not foresee this. `penjing --debug ...` shows where it "
+        "happens; please report that as an issue of penjing."
+    )
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -6,6 +6,9 @@ still choose.
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +20,7 @@ from rich.table import Column
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
 from penjing.cli.console import (
+    DEBUG_VARIABLE,
     print_json,
     print_notes,
     print_result,
@@ -113,8 +117,16 @@ def _options(
             help="Print the version.",
         ),
     ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show where errors happen that nobody foresaw."),
+    ] = False,
 ) -> None:
-    pass
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 app.command()(demo)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.text import Text
 
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.progress import Listener, draw_progress
+
+DEBUG_VARIABLE = "PENJING_DEBUG"
+"""Where it is set, errors that nobody foresaw keep their traceback."""
 
 _LOG_TAIL = 4000
 
@@ -57,7 +60,7 @@ def quiet_libraries() -> Iterator[Console]:
             yield Console(stderr=True)
             return
         log = stack.enter_context(tempfile.TemporaryFile())
-        screen = stack.enter_context(open(os.dup(2), "w", encoding="utf-8"))
+        screen = stack.enter_context(_own_stream())
         token = _screen.set(Console(file=screen))
         real = os.dup(2)
         os.dup2(log.fileno(), 2)
@@ -76,6 +79,11 @@ def quiet_libraries() -> Iterator[Console]:
             if failed:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
                 sys.stderr.write(log.read().decode("utf-8", "replace"))
+
+
+def _own_stream() -> IO[str]:
+    """Another error stream; names of files need not be UTF-8."""
+    return open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace")
 
 
 def _stderr_is_a_file() -> bool:

@@ -6,8 +6,6 @@ import dataclasses
 import importlib
 import os
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import keras
 import numpy as np
 
 from penjing.arguments import did_you_mean
+from penjing.data.array_files import read_npz
 from penjing.data.data_checks import (
     UNNAMED,
     as_named,
@@ -37,7 +36,6 @@ from penjing.data.image_folders import how_read, read_image_folder
 from penjing.errors import DataError
 
 PARTS = ("train", "validation", "test")
-_MAX_BYTES = 16 * 2**30
 _VALIDATION_FRACTION = 0.1
 _KEY = re.compile(r"([xy])_(train|validation|test)(?:_(.+))?")
 _VALUES = (
@@ -152,7 +150,7 @@ or `(x, y)` |
     path = Path(text).expanduser()
     kind = kind_of_data(text)
     if kind == "file":
-        return _assemble(_read_npz(path), f"file {path}", seed_of_split)
+        return _assemble(read_npz(path), f"file {path}", seed_of_split)
     if kind == "function":
         return _assemble(_call(text), f"function {text}", seed_of_split)
     parts, names = read_image_folder(path, image_size, pixel_maximum, seed)
@@ -160,40 +158,6 @@ or `(x, y)` |
     raw = {**parts, "class_names": names}
     data = _assemble(raw, f"images in {path}", seed_of_split, notes)
     return dataclasses.replace(data, pixel_maximum=pixel_maximum)
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > _MAX_BYTES:
-            raise DataError(
-                f"{path} unpacks to {size / 2**30:.1f} GiB, more than "
-                f"{_MAX_BYTES / 2**30:.0f}. Give module:function with a loader."
-            )
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (
-        OSError,
-        EOFError,
-        MemoryError,
-        NotImplementedError,
-        RuntimeError,
-        SyntaxError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(
-            f"Cannot read {path} as .npz ({error}). Write it again with "
-            "numpy.savez_compressed."
-        ) from error
-    except DataError:
-        raise
-    except ValueError as error:
-        raise DataError(
-            f"Cannot read the arrays in {path} ({error}). Arrays of Python objects are "
-            "not allowed: give all examples one shape and a dtype of numbers."
-        ) from error
 
 
 def _call(text: str) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
-from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.global_state import (
+    get_global_attribute,
+    set_global_attribute,
+)
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from penjing.models.lending import Loan, all_lent
@@ -48,6 +51,46 @@ def stored_variable(layer: keras.layers.Layer, attribute: str) -> Any:
     if not isinstance(value, keras.Variable):
         value = getattr(layer, attribute, None)
     return value if isinstance(value, keras.Variable) else None
+
+
+@contextlib.contextmanager
+def without_values() -> Iterator[list[Any]]:
+    """Variables made in the block get shapes and no values; the list collects them.
+
+    Keras makes their values where the scope ends, unless they are forgotten. Names that
+    the block gave are given anew after it (3.0).
+    """
+    names = get_global_attribute("object_name_uids")
+    before = None if names is None else names.copy()
+    waiting = get_global_attribute("uninitialized_variables")
+    made: list[Any] = []
+    set_global_attribute("uninitialized_variables", made)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield made
+    finally:
+        set_global_attribute("uninitialized_variables", waiting or [])
+        set_global_attribute("object_name_uids", before)
+
+
+def layer_outputs(layer: keras.layers.Layer) -> list[Any]:
+    """What a layer gives in each of its calls in graphs; `output` is of one (3.0)."""
+    nodes = getattr(layer, "_inbound_nodes", None) or []
+    return [tensor for node in nodes for tensor in node.output_tensors]
+
+
+def legacy_model(config: Any, custom_objects: dict[str, Any]) -> Any:
+    """A model from the config in a `.h5` file, which has no public reader (3.0)."""
+    from keras.src.legacy.saving import json_utils, saving_options, saving_utils
+    from keras.src.saving import serialization_lib
+
+    with (
+        saving_options.keras_option_scope(use_legacy_config=True),
+        serialization_lib.SafeModeScope(True),
+    ):
+        return saving_utils.model_from_config(
+            json_utils.decode(config), custom_objects=custom_objects
+        )
 
 
 def copy_frozen(source: keras.layers.Layer, target: keras.layers.Layer) -> None:

@@ -17,16 +17,16 @@ import keras
 import numpy as np
 
 from penjing.errors import CompressionWarning, FileFormatError, UnsupportedModelError
-from penjing.files import MAX_FILE_BYTES, check_file
+from penjing.files import check_content, check_file
+from penjing.models.declared_models import check_config, check_variables
+from penjing.models.keras_private import legacy_model
 
 MAX_MEMBERS = 10_000
 MAX_OBJECTS = 100_000
 MAX_DEPTH = 64
-# Content may be this many times the size of the file that holds it, where it is
-# larger than the floor: more is a bomb, not a model.
-MAX_EXPANSION = 100
-EXPANSION_FLOOR = 256 * 2**20
 
+_CONFIG_MEMBER = "config.json"
+_H5_CONFIGS = ("model_config", "training_config")
 _WEIGHTS_MEMBER = "model.weights.h5"
 _H5_SUFFIXES = (".h5", ".hdf5")
 _SHORT_NAMES = ("mse", "mae", "mape", "msle", "kld", "MSE", "MAE", "MAPE", "MSLE")
@@ -72,13 +72,13 @@ def load_keras_model(
             f"{path} is not a Keras model by its name. Allowed: .keras, .h5, .hdf5."
         )
     with open_weights(path) as file:
-        for _ in datasets(file, path):
-            pass
+        stored = sum(dataset.nbytes for _, dataset in datasets(file, path))
         if suffix != ".keras" and not _has_model(file, path):
             raise FileFormatError(
                 f"{path} holds weights only, no model. Build the model in Python, call "
                 "its `load_weights` with this file, and pass the model itself."
             )
+        _check_model(file, path, stored)
     try:
         return _load(path, compile)
     except Exception as error:
@@ -94,6 +94,26 @@ def load_keras_model(
         stacklevel=2,
     )
     return model
+
+
+def _check_model(file: Any, path: Path, stored: int) -> None:
+    """Refuse a model that asks for more than its file explains."""
+    if path.suffix.lower() == ".keras":
+        with _corrupt_as_one_error(path), zipfile.ZipFile(path) as archive:
+            config = check_config(archive.read(_CONFIG_MEMBER), path)
+        make = keras.saving.deserialize_keras_object
+        if isinstance(config, dict):  # Keras compiles where values are
+            config.pop("compile_config", None)
+        check_variables(lambda: make(config), stored, path)
+        return
+    with _corrupt_as_one_error(path):
+        texts = {name: file.attrs.get(name) for name in _H5_CONFIGS}
+        for text in texts.values():
+            if isinstance(text, (str, bytes)):
+                check_config(text, path)
+    model = texts["model_config"]
+    text = model.decode() if isinstance(model, bytes) else model
+    check_variables(lambda: legacy_model(text, _h5_objects()), stored, path)
 
 
 def _load(path: Path, compile: bool) -> keras.Model:
@@ -155,7 +175,6 @@ def datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
     """
     import h5py
 
-    allowed = _allowed_content(path)
     declared = objects = 0
     waiting: list[tuple[str, Any, int]] = [("", file, 0)]
     while waiting:
@@ -169,7 +188,7 @@ def datasets(file: Any, path: Path) -> Iterator[tuple[str, Any]]:
         if isinstance(entry, h5py.Dataset):
             with _corrupt_as_one_error(path):
                 declared += _declared_bytes(entry, name, path)
-            _check_content(declared, allowed, path)
+            check_content(declared, path)
             yield name, entry
         elif isinstance(entry, h5py.Group):
             with _corrupt_as_one_error(path):
@@ -252,26 +271,13 @@ def _read_weights_member(path: Path) -> bytes:
             )
         # zipfile reads no more of a member than the size it declares.
         declared = sum(member.file_size for member in members)
-        _check_content(declared, _allowed_content(path), path)
+        check_content(declared, path)
         if _WEIGHTS_MEMBER not in archive.namelist():
             raise FileFormatError(
                 f"{path} has no {_WEIGHTS_MEMBER} inside: it is no Keras 3 model. "
                 "Write it with model.save."
             )
         return archive.read(_WEIGHTS_MEMBER)
-
-
-def _allowed_content(path: Path) -> int:
-    size = path.stat().st_size
-    return min(MAX_FILE_BYTES, max(EXPANSION_FLOOR, MAX_EXPANSION * size))
-
-
-def _check_content(declared: int, allowed: int, path: Path) -> None:
-    if declared > allowed:
-        raise FileFormatError(
-            f"{path} says that it unpacks to {declared:,} bytes, more than the "
-            f"{allowed:,} that a file of its size may: it is corrupt or a bomb."
-        )
 
 
 def _corrupt(path: Path, error: BaseException) -> FileFormatError:

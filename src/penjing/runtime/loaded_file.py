@@ -99,23 +99,25 @@ class FileElsewhere:
         worker = _idle_worker()
         if worker is not None:
             with contextlib.suppress(OrderError, WorkerEndError):
-                return self._open(worker)
-            worker.close()  # it may have been tired
-        worker = _new_worker()
+                return self._open(worker)  # else it may have been tired
         try:
-            return self._open(worker)
+            return self._open(_new_worker())
         except OrderError as error:
-            worker.close()
             raise unrunnable(self._where, error) from error
         except WorkerEndError as error:
-            worker.close()
             raise ended(self._where, error) from error
 
     def _open(self, worker: WorkerProcess) -> dict[str, Any]:
-        bounds = bounds_for(self._size, threads=self._threads)
-        described = worker.ask(
-            "open", bounds=bounds, file=str(self._path), threads=self._threads
-        )
+        try:
+            described = worker.ask(
+                "open",
+                bounds=bounds_for(self._size, threads=self._threads),
+                file=str(self._path),
+                threads=self._threads,
+            )
+        except BaseException:
+            worker.close()
+            raise
         self._worker, self._program = worker, os.getpid()
         self._release = weakref.finalize(self, _release, worker, self._size)
         return described

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ class TimedFile:
         self._inputs, self._seconds = 0, 0.0
         self._worker = WorkerProcess(_WORKER, memory=self._bounds().memory)
         try:
-            file = str(self.path.resolve())
+            file = _readable(self.path, self._worker)
             inputs = self._ask("load", file=file, threads=threads)["inputs"]
             arrays = self._make_inputs(inputs, batch)
             self._inputs = sum(array.nbytes for array in arrays)
@@ -199,6 +200,16 @@ def _time_small(
             nanoseconds=_PRODUCT_NANOSECONDS,
         )
     return [None if ns is None else ns / 1e6 for ns in answer["nanoseconds"]]
+
+
+def _readable(path: Path, worker: WorkerProcess) -> str:
+    """The path of a file as LiteRT reads it: where its name is no UTF-8, of a copy."""
+    name = str(path.resolve())
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = shutil.copyfile(name, worker.folder / "copy.tflite").as_posix()
+    return name
 
 
 def _ask(
