@@ -1,9 +1,11 @@
 """Sizes are those of real files."""
 
+import copy
 import dataclasses
 import gzip
 import lzma
 import os
+import pickle
 import zipfile
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from penjing.errors import FileFormatError
 from penjing.measurement import size as size_module
-from penjing.measurement.size import Size, format_bytes, measure_size
+from penjing.measurement.size import Size, format_bytes, lower_levels, measure_size
 
 pytestmark = pytest.mark.once
 
@@ -51,6 +53,58 @@ def test_each_size_is_that_of_its_own_tool_and_can_be_unpacked(model_file):
     packed = brotli.compress(data, quality=11)
     assert (size.brotli, brotli.decompress(packed)) == (len(packed), data)
     assert max(size.zip, size.gzip, size.zstd, size.brotli, size.xz) < 0.4 * size.raw
+
+
+def test_a_size_is_measured_when_it_is_asked_for(model_file, monkeypatch):
+    asked = []
+    compressed = size_module._compressed
+    monkeypatch.setattr(
+        size_module,
+        "_compressed",
+        lambda name, *content: asked.append(name) or compressed(name, *content),
+    )
+    size = measure_size(model_file)
+    expected = len(gzip.compress(model_file.read_bytes(), 9))
+    model_file.write_bytes(b"another content")
+    assert size.raw == 20_000 and not asked
+    assert size.gzip == size.gzip == expected and asked == ["gzip"]
+    with pytest.raises(AttributeError, match="'Size' object has no attribute 'lzma'"):
+        size.lzma  # noqa: B018
+    twin = copy.deepcopy(size)
+    assert twin == size and hash(twin) == hash(size)
+    assert sorted(asked) == ["brotli", "gzip", "xz", "zip", "zstd"]
+    assert Size(**twin.to_dict()) == pickle.loads(pickle.dumps(size)) == size
+    assert set(vars(size)) == {"raw", *asked}, "the bytes are held no longer"
+    assert repr(size).startswith("Size(raw=20000, zip=")
+
+
+def test_large_files_get_lower_levels_and_say_so(monkeypatch):
+    data = bytes(np.random.default_rng(0).integers(0, 9, 60_000, "u1"))
+    best = measure_size(data)
+    assert best.levels == {
+        "zip": "6",
+        "gzip": "9",
+        "zstd": "19",
+        "brotli": "11",
+        "xz": "9e",
+    }
+    assert lower_levels(best) == {} and "level" not in str(best)
+    levels = {
+        name: tuple((least // 2**12, level) for least, level in steps)
+        for name, steps in size_module._LEVELS.items()
+    }
+    monkeypatch.setattr(size_module, "_LEVELS", levels)
+    size = measure_size(data)
+    lower = {"gzip": "6", "zstd": "12", "brotli": "9", "xz": "3"}
+    assert lower_levels(size) == lower
+    assert size.to_dict()["levels"] == {"zip": "6", **lower}
+    assert Size.from_dict(size.to_dict()) == size
+    assert f"brotli {format_bytes(size.brotli)} (level 9)" in str(size)
+    import brotli
+
+    assert size.brotli == len(brotli.compress(data, quality=9))
+    assert size.xz == len(lzma.compress(data, preset=3))
+    assert size.gzip == len(gzip.compress(data, 6))
 
 
 def test_bytes_and_files_agree_but_for_the_name(model_file):

@@ -15,7 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 from tests.tflite import tflite_writer as writer
 
 import penjing
-from penjing.errors import DataError, FileFormatError
+from penjing.errors import CompressionWarning, DataError, FileFormatError
+from penjing.shrinking import shrinking
 from penjing.shrinking.shrinking import REORDERING_TOLERANCE
 from penjing.tflite.loading import load_records
 from penjing.tflite.writing import write_records
@@ -252,6 +253,44 @@ def test_outputs_keep_the_order_that_their_names_gave(files, tmp_path):
     data = normal(4, 3)
     shapes = [value.shape for value in penjing.LiteRTModel(out).predict(data)]
     assert shapes == [(4, 1), (4, 2), (4, 3)]
+
+
+def branches():
+    """Three flattened, each before a dense layer of its own."""
+    inputs = keras.Input((4, 4, 2))
+    ends = []
+    for units in (3, 2, 5):
+        x = LAYERS.Conv2D(units, 2, activation="relu")(inputs)
+        ends.append(LAYERS.Dense(units)(LAYERS.Flatten()(x)))
+    return keras.Model(inputs, ends)
+
+
+@once
+def test_all_dense_layers_flatten_by_themselves(tmp_path):
+    source, out = tmp_path / "model.tflite", tmp_path / "small.tflite"
+    source.write_bytes(writer.convert(branches()))
+    report = penjing.shrink_litert(source, out, keep_signature=True)
+    assert steps(report)["flattening"].note == "3 of 3 tensors"
+    x = normal(9, 4, 4, 2)
+    for actual, expected in zip(predict(out, x), predict(source, x), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@once
+def test_a_step_that_fails_is_left_out_noted_and_told(files, tmp_path, monkeypatch):
+    def fails(model):
+        next(iter(()))
+
+    monkeypatch.setattr(shrinking, "reorder_units", fails)
+    monkeypatch.setattr(shrinking, "may_be_wrong", fails)
+    with pytest.warns(CompressionWarning, match="'unit order': .*StopIteration"):
+        report = penjing.shrink_litert(
+            files / "int8.tflite", tmp_path / "small.tflite", encoding="sparse"
+        )
+    for name in ("unit order", "sparse"):
+        assert steps(report)[name].note == "left out: it failed with StopIteration"
+        assert "failed with StopIteration" in str(report)
+    assert report.gzip_after < report.gzip_before
 
 
 @once

@@ -8,7 +8,7 @@ import gzip
 import numpy as np
 import pytest
 
-from penjing.shrinking import stepwise
+from penjing.shrinking import gzip_sizes
 from penjing.shrinking.stepwise import Step, Stepwise
 from penjing.tflite.loading import load_records
 from penjing.tflite.records import Record
@@ -100,6 +100,42 @@ def test_a_step_that_is_not_taken_says_why_and_changes_nothing(edit, note):
     assert write_records(shrinking.model) == before
 
 
+def runs_dry(model):
+    next(iter(()))
+
+
+def gives_up(model):
+    raise RuntimeError("of any kind")
+
+
+@pytest.mark.parametrize("edit, kind", [(runs_dry, "Stop"), (gives_up, "Runtime")])
+def test_a_step_that_fails_for_no_fault_of_the_file_is_left_out(edit, kind):
+    """By whichever way it is tried; what can be taken beside it still is."""
+    shrinking = begin([0] * 6)
+    before = shrinking.content
+    step, note = Step("it"), f"left out: it failed with {kind}"
+    assert not shrinking.take(step, edit)
+    shrinking.take_all([(step, edit), (step, edit)])
+    shrinking.take_first(step, [edit, edit])
+    shrinking.take_best(step, [edit])
+    shrinking.take_each(step, edit)
+    shrinking.take_each(step, lambda model: [edit, edit])
+    assert shrinking.ask(step, edit) is None
+    assert shrinking.difference(edit) == float("inf")
+    assert [s.note[: len(note)] for s in shrinking.steps] == [note] * 8
+    assert shrinking.content == before
+    assert len(shrinking.failures) >= 8 and note in shrinking.failures[0]
+    shrinking.take_each(step, lambda model: [edit, drop_all])
+    assert shrinking.steps[-1].note == "1 of 2 tensors"
+
+
+def test_a_trial_that_fails_leaves_the_step_out():
+    shrinking = begin([0] * 6)
+    shrinking.trial.difference = lambda *_, **__: gives_up(None)
+    assert not shrinking.take(Step("it"), drop_all)
+    assert "RuntimeError" in shrinking.steps[0].note
+
+
 def test_tolerances_add_to_what_was_reached():
     shrinking = begin([0.2, 0.2, 0.2, 0, 0, 0])
     edits = [functools.partial(drop, n) for n in range(3)]
@@ -145,9 +181,11 @@ def test_the_best_is_what_gzip_makes_least_of():
 def test_sizes_are_found_ahead_and_steps_judged_one_by_one(monkeypatch):
     """The second one is not taken, so what was guessed of the third is of no use."""
     sizes = []
-    gzip_bytes = stepwise.gzip_bytes
+    gzip_bytes = gzip_sizes.gzip_bytes
     monkeypatch.setattr(
-        stepwise, "gzip_bytes", lambda c: sizes.append(c) or gzip_bytes(c)
+        gzip_sizes,
+        "gzip_bytes",
+        lambda c, level: sizes.append(c) or gzip_bytes(c, level),
     )
     alone = begin([0, 9, 0, 0, 0, 0])
     together = begin([0, 9, 0, 0, 0, 0])

@@ -71,6 +71,24 @@ def operator(model, code):
     return next(op for op in operators if operator_code(model, op) == code)
 
 
+def test_several_reshapes_go_together_and_only_those():
+    """Without the first, the numbers of tensors must still be those of the second."""
+    inputs = keras.Input((4, 4, 2))
+    ends = []
+    for units in (3, 2, 5):
+        x = LAYERS.Conv2D(units, 2, activation="relu")(inputs)
+        ends.append(LAYERS.Dense(units)(LAYERS.Flatten()(x)))
+    content = writer.convert(keras.Model(inputs, ends))
+    for order in (1, -1):
+        model = load_records(content, "it")
+        constant_shapes.fold_shapes(model)
+        before = codes(model)
+        assert before.count(RESHAPE) == 3
+        for edit in constant_shapes.flattening_edits(model)[::order]:
+            edit(model)
+        assert sorted(codes(model)) == sorted(c for c in before if c != RESHAPE)
+
+
 def test_reshapes_that_others_read_stay():
     _, model = converted(LAYERS.Flatten(), LAYERS.Softmax(), LAYERS.Dense(3))
     constant_shapes.fold_shapes(model)

@@ -35,7 +35,7 @@ class InspectedTensor(JsonValue):
         zeros: Values that stand for 0; None where they are no numbers.
         distinct: Different values; None where they are no numbers.
         bytes: Bytes of the values, with the indices of a sparse tensor.
-        gzip: The same bytes after gzip level 9.
+        gzip: The same bytes after gzip level 9; of more than 2**25 bytes level 6.
         is_sparse: Whether zeros are left out.
         is_optimizer_state: Whether only training needs it.
         num_scales: Scales of its quantization, 0 where it is not quantized.

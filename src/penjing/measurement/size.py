@@ -7,30 +7,49 @@ import io
 import lzma
 import os
 import zipfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from penjing.errors import FileFormatError
-from penjing.files import as_path, gzip_bytes, read_bytes
+from penjing.files import (
+    BEST_GZIP,
+    BEST_GZIP_BYTES,
+    QUICK_GZIP,
+    as_path,
+    gzip_bytes,
+    read_bytes,
+)
 from penjing.json_values import JsonValue
 
-# The slowest compressor here takes about two seconds for each 2**20 bytes.
 MAX_FILE_BYTES = 2**30
 # Zip stores no dates before this one.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+# Levels by the most bytes that they are for: the best one takes ten seconds or twenty
+# for as many, and up to 2.3 s (brotli), 0.7 s (xz, gzip) and 0.5 s (zstd) for each
+# further megabyte; the one behind it a tenth.
+_LEVELS: dict[str, tuple[tuple[int, str], ...]] = {
+    "zip": ((MAX_FILE_BYTES, "6"),),
+    "gzip": ((BEST_GZIP_BYTES, f"{BEST_GZIP}"), (MAX_FILE_BYTES, f"{QUICK_GZIP}")),
+    "zstd": ((2**25, "19"), (MAX_FILE_BYTES, "12")),
+    "brotli": ((2**22, "11"), (MAX_FILE_BYTES, "9")),
+    "xz": ((2**24, "9e"), (MAX_FILE_BYTES, "3")),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size(JsonValue):
     """Bytes of a file, as it is and compressed.
 
+    What `measure_size` gives measures each number when it is first read. It holds the
+    bytes of the file until all are known.
+
     Attributes:
         raw: The file itself.
         zip: A zip archive with the file alone in it, deflate level 6.
-        gzip: gzip level 9, without name and date.
-        zstd: Zstandard level 19.
-        brotli: Brotli quality 11.
-        xz: xz preset 9, extreme.
+        gzip: gzip level 9, of more than 2**25 bytes level 6, without name and date.
+        zstd: Zstandard level 19, of more than 2**25 bytes level 12.
+        brotli: Brotli quality 11, of more than 2**22 bytes quality 9.
+        xz: xz preset 9, extreme; of more than 2**24 bytes preset 3.
     """
 
     raw: int
@@ -40,45 +59,115 @@ class Size(JsonValue):
     brotli: int
     xz: int
 
+    @property
+    def levels(self) -> dict[str, str]:
+        """The level of each compressor, which depends on the size of the file."""
+        return {name: level_for(name, self.raw) for name in _LEVELS}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in types that JSON has; levels where some are lower than usual."""
+        measure_all(self)
+        lower = {"levels": self.levels} if lower_levels(self) else {}
+        return {**super().to_dict(), **lower}
+
     def __str__(self) -> str:
+        measure_all(self)
+        lower = lower_levels(self)
+        texts = {name: format_bytes(getattr(self, name)) for name in ("raw", *_LEVELS)}
         return ", ".join(
-            f"{name} {format_bytes(count)}" for name, count in self.to_dict().items()
+            f"{name} {text}" + (f" (level {lower[name]})" if name in lower else "")
+            for name, text in texts.items()
         )
+
+    if not TYPE_CHECKING:  # all fields are known to be there
+
+        def __getattr__(self, name: str) -> int:
+            """Measure a field that is not known yet."""
+            content = self.__dict__.get(_CONTENT)
+            if content is None or name not in _LEVELS:
+                kind = type(self).__name__
+                raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+            count = _compressed(name, *content)
+            self.__dict__[name] = count
+            if all(other in self.__dict__ for other in _LEVELS):
+                self.__dict__.pop(_CONTENT, None)
+            return count
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All numbers: a copy has no need of the bytes."""
+        measure_all(self)
+        return dict(self.__dict__)
+
+
+_CONTENT = "_content"  # name and bytes of a file, as long as a field may need them
+
+
+def level_for(compressor: str, size: int) -> str:
+    """The level of a compressor for a file of this size."""
+    return next(level for most, level in _LEVELS[compressor] if size <= most)
+
+
+def lower_levels(size: Size) -> dict[str, str]:
+    """The levels that are lower than those of small files."""
+    return {
+        name: level
+        for name, level in size.levels.items()
+        if level != _LEVELS[name][0][1]
+    }
+
+
+def measure_all(size: Size) -> None:
+    """Measure what is not known yet, as many at once as there are processors."""
+    missing = [name for name in _LEVELS if name not in size.__dict__]
+    if missing:
+        with ThreadPoolExecutor() as pool:  # they release the interpreter's lock
+            list(pool.map(lambda name: getattr(size, name), missing))
 
 
 def measure_size(source: str | os.PathLike[str] | bytes) -> Size:
     """Measure the bytes of a file, raw and by five compressors.
+
+    A file is read at once and compressed when a size is asked for: `.raw` and `.gzip`
+    cost nothing of the time that `.brotli` takes.
 
     Args:
         source: Path of a file, or the bytes of one; 1 to 2**30 bytes.
 
     Returns:
         The sizes. They depend on nothing but the bytes; that of `zip` on the length
-        of the file's name too ("data" where bytes are given).
+        of the file's name too ("data" where bytes are given). Large files are
+        compressed at lower levels, see `Size`; `.levels` has them.
 
     Raises:
         FileFormatError: If the file is missing, a folder, empty or too large.
 
     Example:
         >>> size = measure_size(b"ten bytes." * 100)
-        >>> size.raw, size.gzip < 50
-        (1000, True)
+        >>> size.raw, size.gzip < 50, size.levels["gzip"]
+        (1000, True, '9')
     """
+    name, data = _read(source)
+    size = object.__new__(Size)
+    size.__dict__.update({"raw": len(data), _CONTENT: (name, data)})
+    return size
+
+
+def _compressed(compressor: str, name: str, data: bytes) -> int:
+    """Bytes of a file after a compressor."""
     import brotli
     import zstandard
 
-    name, data = _read(source)
-    compressors: dict[str, Callable[[bytes], int]] = {
-        "zip": lambda data: _zip_bytes(name, data),
-        "gzip": gzip_bytes,
-        "zstd": lambda data: len(zstandard.ZstdCompressor(level=19).compress(data)),
-        "brotli": lambda data: len(brotli.compress(data, quality=11)),
-        "xz": lambda data: len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
-    }
-    with ThreadPoolExecutor() as pool:  # compressors release the interpreter's lock
-        jobs = {key: pool.submit(job, data) for key, job in compressors.items()}
-        counts = {key: job.result() for key, job in jobs.items()}
-    return Size(raw=len(data), **counts)
+    level = level_for(compressor, len(data))
+    if compressor == "zip":
+        return _zip_bytes(name, data, int(level))
+    if compressor == "gzip":
+        return gzip_bytes(data, int(level))
+    if compressor == "zstd":
+        return len(zstandard.ZstdCompressor(level=int(level)).compress(data))
+    if compressor == "brotli":
+        return len(brotli.compress(data, quality=int(level)))
+    extreme = lzma.PRESET_EXTREME if level.endswith("e") else 0
+    return len(lzma.compress(data, preset=int(level[0]) | extreme))
 
 
 def format_bytes(count: int) -> str:
@@ -111,9 +200,9 @@ def _read(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
     return "data", source
 
 
-def _zip_bytes(name: str, data: bytes) -> int:
+def _zip_bytes(name: str, data: bytes, level: int) -> int:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         entry = zipfile.ZipInfo(name, _ZIP_DATE)
-        file.writestr(entry, data, zipfile.ZIP_DEFLATED, compresslevel=6)
+        file.writestr(entry, data, zipfile.ZIP_DEFLATED, compresslevel=level)
     return len(archive.getvalue())

@@ -15,7 +15,7 @@ from penjing.engine.stripping import is_compressed, strip
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.machine import describe_environment
-from penjing.measurement.size import measure_size
+from penjing.measurement.size import lower_levels, measure_size
 from penjing.measurement.weight_report import WeightRow, sparsity_report
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.model_writing import write_h5, write_keras
@@ -213,4 +213,8 @@ class Stages:
         path = self.folder / name
         stage = f"Measuring {name}"
         sizes = self._stage(stage, [], lambda: measure_size(path).to_dict())
-        return FileRow(name=name, kind=kind, **sizes)
+        row = FileRow.from_dict({**sizes, "name": name, "kind": kind})
+        lower = ", ".join(f"{key} {level}" for key, level in lower_levels(row).items())
+        if lower:
+            row = dataclasses.replace(row, kind=f"{kind}; large, so levels are {lower}")
+        return row

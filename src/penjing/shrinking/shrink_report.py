@@ -15,7 +15,9 @@ class ShrinkStep(JsonValue):
     Attributes:
         name: What was done.
         raw: Bytes that it won in the file.
-        gzip: Bytes that it won in the file after gzip level 9.
+        gzip: Bytes that it won in the file after gzip. In files of 2**20 bytes and more
+            large constants are compressed one by one, so the steps may win a few bytes
+            less or more than they do together.
         difference: Largest difference of any output from the original file's, over the
             output's largest magnitude; 0.0 where all bits are the same. None where
             nothing was run.
@@ -37,9 +39,10 @@ class ShrinkReport(JsonValue):
         path: The file that was written.
         raw_before: Bytes of the original.
         raw_after: Bytes of the new file.
-        gzip_before: Bytes of the original after gzip level 9.
-        gzip_after: Bytes of the new file after gzip level 9.
+        gzip_before: Bytes of the original after gzip.
+        gzip_after: Bytes of the new file after gzip.
         steps: The steps in their order, those that were not taken too.
+        gzip_level: Its level: 9, or 6 where the original has more than 2**25 bytes.
     """
 
     path: str
@@ -48,6 +51,7 @@ class ShrinkReport(JsonValue):
     gzip_before: int
     gzip_after: int
     steps: tuple[ShrinkStep, ...]
+    gzip_level: int = 9
 
     @property
     def difference(self) -> float | None:
@@ -62,5 +66,11 @@ class ShrinkReport(JsonValue):
             (f"  {step.name}", f"{-step.raw:,}", f"{-step.gzip:,}", step.note)
             for step in self.steps
         ]
-        rows = [("", "raw", "gzip", ""), ("before", *before), *steps, ("after", *after)]
+        level = "" if self.gzip_level == 9 else f"gzip at level {self.gzip_level}"
+        rows = [
+            ("", "raw", "gzip", level),
+            ("before", *before),
+            *steps,
+            ("after", *after),
+        ]
         return f"{self.path}\n{text_table(rows, '<26', '>11', '>11', '<')}"

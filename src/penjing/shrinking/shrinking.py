@@ -10,8 +10,10 @@ import contextlib
 import dataclasses
 import functools
 import os
+import warnings
 from typing import Any
 
+from penjing.errors import CompressionWarning
 from penjing.files import as_path, write_bytes
 from penjing.runtime.trials import Trial
 from penjing.shrinking.dead_units import dead_unit_edits
@@ -166,6 +168,14 @@ def shrink_file(
         shrinking = Stepwise(file.content, file.model, trial)
         _take_steps(shrinking, config)
     file.replace(shrinking.model, shrinking.content)
+    if shrinking.failures:
+        warnings.warn(
+            f"Steps that shrink {file.where} failed and were left out: "
+            f"{'; '.join(shrinking.failures)}. The file is right, and may be larger "
+            "than it could be. Please report it with the file.",
+            CompressionWarning,
+            stacklevel=3,
+        )
     return shrinking.report(file.where)
 
 
@@ -193,7 +203,9 @@ def _take_proven_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
     shapes = Step("constant shapes", tolerance=REORDERING_TOLERANCE)
     shrinking.take(shapes, constant_shapes.fold_shapes)
     flat = Step("flattening", tolerance=REORDERING_TOLERANCE)
-    shrinking.take_each(flat, constant_shapes.flattening_edits)
+    shrinking.take_each(
+        flat, constant_shapes.flattening_edits, after=plain_steps.drop_unused
+    )
     shrinking.take_all(
         [
             (Step("repeated constants"), constant_shapes.share_constants),
@@ -213,7 +225,7 @@ def _take_proven_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
         for by in ("type", "size", "falling size")
     ]
     shrinking.take_best(Step("tensor order"), orders)
-    if config.encoding == "sparse" and not may_be_wrong(shrinking.model):
+    if config.encoding == "sparse":
         _encode_sparse(shrinking)  # last: the speed may differ after it
 
 
@@ -237,6 +249,8 @@ def _fewest_bits(shrinking: Stepwise, tolerance: float) -> int:
 
 def _encode_sparse(shrinking: Stepwise) -> None:
     direct = Step("sparse", tolerance=REORDERING_TOLERANCE, raw_first=True)
+    if shrinking.ask(direct, may_be_wrong) is not False:
+        return
     shrinking.take_each(direct, sparse_encoding.direct_edits)
     reshaped = Step(
         "sparse, reshaped",

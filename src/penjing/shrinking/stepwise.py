@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent import futures
-from typing import Any
+from typing import Any, TypeVar
 
-from penjing.files import gzip_bytes
+from penjing.files import gzip_level
 from penjing.runtime.trials import Trial
+from penjing.shrinking.gzip_sizes import GzipSizes, split_file
 from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
 from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.records import Edit, Record
@@ -21,6 +21,19 @@ _NOT_SMALLER = "no bytes to win"
 _NOT_UNDERSTOOD = "the file is built in an unusual way"
 # What malformed parts raise. The runtime checks only the parts that it runs.
 _MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
+
+Result = TypeVar("Result")
+
+
+class _StepError(Exception):
+    """A step is not taken; the text is the note for the report.
+
+    `is_fault` says that no file explains it.
+    """
+
+    def __init__(self, note: str, *, is_fault: bool = False) -> None:
+        super().__init__(note)
+        self.is_fault = is_fault
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,16 +83,18 @@ class Stepwise:
 
     Attributes:
         steps: The steps so far, those that were not taken too.
+        failures: Names and notes of those that failed by a fault of this package.
         reached: Difference of outputs after those that were.
     """
 
     def __init__(self, content: bytes, model: Record, trial: Trial | None) -> None:
         self.trial = trial
         self.steps: list[ShrinkStep] = []
+        self.failures: list[str] = []
         self.reached = 0.0
         self._original = content
         self._best = _Candidate(model=model, content=content)
-        self._sizes: dict[bytes, int] = {}
+        self._sizes = GzipSizes(gzip_level(len(content)))
         self._differences: dict[Any, float] = {}
 
     @property
@@ -100,14 +115,19 @@ class Stepwise:
             path=path,
             raw_before=len(self._original),
             raw_after=len(self.content),
-            gzip_before=self._gzip(self._original),
-            gzip_after=self._gzip(self.content),
+            gzip_before=self._sizes.of([self._original]),
+            gzip_after=self._sizes.of([self.content]),
+            gzip_level=self._sizes.level,
             steps=tuple(self.steps),
         )
 
     def take(self, step: Step, edit: Callable[[Record], Any]) -> bool:
         """Take a step if the file gets smaller and its outputs stay within bounds."""
-        return self._judge(step, _edited(self._best, edit))
+        try:
+            candidate = _edited(self._best, edit)
+        except _StepError as error:
+            return self._pass_over(step, error)
+        return self._judge(step, candidate)
 
     def take_all(self, steps: Sequence[tuple[Step, Callable[[Record], Any]]]) -> None:
         """Take several steps, one after the other, as `take` does.
@@ -117,11 +137,11 @@ class Stepwise:
         """
         ahead = [self._best]
         for _, edit in steps[: _MOST_BYTES_AHEAD // len(self.content)]:
-            candidate = _edited(ahead[-1], edit)
-            if candidate is None:
+            try:
+                ahead.append(_edited(ahead[-1], edit))
+            except _StepError:
                 break
-            ahead.append(candidate)
-        self._compress([candidate.content for candidate in ahead])
+        self._compress(ahead)
         for step, edit in steps:
             self.take(step, edit)
 
@@ -135,58 +155,99 @@ class Stepwise:
 
     def take_best(self, step: Step, edits: Sequence[Edit]) -> None:
         """Take the one of several edits after which gzip finds the most."""
-        found = [_edited(self._best, edit) for edit in edits]
-        known = [candidate for candidate in found if candidate is not None]
-        self._compress([candidate.content for candidate in known])
-        best = min(known, key=lambda item: self._gzip(item.content), default=None)
-        self._judge(step, best)
+        found: list[_Candidate] = []
+        failed: list[_StepError] = []
+        for edit in edits:
+            try:
+                found.append(_edited(self._best, edit))
+            except _StepError as error:
+                failed.append(error)
+        if found:
+            self._compress(found)
+            self._judge(step, min(found, key=self._gzip))
+        elif failed:
+            self._pass_over(step, failed[0])
 
-    def take_each(self, step: Step, find: Callable[[Record], Sequence[Edit]]) -> None:
-        """Take as many of the edits that `find` gives for a model as work together."""
-        try:
-            edits = list(find(self._best.model))
-        except _MALFORMED:
-            self._judge(step, None)
+    def take_each(
+        self,
+        step: Step,
+        find: Callable[[Record], Sequence[Edit]],
+        *,
+        after: Edit | None = None,
+    ) -> None:
+        """Take as many of the edits that `find` gives for a model as work together.
+
+        Each finds the same numbers of tensors and operators, whichever others are
+        taken: what moves them is to be done `after` all.
+        """
+        edits = self.ask(step, find)
+        if edits is None:
             return
+        kept, failed = self._that_work_together(step, list(edits))
+        if failed is not None and not kept:
+            self._pass_over(step, failed)
+            return
+        note = f"{len(kept)} of {len(edits)} tensors" if edits else step.note
+        last = [after] if after is not None and kept else []
+        self.take(dataclasses.replace(step, note=note), _all_of([*kept, *last]))
+
+    def _that_work_together(
+        self, step: Step, edits: list[Edit]
+    ) -> tuple[list[Edit], _StepError | None]:
+        """Edits that can be taken, and why the last of those failed that did."""
         kept: list[Edit] = []
+        failed: _StepError | None = None
         trials = 0
         waiting = [edits] if edits else []
         while waiting and trials < _MOST_TRIALS:
             part = waiting.pop()
             trials += 1
-            found = self.difference(_all_of([*kept, *part]), same_speed=step.same_speed)
+            try:
+                candidate = _edited(self._best, _all_of([*kept, *part]))
+                found = self._difference(candidate, step.same_speed) or 0.0
+            except _StepError as error:
+                failed, found = error, float("inf")
             if found <= self.reached + step.tolerance:
                 kept += part
             elif len(part) > 1:
                 half = len(part) // 2
                 waiting += [part[half:], part[:half]]
-        note = f"{len(kept)} of {len(edits)} tensors" if edits else step.note
-        self.take(dataclasses.replace(step, note=note), _all_of(kept))
+        return kept, failed
 
-    def difference(
-        self, edit: Callable[[Record], Any], *, same_speed: bool = True
-    ) -> float:
+    def ask(self, step: Step, question: Callable[[Record], Result]) -> Result | None:
+        """What a function says of the model; None, and a note, where it fails."""
+        try:
+            return _guarded(question, self._best.model)
+        except _StepError as error:
+            self._pass_over(step, error)
+            return None
+
+    def difference(self, edit: Callable[[Record], Any]) -> float:
         """How far an edit would move the outputs, in all; 0.0 where nothing is run."""
-        candidate = _edited(self._best, edit)
-        if candidate is None:
+        try:
+            return self._difference(_edited(self._best, edit), True) or 0.0
+        except _StepError:
             return float("inf")
-        return self._difference(candidate, same_speed) or 0.0
 
-    def _judge(self, step: Step, candidate: _Candidate | None) -> bool:
+    def _pass_over(self, step: Step, error: _StepError) -> bool:
+        """Note why a step is not taken; False."""
+        self.steps.append(ShrinkStep(name=step.name, note=str(error)))
+        if error.is_fault:
+            self.failures.append(f"{step.name!r}: {error}")
+        return False
+
+    def _judge(self, step: Step, candidate: _Candidate) -> bool:
         """Take a candidate, or note why not; whether it was taken."""
-        if candidate is None:
-            self.steps.append(ShrinkStep(name=step.name, note=_NOT_UNDERSTOOD))
-            return False
         raw = len(self.content) - len(candidate.content)
-        compressed = self._gzip(self.content) - self._gzip(candidate.content)
+        compressed = self._gzip(self._best) - self._gzip(candidate)
         if not step.wins(raw, compressed):
-            self.steps.append(ShrinkStep(name=step.name, note=_NOT_SMALLER))
-            return False
-        difference = self._difference(candidate, step.same_speed)
+            return self._pass_over(step, _StepError(_NOT_SMALLER))
+        try:
+            difference = self._difference(candidate, step.same_speed)
+        except _StepError as error:
+            return self._pass_over(step, error)
         if (difference or 0.0) > self.reached + step.tolerance:
-            note = "would change the outputs"
-            self.steps.append(ShrinkStep(name=step.name, note=note))
-            return False
+            return self._pass_over(step, _StepError("would change the outputs"))
         self.steps.append(
             ShrinkStep(
                 name=step.name,
@@ -204,37 +265,30 @@ class Stepwise:
         if self.trial is None:
             return None
         order = candidate.order
-        key = (_digest(candidate.content), str(order), same_speed)
+        key = (hashlib.sha256(candidate.content).digest(), str(order), same_speed)
         if key not in self._differences:
-            self._differences[key] = self.trial.difference(
-                candidate.content, order, same_speed=same_speed
+            self._differences[key] = _guarded(
+                self.trial.difference, candidate.content, order, same_speed=same_speed
             )
         return self._differences[key]
 
-    def _gzip(self, content: bytes) -> int:
-        self._compress([content])
-        return self._sizes[_digest(content)]
+    def _gzip(self, candidate: _Candidate) -> int:
+        return self._sizes.of(split_file(candidate.content, candidate.model))
 
-    def _compress(self, contents: Sequence[bytes]) -> None:
+    def _compress(self, candidates: Sequence[_Candidate]) -> None:
         """Find out sizes after gzip, as many at once as there are processors."""
-        new = {_digest(content): content for content in contents}
-        new = {digest: c for digest, c in new.items() if digest not in self._sizes}
-        with futures.ThreadPoolExecutor() as pool:
-            found = pool.map(gzip_bytes, new.values())
-        self._sizes |= zip(new, found, strict=True)
+        parts = [split_file(item.content, item.model) for item in candidates]
+        self._sizes.find(sum(parts, []))
 
 
-def _digest(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
+def _edited(base: _Candidate, edit: Callable[[Record], Any]) -> _Candidate:
+    """A candidate after one more edit, or a _StepError."""
+    return _guarded(_with_edit, base, edit)
 
 
-def _edited(base: _Candidate, edit: Callable[[Record], Any]) -> _Candidate | None:
-    """A candidate after one more edit; None where the edit does not fit the model."""
+def _with_edit(base: _Candidate, edit: Callable[[Record], Any]) -> _Candidate:
     model = base.model.copy()
-    try:
-        result = edit(model)
-    except _MALFORMED:
-        return None
+    result = edit(model)
     shared = model.copy()
     share_buffers(shared)
     return _Candidate(
@@ -243,6 +297,23 @@ def _edited(base: _Candidate, edit: Callable[[Record], Any]) -> _Candidate | Non
         order=result if isinstance(result, list) else base.order,
         note=result if isinstance(result, str) else "",
     )
+
+
+def _guarded(
+    function: Callable[..., Result], *arguments: Any, **options: Any
+) -> Result:
+    """Call a function; whatever it raises is a _StepError.
+
+    What no malformed file explains is a fault of the function. The file loses nothing
+    by it: the step is left out, and the note names it.
+    """
+    try:
+        return function(*arguments, **options)
+    except _MALFORMED as error:
+        raise _StepError(_NOT_UNDERSTOOD) from error
+    except Exception as error:
+        note = f"left out: it failed with {type(error).__name__}"
+        raise _StepError(note, is_fault=True) from error
 
 
 def _all_of(edits: Sequence[Edit]) -> Edit:

@@ -45,7 +45,8 @@ def fold_shapes(model: Record) -> str:
 def flattening_edits(model: Record) -> list[Edit]:
     """Take out reshapes before dense layers, which flatten by themselves.
 
-    Each edit concerns one RESHAPE.
+    Each edit concerns one RESHAPE, and leaves its output behind: no number of a tensor
+    changes, so any of them can be made together. `drop_unused` is to be called after.
     """
     return [
         functools.partial(_read_unflattened, g, int(operator["outputs"][0]))
@@ -159,4 +160,3 @@ def _read_unflattened(g: int, output: int, model: Record) -> None:
     reshape = next(op for op in graph["operators"] if output in op["outputs"])
     read_instead(graph, output, reshape["inputs"][0])
     graph["operators"] = [op for op in graph["operators"] if op is not reshape]
-    drop_unused(model)
