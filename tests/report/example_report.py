@@ -89,3 +89,18 @@ def make_report(**changes):
         ),
     }
     return Report(**{**values, **changes})
+
+
+def make_regression(before=43.2, after=48.65, **changes):
+    """A report on a mean error, with the float file beside the compressed one."""
+    files = (
+        file_row("baseline.h5", "baseline", 78_000),
+        file_row("baseline.tflite", "baseline, float32", 23_950),
+        file_row("model.tflite", "compressed", 5_950),
+    )
+    names = (("baseline", "keras", before), ("model.tflite", "litert", after))
+    scores = tuple(
+        ScoreRow(name=name, kind="", runtime=runtime, metrics={"mae": value})
+        for name, runtime, value in names
+    )
+    return make_report(files=files, scores=scores, **changes)

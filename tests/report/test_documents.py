@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from tests.report.example_report import file_row, make_report
+from tests.report.example_report import file_row, make_regression, make_report
 
 from penjing.errors import FileFormatError
 from penjing.report.documents import Report, read_json, write_json
@@ -66,7 +66,7 @@ def test_scores_are_compared_with_those_of_the_baseline():
     report = make_report()
     assert report.metrics == ("loss", "accuracy")
     assert (report.before, report.after) == (0.9012, 0.8987)
-    assert [report.difference(row) for row in report.scores] == ["", "-0.0025"]
+    assert [report.difference(row) for row in report.scores] == ["", "-0.0025 worse"]
     alone = make_report(scores=report.scores[:1])
     assert (alone.before, alone.after) == (0.9012, None)
     nothing = make_report(scores=())
@@ -98,3 +98,32 @@ def test_a_file_that_is_no_report_is_refused(tmp_path, text):
 def test_a_missing_report_is_refused(tmp_path):
     with pytest.raises(FileFormatError, match="Cannot read the report"):
         read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "difference", "change"),
+    [
+        (43.2, 48.65, "+5.4500 worse", "worse"),
+        (43.2, 40.2, "-3.0000", "better"),
+        (43.2, 43.2, "+0.0000", "same"),
+    ],
+)
+def test_an_error_that_rises_is_worse(before, after, difference, change):
+    report = make_regression(before, after)
+    table = report.to_dict()
+    assert (report.change, table["change"]) == (change, change)
+    assert (table["metric"], table["before"], table["after"]) == ("mae", before, after)
+    assert report.difference(report.scores[1]) == difference
+
+
+def test_the_direction_that_was_measured_counts_more_than_the_name():
+    report = make_regression(directions={"mae": "higher"})
+    assert report.change == "better"
+    assert Report.from_dict(report.to_dict()) == report
+
+
+def test_the_file_itself_is_compared_with_the_float_file():
+    report = make_regression()
+    assert report.file_ratio == 4.0 and report.to_dict()["file_ratio"] == 4.0
+    assert make_report().file_ratio is None
+    assert make_report().to_dict()["file_ratio"] is None

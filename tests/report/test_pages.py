@@ -1,8 +1,9 @@
+import dataclasses
 import re
 from html.parser import HTMLParser
 
 import pytest
-from tests.report.example_report import file_row, make_report
+from tests.report.example_report import file_row, make_regression, make_report
 
 from penjing.report.pages import render_html, write_html
 
@@ -54,7 +55,7 @@ def test_the_page_says_the_numbers():
     for part in (
         "13.0 × smaller",
         "zipped 6.00 kB",
-        "accuracy deployed 0.8987 LiteRT, -0.0025",
+        "accuracy deployed 0.8987 LiteRT, -0.0025 worse",
         "0.9012",
         "0.8987",
         "-0.0025",
@@ -115,3 +116,48 @@ def test_missing_parts_leave_a_whole_page(changes):
 def test_it_is_written(tmp_path):
     path = write_html(make_report(), tmp_path / "report.html")
     assert path.read_text("utf-8") == render_html(make_report())
+
+
+def test_what_got_worse_is_shown_as_worse():
+    page = render_html(make_regression())
+    assert '<b class="is-worse">48.6500</b> <i>LiteRT, +5.4500 worse</i>' in page
+    assert re.search(r'class="number is-worse"[^>]*>\+5.4500 worse<', page)
+    page = render_html(make_regression(after=40.2))
+    assert '<b class="is-better">40.2000</b> <i>LiteRT, -3.0000</i>' in page
+
+
+def test_the_file_itself_is_compared_as_large_as_the_zipped_one():
+    text = " ".join(" ".join(parsed(make_regression()).text).split())
+    assert "13.1 × smaller zipped baseline.h5 against zipped model.tflite" in text
+    assert "4.0 × smaller baseline.tflite against model.tflite, the files as" in text
+    larger = make_regression(reference="model.tflite", result="baseline.tflite")
+    assert re.search(
+        r'class="ratio is-worse">4.0<small>&times; larger', render_html(larger)
+    )
+
+
+def test_skipped_vectors_share_a_line_with_their_names_folded():
+    kernel, bias = make_report().weights
+    page = render_html(make_report(weights=(kernel, bias, bias)))
+    assert "<summary>2 vectors</summary><span>dense/bias</span>" in page
+    assert page.count("skipped: a bias") == 1
+
+
+def test_warnings_and_how_data_was_read_are_on_the_page():
+    data = dataclasses.replace(make_report().data, notes=("20 % are the test <part>",))
+    page = render_html(make_report(warnings=("look <here>",), data=data))
+    assert "<h2>Warnings</h2>" in page and "<li>look &lt;here&gt;</li>" in page
+    assert "20 % are the test &lt;part&gt;" in page
+    assert "<h2>Warnings</h2>" not in render_html(make_report())
+
+
+def test_every_cell_of_a_table_that_folds_is_labelled():
+    page = render_html(make_regression())
+    for table in re.findall(r'<table class="[^"]*folds".*?</table>', page, re.DOTALL):
+        body = table.partition("<tbody>")[2]
+        cells = re.findall(r"<td(?P<attributes>[^>]*)>", body)
+        assert cells
+        for attributes in cells:
+            known = "data-label" in attributes or 'class="name"' in attributes
+            assert known or 'class="wide"' in attributes, attributes
+    assert page.count('folds"') == page.count("<table")

@@ -2,7 +2,7 @@ import io
 
 import pytest
 from rich.console import Console
-from tests.report.example_report import make_report
+from tests.report.example_report import make_regression, make_report
 
 from penjing.report.documents import WeightRow
 from penjing.report.terminal import print_report
@@ -56,3 +56,55 @@ def test_names_are_not_read_as_markup():
     row = WeightRow(path="[red]x[/red]", shape=(), zeros=0, status="compressed")
     text = printed(make_report(weights=(*report.weights, row)))
     assert "[red]x[/red]" in text
+
+
+def colored(report):
+    console = Console(
+        file=io.StringIO(),
+        width=120,
+        force_terminal=True,
+        color_system="standard",
+        no_color=False,
+    )
+    print_report(report, console)
+    return console.file.getvalue()
+
+
+def test_what_got_worse_is_red_and_says_so():
+    text = printed(make_regression())
+    assert line_with(text, "model.tflite", "48.6500", "+5.4500 worse")
+    assert "48.6500 in the file that is deployed, +5.4500 worse." in text
+    shown = colored(make_regression())
+    assert "31m+5.4500 worse" in shown and "32m+5.4500" not in shown
+    assert "32m-3.0000" in colored(make_regression(after=40.2))
+
+
+def test_the_file_itself_stands_beside_the_zipped_one():
+    text = printed(make_regression())
+    assert "13.1 times smaller: baseline.h5 zipped 78,000 bytes" in text
+    assert (
+        "4.0 times smaller: baseline.tflite as it is 24,000 bytes, "
+        "model.tflite as it is 6,000 bytes." in text
+    )
+
+
+def test_what_got_larger_is_not_called_smaller():
+    report = make_regression(reference="model.tflite", result="baseline.tflite")
+    assert "4.0 times larger: model.tflite zipped" in printed(report)
+
+
+def test_skipped_vectors_share_a_line():
+    kernel, bias = make_report().weights
+    biases = [
+        WeightRow(
+            path=f"d{i}/bias", shape=(20,), zeros=1, status="skipped", reason="a bias"
+        )
+        for i in range(50)
+    ]
+    text = printed(make_report(weights=(kernel, bias, *biases)))
+    assert line_with(text, "50 vectors", "50", "a bias")
+    assert "d7/bias" not in text and "more are in" not in text
+
+
+def test_warnings_are_printed():
+    assert "Warning: look [here]" in printed(make_report(warnings=("look [here]",)))

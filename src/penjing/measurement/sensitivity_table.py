@@ -11,13 +11,11 @@ from typing import Any
 from penjing.errors import FileFormatError
 from penjing.files import write_text
 from penjing.json_values import JsonValue
+from penjing.measurement.metric_direction import LOWER, direction_of
 from penjing.measurement.scoring import first_metric
 from penjing.text_table import text_table
 
 SCHEMA = "penjing.sensitivity/1"
-# Parts of the names of metrics, and short names, that fall as a model gets better.
-_LOWER_PARTS = ("loss", "error", "entropy", "divergence", "hinge", "poisson", "logcosh")
-_LOWER_NAMES = {"mse", "mae", "mape", "msle", "rmse", "ce", "perplexity"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,12 +90,7 @@ class SensitivityTable(JsonValue):
             row: A row of this table.
         """
         worse = self.baseline[self.metric] - row.scores[self.metric]
-        low = self.metric.lower()
-        parts = low.replace("_", " ").split()
-        falls = any(p in low for p in _LOWER_PARTS) or not _LOWER_NAMES.isdisjoint(
-            parts
-        )
-        return -worse if falls else worse
+        return -worse if direction_of(self.metric) == LOWER else worse
 
     def largest_ratio(self, name: str, tolerance: float) -> float:
         """The largest ratio up to which nothing costs more than `tolerance`.

@@ -23,7 +23,11 @@ from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_run import run_recipe, split_channels
 from penjing.pipeline.run_data import summarize, without_folders
 from penjing.pipeline.run_state import RunState
-from penjing.pipeline.training import compile_arguments, evaluation_metrics
+from penjing.pipeline.training import (
+    compile_arguments,
+    evaluation_metrics,
+    metric_directions,
+)
 from penjing.progress import Listener, Progress
 from penjing.report.documents import FileRow, Report, ScoreRow, write_json
 from penjing.report.pages import write_html
@@ -77,6 +81,9 @@ class Stages:
             reference=baseline,
             channels=channels and ChannelReport.from_dict(channels),
             warnings=self._warnings(),
+            directions=metric_directions(
+                self.model, self.recipe.training, scores[0].metrics
+            ),
         )
         write_json(report, self.folder / "report.json")
         write_html(report, self.folder / "report.html")

@@ -9,7 +9,7 @@ import random
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ import numpy as np
 
 from penjing.arguments import did_you_mean
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
+from penjing.measurement.metric_direction import LOWER, directions_of
 from penjing.measurement.scoring import unknown_metric
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState
@@ -77,8 +78,23 @@ def compiled_arguments(model: keras.Model) -> dict[str, Any]:
 def evaluation_metrics(model: keras.Model, training: TrainingRecipe) -> Any:
     """Metrics to measure with: of the recipe, else of the model, else the loss."""
     arguments = compile_arguments(model, training, steps=1)
-    metrics = arguments.get("metrics") or arguments.get("weighted_metrics")
-    return metrics or keras.tree.map_structure(_as_metric, arguments["loss"])
+    return _own_metrics(arguments) or keras.tree.map_structure(
+        _as_metric, arguments["loss"]
+    )
+
+
+def _own_metrics(arguments: dict[str, Any]) -> Any:
+    return arguments.get("metrics") or arguments.get("weighted_metrics")
+
+
+def metric_directions(
+    model: keras.Model, training: TrainingRecipe, names: Iterable[str]
+) -> dict[str, str]:
+    """Which values are better of what `evaluation_metrics` measured, by its name."""
+    metrics = _own_metrics(compile_arguments(model, training, steps=1))
+    if not metrics:
+        return dict.fromkeys(names, LOWER)
+    return directions_of(names, keras.tree.flatten(metrics))
 
 
 def _as_metric(loss: Any) -> Any:

@@ -14,12 +14,14 @@ from penjing.errors import FileFormatError
 from penjing.files import write_text
 from penjing.json_values import JsonValue
 from penjing.measurement.machine import Environment
+from penjing.measurement.metric_direction import change_of, direction_of
 from penjing.measurement.scoring import first_metric
 from penjing.measurement.size import Size
 from penjing.measurement.weight_report import WeightRow, total_sparsity
 from penjing.version import __version__
 
 SCHEMA_VERSION = 1
+FLOAT_FILE = "baseline.tflite"
 RUNTIMES = {"keras": "Keras", "litert": "LiteRT"}
 _MAX_REPORT_BYTES = 50_000_000
 
@@ -96,6 +98,8 @@ class Report(JsonValue):
         result: Name of the compressed file.
         channels: Channels before and after, where some were removed.
         warnings: What penjing warned of on the way.
+        directions: Whether `"higher"` or `"lower"` values of a metric are better, or
+            `"unknown"`; of metrics that are not named here, what their names say.
 
     Example:
         >>> report.ratio  # doctest: +SKIP
@@ -118,6 +122,7 @@ class Report(JsonValue):
     result: str = "model.tflite"
     channels: ChannelReport | None = None
     warnings: tuple[str, ...] = ()
+    directions: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def ratio(self) -> float:
@@ -150,12 +155,44 @@ class Report(JsonValue):
         row = self.score(self.result)
         return None if row is None else row.metrics.get(self.metric or "")
 
-    def difference(self, row: ScoreRow) -> str:
-        """The first metric of a model less that of the baseline, as tables show it."""
+    @property
+    def file_ratio(self) -> float | None:
+        """The float `.tflite` of the baseline over the compressed one, as they are."""
+        names = [row.name for row in self.files]
+        if FLOAT_FILE not in names:
+            return None
+        return self.file(FLOAT_FILE).raw / self.file(self.result).raw
+
+    @property
+    def change(self) -> str:
+        """What the first metric became in the compressed file; see `change_of_row`."""
+        row = self.score(self.result)
+        return "" if row is None else self.change_of_row(row)
+
+    def direction(self, metric: str) -> str:
+        """Whether `"higher"` or `"lower"` values are better, or `"unknown"`."""
+        return self.directions.get(metric) or direction_of(metric)
+
+    def change_of_row(self, row: ScoreRow) -> str:
+        """Whether a model is `"better"`, `"worse"` or the `"same"` as the baseline.
+
+        It is judged by the first metric; nothing where that says neither.
+        """
         score = row.metrics.get(self.metric or "")
         if row is self.scores[0] or score is None or self.before is None:
             return ""
-        return signed(score - self.before)
+        return change_of(self.before, score, self.direction(self.metric or ""))
+
+    def difference(self, row: ScoreRow) -> str:
+        """The first metric of a model less that of the baseline, as tables show it.
+
+        It says so where the model is worse.
+        """
+        score = row.metrics.get(self.metric or "")
+        if row is self.scores[0] or score is None or self.before is None:
+            return ""
+        worse = " worse" if self.change_of_row(row) == "worse" else ""
+        return signed(score - self.before) + worse
 
     def file(self, name: str) -> FileRow:
         """Give the row of a file by its name."""
@@ -171,7 +208,12 @@ class Report(JsonValue):
             "schema_version": SCHEMA_VERSION,
             "penjing": __version__,
             "ratio": round(self.ratio, 4),
+            "file_ratio": self.file_ratio and round(self.file_ratio, 4),
             "sparsity": round(self.sparsity, 6),
+            "metric": self.metric,
+            "before": self.before,
+            "after": self.after,
+            "change": self.change,
             **super().to_dict(),
         }
 
@@ -200,6 +242,18 @@ class Report(JsonValue):
             raise FileFormatError(
                 f"This is not a report of penjing: {error}."
             ) from error
+
+
+def smaller(ratio: float) -> tuple[str, str]:
+    """Say how many times smaller something became, or larger.
+
+    Example:
+        >>> smaller(4.0), smaller(0.5)
+        (('4.0', 'smaller'), ('2.0', 'larger'))
+    """
+    if ratio < 1.0:
+        return f"{1 / ratio:.1f}", "larger"
+    return f"{ratio:.1f}", "smaller"
 
 
 def signed(difference: float) -> str:

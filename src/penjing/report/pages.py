@@ -12,7 +12,14 @@ from typing import Any
 from penjing.files import write_text
 from penjing.measurement.sensitivity_table import SensitivityTable
 from penjing.measurement.size import Size, format_bytes
-from penjing.report.documents import RUNTIMES, Report, signed
+from penjing.report.documents import (
+    FLOAT_FILE,
+    RUNTIMES,
+    Report,
+    signed,
+    smaller,
+)
+from penjing.report.weight_lines import weight_lines
 from penjing.version import __version__
 
 _WIDTH, _HEIGHT = 720.0, 300.0
@@ -22,9 +29,14 @@ _GOLDEN_ANGLE = 137.508  # hues that far apart never come close to those before
 
 def render_html(report: Report) -> str:
     """Render a report as one page that needs no network; all text is escaped."""
+    weights, vectors = weight_lines(report.weights)
     return _render(
         "report.html",
         report=report,
+        weights=weights,
+        vectors=vectors,
+        float_file=FLOAT_FILE,
+        smaller=smaller,
         sizes=[field.name for field in dataclasses.fields(Size)],
         runtimes=RUNTIMES,
         largest=max(row.raw for row in report.files),

@@ -8,7 +8,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from penjing.channels.channel_report import ChannelReport
-from penjing.report.documents import RUNTIMES, Report
+from penjing.report.documents import FLOAT_FILE, RUNTIMES, Report, smaller
 from penjing.report.tables import (
     names,
     new_table,
@@ -17,9 +17,11 @@ from penjing.report.tables import (
     numbers,
     shape_text,
 )
+from penjing.report.weight_lines import weight_lines
 
 _SIZES = ("raw", "gzip", "zstd", "xz")
 _MAX_WEIGHTS = 40
+_CHANGES = {"better": "green", "worse": "red"}
 
 
 def print_report(report: Report, console: Console, *, weights: bool = True) -> None:
@@ -63,7 +65,9 @@ def score_table(report: Report) -> Table:
     for row in report.scores:
         cells = [number_text(row.metrics.get(name), ".4f") for name in report.metrics]
         if report.metric is not None:
-            cells.append(report.difference(row))
+            color = _CHANGES.get(report.change_of_row(row), "")
+            text = report.difference(row)
+            cells.append(f"[{color}]{text}[/{color}]" if color else text)
         style = _style(report, row.name)
         table.add_row(escape(row.name), RUNTIMES[row.runtime], *cells, style=style)
     return table
@@ -93,7 +97,8 @@ def weight_table(report: Report) -> Table:
         *map(numbers, ("zeros", "sparsity", "distinct")),
         notes("skipped because"),
     )
-    for row in report.weights[:_MAX_WEIGHTS]:
+    own, shared = weight_lines(report.weights)
+    for row in own[:_MAX_WEIGHTS]:
         table.add_row(
             escape(row.path),
             shape_text(row.shape),
@@ -102,7 +107,10 @@ def weight_table(report: Report) -> Table:
             number_text(row.distinct),
             escape(row.reason) if row.status == "skipped" else "",
         )
-    left = len(report.weights) - _MAX_WEIGHTS
+    for group in shared:
+        numbers_of = (number_text(group.zeros), "", "")
+        table.add_row(group.title, "", *numbers_of, escape(group.reason))
+    left = len(own) - _MAX_WEIGHTS
     if left > 0:
         table.caption = f"{left} more are in report.html and report.json"
     return table
@@ -112,22 +120,38 @@ def summary(report: Report) -> Text:
     """Say the total ratio and what it cost, in a few lines."""
     first, last = report.file(report.reference), report.file(report.result)
     text = Text.assemble(
-        (f"{report.ratio:.1f} times smaller", "bold green"),
+        _ratio(report.ratio),
         f": {first.name} zipped {first.zip:,} bytes, "
         f"{last.name} zipped {last.zip:,} bytes.",
     )
+    if report.file_ratio is not None:
+        text.append("\n").append(*_ratio(report.file_ratio)).append(
+            f": {FLOAT_FILE} as it is {report.file(FLOAT_FILE).raw:,} bytes, "
+            f"{last.name} as it is {last.raw:,} bytes."
+        )
     if report.channels is not None and report.channels.macs is not None:
         whole, left = report.channels.macs
         text.append(
             f"\n{whole / max(left, 1):.1f} times fewer multiply-accumulates: "
             f"{whole:,} before, {left:,} after."
         )
-    if report.metric is not None and report.score(report.result) is not None:
+    row = report.score(report.result)
+    if report.metric is not None and row is not None:
         text.append(f"\n{report.metric}: {number_text(report.before, '.4f')} before, ")
         after = number_text(report.after, ".4f")
-        text.append(f"{after} in the file that is deployed.")
+        text.append(f"{after} in the file that is deployed")
+        if difference := report.difference(row):
+            text.append(", ").append(difference, _CHANGES.get(report.change, ""))
+        text.append(".")
     return text
 
 
+def _ratio(ratio: float) -> tuple[str, str]:
+    """How many times smaller, and in which color that is said."""
+    times, what = smaller(ratio)
+    color = "green" if what == "smaller" else "red"
+    return f"{times} times {what}", f"bold {color}"
+
+
 def _style(report: Report, name: str) -> str | None:
-    return "green" if name == report.result else None
+    return "bold" if name == report.result else None
