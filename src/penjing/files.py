@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import os
 import secrets
@@ -71,7 +72,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(os.path.abspath(target.parent), f"{token}{dot}{suffixes}")
     created = False
     try:
-        _check_target(target)
+        check_target(target)
         # Created here, so that the block finds out about permissions first.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         created = True
@@ -141,7 +142,27 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def _check_target(target: Path) -> None:
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse a path at which no folder is and none can be made, and leave no trace."""
+    folder = Path(path)
+    try:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if there != folder and not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        with tempfile.TemporaryDirectory(dir=there, prefix=".penjing-"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CompressionError(
+            f"Cannot make the output folder {folder}: {reason}. Choose another one."
+        ) from error
+
+
+def check_target(target: Path) -> None:
+    """Refuse a path at which no file can be, for want of its folder or for another.
+
+    What cannot be written there is found out when it is.
+    """
     if not target.parent.is_dir():
         raise CompressionError(
             f"Cannot write {target}: the folder {target.parent} does not exist. "

@@ -6,9 +6,11 @@ import pytest
 
 from penjing.data.batches import (
     check_batch,
+    check_trainable,
     input_batches,
     leaves,
     loader_batches,
+    loader_length,
     to_arrays,
     to_batches,
 )
@@ -99,3 +101,38 @@ def test_a_batch_has_inputs_and_labels(batch, got):
 def test_what_makes_no_batches_is_refused(arguments, message):
     with pytest.raises(DataError, match=message):
         list(to_batches(*arguments).stream)
+
+
+class Repeated:
+    """As `tf.data.Dataset.repeat()` gives it."""
+
+    def cardinality(self):
+        return -1
+
+    def __iter__(self):
+        return iter(Loader())
+
+
+def test_what_never_ends_is_refused_with_the_way_out():
+    with pytest.raises(
+        DataError, match=r"Repeated never ends.*leave out `.repeat\(\)`"
+    ):
+        loader_length(Repeated())
+    assert loader_length(Loader()) == 3
+    assert loader_length(iter(())) is None
+
+
+def test_iterables_that_keras_does_not_take_are_refused_for_training():
+    check_trainable(Loader(), "train")
+    for other in ([(x, y)], zip(x, y, strict=True), Repeated()):
+        with pytest.raises(
+            DataError, match="train is a .*, which Keras cannot train on"
+        ):
+            check_trainable(other, "train")
+
+
+def test_uint64_becomes_int64_where_it_can():
+    (_, labels, _), *_ = to_batches(x, y.astype(np.uint64)).stream
+    assert labels.dtype == np.int64 and labels.tolist() == y.tolist()
+    with pytest.raises(DataError, match="`y` is uint64 and holds 18446744073709551615"):
+        to_arrays(np.array([2**64 - 1], np.uint64), "y")

@@ -336,6 +336,40 @@ def test_loaders_are_kept_checked_and_can_be_trained_on(function, make):
         data.validate_against(wide)
 
 
+class Unsigned(Batches):
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x, np.asarray(y, np.uint64)
+
+
+class Endless(Batches):
+    num_batches = None
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (Unsigned(), "'train' gives uint64, which no backend .* Cast it to int64"),
+        (Endless(), r"Endless never ends.*leave out `.repeat\(\)`"),
+        (
+            [(np.ones((2, 3)), np.zeros(2))] * 3,
+            "is a list, which Keras cannot train on",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused_before(train, message):
+    data = UserData(train=train, test=Batches(), source="here")
+    with pytest.raises(DataError, match=message):
+        data.validate_against(classifier())
+
+
+def test_unsigned_labels_are_taken_where_they_fit():
+    given = {name: array.astype(np.uint64) for name, array in arrays().items()}
+    data = load_data({**arrays(), "y_train": given["y_train"]})
+    assert data.train[1].dtype == np.int64
+
+
 def test_arrays_are_validated_part_by_part():
     given = arrays()
     data = UserData(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penjing import pipeline
@@ -24,6 +25,7 @@ from penjing.pipeline import (
     recipe_from_dict,
     recipe_to_toml,
 )
+from penjing.pipeline.training import check_training
 
 pytestmark = pytest.mark.once
 
@@ -291,3 +293,43 @@ def test_former_names_give_what_stands_in_their_place(name, make, value):
 def test_other_names_are_not_there():
     with pytest.raises(AttributeError, match="no attribute 'PrunRecipe'"):
         pipeline.PrunRecipe  # noqa: B018
+
+
+NONSENSE = st.one_of(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["name", "kind", "method"]), inner)
+        ),
+        max_leaves=4,
+    ),
+    st.sampled_from(
+        [10**23, "Loss", "__class__", {"name": "Reduction"}, {"name": "Loss"}, ["Mean"]]
+    ),
+)
+
+
+def _places(value, path=()):
+    if isinstance(value, dict | list):
+        keys = value if isinstance(value, dict) else range(len(value))
+        for key in keys:
+            yield (*path, key)
+            yield from _places(value[key], (*path, key))
+
+
+@settings(max_examples=400)
+@given(st.data())
+def test_whatever_stands_in_a_recipe_it_is_read_or_refused(data):
+    table = load_recipe(data.draw(st.sampled_from(packaged_recipes()))).to_dict()
+    for _ in range(data.draw(st.integers(1, 3))):
+        *path, last = data.draw(st.sampled_from(list(_places(table))))
+        parent = table
+        for key in path:
+            parent = parent[key]
+        parent[last] = copy.deepcopy(data.draw(NONSENSE))
+    try:
+        recipe = recipe_from_dict(table)
+        check_training(recipe.training)
+    except RecipeError as refusal:
+        assert str(refusal)

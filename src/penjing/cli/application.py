@@ -28,6 +28,12 @@ from penjing.cli.console import (
     quiet_libraries,
 )
 from penjing.cli.demo_command import demo
+from penjing.cli.early_checks import (
+    KERAS_FILES,
+    MODEL_FILES,
+    check_early,
+    check_metrics,
+)
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
     BackendOption,
@@ -176,6 +182,14 @@ def compress(
         $ penjing compress model.keras --data data:load --recipe my.toml --out out
         $ penjing compress model.keras --data photos --import my_layers --out out
     """
+    check_early(
+        models=[model],
+        suffixes=KERAS_FILES,
+        data=data,
+        recipe=recipe,
+        out=out,
+        imports=imports,
+    )
     with progress_bar() as progress:
         select_backend(backend)
         import_modules(imports or [])
@@ -219,6 +233,7 @@ def inspect(
         $ penjing inspect model.tflite --runtime wasm
         $ penjing inspect model.keras --json
     """
+    check_early(models=[file], suffixes=MODEL_FILES)
     if runtime is not None:
         show_sparsity(file, runtime, as_json=as_json)
         return
@@ -297,8 +312,10 @@ def evaluate(
         $ penjing evaluate model.tflite --data data.npz
         $ penjing evaluate model.keras --data data:load --metric accuracy --json
     """
+    check_early(models=[file], suffixes=MODEL_FILES, data=data, imports=imports)
     with quiet_libraries():
         select_backend(backend)
+        check_metrics(metric)
         import_modules(imports or [])
         from penjing.data.data_sources import load_data
         from penjing.measurement.accuracy import evaluate as run

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, progress_bar
+from penjing.cli.early_checks import check_early
 from penjing.cli.shared_options import (
     Engine,
     EngineOption,
@@ -85,6 +86,7 @@ def benchmark(
         $ penjing benchmark a.tflite b.tflite --runtime wasm --engine chromium
     """
     counts = _threads(threads)
+    check_early(models=files)
     options: list[dict[str, Any]]
     if runtime is Runtime.wasm:
         _check_wasm(batch, cold, profile)

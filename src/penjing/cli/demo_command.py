@@ -17,8 +17,10 @@ from penjing.cli.browser_command import (
     show_in_browser,
 )
 from penjing.cli.console import print_result, progress_bar
+from penjing.cli.early_checks import check_early
 from penjing.cli.shared_options import BackendOption, RestartOption, SeedOption
 from penjing.demo_config import DemoConfig
+from penjing.errors import DataError
 
 
 class DatasetName(enum.StrEnum):
@@ -105,6 +107,12 @@ def demo(
         epochs=epochs,
         restart=restart,
     )
+    check_early(recipe=recipe, out=Path(config.out))
+    if data_dir is not None and dataset is DatasetName.small:
+        raise DataError(
+            f"`data_dir` ({data_dir}) has no use with {dataset.value!r}, which is "
+            f"bundled. Leave it out, or ask for {DatasetName.full.value!r}."
+        )
     if browser:
         refuse_with_browser(
             model=model is not Architecture.article, recipe=recipe != "default"

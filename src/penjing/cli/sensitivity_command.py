@@ -13,6 +13,7 @@ from rich.table import Table
 
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import print_json, print_notes, progress_bar
+from penjing.cli.early_checks import KERAS_FILES, check_early, check_metrics
 from penjing.cli.shared_options import (
     BackendOption,
     ImportOption,
@@ -73,8 +74,12 @@ def sensitivity(
         $ penjing sensitivity model.keras --data photos --method weights --out out
     """
     fractions = _ratios(ratios)
+    check_early(
+        models=[model], suffixes=KERAS_FILES, data=data, out=out, imports=imports
+    )
     with progress_bar() as progress:
         select_backend(backend)
+        check_metrics(metric)
         import_modules(imports or [])
         from penjing.data.data_sources import load_data
         from penjing.layer_sensitivity import sensitivity as measure

@@ -11,7 +11,9 @@ from rich.table import Table
 
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
+from penjing.cli.early_checks import check_bias_bits, check_early
 from penjing.cli.shared_options import JsonOption, LiteRTArgument
+from penjing.files import check_target
 from penjing.report.tables import names, new_table, notes, numbers
 
 OutOption = Annotated[
@@ -74,6 +76,10 @@ def shrink(
         $ penjing shrink model.tflite --out small.tflite --bias-bits auto
         $ penjing shrink model.tflite --sparse --drop-signature --json
     """
+    bits = _bits(bias_bits)
+    check_bias_bits(bits, tolerance)
+    check_early(models=[file])
+    check_target(file if out is None else out)
     with quiet_libraries():
         select_backend(None)
         from penjing.shrinking.shrinking import shrink_litert
@@ -84,7 +90,7 @@ def shrink(
             keep_names=keep_names,
             keep_metadata=keep_metadata,
             keep_signature=not drop_signature,
-            bias_bits=_bits(bias_bits),
+            bias_bits=bits,
             encoding="sparse" if sparse else None,
             tolerance=tolerance,
             verify=not no_verify,

@@ -5,19 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from penjing.arguments import did_you_mean
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.report.tables import names, new_table, notes, numbers
 
+RUNTIMES = ("x86", "arm", "wasm")
 _STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
 
 
 def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
     """Print what zeros buy on a runtime ("x86", "arm" or "wasm"), layer by layer."""
+    if runtime not in RUNTIMES:
+        raise typer.BadParameter(
+            f"takes {', '.join(RUNTIMES)}, got {runtime!r}."
+            f"{did_you_mean(runtime, RUNTIMES)}",
+            param_hint="--runtime",
+        )
     with quiet_libraries():
         select_backend(None)
         from penjing.measurement.sparse_report import explain_sparsity

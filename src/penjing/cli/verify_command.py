@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from penjing.cli.benchmark_command import latency_table
 from penjing.cli.console import print_json, quiet_libraries
+from penjing.cli.early_checks import check_early
 from penjing.cli.shared_options import Engine, EngineOption, JsonOption, LiteRTArgument
 from penjing.measurement.size import format_bytes
 
@@ -45,6 +46,7 @@ def verify(
         $ penjing verify sparse.tflite
         $ penjing verify sparse.tflite --twin dense.tflite --engine chromium
     """
+    check_early(models=[file] if twin is None else [file, twin])
     with quiet_libraries():
         from penjing.file_verification import verify as run
 

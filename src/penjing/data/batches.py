@@ -42,7 +42,7 @@ def to_batches(x: Any, y: Any = None, batch_size: int = 128) -> Batches:
             raise DataError(
                 f"A {type(x).__name__} gives the labels itself; leave out `y`."
             )
-        return Batches(stream=_loaded(x), count=_loader_length(x))
+        return Batches(stream=_loaded(x), count=loader_length(x))
     if y is None:
         raise DataError(f"`y` is missing, and `x` is no loader that has it. {_FORMS}")
     return _cut(x, y, batch_size)
@@ -123,7 +123,24 @@ def _to_array(value: Any, where: str) -> np.ndarray[Any, Any]:
         raise DataError(
             f"`{where}` holds {type(value).__name__} objects, not numbers. {_FORMS}"
         )
-    return array
+    return without_uint64(array, where)
+
+
+def without_uint64(array: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
+    """The same numbers as int64 where they are uint64, which no backend computes with.
+
+    Example:
+        >>> without_uint64(np.array([1, 2], np.uint64), "y").dtype
+        dtype('int64')
+    """
+    if array.dtype != np.uint64:
+        return array
+    if array.size and array.max() > np.iinfo(np.int64).max:
+        raise DataError(
+            f"`{where}` is uint64 and holds {array.max()}, which is beyond int64. Give "
+            "smaller numbers."
+        )
+    return array.astype(np.int64)
 
 
 def _cut(x: Any, y: Any, batch_size: int) -> Batches:
@@ -160,8 +177,8 @@ def _is_loader(x: Any) -> bool:
     return isinstance(x, Iterable) and not is_data
 
 
-def _loader_length(loader: Any) -> int | None:
-    """Batches in a loader; a DataError if it never ends."""
+def loader_length(loader: Any) -> int | None:
+    """Batches in a loader, None where it does not say; a DataError if it never ends."""
     length: int | None
     if isinstance(loader, keras.utils.PyDataset):
         length = loader.num_batches
@@ -178,9 +195,21 @@ def _loader_length(loader: Any) -> int | None:
     if endless:
         raise DataError(
             f"This {type(loader).__name__} never ends. Give one that goes through the "
-            "data once, for instance `dataset.take(batches)`."
+            "data once: leave out `.repeat()`, or add `.take(batches)`."
         )
     return length
+
+
+def check_trainable(loader: Any, where: str) -> None:
+    """Refuse a loader that Keras' `fit` does not take; others may iterate over it."""
+    modules = {cls.__module__.partition(".")[0] for cls in type(loader).__mro__}
+    known = isinstance(loader, keras.utils.PyDataset) or hasattr(loader, "element_spec")
+    if not known and not modules & {"torch", "grain"}:
+        raise DataError(
+            f"{where} is a {type(loader).__name__}, which Keras cannot train on. Give "
+            "(x, y), a tf.data.Dataset, a PyTorch DataLoader, or a class with "
+            "`__getitem__` and `__len__` that inherits from keras.utils.PyDataset."
+        )
 
 
 def _loaded(loader: Any) -> Iterator[tuple[Any, Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from penjing.arguments import quoted
-from penjing.data.batches import check_batch, loader_batches
+from penjing.data.batches import (
+    check_batch,
+    check_trainable,
+    loader_batches,
+    loader_length,
+    without_uint64,
+)
 from penjing.errors import DataError
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -52,7 +59,7 @@ def to_array(value: Any, where: str) -> npt.NDArray[Any]:
             f"shape {array.shape}."
         )
     _refuse_non_finite(array, where)
-    return array
+    return without_uint64(array, where)
 
 
 def check_lengths(parts: Arrays) -> None:
@@ -110,6 +117,7 @@ def first_batch(model: keras.Model, loader: Any, name: str) -> tuple[Any, Any]:
     The model names the inputs and outputs that come as a list; `name` is what messages
     call the loader, for instance `"train"`.
     """
+    loader_length(loader)
     try:
         batch = next(loader_batches(loader, name))
     except (StopIteration, IndexError) as error:
@@ -122,6 +130,19 @@ def first_batch(model: keras.Model, loader: Any, name: str) -> tuple[Any, Any]:
         _named_batch(batch[0], x_names, f"x_{name}"),
         _named_batch(batch[1], y_names, f"y_{name}"),
     )
+
+
+def check_training_loader(loader: Any, name: str) -> None:
+    """Refuse a loader that Keras cannot train on, by itself or by what it gives."""
+    loader_length(loader)
+    check_trainable(loader, f"The loader of {name!r}")
+    for batch in itertools.islice(loader_batches(loader, name), 1):
+        for tensor in keras.tree.flatten(batch):
+            if "uint64" in str(getattr(tensor, "dtype", "")):
+                raise DataError(
+                    f"The loader of {name!r} gives uint64, which no backend computes "
+                    "with. Cast it to int64 in the loader."
+                )
 
 
 def _named_batch(value: Any, names: list[str] | None, where: str) -> Any:

@@ -21,6 +21,7 @@ from penjing.data.data_checks import (
     check_inputs,
     check_labels,
     check_lengths,
+    check_training_loader,
     first_batch,
     to_array,
 )
@@ -98,6 +99,8 @@ class UserData:
             if part is None:
                 continue
             where = name if isinstance(part, tuple) else f"{name}, in its first batch"
+            if name == "train" and not isinstance(part, tuple):
+                check_training_loader(part, name)
             x, y = part if isinstance(part, tuple) else first_batch(model, part, name)
             check_inputs(model, x, where)
             if labels_match_outputs:

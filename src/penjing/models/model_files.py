@@ -301,7 +301,8 @@ def _load_error(path: Path, error: Exception) -> Exception:
         return UnsupportedModelError(
             f"{path} uses a class or function that Keras does not know here: "
             f"{_reason(error)}. Import the module that registers it with "
-            "keras.saving.register_keras_serializable first, or load the model "
+            "keras.saving.register_keras_serializable first (the command does with "
+            "--import MODULE), or load the model "
             "yourself with `custom_objects` and pass the model instead of the path."
         )
     return _corrupt(path, error)

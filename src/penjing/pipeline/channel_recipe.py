@@ -8,7 +8,9 @@ from typing import ClassVar, Literal
 
 from penjing.channels.target import ChannelTarget
 from penjing.errors import RecipeError
-from penjing.pipeline.recipe import check_least
+from penjing.pipeline.recipe import MAX_COUNT, MAX_EPOCHS, check_least, check_most
+
+MAX_STEPS = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,8 @@ class ChannelPruneRecipe:
             raise RecipeError(str(error)) from error
         check_least(self, round_to=1, min_channels=1, steps=1, epochs_before=0)
         check_least(self, recovery_epochs=0, batch_norm_batches=0)
+        check_most(self, epochs_before=MAX_EPOCHS, recovery_epochs=MAX_EPOCHS)
+        check_most(self, steps=MAX_STEPS, batch_norm_batches=MAX_COUNT)
         if self.steps > 1 and isinstance(target.value, (int, str)):
             raise RecipeError(
                 f"`steps` = {self.steps} needs a target in fractions, which are shared "

@@ -19,7 +19,11 @@ from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
 from penjing.pipeline.run_state import RunState, digest_of
 from penjing.pipeline.stages import Stages
-from penjing.pipeline.training import compile_arguments, set_global_seeds
+from penjing.pipeline.training import (
+    check_training,
+    compile_arguments,
+    set_global_seeds,
+)
 from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report
 from penjing.version import __version__
@@ -81,6 +85,7 @@ def compress(
     """
     set_global_seeds(seed)
     recipe = as_recipe(recipe)
+    check_training(recipe.training)
     modules = checked_imports(imports)
     source = model if isinstance(model, (str, os.PathLike)) else None
     with noted_warnings() as warned:

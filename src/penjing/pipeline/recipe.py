@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 else:  # what recipe files are checked by
     Quantization = Literal[tuple(mode.name for mode in MODES)]
 
+MAX_EPOCHS, MAX_COUNT = 100_000, 10**9
+
 
 def check_least(recipe: Any, **least: int) -> None:
     """Refuse settings below the least that they may be."""
@@ -27,6 +29,14 @@ def check_least(recipe: Any, **least: int) -> None:
         value = getattr(recipe, key)
         if value < lowest:
             raise RecipeError(f"`{key}` must be at least {lowest}, got {value}.")
+
+
+def check_most(recipe: Any, **most: int) -> None:
+    """Refuse settings above the most that they may be."""
+    for key, highest in most.items():
+        value = getattr(recipe, key)
+        if value > highest:
+            raise RecipeError(f"`{key}` must be at most {highest:,}, got {value:,}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,8 @@ class TrainingRecipe:
         minimum_steps: Batches that are trained at least: small data sets get more
             epochs.
         batch_size: Samples in a batch; loaders bring their own batches.
+        maximum_epochs: Passes that `minimum_steps` can ask for at most: more of them
+            teach a small data set by heart. `epochs` may be more.
         optimizer: Name of a Keras optimizer.
         learning_rate: Peak of the learning rate.
         learning_rate_schedule: `"cosine"` falls to zero at the end of training,
@@ -51,6 +63,7 @@ class TrainingRecipe:
     epochs: int = 8
     minimum_steps: int = 0
     batch_size: int = 128
+    maximum_epochs: int = 50
     optimizer: Literal[
         "adam", "adamw", "nadam", "adamax", "sgd", "rmsprop", "lion", "adagrad"
     ] = "adam"
@@ -64,10 +77,12 @@ class TrainingRecipe:
         """Epochs that are trained, given the batches in one.
 
         Example:
-            >>> TrainingRecipe(epochs=10, minimum_steps=3000).epochs_of(100)
-            30
+            >>> training = TrainingRecipe(epochs=10, minimum_steps=3000)
+            >>> training.epochs_of(100), training.epochs_of(3)
+            (30, 50)
         """
-        return max(self.epochs, -(-self.minimum_steps // steps_per_epoch))
+        wanted = -(-self.minimum_steps // steps_per_epoch)
+        return max(self.epochs, min(wanted, self.maximum_epochs))
 
     def __post_init__(self) -> None:
         check_least(self, epochs=1)
@@ -75,7 +90,9 @@ class TrainingRecipe:
             raise RecipeError(
                 f"`minimum_steps` must not be negative, got {self.minimum_steps}."
             )
-        check_least(self, batch_size=1)
+        check_least(self, batch_size=1, maximum_epochs=1)
+        check_most(self, epochs=MAX_EPOCHS, maximum_epochs=MAX_EPOCHS)
+        check_most(self, batch_size=MAX_COUNT, minimum_steps=MAX_COUNT)
         check_fraction("warmup", self.warmup, below_one=True)
         if not 0.0 < self.learning_rate < math.inf:
             raise RecipeError(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import json
 import os
-import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from penjing.arguments import did_you_mean
@@ -21,10 +18,15 @@ from penjing.models.selection import Filter
 from penjing.numerics.importance import Importance, ImportanceName
 from penjing.numerics.patterns import PATTERNS, Pattern
 from penjing.pipeline.method_table import RECIPES
-from penjing.pipeline.recipe import Recipe
+from penjing.pipeline.recipe import ExportRecipe, Recipe, TrainingRecipe
+from penjing.recipes.recipe_text import (
+    check_method,
+    check_values,
+    read_recipe,
+    refuse_unknown_keys,
+)
+from penjing.recipes.recipe_text import packaged_recipes as packaged_recipes
 
-MAX_RECIPE_BYTES = 1_000_000
-_PACKAGED = importlib.resources.files("penjing") / "recipes"
 # Type of a setting -> what a recipe can say of it.
 _AS_WRITTEN: dict[Any, Any] = {
     Filter: tuple[str, ...] | None,
@@ -32,12 +34,6 @@ _AS_WRITTEN: dict[Any, Any] = {
     Schedule: FractionalSchedule,
 }
 _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
-
-
-def packaged_recipes() -> list[str]:
-    """Name the recipes that come with penjing."""
-    names = (Path(entry.name) for entry in _PACKAGED.iterdir())
-    return sorted(name.stem for name in names if name.suffix == ".toml")
 
 
 def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
@@ -57,46 +53,13 @@ def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
         >>> load_recipe("article").training.epochs
         2
     """
-    text, where = _read_recipe(name_or_path)
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where} is not valid TOML: {error}.") from error
-    table.setdefault("name", Path(name_or_path).stem)
+    table, where = read_recipe(name_or_path)
     return recipe_from_dict(table, where=where)
 
 
 def as_recipe(recipe: str | os.PathLike[str] | Recipe) -> Recipe:
     """Give a recipe as it is, or load it by name or path; see `load_recipe`."""
     return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-
-
-def _read_recipe(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
-    if not isinstance(name_or_path, (str, os.PathLike)):
-        raise RecipeError(
-            "A recipe must be given as a Recipe, a name or a path, got an object of "
-            f"type {type(name_or_path).__name__}. Packaged recipes: "
-            f"{', '.join(packaged_recipes())}."
-        )
-    name = os.fspath(name_or_path)
-    if name in packaged_recipes():
-        text = (_PACKAGED / f"{name}.toml").read_text("utf-8")
-        return text, f"the packaged recipe {name}"
-    path = Path(name)
-    if not path.is_file():
-        raise RecipeError(
-            f'No recipe "{name}": there is no such file, and the packaged recipes '
-            f"are {', '.join(packaged_recipes())}.{_hint(name, packaged_recipes())}"
-        )
-    if path.stat().st_size > MAX_RECIPE_BYTES:
-        raise RecipeError(
-            f"{path} has {path.stat().st_size:,} bytes; a recipe has at most "
-            f"{MAX_RECIPE_BYTES:,}. Is it another file?"
-        )
-    try:
-        return path.read_text("utf-8"), str(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"Cannot read the recipe {path}: {error}.") from error
 
 
 def recipe_from_dict(table: dict[str, Any], *, where: str = "the recipe") -> Recipe:
@@ -112,6 +75,9 @@ def recipe_from_dict(table: dict[str, Any], *, where: str = "the recipe") -> Rec
     Raises:
         RecipeError: If a key is unknown or missing or a value is impossible.
     """
+    if not isinstance(table, dict):
+        raise RecipeError(f"{where} must be a table of keys, got {table!r}.")
+    check_values(table, where)
     table = dict(table)
     methods = table.pop("methods", [])
     if not isinstance(methods, list):
@@ -121,6 +87,25 @@ def recipe_from_dict(table: dict[str, Any], *, where: str = "the recipe") -> Rec
         for index, row in enumerate(methods)
     )
     return typing.cast(Recipe, _from_table(Recipe, table, where, methods=rows))
+
+
+def known_keys() -> dict[str, Any]:
+    """The keys of every table of a recipe, as `recipes/keys.json` has them.
+
+    There they are known before Keras is loaded.
+    """
+    classes = {config.method: config for config in RECIPES}
+    tables: dict[str, Iterable[str]] = {
+        "recipe": _field_hints(Recipe),
+        "training": _field_hints(TrainingRecipe),
+        "export": _field_hints(ExportRecipe),
+        "schedule": _field_hints(FractionalSchedule),
+        "pattern": _pattern_hints(),
+    }
+    return {
+        "tables": {name: list(keys) for name, keys in tables.items()},
+        "methods": {name: list(_field_hints(cls)) for name, cls in classes.items()},
+    }
 
 
 def recipe_to_toml(recipe: Recipe) -> str:
@@ -136,11 +121,7 @@ def _method_from_table(row: Any, where: str) -> Any:
         )
     row = dict(row)
     method = row.pop("method")
-    if method not in classes:
-        raise RecipeError(
-            f'{where}: unknown method "{method}".{_hint(method, classes)} '
-            f"Allowed: {_listed(classes)}."
-        )
+    check_method(method, classes, where)
     return _from_table(classes[method], row, where)
 
 
@@ -155,10 +136,7 @@ def _from_table(cls: Any, table: Any, where: str, **parsed: Any) -> Any:
 
 def _pattern_from_table(table: Any, where: str) -> Any:
     """The pattern of the kind that a table names; other keys are its fields."""
-    hints: dict[str, Any] = {"kind": Literal[tuple(PATTERNS)]}
-    for pattern in PATTERNS.values():
-        hints |= _field_hints(pattern)
-    values = _convert_keys(table, hints, where)
+    values = _convert_keys(table, _pattern_hints(), where)
     kind = values.pop("kind", "unstructured")
     fields = {f.name: f.default for f in dataclasses.fields(PATTERNS[kind])}  # type: ignore[arg-type]
     for key, default in fields.items():
@@ -172,6 +150,13 @@ def _pattern_from_table(table: Any, where: str) -> Any:
     return _make(PATTERNS[kind], values, where)
 
 
+def _pattern_hints() -> dict[str, Any]:
+    hints: dict[str, Any] = {"kind": Literal[tuple(PATTERNS)]}
+    for pattern in PATTERNS.values():
+        hints |= _field_hints(pattern)
+    return hints
+
+
 def _field_hints(cls: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
@@ -180,12 +165,7 @@ def _field_hints(cls: Any) -> dict[str, Any]:
 def _convert_keys(table: Any, hints: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise RecipeError(f"{where} must be a table of keys, got {table!r}.")
-    for key in table:
-        if key not in hints:
-            raise RecipeError(
-                f"{where}: unknown key `{key}`.{_hint(key, hints)} "
-                f"Allowed: {_listed(hints)}."
-            )
+    refuse_unknown_keys(table, hints, where)
     return {k: _convert(v, hints[k], f"{where}, `{k}`") for k, v in table.items()}
 
 

@@ -37,14 +37,13 @@ def compile_arguments(
     Loss and metrics are the model's where the recipe names none, and one must name a
     loss; `steps`, the batches in the whole training, are for the rate's schedule.
     """
+    check_training(training)
     compiled = compiled_arguments(model)
     if training.loss is not None:
         compiled.pop("loss_weights", None)
         compiled["loss"] = build_loss(training.loss)
     if training.metrics is not None:
         compiled.pop("weighted_metrics", None)
-        if refusals := list(filter(None, map(unknown_metric, training.metrics))):
-            raise RecipeError(" ".join(refusals))
         compiled["metrics"] = list(training.metrics)
     if compiled.get("loss") is None:
         raise RecipeError(
@@ -54,6 +53,14 @@ def compile_arguments(
             "from_logits = true}"
         )
     return {**compiled, "optimizer": build_optimizer(training, steps)}
+
+
+def check_training(training: TrainingRecipe) -> None:
+    """Refuse a loss and metrics that Keras does not have; it needs no model."""
+    if training.loss is not None:
+        build_loss(training.loss)
+    if refusals := list(filter(None, map(unknown_metric, training.metrics or ()))):
+        raise RecipeError(" ".join(refusals))
 
 
 def compiled_arguments(model: keras.Model) -> dict[str, Any]:
@@ -125,17 +132,21 @@ def build_loss(loss: str | dict[str, Any]) -> Any:
     """Build a loss from its name, or from a table of `name` and arguments."""
     if isinstance(loss, str):
         try:
-            return keras.losses.get(loss)
-        except ValueError as error:
+            found = keras.losses.get(loss)
+        except (TypeError, ValueError) as error:
             raise _unknown_loss(loss) from error
+        if not callable(found) or found is keras.losses.Loss:
+            raise _unknown_loss(loss)
+        return found
     arguments = dict(loss)
     name = arguments.pop("name", None)
     cls = getattr(keras.losses, str(name), None)
-    if not inspect.isclass(cls):
+    base = keras.losses.Loss
+    if not inspect.isclass(cls) or not issubclass(cls, base) or cls is base:
         raise _unknown_loss(name)
     try:
         return cls(**arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:
         raise RecipeError(
             f"The loss {name} does not take {arguments}: {error}"
         ) from error

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.data.batches import check_trainable, loader_length
 from penjing.errors import DataError
 
 
@@ -125,6 +126,7 @@ def count_samples(arrays: Any) -> int:
 
 def count_batches(loader: Any) -> int:
     """Count the batches of a loader, which must have a finite length."""
+    loader_length(loader)
     try:
         count = len(loader)
     except (TypeError, NotImplementedError) as error:
@@ -136,4 +138,5 @@ def count_batches(loader: Any) -> int:
         ) from error
     if count < 1:
         raise DataError("The training data has no batches. Check its split and paths.")
+    check_trainable(loader, "The training data")
     return count

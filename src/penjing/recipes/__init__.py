@@ -1,0 +1,1 @@
+"""The packaged recipes, and recipes as text: known before Keras is loaded."""

@@ -1,0 +1,102 @@
+"""Recipes as text: bounded, and their keys known without Keras."""
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+
+import penjing
+from penjing.errors import RecipeError
+from penjing.pipeline.recipe_files import known_keys, load_recipe, recipe_from_dict
+from penjing.recipes.recipe_text import (
+    check_keys,
+    check_values,
+    packaged_recipes,
+    read_recipe,
+)
+
+pytestmark = pytest.mark.once
+KEYS = Path(penjing.__file__).parent / "recipes" / "keys.json"
+
+
+def test_the_keys_are_those_of_the_settings():
+    wanted = json.dumps(known_keys(), indent=1) + "\n"
+    assert KEYS.read_text("utf-8") == wanted, f"Write this to {KEYS}: {wanted}"
+
+
+def test_packaged_recipes_have_known_keys():
+    for name in packaged_recipes():
+        table, where = read_recipe(name)
+        check_keys(table, where)
+        assert where == f"the packaged recipe {name}"
+        check_keys(load_recipe(name).to_dict(), where)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[training]\nepoch = 3\n",
+        "nam = 3\n",
+        "[[methods]]\nmethod = 'prune'\n[methods.schedule]\nfinal_sparcity = 0.5\n",
+        "[[methods]]\nmethod = 'prune'\npattern = {kind = 'nm', k = 2}\n",
+        "[[methods]]\nmethod = 'prun'\n",
+        "[[methods]]\nmethod = 'cluster'\nnumber = 2\n",
+        "[export]\nquantization = []\n",
+    ],
+)
+def test_typos_are_told_in_the_words_of_the_reader(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as early:
+        check_keys(*read_recipe(path))
+    with pytest.raises(RecipeError) as late:
+        load_recipe(path)
+    assert str(early.value) == str(late.value)
+
+
+NONSENSE = [
+    ("x = " + "[" * 5000 + "]" * 5000, "too deeply|more than 12 deep"),
+    ("[" + ".".join(["a"] * 5000) + "]\n", "more than 12 deep"),
+    ("x = " + "{a = " * 5000 + "1" + "}" * 5000, "too deeply|more than 12 deep"),
+    ("[training]\nepochs = 100000000000000000000000\n", r"`epochs` is about 10\^23"),
+    ("[training]\nepochs = " + "9" * 5000 + "\n", "not valid TOML: .*digits"),
+    ("[training]\nlearning_rate = inf\n", "`learning_rate` must be a finite number"),
+    ("[training]\nlearning_rate = nan\n", "must be a finite number, got nan"),
+    ("[training]\nloss = 1979-05-27\n", "`loss` is the date 1979-05-27"),
+    ("[[methods]]\nmethod = []\n", r"methods\[0\]: unknown method \[\]"),
+    ("[[methods]]\nmethod = {}\n", r"unknown method \{\}"),
+    ("[[methods]]\nmethod = 3\n", "unknown method 3"),
+    ("methods = [[]]\n", r"methods\[0\] needs the key `method`"),
+    ("methods = 3\n", "`methods` must be a list"),
+    ("[training]\nepochs = 2000000\n", "`epochs` must be at most 100,000"),
+    ("[training]\nbatch_size = 2000000000\n", "`batch_size` must be at most"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), NONSENSE)
+def test_nonsense_is_refused_in_a_sentence(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=message) as refusal:
+        load_recipe(path)
+    assert len(str(refusal.value)) < 600
+
+
+def test_names_that_no_file_can_have_are_refused():
+    for name in ("a\0b", "x" * 5000):
+        with pytest.raises(RecipeError):
+            read_recipe(name)
+
+
+def test_tables_of_python_are_bounded_too():
+    deep = {}
+    for _ in range(5000):
+        deep = {"a": deep}
+    for table in (deep, {"name": datetime.date(2000, 1, 1)}, {"name": 10**23}):
+        with pytest.raises(RecipeError):
+            check_values(table, "the recipe")
+        with pytest.raises(RecipeError):
+            recipe_from_dict(table)
+    with pytest.raises(RecipeError, match="must be a table of keys, got 3"):
+        recipe_from_dict(3)
