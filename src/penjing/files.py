@@ -137,14 +137,31 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write `text` as UTF-8 to `path`, whole or not at all; see `atomic_path`."""
-    # Names of files may stand in it, and they need not be UTF-8.
-    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    """Write `text` as UTF-8 to `path`, whole or not at all; see `atomic_path`.
+
+    What is not UTF-8 in it, as in the names of some files, is written as `utf8_text`.
+    """
+    return write_bytes(path, utf8_text(text).encode("utf-8"))
+
+
+def utf8_text(text: str) -> str:
+    r"""A text in which bytes that were not UTF-8, as of a file's name, can be read.
+
+    Example:
+        >>> utf8_text("caf\udce9.keras")
+        'caf\\udce9.keras'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Refuse a path at which no folder is and none can be made, and leave no trace."""
     folder = Path(path)
+    if utf8_text(str(folder)) != str(folder):
+        raise CompressionError(
+            f"The name of the output folder {utf8_text(str(folder))} is not UTF-8, "
+            "which what writes models needs. Choose another one."
+        )
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         if there != folder and not there.is_dir():

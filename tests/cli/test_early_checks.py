@@ -54,7 +54,6 @@ demo --data-dir . | is bundled
 """
 PROGRAM = """
 import contextlib, io, sys
-from penjing.cli import main
 for line in sys.stdin.read().strip().splitlines():
     arguments, _, wanted = line.partition(" | ")
     errors = io.StringIO()
@@ -128,3 +127,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(CompressionError, match="Cannot make the output folder"):
         check_early(out=tmp_path / "out")
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused(tmp_path):
+    with pytest.raises(CompressionError, match=r"caf\\udce9 is not UTF-8"):
+        check_early(out=tmp_path / os.fsdecode(b"caf\xe9"))

@@ -5,6 +5,7 @@ from tests.report.example_report import file_row, make_regression, make_report
 
 from penjing.errors import FileFormatError
 from penjing.report.documents import Report, read_json, write_json
+from penjing.report.pages import write_html
 
 pytestmark = pytest.mark.once
 
@@ -127,3 +128,12 @@ def test_the_file_itself_is_compared_with_the_float_file():
     assert report.file_ratio == 4.0 and report.to_dict()["file_ratio"] == 4.0
     assert make_report().file_ratio is None
     assert make_report().to_dict()["file_ratio"] is None
+
+
+def test_names_that_are_not_utf8_can_be_read_by_any_reader(tmp_path):
+    report = make_report(title="net on caf\udce9.npz", warnings=("in \udcff",))
+    text = write_json(report, tmp_path / "report.json").read_text("utf-8")
+    assert json.loads(text)["title"] == r"net on caf\udce9.npz"
+    assert json.loads(text)["warnings"] == [r"in \udcff"]
+    page = write_html(report, tmp_path / "report.html").read_text("utf-8")
+    assert r"net on caf\udce9.npz" in page

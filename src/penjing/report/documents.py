@@ -11,7 +11,7 @@ from typing import Any
 
 from penjing.channels.channel_report import ChannelReport
 from penjing.errors import FileFormatError
-from penjing.files import write_text
+from penjing.files import utf8_text, write_text
 from penjing.json_values import JsonValue
 from penjing.measurement.machine import Environment
 from penjing.measurement.metric_direction import change_of, direction_of
@@ -268,7 +268,18 @@ def signed(difference: float) -> str:
 
 def write_json(report: Report, path: str | os.PathLike[str]) -> Path:
     """Write a report as JSON."""
-    return write_text(path, json.dumps(report.to_dict(), indent=2) + "\n")
+    return write_text(path, json.dumps(_readable(report.to_dict()), indent=2) + "\n")
+
+
+def _readable(value: Any) -> Any:
+    """The same with texts that any reader of JSON takes."""
+    if isinstance(value, str):
+        return utf8_text(value)
+    if isinstance(value, Mapping):
+        return {_readable(key): _readable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_readable(item) for item in value]
+    return value
 
 
 def read_json(path: str | os.PathLike[str]) -> Report:
