@@ -110,7 +110,7 @@ def test_images_below_a_class_folder_belong_to_the_class(tmp_path):
 def test_pixels_without_a_certain_white_are_refused(tmp_path, values, tags):
     path = tmp_path / "odd.tif"
     image_module.fromarray(values).save(path, tiffinfo=tags)
-    with pytest.raises(DataError, match=r"odd\.tif \(it.* save it again as PNG"):
+    with pytest.raises(DataError, match=r"odd\.tif \(it.* save it again, as PNG"):
         read_image(path, (4, 4))
 
 

@@ -43,7 +43,7 @@ def read_image(path: Path, size: Sequence[int]) -> npt.NDArray[np.float32]:
         image_module.DecompressionBombWarning,
     ) as error:
         raise DataError(
-            f"Cannot read the image {path} ({error}). Remove it, or save it again as "
+            f"Cannot read the image {path} ({error}). Remove it or save it again, as "
             "PNG or JPEG with 8 bits for each channel."
         ) from error
     return resize(pixels, size[0], size[1]).reshape(tuple(size))
