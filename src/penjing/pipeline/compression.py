@@ -11,6 +11,7 @@ import keras
 
 from penjing.errors import CompressionError
 from penjing.export.litert import checked_imports
+from penjing.files import check_folder
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.baseline_check import check_baseline
 from penjing.pipeline.noted_warnings import noted_warnings
@@ -163,6 +164,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
             f"object of type {type(path).__name__}."
         )
     folder = Path(path)
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
