@@ -54,6 +54,7 @@ demo --data-dir . | is bundled
 """
 PROGRAM = """
 import contextlib, io, sys
+from penjing.cli import main
 for line in sys.stdin.read().strip().splitlines():
     arguments, _, wanted = line.partition(" | ")
     errors = io.StringIO()
