@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 INSTALL := $(PIP) install -c constraints.txt
 PACKAGED := $(shell find src -not -name '*.pyc' -not -name __pycache__)
 
-.PHONY: demo test coverage test-oldest lint wheel constraints clean
+.PHONY: demo test coverage test-oldest lint environment wheel constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -43,6 +43,9 @@ lint: $(VENV)/all.stamp
 	$(BIN)/mypy || status=1; \
 	PYTHONPATH=src $(BIN)/lint-imports --no-logo || status=1; \
 	exit $$status
+
+# What the tests and the checks above set up, so that they can run side by side.
+environment: $(VENV)/all.stamp $(VENV)/penjing.stamp
 
 wheel: dist/wheel.stamp
 
