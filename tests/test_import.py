@@ -135,14 +135,18 @@ def test_the_list_of_registered_classes_is_whole():
     assert found == set(registered_classes.__all__)
 
 
-@pytest.mark.slow
-def test_every_module_can_be_the_first_that_is_imported():
-    """Keras is loaded in the middle of it then, and our classes with it."""
-    names = [
+def test_any_package_can_be_the_first_that_is_imported():
+    """Keras is loaded in the middle of it then, and our classes with it.
+
+    Import circles, which single modules could run into, are refused by contract.
+    """
+    packages = [
         module.name
         for module in pkgutil.walk_packages([str(PACKAGE)], "penjing.")
-        if not module.name.endswith("__main__")
+        if module.ispkg
     ]
+    classes = (getattr(registered_classes, name) for name in registered_classes.__all__)
+    names = sorted({*packages, *(item.__module__ for item in classes)})
     program = (
         "import importlib, json, sys, keras\n"
         "failed = {}\n"
@@ -156,5 +160,5 @@ def test_every_module_can_be_the_first_that_is_imported():
         "        failed[name] = str(error)\n"
         "print(json.dumps(failed))\n"
     )
-    assert len(names) > 200
+    assert len(names) > 30
     assert json.loads(run(program, json.dumps(names))) == {}
