@@ -87,6 +87,25 @@ def test_ranges_that_were_not_trained_need_samples(tmp_path):
 
 
 @pytest.mark.once
+def test_columns_that_one_scale_would_lose_are_refused(tmp_path):
+    data = VECTORS * [1, 1, 1, 1, 1, 1, 1e4, 1] + [0, 0, 0, 0, 0, 0, 0, 9]
+    data[:, 0], data[:, 1] = 3.0, 200 * (VECTORS[:, 1] > 0)
+    normal = layers.Normalization(mean=data.mean(0), variance=data.var(0) + 1)
+    for model in (
+        keras.Sequential([keras.Input((8,)), normal, layers.Dense(2)]),
+        in_training([normal], [], data.astype("float32")),
+    ):
+        with pytest.raises(DataError, match="`input_0` cannot be uint8.*column 2 "):
+            penjing.export_litert(
+                model,
+                tmp_path / "m.tflite",
+                "int8",
+                representative_data=data,
+                input_type="uint8",
+            )
+
+
+@pytest.mark.once
 def test_a_file_of_another_type_is_refused_with_the_operation(tmp_path):
     path = tmp_path / "m.tflite"
     model = keras.Sequential([keras.Input((8,)), layers.LeakyReLU(), layers.Dense(2)])

@@ -15,13 +15,21 @@ import numpy as np
 from penjing.arguments import did_you_mean, quoted
 from penjing.engine.calibration import OBSERVERS
 from penjing.errors import CompressionError, ExportError
+from penjing.export.converter_messages import explain
 from penjing.export.end_grids import EndGrids
 from penjing.export.end_types import check_types
+from penjing.export.float_readers import restore_floats
 from penjing.export.narrow_weights import narrow_weights
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.precision import float32_compute
 from penjing.export.recurrence import check_calibration, convertible_loops
+from penjing.export.samples import random_samples, spread_evenly
+from penjing.export.tracing.graph_rewriting import rewrite_operations
+from penjing.export.tracing.mask_fills import soften_fills
+from penjing.export.tracing.preprocessing import convertible_preprocessing
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
+from penjing.export.verification import VERIFIED_SAMPLES
+from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature, output_names
 from penjing.runtime.silence import captured_output
 from penjing.tflite.edited_file import EditedFile
@@ -132,6 +140,9 @@ def _convert(
         types = {"input_type": config.input_type, "output_type": config.output_type}
         ends = EndGrids(model, signature, samples, **types)
     outputs = _save(model, signature, folder, forward, ends)
+    rewrite_operations(folder, in_integers=config.mode.needs_calibration)
+    if config.mode.needs_calibration:
+        _soften_fills(model, signature, samples, folder)
     converter = _converter(
         folder, signature, config, samples, has_ranges=trained is not None
     )
@@ -145,11 +156,31 @@ def _convert(
         observe_ranges(file, samples or (), config.observer)
         file = EditedFile(in_order(_quantized(file.content, config)), CONVERTED)
     if trained is not None:
+        file.edit(restore_floats)
         file.edit(trained.correct)
     if config.mode.weight_bits == 4 and config.mode.needs_calibration:
         floats = None if trained else _float_model(folder, signature)
         file.edit(functools.partial(narrow_weights, floats=floats))
     return file
+
+
+def _soften_fills(
+    model: keras.Model,
+    signature: InputSignature,
+    samples: Sequence[np.ndarray] | None,
+    folder: str,
+) -> None:
+    count = signature.inputs[0].shape[0] or VERIFIED_SAMPLES
+    if samples is None:
+        samples = random_samples(signature, model, count)
+    soften_fills(
+        folder,
+        signature,
+        [
+            np.resize(a, (count, *a.shape[1:]))
+            for a in spread_evenly(list(samples), count)
+        ],
+    )
 
 
 def _quantized(calibrated: bytes, config: ConversionConfig) -> bytes:
@@ -200,7 +231,11 @@ def _save(
     # Without them the converter leaves variables in the file that nothing fills.
     module.kept = [variable.value for variable in model.variables]
     module.serve = tf.function(serve, input_signature=specs, autograph=False)
-    with float32_compute(model), convertible_loops(model):
+    with (
+        float32_compute(model),
+        convertible_loops(model),
+        convertible_preprocessing(model),
+    ):
         function = module.serve.get_concrete_function()
         # Saving traces once more.
         tf.saved_model.save(module, folder, signatures={"serving_default": function})
@@ -275,21 +310,15 @@ def _in_order(inputs: list[str], outputs: list[str], content: bytes) -> bytes:
 def _failure(
     model: keras.Model, config: ConversionConfig, error: Exception, log: str
 ) -> str:
+    names = {layer.name for layer in all_layers(model)}
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = " ".join(lines[:3])[:600] or type(error).__name__
-    advice = "Replace the operation it names, or export with another `quantization`."
-    if config.mode.activations == "int16":
-        advice = (
-            "Loops, integer inputs and several operations have no 16-bit kernels: "
-            'use quantization="int8".'
-        )
-    elif "FlexOps" in str(error) or "custom op" in str(error).lower():
-        advice = "LiteRT has no such operation: replace it in the model."
+    found = explain(f"{error}\n{log}", names, config.mode.activations)
     parts = [
         f"TensorFlow cannot convert the model `{model.name}` with "
-        f"quantization={config.quantization!r}: {reason}",
-        advice,
+        f"quantization={config.quantization!r}. {found}",
+        f"The converter's words: {reason}",
     ]
     if log:
-        parts.append(f"The converter's last words:\n{log[-800:]}")
+        parts.append(f"Its last ones:\n{log[-800:]}")
     return "\n".join(parts)

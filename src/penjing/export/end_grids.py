@@ -22,6 +22,38 @@ from penjing.numerics.grids import range_to_scale
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 _PIXELS = (0.0, 255.0)
+_NOISE = 1e-6  # Of the size of a column: what varies by less is constant.
+
+
+def check_columns(samples: Arrays, signature: InputSignature, input_type: str) -> None:
+    """Refuse, as a DataError, integer inputs in which columns would be lost.
+
+    One scale serves a whole input, so a column that varies by less than its steps gives
+    nothing but its mean.
+    """
+    if input_type == "float32":
+        return
+    levels = np.iinfo(input_type).max - np.iinfo(input_type).min
+    for item, values in zip(signature.inputs, samples, strict=True):
+        if item.dtype != "float32" or values.ndim < 2 or not values.size:
+            continue
+        columns = values.reshape(-1, values.shape[-1]).astype("float64")
+        low, high = min(columns.min(), 0.0), max(columns.max(), 0.0)
+        step = (high - low) / levels or 1.0
+        spread = columns.std(axis=0)
+        error = np.sqrt(
+            np.square(np.rint(columns / step) * step - columns).mean(axis=0)
+        )
+        varies = spread > _NOISE * np.abs(columns).max(axis=0)
+        lost = np.flatnonzero(varies & (error > spread / 2))
+        if lost.size:
+            raise DataError(
+                f"The input `{item.name}` cannot be {input_type}: one scale serves all "
+                f"its columns, whose values go from {low:.3g} to {high:.3g} in steps "
+                f"of {step:.3g}, but column {lost[0]} varies by {spread[lost[0]]:.3g} "
+                "only. Scale the columns alike before the model, or give those of "
+                "another size as an input of their own."
+            )
 
 
 class EndGrids:

@@ -23,6 +23,7 @@ from penjing.errors import (
     require_extra,
 )
 from penjing.export.conversion import ConversionConfig, convert_model
+from penjing.export.end_grids import check_columns
 from penjing.export.isolation import convert_in_subprocess
 from penjing.export.samples import random_samples, representative_samples, spread_evenly
 from penjing.export.trained_grids import has_trained_grids
@@ -151,6 +152,7 @@ def export_litert(
     samples = None
     if representative_data is not None:
         samples = representative_samples(representative_data, signature)
+        check_columns(samples, signature, input_type)
     with atomic_path(target) as temporary:
         file = _converted(model, signature, config, samples, modules)
         if finish:

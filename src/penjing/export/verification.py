@@ -15,6 +15,7 @@ from penjing.models.signature import InputSignature
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.tflite.loading import load_graphs
 from penjing.tflite.modes import MODES, find_mode
+from penjing.tflite.tensors import tensor_name
 
 # Largest `output_error` accepted for each quantization.
 TOLERANCES = {mode.quantization: mode.tolerance for mode in MODES}
@@ -22,6 +23,7 @@ TOLERANCES = {mode.quantization: mode.tolerance for mode in MODES}
 # one, so a file that lost its free batch size does not pass.
 VERIFIED_SAMPLES = 32
 _BATCH = 20
+_HUGE_STEP = 1e4
 _WORTHLESS = 1.0  # A part off by its own spread: its mean would be as close.
 
 
@@ -111,7 +113,8 @@ def verify(
     tolerance = TOLERANCES[quantization]
     for number, measured in enumerate(errors):
         if not measured <= tolerance:
-            raise ExportError(_difference(number, measured, tolerance, quantization))
+            problem = _difference(number, measured, tolerance, quantization)
+            raise ExportError(problem + _of_masks(path))
     if find_mode(quantization).needs_calibration:
         _judge_parts(path, outputs, expected, quantization, unrounded)
     return max(errors)
@@ -177,6 +180,21 @@ def _difference(
         f"else, so it was not written: output {number} {found}. "
         f"{find_mode(quantization).advice}"
     )
+
+
+def _of_masks(path: Path) -> str:
+    """What to do where numbers for infinity have taken the range of scores."""
+    (graph, *_) = load_graphs(path.read_bytes(), str(path))["subgraphs"]
+    for tensor in graph["tensors"]:
+        quantization = tensor["quantization"]
+        if quantization and (quantization["scale"] > _HUGE_STEP).any():
+            return (
+                f" The steps of the tensor {tensor_name(tensor)!r} are "
+                f"{quantization['scale'].max():.3g}, as a mask fills it with huge "
+                "numbers: smaller ones, 20 to 300 below the scores, gave other outputs "
+                "here, or were not found in the graph. Fill with -100 in the model."
+            )
+    return ""
 
 
 def _root_mean_square(values: np.ndarray) -> float:
