@@ -58,6 +58,8 @@ def test_typos_are_told_in_the_words_of_the_reader(tmp_path, text):
 NONSENSE = [
     ("x = " + "[" * 5000 + "]" * 5000, "too deeply|more than 12 deep"),
     ("[" + ".".join(["a"] * 5000) + "]\n", "more than 12 deep"),
+    (".".join(["a"] * 200_000) + " = 1\n", "more than 12 deep"),
+    ("x = {a" + " . 'a'" * 50 + " = 1}\n", "more than 12 deep"),
     ("x = " + "{a = " * 5000 + "1" + "}" * 5000, "too deeply|more than 12 deep"),
     ("[training]\nepochs = 100000000000000000000000\n", r"`epochs` is about 10\^23"),
     ("[training]\nepochs = " + "9" * 5000 + "\n", "not valid TOML: .*digits"),

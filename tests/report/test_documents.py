@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -115,6 +116,15 @@ def test_an_error_that_rises_is_worse(before, after, difference, change):
     assert (report.change, table["change"]) == (change, change)
     assert (table["metric"], table["before"], table["after"]) == ("mae", before, after)
     assert report.difference(report.scores[1]) == difference
+
+
+def test_each_metric_is_judged_by_its_own_direction():
+    report = make_report()
+    row = report.scores[1]
+    changes = {name: report.change_of_row(row, name) for name in report.metrics}
+    assert changes == {"loss": "worse", "accuracy": "worse"}
+    better = dataclasses.replace(row, metrics={"loss": 0.4, "accuracy": 0.91})
+    assert report.change_of_row(better, "loss") == "better"
 
 
 def test_the_direction_that_was_measured_counts_more_than_the_name():

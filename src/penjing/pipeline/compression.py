@@ -97,7 +97,7 @@ def compress(
         known_loss = _has_keras_loss(arguments)
         user_data.validate_against(loaded, labels_match_outputs=known_loss)
         check_scores(user_data, loaded, recipe.training, arguments["loss"])
-        if not accept_baseline:
+        if known_loss and not accept_baseline:
             check_baseline(user_data, loaded)
     digest = digest_of(
         [

@@ -6,6 +6,7 @@ import importlib.resources
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,12 @@ MAX_RECIPE_BYTES = 1_000_000
 # No setting is nested deeper, and no count of anything is larger.
 _MAX_DEPTH = 12
 _MAX_WHOLE_NUMBER = 10**15
+# A dotted key that is nested deeper: reading it takes time that grows with its square.
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_LONG_KEY = re.compile(
+    rf"(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{_MAX_DEPTH},}}",
+    re.MULTILINE,
+)
 _PACKAGED = importlib.resources.files("penjing") / "recipes"
 
 
@@ -34,6 +41,8 @@ def read_recipe(name_or_path: str | os.PathLike[str]) -> tuple[dict[str, Any], s
     not looked at; what no recipe can hold is a RecipeError.
     """
     text, where = _read_text(name_or_path)
+    if _LONG_KEY.search(text):
+        raise RecipeError(_too_deep(where))
     try:
         table = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
@@ -86,10 +95,7 @@ def check_values(table: Mapping[str, Any], where: str) -> None:
     while waiting:
         value, place, depth = waiting.pop()
         if depth > _MAX_DEPTH:
-            raise RecipeError(
-                f"{where} nests tables or lists more than {_MAX_DEPTH} deep, which no "
-                "setting does. Is it another file?"
-            )
+            raise RecipeError(_too_deep(where))
         if isinstance(value, Mapping):
             waiting += [
                 (item, f"{place}, `{key}`", depth + 1) for key, item in value.items()
@@ -98,6 +104,13 @@ def check_values(table: Mapping[str, Any], where: str) -> None:
             waiting += [(item, place, depth + 1) for item in value]
         else:
             _check_scalar(value, place)
+
+
+def _too_deep(where: str) -> str:
+    return (
+        f"{where} nests tables or lists more than {_MAX_DEPTH} deep, which no setting "
+        "does. Is it another file?"
+    )
 
 
 def _check_scalar(value: Any, place: str) -> None:

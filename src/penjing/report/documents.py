@@ -173,15 +173,17 @@ class Report(JsonValue):
         """Whether `"higher"` or `"lower"` values are better, or `"unknown"`."""
         return self.directions.get(metric) or direction_of(metric)
 
-    def change_of_row(self, row: ScoreRow) -> str:
+    def change_of_row(self, row: ScoreRow, metric: str | None = None) -> str:
         """Whether a model is `"better"`, `"worse"` or the `"same"` as the baseline.
 
-        It is judged by the first metric; nothing where that says neither.
+        It is judged by the first metric, or by the one that is named; nothing where
+        that says neither.
         """
-        score = row.metrics.get(self.metric or "")
-        if row is self.scores[0] or score is None or self.before is None:
+        metric = metric or self.metric or ""
+        score, before = row.metrics.get(metric), self.scores[0].metrics.get(metric)
+        if row is self.scores[0] or score is None or before is None:
             return ""
-        return change_of(self.before, score, self.direction(self.metric or ""))
+        return change_of(before, score, self.direction(metric))
 
     def difference(self, row: ScoreRow) -> str:
         """The first metric of a model less that of the baseline, as tables show it.

@@ -8,7 +8,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from penjing.channels.channel_report import ChannelReport
-from penjing.report.documents import FLOAT_FILE, RUNTIMES, Report, smaller
+from penjing.report.documents import FLOAT_FILE, RUNTIMES, Report, ScoreRow, smaller
 from penjing.report.tables import (
     names,
     new_table,
@@ -63,7 +63,7 @@ def score_table(report: Report) -> Table:
     if report.metric is not None:
         table.add_column("against baseline", justify="right", no_wrap=True)
     for row in report.scores:
-        cells = [number_text(row.metrics.get(name), ".4f") for name in report.metrics]
+        cells = [_score(report, row, name) for name in report.metrics]
         if report.metric is not None:
             color = _CHANGES.get(report.change_of_row(row), "")
             text = report.difference(row)
@@ -71,6 +71,13 @@ def score_table(report: Report) -> Table:
         style = _style(report, row.name)
         table.add_row(escape(row.name), RUNTIMES[row.runtime], *cells, style=style)
     return table
+
+
+def _score(report: Report, row: ScoreRow, metric: str) -> str:
+    """What a model scored; in another color where that is worse than the baseline."""
+    text = number_text(row.metrics.get(metric), ".4f")
+    worse = report.change_of_row(row, metric) == "worse"
+    return f"[{_CHANGES['worse']}]{text}[/]" if worse else text
 
 
 def channel_table(channels: ChannelReport) -> Table:
