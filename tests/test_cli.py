@@ -283,12 +283,34 @@ def test_shrink_prints_a_table_or_json(tmp_path):
     assert "53,736" in table.output and "unused parts" in table.output
     assert f"{out.stat().st_size:,}" in table.output
     options = ["--no-verify", "--drop-signature", "--bias-bits", "5", "--json"]
-    parsed = json.loads(run("shrink", out, *options).output)
+    parsed = json.loads(run("shrink", out, "--in-place", *options).output)
     assert parsed["raw_before"] == parsed["raw_after"] + sum(
         step["raw"] for step in parsed["steps"]
     )
-    wrong = run("shrink", out, "--bias-bits", "many")
+    wrong = run("shrink", out, "--in-place", "--bias-bits", "many")
     assert wrong.exit_code == 2 and "got 'many'" in wrong.output
+
+
+@pytest.mark.once
+def test_shrink_writes_over_nothing_unless_told(tmp_path):
+    source = Path(__file__).parent / "data/mlperf_tiny/keyword_spotting.tflite"
+    file, other = tmp_path / "a.tflite", tmp_path / "b.tflite"
+    file.write_bytes(source.read_bytes())
+    other.write_text("mine")
+    for out, message in ((other, "There is a file"), (file, "is the file to shrink")):
+        refused = run("shrink", file, "--no-verify", "--out", out)
+        assert message in str(refused.exception)
+    assert other.read_text() == "mine"
+    for again in ((), ("--overwrite",)):
+        made = run("shrink", file, "--no-verify", *again)
+        assert made.exit_code == 0, made.output
+    assert file.read_bytes() == source.read_bytes()
+    small = (tmp_path / "a.small.tflite").read_bytes()
+    assert len(small) < file.stat().st_size
+    assert "There is a file" in str(run("shrink", file, "--no-verify").exception)
+    assert run("shrink", file, "--out", other, "--in-place").exit_code == 2
+    assert run("shrink", file, "--no-verify", "--in-place").exit_code == 0
+    assert file.read_bytes() == small
 
 
 def test_evaluate_prints_a_table_or_json(tmp_path):
@@ -370,6 +392,23 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130, error
     assert "The same command goes on where this one stopped" in error
     assert "Traceback" not in error
+
+
+def test_sigterm_cleans_up_as_an_interrupt_does(monkeypatch, capsys):
+    cleaned = []
+
+    def work(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            cleaned.append(True)
+
+    monkeypatch.setattr(cli, "_run", work)
+    assert cli.main(["compress"]) == 143
+    assert cleaned
+    assert "The same command goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def absolute_environment():

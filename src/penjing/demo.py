@@ -11,15 +11,18 @@ from penjing.data.architectures import build_architecture
 from penjing.data.datasets import Dataset, load_dataset
 from penjing.demo_config import DemoConfig
 from penjing.pipeline import Recipe, compress, load_recipe
-from penjing.pipeline.compression import make_folder
 from penjing.pipeline.model_writing import write_keras
+from penjing.pipeline.output_folder import output_folder
+from penjing.pipeline.random_state import set_global_seeds
 from penjing.pipeline.run_state import RunState, digest_of
-from penjing.pipeline.training import set_global_seeds, train
+from penjing.pipeline.stages import output_names
+from penjing.pipeline.training import train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report
 from penjing.version import __version__
 
+BASELINE = "baseline.keras"
 BASELINE_EPOCHS = 8
 _BATCH_SIZE = 128
 _LEARNING_RATE = 1e-3
@@ -52,8 +55,13 @@ def run_demo(
     config = config or DemoConfig()
     recipe = _recipe(config)
     data = load_dataset(config.dataset, config.data_dir)
-    folder = make_folder(config.out)
-    with listening(progress) as listen:
+    names = [BASELINE, *output_names(recipe)]
+    with (
+        output_folder(
+            config.out, names, inputs=[config.recipe], overwrite=config.overwrite
+        ) as folder,
+        listening(progress) as listen,
+    ):
         return compress(
             _train_baseline(data, config, folder, listen),
             data,
@@ -101,7 +109,7 @@ def _train_baseline(
         ]
     )
     state = RunState(folder / ".state" / "baseline", digest, restart=config.restart)
-    path = folder / "baseline.keras"
+    path = folder / BASELINE
 
     def stage() -> None:
         source = TrainingData(

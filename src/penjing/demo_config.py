@@ -24,6 +24,7 @@ class DemoConfig:
         baseline_epochs: Epochs of the baseline; None: the default of what is trained.
         epochs: Epochs of the compression, in place of the recipe's.
         restart: Begin anew, whatever an earlier run has finished.
+        overwrite: Write over files in `out` that no run of penjing wrote.
     """
 
     dataset: str = "fashion-mnist-small"
@@ -35,3 +36,4 @@ class DemoConfig:
     baseline_epochs: int | None = None
     epochs: int | None = None
     restart: bool = False
+    overwrite: bool = False

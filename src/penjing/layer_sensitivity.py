@@ -300,13 +300,13 @@ def measurement_digest(model: keras.Model, settings: Any, x: Any, y: Any) -> str
     for variable in model.weights:
         digest.update(variable.path.encode())
         digest.update(np.ascontiguousarray(float_value(variable)).tobytes())
-    digest.update(_architecture(model).encode())
+    digest.update(architecture_of(model).encode())
     digest.update(repr(_plain(settings, {})).encode())
     digest.update(_samples(x, y).encode())
     return digest.hexdigest()
 
 
-def _architecture(model: keras.Model) -> str:
+def architecture_of(model: keras.Model) -> str:
     """Layers by their configs; where they stand in place of their automatic names."""
     layers = all_layers(model)
     places = {layer.name: number for number, layer in enumerate(layers)}

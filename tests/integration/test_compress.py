@@ -18,8 +18,8 @@ from penjing.pipeline import (
     Recipe,
     TrainingRecipe,
     compress,
+    file_stages,
     load_recipe,
-    stages,
 )
 from penjing.report.documents import read_json
 
@@ -171,8 +171,8 @@ def quick_files(monkeypatch):
     def score(model, *_, **__):
         return {"accuracy": 0.5}
 
-    monkeypatch.setattr(stages, "export_litert", export)
-    monkeypatch.setattr(stages, "evaluate", score)
+    monkeypatch.setattr(file_stages, "export_litert", export)
+    monkeypatch.setattr(file_stages, "evaluate", score)
 
 
 class _Killed(BaseException):

@@ -8,7 +8,7 @@ import pytest
 from penjing import demo
 from penjing.data import datasets
 from penjing.demo_config import DemoConfig
-from penjing.pipeline import load_recipe, stages
+from penjing.pipeline import file_stages, load_recipe
 from penjing.report.documents import read_json
 
 
@@ -70,8 +70,8 @@ def test_the_same_seed_gives_the_same_baseline_and_the_demo_goes_on(
     def export(model, path, **_):
         path.write_bytes(model.name.encode())
 
-    monkeypatch.setattr(stages, "export_litert", export)
-    monkeypatch.setattr(stages, "evaluate", lambda *_, **__: {"accuracy": 0.5})
+    monkeypatch.setattr(file_stages, "export_litert", export)
+    monkeypatch.setattr(file_stages, "evaluate", lambda *_, **__: {"accuracy": 0.5})
     config = DemoConfig(
         out=tmp_path, model="lenet-300-100", baseline_epochs=1, epochs=1
     )

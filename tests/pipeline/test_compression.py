@@ -5,24 +5,9 @@ import numpy as np
 import pytest
 
 from penjing.errors import CompressionError
-from penjing.pipeline.compression import compress, make_folder
+from penjing.pipeline.compression import compress
 
 pytestmark = pytest.mark.once
-
-
-def test_a_folder_is_made_with_those_above_it(tmp_path):
-    path = tmp_path / "a" / "b"
-    assert make_folder(str(path)) == path and path.is_dir()
-    assert make_folder(path) == path, "one that is there is taken"
-
-
-def test_what_can_be_no_folder_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(CompressionError, match="Cannot make the output folder"):
-            make_folder(path)
-    with pytest.raises(CompressionError, match="got an object of type int"):
-        make_folder(7)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """The baseline's file is the one that Keras writes, and is whole or not there."""
 
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
 
+from penjing.models.model_files import load_keras_model
 from penjing.pipeline.model_writing import write_h5, write_keras
 
 
@@ -49,3 +53,27 @@ def test_a_keras_file_comes_back(tmp_path):
     write_keras(model, tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+
+
+@pytest.mark.once
+def test_a_keras_file_is_the_same_bytes_whenever_it_is_written(tmp_path):
+    relu = keras.layers.ReLU(name="relu")  # there twice, which the file must say
+    image = keras.Input((4,))
+    model = keras.Model(image, relu(keras.layers.Dense(4, name="dense")(relu(image))))
+    model.compile("sgd", keras.losses.MeanSquaredError(), metrics=["mae"])
+    paths = [tmp_path / f"{name}.keras" for name in "abcd"]
+    write_keras(model, paths[0])
+    write_keras(model, paths[1])
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    for source, target in zip(paths, paths[1:], strict=False):
+        write_keras(load_keras_model(source), target)
+    assert paths[2].read_bytes() == paths[3].read_bytes()
+    with zipfile.ZipFile(paths[3]) as file:
+        assert {member.date_time for member in file.infolist()} == {
+            (1980, 1, 1, 0, 0, 0)
+        }
+        assert "1980" in json.loads(file.read("metadata.json"))["date_saved"]
+    loaded = load_keras_model(paths[3])
+    assert loaded.compiled and len(loaded.layers) == 3
+    x = np.array([[-1.0, 0.5, 2.0, 0.0]], "float32")
+    np.testing.assert_array_equal(loaded(x), model(x))

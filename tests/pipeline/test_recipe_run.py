@@ -27,6 +27,13 @@ def test_channels_behind_another_method_are_refused():
 
 
 @pytest.mark.once
+def test_a_method_twice_is_refused_before_anything_is_done():
+    plan = Recipe(name="twice", methods=(CUTS, *[QuantizeAwareRecipe()] * 2))
+    with pytest.raises(RecipeError, match="has the method `quantize_aware` 2 times"):
+        run_recipe(None, None, plan)
+
+
+@pytest.mark.once
 def test_cuts_are_told_apart_from_the_other_methods():
     prune = PruningConfig(FractionalSchedule(final_sparsity=0.5))
     rounded = QuantizeAwareRecipe()

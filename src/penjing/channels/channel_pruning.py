@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from penjing.channels.scores import ChannelImportance, check_importance, score_c
 from penjing.channels.target import ChannelTarget
 from penjing.channels.tracing import ChannelGraph, trace_channels
 from penjing.errors import CompressionWarning
+from penjing.files import temporary_folder
 from penjing.measurement.latency import measure_latency
 from penjing.measurement.latency_model import (
     LatencyModel,
@@ -226,7 +226,7 @@ def measured_pair(
     model: keras.Model, smaller: keras.Model, times: LatencyModel
 ) -> tuple[float, float]:
     """Milliseconds of the files of two models, of the kind of `times`, in turns."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder("penjing-times") as folder:
         files = [Path(folder, name) for name in ("before.tflite", "after.tflite")]
         for one, file in zip((model, smaller), files, strict=True):
             export_to_time(one, file, times.quantization)

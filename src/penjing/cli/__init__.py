@@ -7,9 +7,12 @@ screen.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
@@ -21,6 +24,7 @@ from penjing.errors import CompressionError
 
 _INTERRUPTED = 130
 _LONGEST_WORDS = 500
+_TERMINATED = 128 + signal.SIGTERM
 _GO_ON = " The same command goes on where this one stopped"
 _AFTER_INTERRUPTION = {
     "compress": f"{_GO_ON}; --restart begins anew.",
@@ -36,9 +40,40 @@ _COMMAND_LINE_ERROR: Any = next(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; errors of penjing become one message.
 
-    Gives the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C.
+    Gives the exit code: 0, 1 for an error, 2 for wrong usage, 130 after Ctrl-C, 143
+    after SIGTERM, which cleans up as Ctrl-C does.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    with _terminable() as terminated:
+        code = _exit_code(sys.argv[1:] if arguments is None else list(arguments))
+    return _TERMINATED if terminated and code == _INTERRUPTED else code
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[list[int]]:
+    """Let the first SIGTERM interrupt, a second one end the program as it would.
+
+    Gives a list that holds the signal once it has come. Python takes signals in its
+    main thread alone, and a handler of the caller's stays.
+    """
+    came: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        came.append(number)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield came
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit_code(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
     try:
         result = _run(command, arguments)

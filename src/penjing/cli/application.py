@@ -42,6 +42,7 @@ from penjing.cli.shared_options import (
     JsonOption,
     MetricOption,
     ModelArgument,
+    OverwriteOption,
     Pixels,
     PixelsOption,
     RestartOption,
@@ -170,11 +171,14 @@ def compress(
             help="Go on with a model that is at chance level before anything is done.",
         ),
     ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Compress your own model and measure what it cost.
 
     Leaves model.keras, model.tflite, report.json and report.html in the output
-    folder. Killed in the middle, the same command goes on where it stopped.
+    folder. Killed in the middle, the same command goes on where it stopped. A
+    file that cannot be had is left out of the report, which says why; the exit
+    code is 1 then.
 
     [bold]Examples[/bold]
 
@@ -205,6 +209,7 @@ def compress(
             restart=restart,
             pixels=pixels.value,
             accept_baseline=accept_baseline,
+            overwrite=overwrite,
             progress=progress,
         )
     print_result(report, out)

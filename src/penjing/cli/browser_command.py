@@ -85,6 +85,7 @@ def show_in_browser(
                 baseline_epochs=config.baseline_epochs or BASELINE_EPOCHS,
                 epochs=config.epochs or EPOCHS,
                 restart=config.restart,
+                overwrite=config.overwrite,
                 progress=progress,
             )
         with contextlib.suppress(KeyboardInterrupt):

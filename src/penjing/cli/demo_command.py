@@ -18,7 +18,12 @@ from penjing.cli.browser_command import (
 )
 from penjing.cli.console import print_result, progress_bar
 from penjing.cli.early_checks import check_early
-from penjing.cli.shared_options import BackendOption, RestartOption, SeedOption
+from penjing.cli.shared_options import (
+    BackendOption,
+    OverwriteOption,
+    RestartOption,
+    SeedOption,
+)
 from penjing.demo_config import DemoConfig
 from penjing.errors import DataError
 
@@ -76,6 +81,7 @@ def demo(
     backend: BackendOption = None,
     seed: SeedOption = 0,
     restart: RestartOption = False,
+    overwrite: OverwriteOption = False,
     browser: BrowserOption = False,
     port: PortOption = 0,
     no_open: NoOpenOption = False,
@@ -106,6 +112,7 @@ def demo(
         baseline_epochs=baseline_epochs,
         epochs=epochs,
         restart=restart,
+        overwrite=overwrite,
     )
     check_early(recipe=recipe, out=Path(config.out))
     if data_dir is not None and dataset is DatasetName.small:

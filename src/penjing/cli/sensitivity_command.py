@@ -20,6 +20,7 @@ from penjing.cli.shared_options import (
     JsonOption,
     MetricOption,
     ModelArgument,
+    OverwriteOption,
     Pixels,
     PixelsOption,
     SplitSeedOption,
@@ -46,6 +47,7 @@ DataOption = Annotated[
 OutOption = Annotated[
     Path, typer.Option(help="Folder for sensitivity.json and sensitivity.html.")
 ]
+_TABLE, _PAGE = "sensitivity.json", "sensitivity.html"
 RatiosOption = Annotated[
     str, typer.Option(metavar="R[,R...]", help="Fractions that go.")
 ]
@@ -62,6 +64,7 @@ def sensitivity(
     seed: SplitSeedOption = 0,
     imports: ImportOption = None,
     backend: BackendOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model with each layer cut alone, at several ratios; nothing is trained.
@@ -84,7 +87,7 @@ def sensitivity(
         from penjing.data.data_sources import load_data
         from penjing.layer_sensitivity import sensitivity as measure
         from penjing.models.model_files import load_keras_model
-        from penjing.pipeline.compression import make_folder
+        from penjing.pipeline.output_folder import output_folder
         from penjing.pipeline.run_data import image_size_for
         from penjing.report.pages import write_sensitivity
 
@@ -96,23 +99,37 @@ def sensitivity(
             seed=seed,
         )
         print_notes(parts)
-        folder = make_folder(out)
-        table = measure(
-            loaded,
-            parts.test if parts.validation is None else parts.validation,
-            method=method.value,
-            ratios=fractions,
-            metrics=metric,
-            path=folder / "sensitivity.json",
-            progress=progress,
-        )
-        write_sensitivity(table, folder / "sensitivity.html")
+        # The table itself says whether it is one: it is read before it is written.
+        with output_folder(
+            out, [_PAGE], inputs=(model, data), overwrite=overwrite or _is_ours(out)
+        ) as folder:
+            table = measure(
+                loaded,
+                parts.test if parts.validation is None else parts.validation,
+                method=method.value,
+                ratios=fractions,
+                metrics=metric,
+                path=folder / _TABLE,
+                progress=progress,
+            )
+            write_sensitivity(table, folder / _PAGE)
     if as_json:
         print_json(table)
         return
     console = Console()
     console.print(sensitivity_table(table))
     console.print(f"sensitivity.json and sensitivity.html are in {escape(str(out))}/")
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether an earlier measurement was written here; its page is ours too then."""
+    from penjing.errors import FileFormatError
+    from penjing.measurement.sensitivity_table import SensitivityTable
+
+    try:
+        return bool(SensitivityTable.from_json(out / _TABLE))
+    except (FileFormatError, OSError):
+        return False
 
 
 def sensitivity_table(table: Any) -> Table:

@@ -44,6 +44,15 @@ RestartOption = Annotated[
         rich_help_panel="Run",
     ),
 ]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Write over files of the same names that penjing did not write; never "
+        "over what the command reads.",
+        rich_help_panel="Run",
+    ),
+]
 ImportOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,18 @@ from rich.table import Table
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.cli.early_checks import check_bias_bits, check_early
-from penjing.cli.shared_options import JsonOption, LiteRTArgument
+from penjing.cli.shared_options import JsonOption, LiteRTArgument, OverwriteOption
+from penjing.errors import CompressionError
 from penjing.files import check_target
 from penjing.report.tables import names, new_table, notes, numbers
 
 OutOption = Annotated[
-    Path | None, typer.Option(help="File to write. Default: FILE is replaced.")
+    Path | None,
+    typer.Option(help="File to write. Default: beside FILE, as NAME.small.tflite."),
+]
+InPlaceOption = Annotated[
+    bool,
+    typer.Option("--in-place", help="Replace FILE, once the new file is proven."),
 ]
 BiasBitsOption = Annotated[
     str | None,
@@ -55,6 +62,8 @@ NoVerifyOption = Annotated[
 def shrink(
     file: LiteRTArgument,
     out: OutOption = None,
+    in_place: InPlaceOption = False,
+    overwrite: OverwriteOption = False,
     bias_bits: BiasBitsOption = None,
     tolerance: ToleranceOption = 1e-2,
     sparse: SparseOption = False,
@@ -68,25 +77,30 @@ def shrink(
 
     Drops what no runtime reads, shares duplicates, and reorders hidden units so
     that compressors find runs. After every step the new file is run beside the
-    original; a step that changes outputs is not taken.
+    original; a step that changes outputs is not taken. FILE stays as it is,
+    unless --in-place is given.
 
     [bold]Examples[/bold]
 
         $ penjing shrink model.tflite
+        $ penjing shrink model.tflite --in-place
         $ penjing shrink model.tflite --out small.tflite --bias-bits auto
         $ penjing shrink model.tflite --sparse --drop-signature --json
     """
+    if in_place and out is not None:
+        raise typer.BadParameter("does not go with --out.", param_hint="--in-place")
     bits = _bits(bias_bits)
     check_bias_bits(bits, tolerance)
     check_early(models=[file])
-    check_target(file if out is None else out)
+    target = file if in_place else _beside(file, out, overwrite)
+    check_target(target)
     with quiet_libraries():
         select_backend(None)
         from penjing.shrinking.shrinking import shrink_litert
 
         report = shrink_litert(
             file,
-            out,
+            target,
             keep_names=keep_names,
             keep_metadata=keep_metadata,
             keep_signature=not drop_signature,
@@ -99,6 +113,22 @@ def shrink(
         print_json(report)
         return
     Console().print(_table(report))
+
+
+def _beside(file: Path, out: Path | None, overwrite: bool) -> Path:
+    """The file to write, which is not the one to read, nor anybody else's."""
+    target = file.with_name(f"{file.stem}.small{file.suffix}") if out is None else out
+    if target.exists() and file.exists() and target.samefile(file):
+        raise CompressionError(
+            f"{target} is the file to shrink. Give another --out, or --in-place to "
+            "replace it."
+        )
+    if os.path.lexists(target) and not overwrite:
+        raise CompressionError(
+            f"There is a file {target} already. Give another --out, or --overwrite to "
+            "write over it."
+        )
+    return target
 
 
 def _bits(text: str | None) -> int | str | None:

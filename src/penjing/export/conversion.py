@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from penjing.export.tracing.mask_fills import soften_fills
 from penjing.export.tracing.preprocessing import convertible_preprocessing
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES
+from penjing.files import temporary_folder
 from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature, output_names
 from penjing.runtime.silence import captured_output
@@ -109,10 +109,10 @@ def convert_model(
         with (
             captured_output() as log,
             warnings.catch_warnings(),
-            tempfile.TemporaryDirectory() as folder,
+            temporary_folder("penjing-export") as folder,
         ):
             warnings.simplefilter("ignore")  # TensorFlow's, about its own parts.
-            file = _convert(model, signature, config, samples, folder)
+            file = _convert(model, signature, config, samples, str(folder))
             graphs = load_graphs(file.content, CONVERTED)
             check_types(graphs, config.input_type, config.output_type)
             return file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import keras
 from keras import ops
 
 from penjing.errors import UnsupportedModelError
+from penjing.files import temporary_folder
 from penjing.models.keras_private import (
     all_layers,
     copy_frozen,
@@ -138,9 +138,9 @@ def _copy_state_beside_variables(mine: Any, yours: Any) -> None:
     if isinstance(mine, keras.layers.Normalization):
         mine.finalize_state()
     if hasattr(type(yours), "save_assets"):
-        with tempfile.TemporaryDirectory() as folder:
-            yours.save_assets(folder)
-            mine.load_assets(folder)
+        with temporary_folder("penjing-assets") as folder:
+            yours.save_assets(str(folder))
+            mine.load_assets(str(folder))
 
 
 def _other_variables(

@@ -19,6 +19,7 @@ from keras.src.backend.common.global_state import (
     set_global_attribute,
 )
 from keras.src.backend.common.stateless_scope import get_stateless_scope
+from keras.src.random.seed_generator import global_seed_generator
 
 from penjing.models.lending import Loan, all_lent
 
@@ -146,6 +147,33 @@ def attention_parts(layer: keras.layers.Layer) -> AttentionParts:
         output=layer._output_dense,
         gate=getattr(layer, "_gate_dense", None),
     )
+
+
+# Chance
+
+
+def generators_of(layer: keras.layers.Layer) -> list[Any]:
+    """The random generators of a layer but those of layers within it (3.0)."""
+    return list(layer._seed_generators)
+
+
+def given_seed(generator: Any) -> int | None:
+    """The seed that a generator was made with, None where Keras drew one (3.0)."""
+    seed: int | None = generator._initial_seed
+    return seed
+
+
+def global_generator() -> Any:
+    """The generator of `keras.random` functions without a seed; made if need be (3.0).
+
+    Nothing public gives it or sets its state.
+    """
+    return global_seed_generator()
+
+
+def keep_global_generator(generator: Any) -> None:
+    """Put back the generator that `set_random_seed` forgets (3.0)."""
+    set_global_attribute("global_seed_generator", generator)
 
 
 # Graphs

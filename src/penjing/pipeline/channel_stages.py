@@ -19,6 +19,7 @@ from penjing.models.copying import copy_model, name_weights, weight_paths
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.model_writing import write_keras
+from penjing.pipeline.random_state import set_global_seeds, stage_seed
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training import compile_arguments, train
@@ -65,8 +66,14 @@ class ChannelStages:
     def _kept(
         self, name: str, make: Callable[..., keras.Model], *arguments: Any
     ) -> keras.Model:
-        """Run a stage whose result is a model, or load what it gave before."""
+        """Run a stage whose result is a model, or load what it gave before.
+
+        The result is loaded from its file in either case, and chance begins anew, so
+        that what follows does not depend on whether the stage ran in this process.
+        """
         self.progress(Progress(stage=name))
+        seed = stage_seed(self.data.seed, name)
+        set_global_seeds(seed)
         if self.state is None:
             return make(*arguments)
         path = Path(self.state.folder, f"{name.lower().replace(' ', '-')}.keras")
@@ -79,6 +86,7 @@ class ChannelStages:
             return weight_paths(model)
 
         paths = self.state.run_stage(name, [path], write)
+        set_global_seeds(seed)
         model = load_keras_model(path, compile=False)
         name_weights(model, paths)
         return model

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from penjing.errors import CompressionError
+from penjing.errors import CompressionError, CompressionWarning
 from penjing.export.litert import checked_imports
-from penjing.files import check_folder
+from penjing.layer_sensitivity import architecture_of
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.baseline_check import check_baseline
 from penjing.pipeline.noted_warnings import noted_warnings
+from penjing.pipeline.output_folder import (
+    as_absolute,
+    as_folder,
+    check_outputs,
+    output_folder,
+    shown,
+)
+from penjing.pipeline.random_state import set_global_seeds
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
-from penjing.pipeline.run_state import RunState, digest_of
-from penjing.pipeline.stages import Stages
-from penjing.pipeline.training import (
-    check_training,
-    compile_arguments,
-    set_global_seeds,
-)
+from penjing.pipeline.run_state import RunState, digest_of, remove_files
+from penjing.pipeline.stages import REPORTS, Stages, output_names
+from penjing.pipeline.training import check_training, compile_arguments
 from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report
 from penjing.version import __version__
@@ -43,12 +48,18 @@ def compress(
     restart: bool = False,
     pixels: str = "0-255",
     accept_baseline: bool = False,
+    overwrite: bool = False,
     progress: Listener | bool = True,
 ) -> Report:
     """Compress a model and measure what it cost, on the files that are deployed.
 
     Killed at any moment, the same call goes on where it stopped, and ends with the
-    same files. The global seeds of Python, NumPy and Keras are set.
+    same files. A loader must give the same batches in a new process, then, which one
+    that keeps its own random state does not. The global seeds of Python, NumPy and
+    Keras are set.
+
+    A file whose export is refused is left out: the report says so, and why, in
+    `refused`, and a `CompressionWarning` too.
 
     Args:
         model: A Keras model, or the path of a `.keras` or `.h5` file.
@@ -57,7 +68,8 @@ def compress(
             of images, see `penjing.data.data_sources.load_data`; or a `Dataset`.
         recipe: A recipe, its packaged name (`"default"`, `"article"`), or a TOML file.
         out: Folder for `model.keras`, `model.tflite`, `report.json`, `report.html`
-            and the files they are compared with; created where it is missing.
+            and the files they are compared with; created where it is missing. One run
+            at a time can have it.
         seed: Seed of everything random.
         imports: Modules to import for the model's own registered classes.
         restart: Begin anew, whatever an earlier run has finished.
@@ -65,6 +77,8 @@ def compress(
             `"0-255"`, as Keras' own loader gives them, or `"0-1"`.
         accept_baseline: Go on with a classifier that is at chance level before
             anything is done to it, or that knows more of images in the other `pixels`.
+        overwrite: Write over files of these names that no run of penjing wrote. The
+            model, the data and the recipe are never written over.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
 
@@ -85,12 +99,19 @@ def compress(
         13.4
     """
     set_global_seeds(seed)
+    source, *others = map(as_absolute, (model, data, recipe))
     recipe = as_recipe(recipe)
     check_training(recipe.training)
     modules = checked_imports(imports)
-    source = model if isinstance(model, (str, os.PathLike)) else None
+    written: dict[str, Any] = {
+        "path": as_folder(out),
+        "names": output_names(recipe),
+        "inputs": [source, *others],
+        "overwrite": overwrite,
+    }
+    check_outputs(**written)
     with noted_warnings() as warned:
-        loaded = load_keras_model(source) if source is not None else model
+        loaded = load_keras_model(source) if isinstance(source, Path) else model
         _check_model(loaded)
         arguments = compile_arguments(loaded, recipe.training, steps=1)
         user_data, name = as_user_data(data, loaded, seed, pixels)
@@ -99,21 +120,15 @@ def compress(
         check_scores(user_data, loaded, recipe.training, arguments["loss"])
         if known_loss and not accept_baseline:
             check_baseline(user_data, loaded)
-    digest = digest_of(
-        [
-            {"penjing": __version__, "keras": keras.__version__},
-            {"backend": keras.backend.backend(), "seed": seed},
-            recipe.to_dict(),
-            *(_model_parts(loaded) if source is None else [Path(source)]),
-            *data_parts(user_data, data),
-        ]
-    )
-    folder = make_folder(out)
-    state = RunState(folder / STATE_FOLDER, digest, restart=restart)
-    with listening(progress) as listen:
+    digest = _digest(recipe, seed, source, data_parts(user_data, data))
+    with output_folder(**written) as folder, listening(progress) as listen:
+        state = RunState(folder / STATE_FOLDER, digest, restart=restart)
         _announce(state, folder, listen)
         for note in user_data.notes:
             listen(Progress(stage=f"Data: {note}.", notice=True))
+        if state.origin != "resumed":
+            # It is of files that do not stay.
+            remove_files(folder, REPORTS)
         run = Stages(
             model=loaded,
             data=user_data,
@@ -126,7 +141,10 @@ def compress(
             progress=listen,
             warned=tuple(warned),
         )
-        return run.report()
+        report = run.report()
+    for row in report.refused:
+        warnings.warn(f"{row.name}: {row.reason}", CompressionWarning, stacklevel=2)
+    return report
 
 
 def _check_model(model: Any) -> None:
@@ -150,35 +168,31 @@ def _has_keras_loss(arguments: dict[str, Any]) -> bool:
     )
 
 
+def _digest(recipe: Recipe, seed: int, source: Any, data: list[Any]) -> str:
+    """What the run depends on; `source` is a model or its path."""
+    return digest_of(
+        [
+            {"penjing": __version__, "keras": keras.__version__},
+            {"backend": keras.backend.backend(), "seed": seed},
+            recipe.to_dict(),
+            *([source] if isinstance(source, Path) else _model_parts(source)),
+            *data,
+        ]
+    )
+
+
 def _model_parts(model: keras.Model) -> list[Any]:
     weights = [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
     paths = [weight.path for weight in model.weights]
-    return [model.name, paths, model.get_compile_config(), *weights]
-
-
-def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder where it is missing, or refuse its path."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise CompressionError(
-            "The output folder must be given as a text or a pathlib.Path, got an "
-            f"object of type {type(path).__name__}."
-        )
-    folder = Path(path)
-    check_folder(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CompressionError(
-            f"Cannot make the output folder {folder}: {error.strerror or error}. "
-            "Choose another one."
-        ) from error
-    return folder
+    compiled = model.get_compile_config()
+    return [model.name, paths, architecture_of(model), compiled, *weights]
 
 
 def _announce(state: RunState, folder: Path, progress: Listener) -> None:
+    where = shown(folder)
     texts = {
-        "resumed": f"Going on where the last run in {folder} stopped.",
-        "changed": f"The recipe, model or data changed since the last run in {folder}: "
+        "resumed": f"Going on where the last run in {where} stopped.",
+        "changed": f"The recipe, model or data changed since the last run in {where}: "
         "starting afresh.",
     }
     if state.origin in texts:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from penjing.arguments import check_fraction
@@ -37,6 +38,25 @@ def check_most(recipe: Any, **most: int) -> None:
         value = getattr(recipe, key)
         if value > highest:
             raise RecipeError(f"`{key}` must be at most {highest:,}, got {value:,}.")
+
+
+def check_order(methods: Sequence[Any]) -> None:
+    """Refuse what no model can take: channels cut late, or a method twice."""
+    names = [getattr(type(method), "method", "") for method in methods]
+    places = [place for place, name in enumerate(names) if name == "prune_channels"]
+    if places and places != [0]:
+        raise RecipeError(
+            "`prune_channels` makes a new model, on which the other methods act: it "
+            f"must be the first method and there once, got places {places}. Several "
+            "cuts are `steps`."
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise RecipeError(
+            f"The recipe has the method `{twice[0]}` {names.count(twice[0])} times, "
+            "and a model takes each once. Keep one of them; `include` and `exclude` "
+            "say for which layers."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,12 @@ from penjing.models.selection import Filter
 from penjing.numerics.importance import Importance, ImportanceName
 from penjing.numerics.patterns import PATTERNS, Pattern
 from penjing.pipeline.method_table import RECIPES
-from penjing.pipeline.recipe import ExportRecipe, Recipe, TrainingRecipe
+from penjing.pipeline.recipe import (
+    ExportRecipe,
+    Recipe,
+    TrainingRecipe,
+    check_order,
+)
 from penjing.recipes.recipe_text import (
     check_method,
     check_values,
@@ -58,8 +63,13 @@ def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
 
 
 def as_recipe(recipe: str | os.PathLike[str] | Recipe) -> Recipe:
-    """Give a recipe as it is, or load it by name or path; see `load_recipe`."""
-    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    """Give a recipe as it is, or load it by name or path; see `load_recipe`.
+
+    One whose methods no model can take, in this order, is a RecipeError.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    check_order(recipe.methods)
+    return recipe
 
 
 def recipe_from_dict(table: dict[str, Any], *, where: str = "the recipe") -> Recipe:

@@ -8,16 +8,16 @@ from typing import Any
 import keras
 
 from penjing.engine.batchnorm_folding import fold_batch_normalization
-from penjing.errors import RecipeError
 from penjing.models.copying import copy_model
 from penjing.models.graph_flow import trace_flow
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.channel_stages import ChannelStages
 from penjing.pipeline.method_table import METHODS
-from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe
+from penjing.pipeline.random_state import set_global_seeds
+from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe, check_order
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_state import RunState
-from penjing.pipeline.training import compile_arguments, set_global_seeds, train
+from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, listening
 
@@ -52,31 +52,48 @@ def run_recipe(
     """
     with listening(progress) as listen:
         recipe = as_recipe(recipe)
-        source = TrainingData(
-            source=data, batch_size=recipe.training.batch_size, seed=seed
+        return cut_and_train(
+            model, data, recipe, seed=seed, state=state, progress=listen
+        )[0]
+
+
+def cut_and_train(
+    model: keras.Model,
+    data: Any,
+    recipe: Recipe,
+    *,
+    seed: int,
+    state: RunState | None,
+    progress: Listener,
+) -> tuple[keras.Model, keras.Model]:
+    """Do what `run_recipe` does; gives the model before its last training too.
+
+    That is the one with fewer channels, where the recipe cuts some: later methods may
+    fold layers of it away.
+    """
+    source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=seed)
+    cuts_channels, methods = split_channels(recipe)
+    cut = model
+    set_global_seeds(seed)
+    if cuts_channels:
+        stages = ChannelStages(
+            original=model, recipe=recipe, data=source, state=state, progress=progress
         )
-        cuts_channels, methods = split_channels(recipe)
-        original = model
-        set_global_seeds(seed)
-        if cuts_channels:
-            stages = ChannelStages(
-                original=model, recipe=recipe, data=source, state=state, progress=listen
-            )
-            model = stages.run()
-        epochs = recipe.training.epochs_of(source.steps_per_epoch)
-        steps = epochs * source.steps_per_epoch
-        arguments = compile_arguments(original, recipe.training, steps)
-        set_global_seeds(seed)
-        model = _folded(model, recipe)
-        for method in methods:
-            model = METHODS[type(method)](model, method, training_steps=steps)
-        if model is original:
-            model = copy_model(model)
-        model.compile(**arguments)
-        if state is not None:
-            state.history = []
-        train(model, source, epochs, state=state, progress=listen)
-    return model
+        cut = stages.run()
+    epochs = recipe.training.epochs_of(source.steps_per_epoch)
+    steps = epochs * source.steps_per_epoch
+    arguments = compile_arguments(model, recipe.training, steps)
+    set_global_seeds(seed)
+    trained = _folded(cut, recipe)
+    for method in methods:
+        trained = METHODS[type(method)](trained, method, training_steps=steps)
+    if trained is cut:
+        trained = copy_model(cut)
+    trained.compile(**arguments)
+    if state is not None:
+        state.history = []
+    train(trained, source, epochs, state=state, progress=progress)
+    return trained, cut
 
 
 def _folded(model: keras.Model, recipe: Recipe) -> keras.Model:
@@ -94,15 +111,6 @@ def _folded(model: keras.Model, recipe: Recipe) -> keras.Model:
 
 def split_channels(recipe: Recipe) -> tuple[bool, tuple[Any, ...]]:
     """Whether a recipe cuts channels, which comes first and once, and the rest."""
-    places = [
-        index
-        for index, method in enumerate(recipe.methods)
-        if isinstance(method, ChannelPruneRecipe)
-    ]
-    if places and places != [0]:
-        raise RecipeError(
-            "`prune_channels` makes a new model, on which the other methods act: it "
-            f"must be the first method and there once, got places {places}. Several "
-            "cuts are `steps`."
-        )
-    return bool(places), recipe.methods[len(places) :]
+    check_order(recipe.methods)
+    cuts = isinstance(recipe.methods[0], ChannelPruneRecipe)
+    return cuts, recipe.methods[int(cuts) :]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,15 +17,18 @@ from penjing.errors import CompressionError
 from penjing.files import atomic_path, write_text
 from penjing.pipeline.noted_warnings import noted_warnings
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _VARIABLES = "training.npz"
+# All that is ever written into the folder of a state.
+_PATTERNS = (MANIFEST, _VARIABLES, "*.keras", ".*-????????.*")
 
 
 class RunState:
     """Finished stages and the last state of training, in one folder.
 
     Every write is atomic: a kill at any moment leaves the state before or after it. A
-    state that belongs to another digest is thrown away, any with `restart`.
+    state that belongs to another digest is thrown away, any with `restart`. Files that
+    a kill left half-written are removed.
 
     `origin` is `"new"`, `"resumed"`, or `"changed"` where a state with another digest
     was thrown away. `history` is loss and metrics by epoch; saved and restored with the
@@ -43,6 +45,7 @@ class RunState:
         if manifest is not None and manifest["digest"] == digest and not restart:
             self._stages = manifest["stages"]
             self.origin = "resumed"
+            remove_files(self.folder, _PATTERNS[-1:])
             return
         if manifest is not None and not restart:
             self.origin = "changed"
@@ -50,7 +53,7 @@ class RunState:
 
     def _read_manifest(self) -> dict[str, Any] | None:
         try:
-            manifest = json.loads((self.folder / _MANIFEST).read_text("utf-8"))
+            manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
             stages = manifest["stages"]
             sound = isinstance(manifest["digest"], str) and isinstance(stages, dict)
         except (OSError, ValueError, KeyError, TypeError):
@@ -59,8 +62,8 @@ class RunState:
 
     def _clear(self) -> None:
         try:
-            shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_files(self.folder, _PATTERNS)
         except OSError as error:
             raise CompressionError(
                 f"Cannot write the state of the run to {self.folder}: "
@@ -70,24 +73,24 @@ class RunState:
 
     def _write_manifest(self) -> None:
         manifest = {"digest": self._digest, "stages": self._stages}
-        write_text(self.folder / _MANIFEST, json.dumps(manifest, indent=1))
+        write_text(self.folder / MANIFEST, json.dumps(manifest, indent=1))
 
     def run_stage(
         self, name: str, files: Sequence[Path], function: Callable[[], Any]
     ) -> Any:
         """Run a stage unless it is finished and its files are as it left them.
 
-        Its result must survive JSON; that of this run or the earlier one is returned.
+        Its result is given as JSON gives it back, in this run as in one that goes on.
         """
         finished = self._stages.get(name)
-        if finished is not None and finished["files"] == _sizes(files):
+        if finished is not None and _are_as_left(files, finished["files"]):
             return finished["result"]
         begin = time.monotonic()
         with noted_warnings() as notes:
-            result = function()
+            result = json.loads(json.dumps(function()))
         self._stages[name] = {
             "result": result,
-            "files": _sizes(files),
+            "files": [_described(file) for file in files],
             "seconds": round(time.monotonic() - begin, 2),
             "warnings": notes,
         }
@@ -103,8 +106,10 @@ class RunState:
         texts = (stage.get("warnings", []) for stage in self._stages.values())
         return [text for found in texts for text in found]
 
-    def save_variables(self, variables: Sequence[Any], position: int) -> None:
-        """Save variables, and how many segments of training are finished."""
+    def save_variables(
+        self, variables: Sequence[Any], position: int, stage: str = ""
+    ) -> None:
+        """Save variables, and how many segments of a training are finished."""
         import keras
 
         arrays: dict[str, Any] = {
@@ -112,6 +117,7 @@ class RunState:
             for index, variable in enumerate(variables)
         }
         arrays["position"] = np.int64(position)
+        arrays["stage"] = np.frombuffer(stage.encode(), np.uint8)
         arrays["history"] = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
         with (
             atomic_path(self.folder / _VARIABLES) as temporary,
@@ -119,14 +125,21 @@ class RunState:
         ):
             np.savez(file, allow_pickle=False, **arrays)
 
-    def restore_variables(self, variables: Sequence[Any]) -> int:
-        """Give variables their saved values; return the finished segments, else 0."""
+    def restore_variables(self, variables: Sequence[Any], stage: str = "") -> int:
+        """Give variables their saved values; return the finished segments, else 0.
+
+        What another training saved is passed over.
+        """
         path = self.folder / _VARIABLES
         if not path.is_file():
             return 0
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-                arrays = [saved[f"v{index}"] for index in range(len(saved.files) - 2)]
+                # Version 0.1 did not say which training it was.
+                if "stage" in saved and saved["stage"].tobytes() != stage.encode():
+                    return 0
+                count = sum(name[0] == "v" for name in saved.files)
+                arrays = [saved[f"v{index}"] for index in range(count)]
                 position = int(saved["position"])
                 self.history = json.loads(saved["history"].tobytes())
             if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
@@ -168,10 +181,27 @@ def digest_of(parts: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def _sizes(files: Iterable[Path]) -> list[Any]:
-    return [
-        [file.name, file.stat().st_size if file.is_file() else None] for file in files
-    ]
+def remove_files(folder: Path, patterns: Iterable[str]) -> None:
+    """Remove the files in a folder, not below it, that match any of the patterns."""
+    for pattern in patterns:
+        for file in folder.glob(pattern):
+            if file.is_file() or file.is_symlink():
+                file.unlink()
+
+
+def _described(file: Path, length: int = 3) -> list[Any]:
+    """Name, size and digest of a file; version 0.1 kept the first two."""
+    if not file.is_file():
+        return [file.name, None, None][:length]
+    return [file.name, file.stat().st_size, digest_of([file])][:length]
+
+
+def _are_as_left(files: Sequence[Path], left: Sequence[Sequence[Any]]) -> bool:
+    by_name = {file.name: file for file in files}
+    return all(
+        name in by_name and _described(by_name[name], 1 + len(rest)) == [name, *rest]
+        for name, *rest in left
+    )
 
 
 def _storable(array: Any) -> Any:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-import random
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from penjing.arguments import did_you_mean
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
 from penjing.measurement.metric_direction import LOWER, directions_of
 from penjing.measurement.scoring import unknown_metric
+from penjing.pipeline.random_state import set_global_seeds, set_layer_seeds
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState
 from penjing.pipeline.training_data import Segment, TrainingData
@@ -181,7 +179,8 @@ def train(
     segments = list(data.segments(epochs, STEPS_BETWEEN_SAVES))
     model.optimizer.build(model.trainable_variables)
     variables = _state_variables(model)
-    position = state.restore_variables(variables) if state else 0
+    set_layer_seeds(model, data.seed)
+    position = state.restore_variables(variables, stage) if state else 0
     if position:
         epoch = segments[min(position, len(segments) - 1)].epoch + 1
         detail = f"going on in epoch {epoch} of {epochs}"
@@ -190,7 +189,7 @@ def train(
 
     def save(finished: int) -> None:
         if state:
-            state.save_variables(variables, finished)
+            state.save_variables(variables, finished, stage)
 
     while position < len(segments):
         group = data.together(segments[position:], STEPS_BETWEEN_SAVES)
@@ -303,19 +302,3 @@ class _BatchReporter(keras.callbacks.Callback):
         if logs and "loss" in logs:
             detail += f", loss {float(logs['loss']):.4f}"
         self.listener(Progress(stage=self.stage, done=done, total=total, detail=detail))
-
-
-def set_global_seeds(seed: int, *, tensorflow: bool = True) -> None:
-    """Seed Python, NumPy, and the backend that is in use.
-
-    It is `keras.utils.set_random_seed`, which loads TensorFlow wherever it is
-    installed, for one backend alone. TensorFlow drops its compiled functions when its
-    seed is set: `tensorflow=False` leaves it.
-    """
-    if tensorflow and "tensorflow" in sys.modules:
-        keras.utils.set_random_seed(seed)
-        return
-    random.seed(seed)
-    np.random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)

@@ -18,6 +18,7 @@ from penjing.measurement.metric_direction import change_of, direction_of
 from penjing.measurement.scoring import first_metric
 from penjing.measurement.size import Size
 from penjing.measurement.weight_report import WeightRow, total_sparsity
+from penjing.text_table import text_table
 from penjing.version import __version__
 
 SCHEMA_VERSION = 1
@@ -78,8 +79,23 @@ class ScoreRow(JsonValue):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RefusedFile(JsonValue):
+    """A file that could not be written, or that did not run.
+
+    Args:
+        name: File name within the output folder.
+        kind: What it would have been, for people.
+        reason: Why not, and what to do.
+    """
+
+    name: str
+    kind: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Report(JsonValue):
-    """All that one compression measured.
+    """All that one compression measured; printed, it is a table.
 
     Args:
         title: What was compressed, for people.
@@ -95,11 +111,13 @@ class Report(JsonValue):
         history: Loss and metrics at the end of each epoch.
         seconds: Time by stage.
         reference: Name of the file that ratios are measured against.
-        result: Name of the compressed file.
+        result: Name of the compressed file: of those that could be written, the one
+            that the recipe names first.
         channels: Channels before and after, where some were removed.
         warnings: What penjing warned of on the way.
         directions: Whether `"higher"` or `"lower"` values of a metric are better, or
             `"unknown"`; of metrics that are not named here, what their names say.
+        refused: Files that the recipe asked for and that could not be had.
 
     Example:
         >>> report.ratio  # doctest: +SKIP
@@ -123,6 +141,37 @@ class Report(JsonValue):
     channels: ChannelReport | None = None
     warnings: tuple[str, ...] = ()
     directions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    refused: tuple[RefusedFile, ...] = ()
+
+    def __str__(self) -> str:
+        """A table with one line for each file, and what the compression came to."""
+        metric = self.metric or ""
+        rows = [("file", "bytes", "gzip", metric, "what it is")]
+        for file in self.files:
+            scored = self.score(file.name) or self._score_of_baseline(file)
+            value = scored.metrics.get(metric) if scored else None
+            shown = "" if value is None else f"{value:.4f}"
+            rows.append(
+                (file.name, f"{file.raw:,}", f"{file.gzip:,}", shown, file.kind)
+            )
+        table = text_table(rows, "<4", ">5", ">4", ">", "<")
+        lines = [self.title, table, self._outcome]
+        lines += [f"Not there: {row.name}: {row.reason}" for row in self.refused]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Report of {self.title!r}: {self._outcome}>"
+
+    @property
+    def _outcome(self) -> str:
+        text = f"{self.result} is {self.ratio:.1f} times smaller than {self.reference}"
+        if self.before is not None and self.after is not None:
+            text += f", {self.metric} {self.before:.4f} -> {self.after:.4f}"
+        return text + (f", {len(self.refused)} refused" if self.refused else "")
+
+    def _score_of_baseline(self, file: FileRow) -> ScoreRow | None:
+        """The baseline is scored as a model, not by its file."""
+        return self.scores[0] if self.scores and file is self.files[0] else None
 
     @property
     def ratio(self) -> float:

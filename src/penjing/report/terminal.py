@@ -35,6 +35,9 @@ def print_report(report: Report, console: Console, *, weights: bool = True) -> N
     console.print(summary(report))
     for text in report.warnings:
         console.print(Text.assemble(("Warning: ", "bold yellow"), text))
+    for row in report.refused:
+        text = f"\n{row.name} ({row.kind}) could not be had: {row.reason}"
+        console.print(Text(text, style="red"), soft_wrap=True)
 
 
 def size_table(report: Report) -> Table:

@@ -21,7 +21,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import traceback
 import zipfile
@@ -94,6 +93,9 @@ class WorkerProcess:
         seconds: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        # Here, as the other process runs this module alone.
+        from penjing.files import temporary_folder
+
         self._seconds = seconds
         self._turn = threading.Lock()
         limits = json.dumps({"memory": memory, "seconds": seconds})
@@ -101,10 +103,7 @@ class WorkerProcess:
         if memory is not None:
             own["OPENBLAS_NUM_THREADS"] = "1"  # each reserves memory
         with contextlib.ExitStack() as stack:
-            temporary = tempfile.TemporaryDirectory(
-                prefix="penjing-", ignore_cleanup_errors=True
-            )
-            self.folder = Path(stack.enter_context(temporary))
+            self.folder = stack.enter_context(temporary_folder("penjing-work"))
             self.process = _started(
                 [source, str(self.folder), limits],
                 {**os.environ, **own, **(environment or {})},

@@ -20,11 +20,12 @@ from penjing.errors import MissingDependencyError
 from penjing.export.litert import export_litert
 from penjing.files import write_bytes, write_text
 from penjing.models.model_files import load_keras_model
-from penjing.pipeline.compression import make_folder
 from penjing.pipeline.model_writing import write_keras
+from penjing.pipeline.output_folder import output_folder
+from penjing.pipeline.random_state import set_global_seeds
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState, digest_of
-from penjing.pipeline.training import build_optimizer, set_global_seeds, train
+from penjing.pipeline.training import build_optimizer, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress, listening
 from penjing.proof.file_proof import VerifyReport, prove
@@ -89,6 +90,7 @@ def build_browser_files(
     epochs: int = EPOCHS,
     seed: int = 0,
     restart: bool = False,
+    overwrite: bool = False,
     progress: Listener | bool = True,
 ) -> BrowserFiles:
     """Train a MobileNet-like network, prune its 1x1 convolutions, write both files.
@@ -104,6 +106,7 @@ def build_browser_files(
         epochs: Epochs of pruning.
         seed: Seed of everything random.
         restart: Begin anew, whatever an earlier run has finished.
+        overwrite: Write over files in `out` that no run of penjing wrote.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
 
@@ -113,9 +116,14 @@ def build_browser_files(
     Raises:
         CompressionError: If the data or the folder cannot be used.
     """
-    with listening(progress) as listen:
+    models = [f"{name}.keras" for name in _TITLES]
+    names = [*models, *_MODELS, *_DESCRIPTIONS]
+    with (
+        output_folder(out, names, overwrite=overwrite) as folder,
+        listening(progress) as listen,
+    ):
         work = Work(
-            folder=make_folder(Path(out)),
+            folder=folder,
             data=load_dataset(dataset, data_dir),
             seed=seed,
             epochs={"baseline": baseline_epochs, "sparse": epochs},
