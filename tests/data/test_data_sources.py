@@ -364,6 +364,14 @@ def test_what_cannot_be_trained_on_is_refused_before(train, message):
         data.validate_against(classifier())
 
 
+def test_pixels_are_those_of_images_alone(tmp_path):
+    for spec in (arrays(), "penjing.data.datasets:load_dataset"):
+        with pytest.raises(
+            DataError, match="folder of images; other .* Leave out `pix"
+        ):
+            load_data(spec, pixel_maximum=1.0)
+
+
 def test_unsigned_labels_are_taken_where_they_fit():
     given = {name: array.astype(np.uint64) for name, array in arrays().items()}
     data = load_data({**arrays(), "y_train": given["y_train"]})

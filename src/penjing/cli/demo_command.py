@@ -59,12 +59,15 @@ RecipeOption = Annotated[
 OutOption = Annotated[Path, typer.Option(help="Folder for models and reports.")]
 BaselineEpochsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Epochs of the baseline. Default: 8, with --browser 3."),
+    typer.Option(
+        min=1, max=100_000, help="Epochs of the baseline. Default: 8, with --browser 3."
+    ),
 ]
 EpochsOption = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=100_000,
         help="Epochs of the compression. Default: the recipe's, with --browser 4.",
     ),
 ]

@@ -146,7 +146,13 @@ or `(x, y)` |
         >>> load_data("my_module:load").train  # doctest: +SKIP
     """
     seed_of_split = seed if split else None
-    if not isinstance(spec, (str, os.PathLike)):
+    is_text = isinstance(spec, (str, os.PathLike))
+    if pixel_maximum != 255.0 and not (is_text and Path(spec).expanduser().is_dir()):
+        raise DataError(
+            "Pixels are scaled where the data is a folder of images; other data is "
+            "taken as it is. Leave out `pixels` (--pixels), or scale the data yourself."
+        )
+    if not is_text:
         raw = _as_mapping(spec, f"The data is a {type(spec).__name__}.", FILES)
         return _assemble(raw, "data in memory", seed_of_split)
     text = os.fspath(spec)
