@@ -77,6 +77,15 @@ def saved(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def wrapped(tmp_path_factory):
+    """A model in the wrappers of the older toolkit's names."""
+    path = tmp_path_factory.mktemp("saved") / "wrapped.keras"
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    penjing.tfmot.sparsity.keras.prune_low_magnitude(model).save(path)
+    return path
+
+
 @pytest.mark.parametrize(
     "imports",
     [
@@ -84,14 +93,19 @@ def saved(tmp_path_factory):
         "import keras, penjing",
         "from penjing import prune; import keras",
         "import penjing.numerics.masks, keras",
+        "import penjing.sparse.sparse_layers, keras",
         "import penjing; from penjing.engine.schedules import OneShot; import keras",
     ],
 )
-def test_saved_models_load_in_every_order_of_imports(saved, imports):
+def test_saved_models_load_in_every_order_of_imports(saved, wrapped, imports):
     program = (
-        f"import sys; {imports}; print(type(keras.models.load_model(sys.argv[1])))"
+        f"import sys; {imports};"
+        "print(*[type(keras.models.load_model(path)) for path in sys.argv[1:]],"
+        "type(keras.models.load_model(sys.argv[2]).layers[0]))"
     )
-    assert "CompressionModel" in run(program, str(saved))
+    printed = run(program, str(saved), str(wrapped))
+    assert "CompressionModel" in printed
+    assert "PruneLowMagnitude" in printed
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ model may hold are registered with it.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from penjing.import_hook import when_imported
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 
 # Rooms under the registered classes. Their modules import Keras before they are whole,
 # and then each other: so all are loaded before the first that is asked for.
-_ROOMS = ("penjing.engine", "penjing.models", "penjing.numerics")
+_ROOMS = (
+    "penjing.engine",
+    "penjing.models",
+    "penjing.numerics",
+    "penjing.sparse",
+    "penjing.tfmot",
+)
 
 
 def _register_classes() -> None:
-    importlib.import_module("penjing.registered_classes")
+    if "penjing.registered_classes" not in sys.modules:  # else it is being imported
+        importlib.import_module("penjing.registered_classes")
+        importlib.import_module("penjing.tfmot")
 
 
 when_imported({"keras", *_ROOMS}, _register_classes)

@@ -1,7 +1,7 @@
 """Every class of penjing that Keras must know to load a model which holds one.
 
-`import penjing` imports this as soon as Keras is loaded. `penjing.tfmot` registers its
-own classes.
+`import penjing` imports this as soon as Keras is loaded, and `penjing.tfmot`, which
+registers its own classes.
 """
 
 from penjing.engine.activations.activation_config import ActivationConfig

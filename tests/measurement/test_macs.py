@@ -1,6 +1,7 @@
 """Which layers of a model are counted, how often, under which names."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -180,3 +181,25 @@ def test_published_counts_of_known_networks(name, millions):
     report = count_macs(model)
     assert round(report.macs / 1e6) == millions
     assert sum(row.parameters for row in report.rows) == model.count_params()
+
+
+class OwnProduct(keras.Model):
+    """Its code calls a layer and a product of `keras.ops`."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4, name="dense")
+
+    def call(self, inputs):
+        return ops.matmul(self.dense(inputs), ops.ones((4, 3)))
+
+
+def test_counts_in_many_threads_are_those_of_one():
+    model = OwnProduct()
+    model(np.ones((1, 8), "float32"))
+    alone = count_macs(model)
+    assert alone.macs == 32 + 12
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: count_macs(model), range(12)))
+    assert {report.macs for report in found} == {alone.macs}
+    assert "call" not in vars(model.dense)

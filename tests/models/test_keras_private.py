@@ -218,8 +218,6 @@ def test_a_built_sequential_has_a_graph_and_a_layer_has_none(nested):
 
 
 def test_inputs_are_changed_as_a_list_in_the_order_of_the_model():
-    from penjing.models.lending import all_lent
-
     inputs = {"b": keras.Input((1,), name="b"), "a": keras.Input((1,), name="a")}
     model = keras.Model(inputs, keras.layers.Subtract()([inputs["a"], inputs["b"]]))
     given = {"a": np.array([[5.0]]), "b": np.array([[3.0]])}
@@ -228,8 +226,8 @@ def test_inputs_are_changed_as_a_list_in_the_order_of_the_model():
     def double_b(values):
         return [v * 2 if n == "b" else v for n, v in zip(order, values, strict=True)]
 
-    with all_lent([keras_private.inputs_through(model, double_b)]):
-        assert float(model(given)[0, 0]) == -1.0
+    doubling = keras_private.running_otherwise(model, lambda each: each, double_b)
+    assert float(doubling(given)[0, 0]) == -1.0
     assert float(model(given)[0, 0]) == 2.0
 
 
@@ -329,9 +327,9 @@ def test_a_model_computes_the_loss_that_another_was_compiled_with(compiled):
     y, y_pred = np.zeros((4, 1), "float32"), np.ones((4, 1), "float32")
     keras_private.build_loss(model, y, y_pred)
     keras_private.build_loss(inner, y, y_pred)  # it has none
-    with keras_private.compiled_as(inner, model):
-        assert inner.compiled
-        loss = inner.compute_loss(x=None, y=y, y_pred=y_pred)
+    compiled_inner = keras_private.compiled_as(inner, model)
+    assert compiled_inner.compiled
+    loss = compiled_inner.compute_loss(x=None, y=y, y_pred=y_pred)
     assert float(ops.convert_to_numpy(loss)) == 2.0
     assert not inner.compiled
     assert "_compile_loss" not in vars(inner) or inner._compile_loss is None
@@ -369,3 +367,23 @@ def test_an_optimizer_knows_the_places_of_its_variables():
     optimizer.build(variables)
     places = [keras_private.variable_index(optimizer, v) for v in variables]
     assert places == [0, 1, 2]
+
+
+def test_variables_are_what_they_are_around_a_scope():
+    variable = keras.Variable(1.0)
+    with keras.StatelessScope([(variable, keras.ops.convert_to_tensor(2.0))]) as scope:
+        assert float(ops.convert_to_numpy(variable.value)) == 2.0
+        with keras_private.OutsideScope(scope):
+            assert float(ops.convert_to_numpy(variable.value)) == 1.0
+            variable.assign(3.0)
+        assert float(ops.convert_to_numpy(variable.value)) == 2.0
+    assert float(ops.convert_to_numpy(variable.value)) == 3.0
+
+
+def test_layers_of_a_rematerializing_scope_are_known():
+    with keras.RematScope(mode="full"):
+        assert keras_private.is_rematerialized(keras.layers.Dense(2))
+    with keras.RematScope(mode="list_of_layers", layer_names=["one"]):
+        assert keras_private.is_rematerialized(keras.layers.Dense(2, name="one"))
+        assert not keras_private.is_rematerialized(keras.layers.Dense(2, name="two"))
+    assert not keras_private.is_rematerialized(keras.layers.Dense(2))

@@ -49,6 +49,34 @@ def test_functions_of_the_user_are_taken_as_they_are():
     assert (twin.function, twin.name) == (doubled, "twice")
 
 
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `la")
+def test_functions_in_layers_within_are_taken_as_they_are():
+    factor = {"by": 3.0}  # a global of the lambda would be lost too
+
+    def own(x):
+        return x * factor["by"]
+
+    cells = [layers.GRUCell(2, activation=lambda x: own(x)), layers.GRUCell(2)]
+    for layer, shape in (
+        (layers.TimeDistributed(layers.Dense(2, activation=lambda x: own(x))), (3, 4)),
+        (layers.TimeDistributed(layers.Dense(2, activation=own)), (3, 4)),
+        (layers.RNN(cells), (3, 4)),
+    ):
+        layer.build((None, *shape))
+        twin = make_layer_again(layer)
+        build_as(layer, twin)
+        twin.set_weights(layer.get_weights())
+        x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+        ours, theirs = (keras.ops.convert_to_numpy(each(x)) for each in (twin, layer))
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_entries_of_the_config_can_be_changed():
+    dense = layers.Dense(3, use_bias=False, kernel_initializer=lambda s, dtype: 0)
+    twin = make_layer_again(dense, use_bias=True)
+    assert twin.use_bias and twin.kernel_initializer is dense.kernel_initializer
+
+
 def test_a_constructor_without_arguments_is_called_without():
     layer = Bare()
     layer.name = "mine"

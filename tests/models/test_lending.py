@@ -1,13 +1,15 @@
 """What is lent is given back: after errors, in nested blocks, in the right order."""
 
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from penjing.models.lending import all_lent, lent, watched_calls
+from penjing.models.lending import all_lent, lent, method_of, watched_calls
 
 
 class Owner:
@@ -87,3 +89,48 @@ def test_calls_of_layers_are_told_with_what_went_in_and_came_out():
     assert layer is dense
     assert ops.convert_to_numpy(given).tolist() == [[1, 1, 1]]
     assert ops.convert_to_numpy(made).tolist() == [[3, 3]]
+
+
+def test_a_method_is_lent_to_one_thread_alone():
+    owner = Owner()
+    with ThreadPoolExecutor(1) as other, lent(owner, "name", lambda: "lent"):
+        assert other.submit(owner.name).result() == "class"
+        assert owner.name() == "lent"
+    assert not vars(owner)
+
+
+def test_blocks_of_many_threads_overlap_and_leave_nothing_behind():
+    owner, together = Owner(), threading.Barrier(8)
+
+    def run(number):
+        for _ in range(200):
+            with lent(owner, "name", lambda: (number, method_of(owner, "name"))):
+                assert owner.name()[0] == number
+        together.wait()
+        with lent(owner, "name", lambda: number):
+            together.wait()
+            assert owner.name() == number
+        return owner.name()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(run, range(8))) == {"class"}
+    assert not vars(owner)
+
+
+def test_what_is_lent_can_call_what_it_stands_for_while_others_lend_it_too():
+    owner, ready, done = Owner(), threading.Event(), threading.Event()
+
+    def hold():
+        with lent(owner, "name", lambda: "other"):
+            ready.set()
+            assert done.wait(10)
+
+    with ThreadPoolExecutor(1) as other:
+        held = other.submit(hold)
+        assert ready.wait(10)
+        before = method_of(owner, "name")
+        with lent(owner, "name", lambda: f"around {before()}"):
+            assert owner.name() == "around class"
+        done.set()
+        held.result()
+    assert not vars(owner)

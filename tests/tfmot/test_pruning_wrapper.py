@@ -9,7 +9,11 @@ from keras import layers, ops
 
 import penjing
 from penjing.errors import CompressionError
-from penjing.tfmot.pruning_schedules import ConstantSparsity, PruningSchedule
+from penjing.tfmot.pruning_schedules import (
+    ConstantSparsity,
+    PolynomialDecay,
+    PruningSchedule,
+)
 from penjing.tfmot.pruning_wrapper import PrunableLayer, PruneLowMagnitude
 
 NOW = ConstantSparsity(0.5, 1, frequency=1)
@@ -203,9 +207,45 @@ def test_a_frozen_layer_is_left_whole():
 @pytest.mark.once
 def test_a_weight_that_cannot_take_the_pattern_is_listed():
     wrapper = PruneLowMagnitude(layers.Conv2D(4, 3), sparsity_m_by_n=(2, 4))
-    wrapper(keras.Input((8, 8, 3)))
+    wrapper(keras.Input((8, 8, 2)))
     reason = wrapper.skipped_weights()["conv2d/kernel"]
-    assert reason == "its 3 input channels are no multiple of m=4"
+    assert reason == (
+        "its 2 input channels are no more than the 2 that stay of every 4"
+    )
+
+
+@pytest.mark.parametrize("channels", [3, 4, 6, 7])
+def test_the_rest_of_an_axis_is_filled_up_with_zeros(channels):
+    wrapper = PruneLowMagnitude(layers.Conv2D(2, 2), sparsity_m_by_n=(2, 4))
+    wrapper.build((None, 4, 4, channels))
+    kernel = np.abs(array(wrapper.layer.kernel))
+    padded = np.pad(kernel, ((0, 0),) * 2 + ((0, -channels % 4), (0, 0)))
+    runs = np.moveaxis(padded, 2, -1).reshape(2, 2, 2, -1, 4)
+    kept = np.argsort(np.argsort(-runs, axis=-1, kind="stable"), axis=-1) < 2
+    kept = np.moveaxis(kept.reshape(2, 2, 2, -1)[..., :channels], -1, 2)
+    wrapper(np.zeros((1, 4, 4, channels), "float32"), training=True)
+    ((_, mask, _),) = wrapper.pruning_vars
+    np.testing.assert_array_equal(array(mask), kept)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ConstantSparsity(0.8, 0, frequency=1),
+        penjing.ConstantSparsity(0.8),
+        penjing.OneShot(0.1, step=1),
+    ],
+)
+def test_a_constant_sparsity_beside_m_by_n_is_theirs(schedule):
+    wrapper = PruneLowMagnitude(
+        layers.Dense(3), pruning_schedule=schedule, sparsity_m_by_n=(3, 4)
+    )
+    wrapper(np.ones((1, 8), "float32"), training=True)
+    ((_, mask, _),) = wrapper.pruning_vars
+    assert array(mask).mean() == 0.25
+    config = keras.saving.serialize_keras_object(wrapper)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.sparsity_m_by_n == (3, 4)
 
 
 def test_a_layer_of_ones_own_says_what_is_prunable():
@@ -263,7 +303,7 @@ REFUSED = {
     ),
     "schedule against m by n": (
         lambda: _wrapped(
-            sparsity_m_by_n=(2, 4), pruning_schedule=ConstantSparsity(0.8, 0)
+            sparsity_m_by_n=(2, 4), pruning_schedule=PolynomialDecay(0.1, 0.8, 0, 9)
         ),
         "final sparsity is 0.8",
     ),

@@ -262,7 +262,7 @@ def _smaller_layer(
         inner = clone_smaller(layer.layer)
         return keras.layers.TimeDistributed(**{**layer.get_config(), "layer": inner})
     config = _changed_config(layer, graph, keeps)
-    return make_layer_again(layer) if config is None else layer.from_config(config)
+    return make_layer_again(layer, **(config or {}))
 
 
 def _changed_config(

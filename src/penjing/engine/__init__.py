@@ -7,6 +7,6 @@ and the step are ordinary weights that are not trained. So they are computed ins
 compiled step on every backend, without a callback, and are saved and distributed with
 the model; and `strip` is exact after any batch.
 
-Activations are rounded in place, by functions that replace the layers' calls during a
-forward pass: paths, saving and stripping know nothing of it. See docs/engine.md.
+Activations are rounded by stand-ins of layers that run in a forward pass in place of
+them: paths, saving, stripping and other threads know nothing of it. See docs/engine.md.
 """

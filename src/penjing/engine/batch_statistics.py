@@ -17,7 +17,7 @@ from penjing.engine.stripping import is_compressed
 from penjing.errors import DataError, UnsupportedModelError
 from penjing.models.copying import copy_model
 from penjing.models.keras_private import all_layers
-from penjing.models.lending import all_lent
+from penjing.models.lending import all_lent, method_of
 
 _BATCH = 128
 
@@ -117,7 +117,9 @@ def _averaging(norms: Sequence[Any]) -> Iterator[Callable[[int], None]]:
             norm.momentum = count / (count + 1)
 
     try:
-        with all_lent((norm, "call", _in_training(norm.call)) for norm in norms):
+        with all_lent(
+            (norm, "call", _in_training(method_of(norm, "call"))) for norm in norms
+        ):
             yield weigh
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -148,7 +148,7 @@ def _folded(model: keras.Model, folds: list[_Fold]) -> keras.Model:
 
 
 def _with_bias(layer: Any) -> Any:
-    return type(layer).from_config({**layer.get_config(), "use_bias": True})
+    return make_layer_again(layer, use_bias=True)
 
 
 def _write_folded(fold: _Fold, twin: Any) -> None:

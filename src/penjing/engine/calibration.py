@@ -14,6 +14,7 @@ from penjing.engine.activations.activation_config import HIGHEST, LOWEST
 from penjing.engine.batch_statistics import run_on_data
 from penjing.engine.compression_model import CompressionModel
 from penjing.errors import DataError
+from penjing.models.stand_ins import stand_in
 
 MAX_SAMPLES = 1024
 PERCENTILE = 99.99
@@ -39,27 +40,24 @@ def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
     fixed = grids.plan.fixed
     batches: dict[str, list[np.ndarray]] = {}
 
+    seen: dict[str, np.ndarray] = {}
+
     def note(values: Any, group: str) -> None:
         if group in fixed:
             return
         array = ops.convert_to_numpy(ops.cast(values, "float32")).ravel()
-        earlier = batches.setdefault(group, [])
-        if len(earlier) == count:
-            earlier.append(sampled(array))
-        else:  # the group holds several tensors
-            earlier[count - 1] = np.concatenate([earlier[-1], sampled(array)])
+        earlier = [seen[group]] if group in seen else []  # it holds several tensors
+        seen[group] = np.concatenate([*earlier, sampled(array)])
 
-    count = 0
-    with grids.observed(note):
-        for inputs in _batches(data):
-            for values in batches.values():
-                _check_finite(values[-1])
-            run_on_data(model, inputs, "calibration_data")
-            count += 1
+    observed = stand_in(model, activations=grids.observed_by(note))
+    for inputs in _batches(data):
+        seen.clear()
+        run_on_data(observed, inputs, "calibration_data")
+        for group, values in seen.items():
+            _check_finite(values)
+            batches.setdefault(group, []).append(values)
     if not batches:
         raise DataError("`calibration_data` is empty. Pass some real inputs.")
-    for values in batches.values():
-        _check_finite(values[-1])
     find = OBSERVERS[observer]
     grids.set_ranges({group: find(v) for group, v in batches.items()})
 

@@ -65,7 +65,8 @@ class CompressedLayer(TransformEngine, keras.layers.Layer):
         """Forward pass on the transformed weights."""
         running = forward_pass(self)
         advance = bool(training) and self._counted() is not running
-        self._counted = weakref.ref(running)
+        if training:
+            self._counted = weakref.ref(running)
         if training is not None:
             kwargs["training"] = training
         return self._run(args, kwargs, advance=advance)
@@ -95,7 +96,9 @@ class CompressedLayer(TransformEngine, keras.layers.Layer):
             warnings.warn(
                 f"The layer {self.name!r} saw no training step, so nothing was "
                 "compressed. If it was trained, a model around it does not tell it: "
-                "call it with `training=training` inside the `call` of that model.",
+                "call it with `training=training` inside the `call` of that model, and "
+                "that model, or each part that a `train_step` of your own calls, with "
+                "`training=True`.",
                 CompressionWarning,
                 stacklevel=stacklevel,
             )

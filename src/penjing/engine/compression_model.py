@@ -11,14 +11,11 @@ import keras
 from keras import ops
 
 from penjing.engine.activations.activation_grids import ActivationGrids
-from penjing.engine.engine import (
-    TransformEngine,
-    count_regularizers,
-    values_replaced,
-)
+from penjing.engine.engine import TransformEngine, count_regularizers
 from penjing.engine.training_guard import TrainingGuard
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.engine.transforms.weight_transform import ConfiguredTransform, Transform
+from penjing.engine.weight_scope import Taken
 from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.models.copying import (
     OWN_STEPS,
@@ -92,12 +89,11 @@ class CompressionModel(TransformEngine, keras.Model):
     ) -> Any:
         if self.activations is None:
             return super()._forward(args, kwargs, training=training)
-        with self.activations.rounding(self.model, training=training):
-            return self.model(*args, **kwargs)
+        return self.activations.run(self.model, args, kwargs, training=training)
 
-    def _further_values(self) -> dict[int, Any]:
+    def _further_values(self) -> Taken:
         if self.activations is None:
-            return {}
+            return ()
         return self.activations.rounded_biases(
             {
                 id(transform.weights_by_path[path].variable): scale
@@ -106,11 +102,6 @@ class CompressionModel(TransformEngine, keras.Model):
                 for path, scale in transform.scales().items()
             }
         )
-
-    def _forward_variables(self) -> Sequence[Any]:
-        if self.activations is None:
-            return super()._forward_variables()
-        return [*self.model.variables, *self.activations.variables]
 
     def _inner(self) -> keras.Model:
         return self.model
@@ -191,8 +182,8 @@ class CompressionModel(TransformEngine, keras.Model):
         """Compiled metrics; those of the inner model where it computes its own."""
         if not _overrides(self.model, "compute_metrics"):
             return super().compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
-        with compiled_as(self.model, self):
-            return self.model.compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
+        inner = compiled_as(self.model, self)
+        return inner.compute_metrics(x, y, y_pred, sample_weight)  # type: ignore[no-any-return]
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train as any Keras model.
@@ -230,7 +221,10 @@ class CompressionModel(TransformEngine, keras.Model):
         if self._is_untrained():
             warnings.warn(
                 f"The model {self.name!r} was not trained since it was compressed, so "
-                "nothing was: a schedule acts from the first training batch on.",
+                "nothing was: a schedule acts from the first training batch on. If it "
+                "was trained, then in a `train_step` or loop of your own that calls "
+                "it, or its parts in `model.model`, without `training=True`: call the "
+                "whole with `training=True`, which counts the steps.",
                 CompressionWarning,
                 stacklevel=stacklevel,
             )
@@ -265,16 +259,14 @@ class CompressionModel(TransformEngine, keras.Model):
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool
     ) -> Any:
         """`compute_loss` of the inner model, seeing the transformed weights."""
-        inner = self.model
         build_loss(self, y, y_pred)
-        values = self._by_id(self.transformed_values())
-        state = [(v, v.value) for v in (*inner.variables, *self.metrics_variables)]
+        inner = compiled_as(self.model, self)
         arguments = {"x": x, "y": y, "y_pred": y_pred, "sample_weight": sample_weight}
         if compute_loss_takes_training(inner):
             arguments["training"] = training
         losses = self.losses
         added = losses[: len(losses) - count_regularizers(self)]
-        with compiled_as(inner, self), values_replaced(state, values):
+        with self._scope(self.transformed_values()):
             for loss in added:
                 inner.add_loss(loss)
             return inner.compute_loss(**arguments)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import keras
@@ -11,20 +10,33 @@ import numpy as np
 from keras import ops
 
 from penjing.engine.transforms.weight_transform import Transform, Values, readable_step
-from penjing.errors import CompressionError
+from penjing.engine.weight_scope import Taken, WeightScope
+from penjing.errors import CompressionError, UnsupportedModelError
 from penjing.models.copying import name_weights, weight_paths
-from penjing.models.keras_private import all_layers, clear_losses
+from penjing.models.kept_calls import FUNCTION, REMAT, find_kept_calls
+from penjing.models.keras_private import clear_losses
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
+
+_KEPT = {
+    FUNCTION: "runs {where!r} as a tf.function, which keeps the weights of its first "
+    "call",
+    REMAT: "computes its outputs again in the backward pass ({where}), where it sees "
+    "the raw weights",
+}
+_WAYS_OUT = {
+    FUNCTION: "Take the decorator off: Keras compiles the whole step anyway.",
+    REMAT: "Make the model without it, which only takes more memory and gives the same "
+    "numbers, or train it on the JAX backend.",
+}
 
 
 class TransformEngine:
     """Mixin of `CompressionModel` and `CompressedLayer`.
 
-    The inner model or layer is called as it is, inside a `keras.StatelessScope` that
-    maps its variables to the transformed weights; what it changes in its own state is
-    assigned back. (`stateless_call` would do the same but for what Keras does around
-    `call`: casts, masks, activity regularizers.)
+    The inner model or layer is called as it is, inside a `WeightScope` that lets the
+    compressed weights have their transformed values. (`stateless_call` would do the
+    same but for what Keras does around `call`: casts, masks, activity regularizers.)
 
     `inner_name` is the argument of the constructor that takes the inner model or layer,
     `parts` are others that Keras serializes. Weights pass through the transforms in
@@ -65,7 +77,23 @@ class TransformEngine:
         for i, transform in enumerate(self.transforms):
             if not transform.built:
                 transform.attach(self._inner(), self.transforms[:i])
+        self._check_calls()
         self.built = True
+
+    def _check_calls(self) -> None:
+        """Refuse layers that read weights at other times than in the forward pass."""
+        if keras.backend.backend() == "jax":  # recomputes what was traced
+            return
+        taken = {id(weight.variable): p for p, weight in self._selected().items()}
+        for layer, how, where in find_kept_calls(self._inner()):
+            paths = [taken[id(v)] for v in layer.variables if id(v) in taken]
+            if paths:
+                raise UnsupportedModelError(
+                    f"The layer {layer.name!r} of class {type(layer).__name__} "
+                    f"{_KEPT[how].format(where=where)}, so the weight {paths[0]!r} "
+                    f"would not train as it is compressed. {_WAYS_OUT[how]} Or leave "
+                    f"the layer out: exclude={[layer.name]}."
+                )
 
     def _selected(self) -> dict[str, SelectedWeight]:
         """Every weight that some transform takes, by path."""
@@ -146,11 +174,7 @@ class TransformEngine:
         """Forward pass of the inner object on transformed weights."""
         inner = self._inner()
         values = self.transformed_values(training=advance, batch=(args, kwargs))
-        by_id = self._by_id(values) | self._further_values()
-        variables = [*self._forward_variables(), *_metrics_in_call(inner)]
-        state = [(v, ops.convert_to_tensor(v.value)) for v in variables]
-        state += [(v, v.value) for v in _recurrent_states(inner)]
-        with values_replaced(state, by_id):
+        with self._scope(values, training=advance):
             outputs = self._forward(args, kwargs, training=advance)
             losses = inner.losses
             clear_losses(inner)
@@ -161,10 +185,34 @@ class TransformEngine:
                 self.add_loss(penalty)  # type: ignore[attr-defined]
         return outputs
 
-    def _by_id(self, values: Values) -> dict[int, Tensor]:
-        """`id` of each compressed variable -> its value, in place of the path."""
+    def _scope(self, values: Values, *, training: bool = False) -> WeightScope:
+        """The block in which the inner object sees transformed values, by path."""
         selected = self._selected()
-        return {id(selected[path].variable): value for path, value in values.items()}
+        paths = {id(selected[path].variable): path for path in values}
+        taken = {
+            id(variable): (variable, value)
+            for variable, value in (
+                *((selected[path].variable, value) for path, value in values.items()),
+                *self._further_values(),
+            )
+        }
+
+        def renew(variable: Any) -> Tensor:
+            for each, value in self._further_values():
+                if each is variable:
+                    return value
+            return self._transformed(paths[id(variable)], training)
+
+        return WeightScope(list(taken.values()), renew)
+
+    def _transformed(self, path: str, training: bool) -> Tensor:
+        """The value of one weight as the forward pass uses it, from the raw one."""
+        weight = self._selected()[path]
+        values = {path: ops.convert_to_tensor(weight.variable.value)}
+        for transform in self.transforms:
+            if path in transform.weights_by_path:
+                values |= transform.apply(values, training)
+        return values[path]
 
     def _forward(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool
@@ -172,13 +220,9 @@ class TransformEngine:
         """Call the inner object, whose weights are transformed by now."""
         return self._inner()(*args, **kwargs)
 
-    def _further_values(self) -> dict[int, Tensor]:
-        """`id` of a variable that no transform takes -> its value in `_forward`."""
-        return {}
-
-    def _forward_variables(self) -> Sequence[Any]:
-        """The variables that `_forward` reads and may change."""
-        return self._inner().variables  # type: ignore[no-any-return]
+    def _further_values(self) -> Taken:
+        """Variables that no transform takes, with other values in `_forward` too."""
+        return ()
 
     def _add_inner_losses(self, losses: Sequence[Any]) -> None:
         """Add what layers of the inner object added; Keras adds regularizers itself."""
@@ -219,34 +263,6 @@ class TransformEngine:
         return reasons
 
 
-@contextlib.contextmanager
-def values_replaced(
-    state: Sequence[tuple[Any, Tensor]], values: Mapping[int, Tensor]
-) -> Iterator[None]:
-    """Let variables have other values in the block; what it changes is assigned.
-
-    `state` pairs variables with their values. `values` maps the `id` of a variable to
-    its value in the block, which is not assigned.
-    """
-    mapping = [(v, values.get(id(v), value)) for v, value in state]
-    with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
-        yield
-    for variable, old in state:
-        new = scope.get_current_value(variable)
-        if new is not old and not variable.trainable and id(variable) not in values:
-            variable.assign(new)
-
-
-def _recurrent_states(layer: keras.layers.Layer) -> list[Any]:
-    """Variables of stateful RNNs, which Keras does not list."""
-    states = [
-        inner.states
-        for inner in all_layers(layer)
-        if isinstance(inner, keras.layers.RNN) and inner.stateful
-    ]
-    return [state for state in keras.tree.flatten(states) if state is not None]
-
-
 def _one_batch(batch: Any) -> int | Tensor:
     """One, which a compiled TensorFlow step does not know before it has its data.
 
@@ -265,11 +281,6 @@ def _one_batch(batch: Any) -> int | Tensor:
         return 1
     first = ops.reshape(dense[0], (-1,))[:1]
     return 1 + ops.sum(ops.zeros_like(first, dtype="int32"))
-
-
-def _metrics_in_call(layer: keras.layers.Layer) -> list[Any]:
-    """State of metrics that `call` may update; on JAX Keras lets it update none."""
-    return [] if keras.backend.backend() == "jax" else list(layer.metrics_variables)
 
 
 def count_regularizers(layer: keras.layers.Layer) -> int:

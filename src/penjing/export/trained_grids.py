@@ -77,11 +77,10 @@ class TrainedGrids:
             stack.enter_context(keras.StatelessScope(state_mapping=mapping))
             operations = self._operations.values()
             stack.enter_context(all_lent(_convertible_parts(operations)))
-            stack.enter_context(
-                self._activations.replaced_rounding(self._model.model, self._rounded)
+            model = self._activations.rounding(
+                self._model.model, self._rounded, _dense_on_rows
             )
-            stack.enter_context(all_lent(_dense_on_rows(operations)))
-            return self._model.model(inputs, training=False)
+            return model(inputs, training=False)
 
     def correct(self, model: Record) -> None:
         """Write the true scales into the table of the converted file, in place.
@@ -181,16 +180,10 @@ def _convertible_parts(layers: Iterable[Any]) -> list[Loan]:
     return found
 
 
-def _dense_on_rows(layers: Iterable[Any]) -> list[Loan]:
-    """Dense layers that take their inputs as a matrix, which the converter knows."""
-    return [
-        (layer, "call", _on_rows(layer.call))
-        for layer in layers
-        if isinstance(layer, keras.layers.Dense)
-    ]
-
-
-def _on_rows(call: Callable[..., Any]) -> Callable[..., Any]:
+def _dense_on_rows(operation: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+    """A dense layer takes its inputs as a matrix, which the converter knows."""
+    if not isinstance(operation, keras.layers.Dense):
+        return call
     import tensorflow as tf
 
     def call_on_rows(inputs: Any, **kwargs: Any) -> Any:

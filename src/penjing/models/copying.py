@@ -12,7 +12,6 @@ from keras import ops
 from penjing.errors import UnsupportedModelError
 from penjing.files import temporary_folder
 from penjing.models.keras_private import (
-    all_layers,
     copy_frozen,
     direct_layers,
     operation_behind,
@@ -25,7 +24,7 @@ from penjing.models.layer_making import (
     layers_but_inputs,
     make_layer_again,
 )
-from penjing.models.lending import all_lent
+from penjing.models.stand_ins import stand_in
 
 OWN_STEPS = ("train_step", "test_step", "predict_step")
 
@@ -184,14 +183,7 @@ def clone_graph(
             )
         return clones[id(layer)]
 
-    nested = [layer for layer in all_layers(model) if _is_compiled(layer)]
-    # Keras would compile the clone of a compiled one, and need its loss.
-    with all_lent((part, "compiled", False) for part in nested):
-        return _clone_one_graph(model, clone, dropped, call, shape_of)
-
-
-def _is_compiled(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.Model) and layer.compiled
+    return _clone_one_graph(model, clone, dropped, call, shape_of)
 
 
 def _same_input(tensor: Any, shape_of: Callable[[Any], Any] | None) -> Any:
@@ -216,6 +208,8 @@ def _clone_one_graph(
     shape_of: Callable[[Any], Any] | None,
 ) -> keras.Model:
     """Clone a graph; Keras 3.12's `recursive` stops at the second nested one."""
+    # Keras would compile the clone of a compiled one, and need its loss.
+    model = stand_in(model, compiled=False)
 
     def same_input(tensor: Any) -> Any:
         return _same_input(tensor, shape_of)

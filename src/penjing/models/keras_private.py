@@ -21,7 +21,7 @@ from keras.src.backend.common.global_state import (
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.random.seed_generator import global_seed_generator
 
-from penjing.models.lending import Loan, all_lent
+from penjing.models.stand_ins import stand_in
 
 # Layers and variables
 
@@ -200,13 +200,34 @@ def operation_behind(tensor: Any) -> Any:
     return tensor._keras_history.operation
 
 
-def inputs_through(graph: Any, change: Callable[[list[Any]], list[Any]]) -> Loan:
-    """What lets a Functional model change its inputs, once they are a list.
+def running_otherwise(
+    model: Any,
+    replace: Callable[[Any], Any],
+    change_inputs: Callable[[list[Any]], list[Any]] | None = None,
+) -> Any:
+    """A stand-in of a Sequential or Functional model that runs its graph otherwise.
 
-    Inputs come nested in many ways; the list has the order of `inputs` (3.0).
+    `replace` gives what runs in place of an operation. `change_inputs` takes the inputs
+    in the order of `inputs`; they come nested in many ways (3.0, 3.6 for the first).
     """
-    original = graph._standardize_inputs
-    return graph, "_standardize_inputs", lambda inputs: change(original(inputs))
+    functional = functional_of(model)
+    if functional is not None:
+        graph = running_otherwise(functional, replace, change_inputs)
+        return stand_in(model, _functional=graph)
+    run, standardize = model._run_through_graph, model._standardize_inputs
+
+    def run_through_graph(inputs: Any, operation_fn: Any, **kwargs: Any) -> Any:
+        return run(inputs, lambda each: operation_fn(replace(each)), **kwargs)
+
+    def standardize_inputs(inputs: Any) -> Any:
+        standard = standardize(inputs)
+        return standard if change_inputs is None else change_inputs(standard)
+
+    return stand_in(
+        model,
+        _run_through_graph=run_through_graph,
+        _standardize_inputs=standardize_inputs,
+    )
 
 
 # Calls
@@ -248,6 +269,25 @@ def forward_pass(layer: keras.layers.Layer) -> Any:
     return get_stateless_scope() or layer._get_call_context()
 
 
+class OutsideScope:
+    """A block in which variables are what they are around a scope, in this thread.
+
+    The scope is one that was entered and not left; Keras has one for each thread (3.0).
+    A class, as PyTorch's compiler follows those, but not every generator.
+    """
+
+    def __init__(self, scope: keras.StatelessScope) -> None:
+        self._scope = scope
+        self._running: Any = None
+
+    def __enter__(self) -> None:
+        self._running = get_stateless_scope()
+        set_global_attribute("stateless_scope", self._scope.original_scope)
+
+    def __exit__(self, *error: object) -> None:
+        set_global_attribute("stateless_scope", self._running)
+
+
 def clear_losses(layer: keras.layers.Layer) -> None:
     """Forget what layers added to the loss in a call; Keras does so in `fit` (3.0)."""
     layer._clear_losses()
@@ -264,6 +304,14 @@ def writes_legacy_config() -> bool:
 _COMPILED = ("_compile_loss", "_compile_metrics", "_loss_tracker", "loss", "compiled")
 
 
+def is_rematerialized(layer: Any) -> bool:
+    """Whether a layer was made in a `keras.RematScope` that is for it (3.9)."""
+    mode = getattr(layer, "_remat_mode", None)
+    if mode is None or mode.mode is None:
+        return False
+    return mode.mode != "list_of_layers" or layer.name in (mode.layer_names or ())
+
+
 def compiled_config(model: keras.Model) -> dict[str, Any]:
     """What a model was compiled with, objects as they are.
 
@@ -273,14 +321,12 @@ def compiled_config(model: keras.Model) -> dict[str, Any]:
     return config
 
 
-def compiled_as(
-    inner: keras.Model, outer: keras.Model
-) -> contextlib.AbstractContextManager[None]:
-    """Lend what `compile` gave `outer` to `inner`, which is not compiled itself (3.0).
+def compiled_as(inner: keras.Model, outer: keras.Model) -> keras.Model:
+    """A stand-in of `inner`, which is not compiled, with what `compile` gave `outer`.
 
-    Compiling `inner` too would make its metrics and losses again.
+    Compiling `inner` too would make its metrics and losses again (3.0).
     """
-    return all_lent((inner, name, getattr(outer, name, None)) for name in _COMPILED)
+    return stand_in(inner, **{name: getattr(outer, name, None) for name in _COMPILED})
 
 
 def build_loss(model: keras.Model, y: Any, y_pred: Any) -> None:

@@ -17,7 +17,7 @@ import keras
 
 from penjing.errors import UnsupportedModelError
 from penjing.models.keras_private import all_layers, functional_of
-from penjing.models.lending import Loan, all_lent
+from penjing.models.lending import Loan, all_lent, method_of
 from penjing.models.signature import InputSignature, ModelInput, input_signature
 
 Shape = tuple[int, ...]
@@ -172,9 +172,9 @@ class _Recorder:
         for operation in _operations(model):
             is_quantized = getattr(operation, "quantization_mode", None) is not None
             name = "quantized_call" if is_quantized else "call"
-            yield operation, name, self._hook(operation, getattr(operation, name))
+            yield operation, name, self._hook(operation, method_of(operation, name))
         for name in PRODUCTS:
-            yield keras.ops, name, self._product(name, getattr(keras.ops, name))
+            yield keras.ops, name, self._product(name, method_of(keras.ops, name))
 
     def _hook(self, operation: Any, original: Callable[..., Any]) -> Any:
         if not isinstance(operation, keras.layers.Layer):

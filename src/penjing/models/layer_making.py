@@ -12,10 +12,11 @@ import keras
 from penjing.models.keras_private import all_layers, lambda_output_shape
 
 
-def make_layer_again(layer: Any) -> Any:
+def make_layer_again(layer: Any, /, **changes: Any) -> Any:
     """A new, mostly unbuilt layer, operation or subclassed model of the same config.
 
-    One whose config does not say how it was made is refused as a ValueError.
+    `changes` are entries of the config with other values. One whose config does not say
+    how it was made is refused as a ValueError.
     """
     if isinstance(layer, keras.Model):
         _check_config(layer)
@@ -30,12 +31,13 @@ def make_layer_again(layer: Any) -> Any:
             dtype=layer.dtype_policy,
             trainable=layer.trainable,
         )
-    config = _config(layer)
+    config, functions = _config(layer, changes)
     refused = _refused_by_constructor(layer)
-    if not refused:
-        return type(layer).from_config(config)
     kept = {key: value for key, value in config.items() if key not in refused}
-    twin = type(layer).from_config(kept)
+    with keras.saving.custom_object_scope(functions):
+        twin = type(layer).from_config(kept)
+    if not refused:
+        return twin
     twin.name = layer.name
     _check_types(layer, twin)
     return twin
@@ -67,24 +69,72 @@ def _check_types(layer: Any, twin: Any) -> None:
             )
 
 
-def _config(layer: Any) -> dict[str, Any]:
-    """A layer's config, with the functions that the user gave it as they are.
+def _config(
+    layer: Any, changes: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A layer's config, changed, and by name the functions that the user gave it.
 
     A config holds the code of a lambda and the name of a function, of which Keras makes
-    the function again only where it is registered.
+    the function again only where it is registered. In this one they are names that the
+    second value knows, in layers within the layer too.
     """
     with warnings.catch_warnings():
         # Keras warns of files that hold a lambda, but none is written.
         warnings.filterwarnings("ignore", "The object being serialized includes a `la")
-        config: dict[str, Any] = layer.get_config()
+        config: dict[str, Any] = {**layer.get_config(), **changes}
+        written = _written_functions(layer)
+    functions: dict[str, Any] = {}
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            found = written.get(_name_in(value) or "", ())
+            if len(found) != 1:
+                return {key: named(item) for key, item in value.items()}
+            name = f"penjing_function_{len(functions)}"
+            functions[name] = found[0]
+            return {"module": "builtins", "class_name": "function", "config": name}
+        if isinstance(value, list | tuple):
+            return type(value)(map(named, value))
+        return value
+
+    config = named(config) if written else config
     if not defined_by_keras(type(layer).from_config):
-        return config
-    given = {key: getattr(layer, key, None) for key in config}
-    return config | {
-        key: value
-        for key, value in given.items()
-        if inspect.isfunction(value) and not defined_by_keras(value)
-    }
+        return config, functions
+    given = {key: getattr(layer, key, None) for key in config.keys() - changes.keys()}
+    whole = {key: value for key, value in given.items() if _is_own_function(value)}
+    return config | whole, functions
+
+
+def _written_functions(layer: Any) -> dict[str, list[Any]]:
+    """What Keras writes of the functions in a layer and all within it -> which it is.
+
+    Where they are several, such as lambdas of one line, nothing tells them apart.
+    """
+    parts = all_layers(layer) if isinstance(layer, keras.layers.Layer) else [layer]
+    held = [value for part in parts for value in vars(part).values()]
+    distinct = {id(value): value for value in held if _is_own_function(value)}
+    found: dict[str, list[Any]] = {}
+    for function in distinct.values():
+        name = _name_in(keras.saving.serialize_keras_object(function))
+        found.setdefault(name or "", []).append(function)
+    return found
+
+
+def _name_in(written: dict[str, Any]) -> str | None:
+    """The name of a function or the code of a lambda in what Keras wrote of it."""
+    kind, config = written.get("class_name"), written.get("config")
+    if kind == "function":
+        return str(config)
+    code = config if kind == "__lambda__" else written  # activations are bare
+    if isinstance(code, dict) and set(code) == {"value"}:
+        value = code["value"]
+        if isinstance(value, list | tuple) and len(value) == 3:
+            return str(value[0])
+    return None
+
+
+def _is_own_function(value: Any) -> bool:
+    return inspect.isfunction(value) and not defined_by_keras(value)
 
 
 def _check_config(model: keras.Model) -> None:

@@ -88,6 +88,7 @@ def select_weights(
     obstacle: Obstacle | None = None,
     *,
     spare: bool = True,
+    frozen: bool = False,
 ) -> Selection:
     """Divide the weights of a built model or layer into chosen and skipped.
 
@@ -99,6 +100,7 @@ def select_weights(
         exclude: Weights to leave whole, in the same form; wins over `include`.
         obstacle: Gives the reason why a method cannot take a weight, or `None`.
         spare: Leave the weights whole that the table spares unless they are named.
+        frozen: Take those too that do not train, where the table has them.
 
     Raises:
         UnsupportedModelError: If a pattern matches nothing, a named weight cannot be
@@ -116,6 +118,7 @@ def select_weights(
             layer,
             spec,
             named=named and (include is not None or not spare),
+            frozen=frozen,
         )
         if barred:
             reason = "excluded"
@@ -165,11 +168,13 @@ def _walk(
 ) -> Iterator[tuple[str, Any, keras.layers.Layer, WeightSpec | None]]:
     """Path, variable, owner and spec of every weight of a model, each once."""
     owners: dict[int, tuple[keras.layers.Layer, WeightSpec | None]] = {}
-    for layer in all_layers(model):
+    layers = all_layers(model)
+    for layer in layers:
         for spec in find_weight_specs(layer):
             variable = stored_variable(layer, spec.attribute)
             if variable is not None:
                 owners.setdefault(id(variable), (layer, spec))
+    for layer in layers:  # some hold weights of others, as SpectralNormalization does
         for variable in own_variables(layer):
             owners.setdefault(id(variable), (layer, None))
     for variable in model.weights:
@@ -204,9 +209,14 @@ def _einsum_output_axes(equation: str) -> tuple[int, ...]:
 
 
 def _skip_reason(
-    variable: Any, layer: keras.layers.Layer, spec: WeightSpec | None, *, named: bool
+    variable: Any,
+    layer: keras.layers.Layer,
+    spec: WeightSpec | None,
+    *,
+    named: bool,
+    frozen: bool,
 ) -> str | None:
-    if not variable.trainable:
+    if not variable.trainable and (spec is None or not frozen):
         return "frozen: it does not train"
     if spec is None and len(variable.shape) < 2:
         return "a bias, a scale or another vector"
@@ -217,6 +227,8 @@ def _skip_reason(
         )
     if not keras.backend.is_float_dtype(str(variable.dtype)):
         return f"its type is {variable.dtype}, not a float"
+    if 0 in variable.shape:
+        return f"it holds no values: its shape is {tuple(variable.shape)}"
     if spec.skip_reason is not None and not named:
         return spec.skip_reason
     return None

@@ -254,6 +254,10 @@ def least_squares_scale(
     return library.where(found > 0, found, scale)
 
 
+SMALLEST = 1e-36
+"""Values below it have no scale in float32, whose own end at 1e-38."""
+
+
 def mse_scale(
     values: Tensor, lowest: int, highest: int, reduce_axes: Sequence[int]
 ) -> Tensor:
@@ -265,13 +269,14 @@ def mse_scale(
     to be compiled.
 
     Gives a positive float32 tensor of the rank of `values`, length 1 on `reduce_axes`.
-    Where all values are zero it is the largest of the other scales, or 1.
+    Where all values are zero, or below `SMALLEST` and so rounded to zero, it is the
+    largest of the other scales, or 1.
     """
     library = _library(values)
     axes = tuple(reduce_axes)
-    largest = library.max(library.abs(values), axis=axes, keepdims=True) / highest
-    empty = largest <= 0
-    largest = _or_one(largest)
+    largest = library.max(library.abs(values), axis=axes, keepdims=True)
+    empty = largest < SMALLEST
+    largest = library.where(empty, library.ones_like(largest), largest / highest)
 
     def better(scale: Tensor, best: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         error = library.sum(

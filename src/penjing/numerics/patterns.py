@@ -26,6 +26,14 @@ class Pattern:
         """Why a matrix cannot take this pattern, or `None` where it can."""
         return None
 
+    def for_channels(self, input_channels: int) -> Pattern:
+        """The pattern as it is for weights of so many input channels."""
+        return self
+
+    def sparsity_reached(self, final_sparsity: float) -> float:
+        """The sparsity at which the last mask holds what the pattern asks."""
+        return final_sparsity
+
     def unit_scores(self, scores: Tensor) -> Tensor:
         """Matrix of scores -> scores of the units that fall together."""
         return scores

@@ -236,7 +236,7 @@ def _padded(placed: Placed, *, stacks: bool, is_equivalent: bool = True) -> Laye
 
     def make() -> list[Any]:
         stack = [lambda images: ops.concatenate([images] * STEM_CHANNELS, axis=-1)]
-        convolution = _again(placed.layer, padding="valid")
+        convolution = make_layer_again(placed.layer, padding="valid")
         return [*(stack if stacks else []), _padding_layer(placed, half), convolution]
 
     def stacked(kernel: Array) -> Array:
@@ -263,7 +263,9 @@ def _enlarged(placed: Placed, offsets: tuple[int, int]) -> LayerChange:
         text="its 3x3 kernel becomes part of a 5x5 one, padded by 2 on every side",
         make=lambda: [
             _padding_layer(placed, _LARGE // 2),
-            _again(placed.layer, padding="valid", kernel_size=(_LARGE, _LARGE)),
+            make_layer_again(
+                placed.layer, padding="valid", kernel_size=(_LARGE, _LARGE)
+            ),
         ],
         kernel=large,
     )
@@ -274,10 +276,6 @@ def _padding_layer(placed: Placed, half: int) -> Any:
     if placed.padding is not None:
         name = placed.padding.layer.name
     return keras.layers.ZeroPadding2D(half, name=name)
-
-
-def _again(layer: Any, **changes: Any) -> Any:
-    return type(layer).from_config({**layer.get_config(), **changes})
 
 
 def _whole_pooling(placed: Placed) -> LayerChange:
@@ -307,7 +305,7 @@ def _classifier(placed: Placed) -> LayerChange:
     units = layer.units if is_dense else layer.filters
 
     def make() -> list[Any]:
-        dense = _again(layer) if is_dense else _as_dense(layer)
+        dense = make_layer_again(layer) if is_dense else _as_dense(layer)
         channels = placed.shape[-1]
         return [
             keras.layers.Reshape((channels,), name=f"{layer.name}_flat"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -58,6 +58,7 @@ class KeepZeros(Transform):
         return {
             path: values[path] * ops.cast(mask.value, values[path].dtype)
             for path, mask in zip(self.weights_by_path, self.masks, strict=True)
+            if path in values
         }
 
 
@@ -122,7 +123,12 @@ class KeepClusters(Transform):
         return {
             path: self._share(weight, values[path], centroids.value)
             for (path, weight), centroids in state
+            if path in values
         }
+
+    def trained_state(self) -> Iterable[tuple[str, Any]]:
+        """The values that each weight shares."""
+        return zip(self.weights_by_path, self.centroids, strict=False)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments, with the sizes of the codebooks."""

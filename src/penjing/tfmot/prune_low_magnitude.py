@@ -50,7 +50,9 @@ def prune_low_magnitude(
         block_pooling_type: `"AVG"` or `"MAX"`: the score of a block.
         pruning_policy: Which layers are wrapped; by default all.
         sparsity_m_by_n: `(m, n)` for m zeros in every n neighbouring inputs, such as
-            `(2, 4)`.
+            `(2, 4)`. Where n does not divide the inputs, their rest is filled up with
+            zeros, which fall first. A constant sparsity beside it is taken as m / n,
+            a schedule that rises must end there.
         **kwargs: For a single layer, passed on to the wrapper.
 
     Returns:

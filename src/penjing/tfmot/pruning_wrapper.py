@@ -9,11 +9,13 @@ from typing import Any, Literal, Self, cast
 
 import keras
 
+from penjing.engine import schedules
 from penjing.engine.schedules import Schedule
 from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.engine.transforms.pruning_transform import Prune
-from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
+from penjing.numerics.patterns import Block, Pattern, Unstructured
 from penjing.tfmot.layer_wrapper import LayerTransform, LayerWrapper, check_known
+from penjing.tfmot.padded_runs import PaddedNM
 from penjing.tfmot.pruning_schedules import (
     ConstantSparsity,
     PruningSchedule,
@@ -80,7 +82,8 @@ class PruneLowMagnitude(LayerWrapper):
         pruning_schedule: A `PruningSchedule`, or a schedule of penjing.
         block_size: Height and width of the blocks that fall together.
         block_pooling_type: `"AVG"` or `"MAX"`: the score of a block.
-        sparsity_m_by_n: `(m, n)` for m zeros in every n neighbouring inputs.
+        sparsity_m_by_n: `(m, n)` for m zeros in every n neighbouring inputs. A rest of
+            an axis is filled up with zeros; a constant sparsity beside it is m / n.
         pruned_positions: Which weights of the layer are pruned; set by loading.
         **kwargs: Passed to `keras.layers.Layer`.
 
@@ -187,8 +190,19 @@ def make_pruning_config(
                 "`sparsity_m_by_n` is (zeros, run), zeros in every run of neighbouring "
                 f"inputs, so the first must be smaller, got {sparsity_m_by_n}."
             )
-        pattern = NM(run - zeros, run)
+        pattern = PaddedNM(run - zeros, run)
+        pruning_schedule = _spelled(pruning_schedule, zeros / run)
     return PruningConfig(schedule=_adapt(pruning_schedule), pattern=pattern)
+
+
+def _spelled(schedule: Any, sparsity: float) -> Any:
+    """A constant schedule with the sparsity that zeros and run spell; others as is."""
+    if type(schedule) is ConstantSparsity:
+        steps = (schedule.begin_step, schedule.end_step, schedule.frequency)
+        return ConstantSparsity(sparsity, *steps)
+    if type(schedule) in (schedules.ConstantSparsity, schedules.OneShot):
+        return schedule.ending_at(sparsity)
+    return schedule
 
 
 def _adapt(schedule: Any) -> Schedule:

@@ -189,7 +189,7 @@ def _unmarked_model(
             return twin
         inner = layer.layer
         name = f"{prefix}{inner.name}"
-        twin = type(inner).from_config({**inner.get_config(), "name": name})
+        twin = make_layer_again(inner, name=name)
         marked.append(_Marked(layer=twin, quantize_config=layer.quantize_config))
         renamed = {layer.name: None, inner.name: name}
         paths.append((twin, [_renamed(v.path, renamed) for v in inner.weights]))

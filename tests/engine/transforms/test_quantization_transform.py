@@ -15,7 +15,7 @@ from tests.engine.grid_cases import (
     transform_of,
 )
 from tests.engine.small_net import data, kernels, net
-from tests.engine.training_cases import to_array
+from tests.engine.training_cases import arrays, to_array
 
 import penjing
 from penjing import Grid, OneShot
@@ -147,3 +147,13 @@ def test_weights_outside_the_grid_get_no_gradient_and_zeros_stay():
         to_array(quantized.model.layers[0].kernel)[1:], np.float32(0.9)
     )
     assert (np.abs(to_array(quantized.model.layers[0].kernel)[0]) > 0).all()
+
+
+def test_a_channel_too_small_for_a_scale_is_rounded_to_zero():
+    model = net()
+    kernel = to_array(model.layers[0].kernel)
+    kernel[:, 0] *= 1e-38
+    model.layers[0].kernel.assign(kernel)
+    rounded = arrays(penjing.strip(penjing.quantize_aware(model)))[0]
+    assert (rounded[:, 0] == 0).all()
+    np.testing.assert_allclose(rounded[:, 1:], kernel[:, 1:], atol=0.01)

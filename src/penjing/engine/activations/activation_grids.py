@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
 import keras
@@ -15,10 +15,19 @@ from penjing.engine.activations.activation_config import (
     LOWEST,
     ActivationConfig,
 )
-from penjing.engine.activations.activation_hooks import Rounding, rounded_operations
-from penjing.engine.activations.activation_plan import ActivationPlan, plan_activations
+from penjing.engine.activations.activation_hooks import (
+    Around,
+    Rounding,
+    rounded_model,
+)
+from penjing.engine.activations.activation_plan import (
+    ActivationPlan,
+    plan_activations,
+    restored_plan,
+)
 from penjing.errors import CompressionError
 from penjing.models.layer_specs import find_weight_specs
+from penjing.models.stand_ins import stand_in
 from penjing.numerics import Tensor
 from penjing.numerics.grids import (
     fake_quantize,
@@ -42,9 +51,17 @@ class ActivationGrids(keras.layers.Layer):
     not calibrated.
     """
 
-    def __init__(self, config: ActivationConfig, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: ActivationConfig,
+        *,
+        saved_plan: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, dtype="float32", **kwargs)
         self.config = config
+        # As text: Keras would wrap a dictionary and look for weights in it.
+        self._saved_plan = None if saved_plan is None else json.dumps(saved_plan)
         self.plan: ActivationPlan | None = None
         self.ranges: dict[str, tuple[Any, Any]] = {}
         self.factors: dict[str, Any] = {}
@@ -55,9 +72,12 @@ class ActivationGrids(keras.layers.Layer):
         """Plan the groups of a built model, a graph, and create their state.
 
         `quantized` has the `id` of each weight that lies on a grid. A model that is no
-        graph is a CompressionError.
+        graph is a CompressionError. A plan that was saved is taken as it is.
         """
-        self.plan = plan_activations(model, quantized)
+        if self._saved_plan is not None:
+            self.plan = restored_plan(model, json.loads(self._saved_plan))
+        else:
+            self.plan = plan_activations(model, quantized)
         if self.plan is None:
             raise CompressionError(
                 f"The model {model.name!r} runs code of its own, so the tensors "
@@ -83,9 +103,8 @@ class ActivationGrids(keras.layers.Layer):
         )
         self.built = True
 
-    @contextlib.contextmanager
-    def rounding(self, model: keras.Model, *, training: bool) -> Iterator[None]:
-        """Let one forward pass of the attached model round in the block.
+    def run(self, model: keras.Model, args: Any, kwargs: Any, *, training: bool) -> Any:
+        """Call the attached model with its tensors rounded.
 
         `training` says whether ranges follow this batch.
         """
@@ -107,45 +126,46 @@ class ActivationGrids(keras.layers.Layer):
             values = ops.cast(values, "float32")
             return ops.cast(self._rounded(values, group, seen, halves_away), dtype)
 
-        with self.replaced_rounding(model, rounded):
-            yield
+        outputs = self.rounding(model, rounded)(*args, **kwargs)
         if seen is not None:
             seen.store()
+        return outputs
 
-    @contextlib.contextmanager
-    def observed(self, observer: Callable[[Tensor, str], None]) -> Iterator[None]:
-        """Let `observer` see tensors and their groups in the block; none is rounded."""
-        self._observer = observer
-        try:
-            yield
-        finally:
-            self._observer = None
+    def observed_by(self, observer: Callable[[Tensor, str], None]) -> ActivationGrids:
+        """A stand-in that lets `observer` see tensors and their groups; rounds none."""
+        return stand_in(self, _observer=observer)
 
-    def replaced_rounding(
-        self, model: keras.Model, rounding: Rounding
-    ) -> contextlib.AbstractContextManager[None]:
-        """The same with another function that rounds."""
-        return rounded_operations(model, self._known_plan(), rounding)
+    def rounding(
+        self, model: keras.Model, rounding: Rounding, around: Around | None = None
+    ) -> keras.Model:
+        """What runs as the model, with a function of one's own that rounds.
 
-    def rounded_biases(self, weight_scales: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        It is for one call. `around` takes an operation and its call, already rounded,
+        and gives what is called.
+        """
+        return rounded_model(model, self._known_plan(), rounding, around)
+
+    def rounded_biases(
+        self, weight_scales: Mapping[int, Tensor]
+    ) -> list[tuple[Any, Tensor]]:
         """Biases as the file has them: multiples of the two scales before them.
 
-        From `id` of a weight -> its scale, zero where it has not begun, to `id` of a
-        bias -> its values.
+        From `id` of a weight -> its scale, zero where it has not begun, to pairs of a
+        bias and its values.
         """
         if self._observer is not None:
-            return {}
+            return []
         groups: dict[int, set[str]] = {}
         owners: dict[int, Any] = {}
         for site in self._known_plan().sites:
             if site.bias_input is not None and site.operation.use_bias:
                 groups.setdefault(id(site.operation), set()).add(site.bias_input)
                 owners[id(site.operation)] = site.operation
-        return {
-            id(layer.bias): self._rounded_bias(layer, groups[key].pop(), weight_scales)
+        return [
+            (layer.bias, self._rounded_bias(layer, groups[key].pop(), weight_scales))
             for key, layer in owners.items()
             if len(groups[key]) == 1  # else a shared layer has several in the file
-        }
+        ]
 
     def _rounded_bias(
         self, layer: Any, group: str, weight_scales: Mapping[int, Tensor]
@@ -197,11 +217,12 @@ class ActivationGrids(keras.layers.Layer):
             self._batches.assign(OBSERVED_BATCHES)
 
     def get_config(self) -> dict[str, Any]:
-        """The config, serialized by Keras."""
+        """The config, serialized by Keras, and the plan once there is one."""
         return {
             "name": self.name,
             "trainable": self.trainable,
             "config": keras.saving.serialize_keras_object(self.config),
+            "saved_plan": self.plan and self.plan.get_config(),
         }
 
     @classmethod

@@ -1,23 +1,25 @@
 """A forward pass in which tensors between the operations are rounded.
 
-The model itself stays as it is: for the time of one pass, each operation that the plan
-names runs through a function that rounds what goes in and comes out.
+The model itself stays as it is, also while the pass runs, as other threads may run it
+too: stand-ins of the model and of the operations that the plan names run in its place.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias
 
 import keras
 from keras import ops
 
 from penjing.engine.activations.activation_plan import ActivationPlan, Site
 from penjing.models.graph_flow import as_graph
-from penjing.models.keras_private import inputs_through
-from penjing.models.lending import all_lent, lent
+from penjing.models.keras_private import running_otherwise
+from penjing.models.lending import method_of
+from penjing.models.stand_ins import stand_in
 from penjing.numerics import Tensor
+
+Around: TypeAlias = Callable[[Any, Callable[..., Any]], Callable[..., Any]]
 
 
 class Rounding(Protocol):
@@ -38,21 +40,40 @@ class Rounding(Protocol):
         """
 
 
-@contextlib.contextmanager
-def rounded_operations(
-    model: keras.Model, plan: ActivationPlan, rounding: Rounding
-) -> Iterator[None]:
-    """Let a graph round by its plan in the block, in which one forward pass may run."""
+def rounded_model(
+    model: keras.Model,
+    plan: ActivationPlan,
+    rounding: Rounding,
+    around: Around | None = None,
+) -> keras.Model:
+    """What runs as a graph and rounds by its plan, for one forward pass.
+
+    `around` takes an operation and its call, already rounded, and gives what is called.
+    """
     sites: dict[int, list[Site]] = {}
     for site in plan.sites:
         sites.setdefault(id(site.operation), []).append(site)
-    hooked = [own for own in sites.values() if any(site.rounds for site in own)]
-    replaced = [(own[0].operation, "call", _hook(own, rounding)) for own in hooked]
-    graph = as_graph(model)
-    if any(plan.inputs):
-        replaced.append(inputs_through(graph, _round_inputs(plan, rounding)))
-    with all_lent(replaced):
-        yield
+    replaced: dict[int, Any] = {}
+    for own in sites.values():
+        operation = own[0].operation
+        call = original = method_of(operation, "call")
+        if any(site.rounds for site in own):
+            call = _hook(own, rounding)
+        if around is not None:
+            call = around(operation, call)
+        if call is not original:
+            replaced[id(operation)] = stand_in(operation, call=call)
+
+    def replace(operation: Any) -> Any:
+        if id(operation) not in replaced:
+            nested = as_graph(operation) is not None
+            replaced[id(operation)] = (
+                running_otherwise(operation, replace) if nested else operation
+            )
+        return replaced[id(operation)]
+
+    inputs = _round_inputs(plan, rounding) if any(plan.inputs) else None
+    return running_otherwise(model, replace, inputs)
 
 
 def _round_inputs(
@@ -69,19 +90,17 @@ def _round_inputs(
 
 def _hook(sites: list[Site], rounding: Rounding) -> Callable[..., Any]:
     """What stands for `call`; the calls of a shared layer come in their order."""
-    operation = sites[0].operation
-    original = operation.call
     remaining = iter(sites)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         site = next(remaining)
         if site.inputs:
             args, kwargs = _rounded_arguments(site, args, kwargs, rounding)
-        function = original
+        layer = _with_rounded_activation(site, rounding)
+        function = method_of(layer, "call")
         if site.between is not None:
-            function = _separable(site, rounding)
-        with _rounded_activation(site, rounding):
-            outputs = function(*args, **kwargs)
+            function = _separable(layer, site.between, rounding)
+        outputs = function(*args, **kwargs)
         group = site.output
         if group is None:
             return outputs
@@ -104,13 +123,11 @@ def _rounded_arguments(
     return args, kwargs
 
 
-def _rounded_activation(
-    site: Site, rounding: Rounding
-) -> contextlib.AbstractContextManager[None]:
-    """Round what the activation of a layer takes, and what is inside it."""
+def _with_rounded_activation(site: Site, rounding: Rounding) -> Any:
+    """The layer with what its activation takes, and what is inside it, rounded."""
     before, gate, layer = site.before_activation, site.gate, site.operation
     if before is None and gate is None:
-        return contextlib.nullcontext()
+        return layer
     activation = layer.activation
 
     def rounded(x: Tensor) -> Tensor:
@@ -120,12 +137,11 @@ def _rounded_activation(
             return x * rounding(ops.sigmoid(x), gate)
         return activation(x)
 
-    return lent(layer, "activation", rounded)
+    return stand_in(layer, activation=rounded)
 
 
-def _separable(site: Site, rounding: Rounding) -> Callable[..., Any]:
+def _separable(layer: Any, group: str, rounding: Rounding) -> Callable[..., Any]:
     """`call` of a separable convolution, with what its halves hand over rounded."""
-    layer, group = site.operation, str(site.between)
 
     def call(inputs: Tensor) -> Tensor:
         middle = ops.depthwise_conv(

@@ -17,6 +17,7 @@ from penjing.engine.activations.integer_kinds import (
     activation_of,
     kind_of,
 )
+from penjing.errors import CompressionError
 from penjing.models.graph_flow import Call, Flow, trace_flow
 
 _GROUPS = ("output", "before_activation", "between", "gate", "bias_input")
@@ -29,6 +30,7 @@ class Site:
 
     Attributes:
         operation: The layer or operation.
+        source: Name of the call.
         in_integers: Whether it computes in integers.
         output: Group that its output is rounded to.
         before_activation: Group of what its activation takes.
@@ -43,6 +45,7 @@ class Site:
     """
 
     operation: Any
+    source: str = ""
     in_integers: bool = False
     output: str | None = None
     before_activation: str | None = None
@@ -57,6 +60,14 @@ class Site:
         """Whether anything is rounded here."""
         whole = (self.output, self.before_activation, self.between, self.gate)
         return any(whole) or bool(self.inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        """JSON-ready fields, with the class of the operation in its place."""
+        names = [field.name for field in dataclasses.fields(self)]
+        config = {name: getattr(self, name) for name in names}
+        config["operation"] = type(self.operation).__name__
+        config["inputs"] = [[i, group] for i, group in self.inputs.items()]
+        return config
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -78,6 +89,57 @@ class ActivationPlan:
     groups: tuple[str, ...]
     fixed: Mapping[str, tuple[float, int]]
     in_float: Mapping[str, str]
+
+    def get_config(self) -> dict[str, Any]:
+        """JSON-ready fields."""
+        return {
+            "sites": [site.get_config() for site in self.sites],
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "groups": list(self.groups),
+            "fixed": {name: list(grid) for name, grid in self.fixed.items()},
+            "in_float": dict(self.in_float),
+        }
+
+
+def restored_plan(model: keras.Model, config: Mapping[str, Any]) -> ActivationPlan:
+    """The plan that `get_config` described, for a model that was made again.
+
+    It is not planned anew, as what was planned may have hung on what has changed since.
+    A model that has other operations than the plan is a CompressionError.
+    """
+    flow = trace_flow(model)
+    calls = [] if flow is None else flow.calls
+    saved = list(config["sites"])
+    by_name = {site["source"]: site for site in saved}
+    if all(call.source in by_name for call in calls):
+        saved = [by_name[call.source] for call in calls]
+    kinds = [type(call.operation).__name__ for call in calls]
+    if kinds != [site["operation"] for site in saved]:
+        raise CompressionError(
+            f"The model {model.name!r} has other operations than those whose ranges "
+            f"were saved with it: {kinds} in place of "
+            f"{[site['operation'] for site in saved]}. Was its architecture changed "
+            "after it was quantized?"
+        )
+    sites = [
+        Site(
+            **{
+                **site,
+                "operation": call.operation,
+                "inputs": {int(i): group for i, group in site["inputs"]},
+            }
+        )
+        for call, site in zip(calls, saved, strict=True)
+    ]
+    return ActivationPlan(
+        sites=sites,
+        inputs=tuple(config["inputs"]),
+        outputs=tuple(config["outputs"]),
+        groups=tuple(config["groups"]),
+        fixed={name: (grid[0], grid[1]) for name, grid in config["fixed"].items()},
+        in_float=dict(config["in_float"]),
+    )
 
 
 def plan_activations(
@@ -132,7 +194,7 @@ class _Planner:
         elif kind is Kind.FLOAT:
             reason = f"{name} has no integer kernel with trained ranges"
         elif name in WEIGHTED:
-            weights = [w for w in call.operation.trainable_weights if len(w.shape) > 1]
+            weights = [w for w in call.operation.weights if len(w.shape) > 1]
             if not weights or any(id(w) not in self.quantized for w in weights):
                 reason = "its weights are not quantized"
         if reason is not None:
@@ -152,7 +214,11 @@ class _Planner:
 
     def _site(self, call: Call) -> Site:
         kind = self.kinds[call.source]
-        site = Site(operation=call.operation, in_integers=kind is Kind.COMPUTED)
+        site = Site(
+            operation=call.operation,
+            source=call.source,
+            in_integers=kind is Kind.COMPUTED,
+        )
         if kind in (Kind.SHARED, Kind.ROUNDED):
             if call.inputs[0] in self.parents:
                 self._add(call.source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -14,7 +14,7 @@ from penjing.engine.transforms.weight_transform import (
     ConfiguredTransform,
     Incoming,
     Values,
-    check_finite,
+    check_values,
     renew,
 )
 from penjing.errors import UnsupportedModelError
@@ -86,7 +86,7 @@ class Cluster(ConfiguredTransform):
                     f"The weight {weight.path!r} is made by the first training batch, "
                     "so it has no values to cluster. Build and train the model first."
                 )
-            check_finite(weight, values[weight.path])
+            check_values(weight, values[weight.path])
             centroids.assign(self._find_centroids(weight, values[weight.path]))
 
     def update(self, step: int | Tensor, values: Values) -> None:
@@ -95,11 +95,17 @@ class Cluster(ConfiguredTransform):
         Masks that take ever more weights would else leave few centroids in use.
         """
         due = step % REVIVAL_FREQUENCY == 1
-        if due is False or not self.weights_by_path:
+        places = [i for i, _ in self.training_weights()]
+        if due is False or not places:
             return
-        raw = [ops.stop_gradient(values[path]) for path in self.weights_by_path]
-        trained = [ops.stop_gradient(variable.value) for variable in self.centroids]
-        renew(self.shifts, due, lambda shifts: self._revived(raw, trained, shifts))
+        weights = [weight for _, weight in self.training_weights()]
+        raw = [ops.stop_gradient(values[weight.path]) for weight in weights]
+        trained = [ops.stop_gradient(self.centroids[i].value) for i in places]
+        renew(
+            [self.shifts[i] for i in places],
+            due,
+            lambda shifts: self._revived(weights, raw, trained, shifts),
+        )
 
     def apply(self, values: Values, training: bool) -> Values:
         """Weights in which every value is the nearest centroid."""
@@ -109,7 +115,12 @@ class Cluster(ConfiguredTransform):
         return {
             path: self._share(weight, values[path], centroids.value + shift.value)
             for (path, weight), centroids, shift in state
+            if path in values
         }
+
+    def trained_state(self) -> Iterable[tuple[str, Any]]:
+        """The centroids of each weight."""
+        return zip(self.weights_by_path, self.centroids, strict=False)
 
     def obstacle(self, weight: SelectedWeight) -> str | None:
         """Why a weight has too few values, or `None`."""
@@ -164,7 +175,11 @@ class Cluster(ConfiguredTransform):
         return ops.reshape(shared, weight.shape)
 
     def _revived(
-        self, raw: list[Tensor], trained: list[Tensor], shifts: Sequence[Tensor]
+        self,
+        weights: Sequence[SelectedWeight],
+        raw: Sequence[Tensor],
+        trained: Sequence[Tensor],
+        shifts: Sequence[Tensor],
     ) -> list[Tensor]:
         """Shifts by which every centroid has members; one search for all weights."""
         shape = (-1, self.config.num_clusters)
@@ -178,9 +193,7 @@ class Cluster(ConfiguredTransform):
                 own,
                 keep_zeros=self.config.preserve_sparsity,
             )
-            for weight, values, own in zip(
-                self.weights_by_path.values(), raw, centroids, strict=True
-            )
+            for weight, values, own in zip(weights, raw, centroids, strict=True)
         ]
         together = ops.concatenate(centroids)
         joined = [ops.concatenate(each) for each in zip(*statistics, strict=True)]

@@ -17,7 +17,7 @@ from penjing.engine.transforms.weight_transform import (
     ConfiguredTransform,
     Incoming,
     Values,
-    check_finite,
+    check_values,
     renew,
 )
 from penjing.errors import UnsupportedModelError
@@ -25,6 +25,7 @@ from penjing.models.selection import SelectedWeight, matches_layer
 from penjing.numerics import Tensor
 from penjing.numerics.importance import IMPORTANCES, Importance
 from penjing.numerics.masks import erk_sparsities, kept_count, top_k_mask
+from penjing.numerics.patterns import Pattern
 
 LAYER_FLOOR = 0.05
 
@@ -81,24 +82,30 @@ class Prune(ConfiguredTransform):
         """Compute the masks anew where the schedule says so.
 
         Masked weights count as zeros: their old values would else come back, untrained,
-        in place of weights that are in use.
+        in place of weights that are in use. Frozen ones keep their masks, and have no
+        part in the ranking.
         """
         due = self.config.schedule.updates_at(step)
-        if due is False:
+        places = [i for i, _ in self.training_weights()]
+        if due is False or not places:
             return
-        raw = [ops.stop_gradient(values[path]) for path in self.weights_by_path]
+        weights = [weight for _, weight in self.training_weights()]
+        raw = [ops.stop_gradient(values[weight.path]) for weight in weights]
 
         def compute(state: Sequence[Tensor]) -> list[Tensor]:
             masks = zip(raw, state[: len(raw)], strict=True)
-            return self._new_state(
-                step, [value * ops.cast(mask, value.dtype) for value, mask in masks]
-            )
+            masked = [value * ops.cast(mask, value.dtype) for value, mask in masks]
+            return self._new_state(step, places, masked)
 
-        renew((*self.masks, *self.thresholds), due, compute)
+        state = [
+            variables[i] for variables in (self.masks, self.thresholds) for i in places
+        ]
+        renew(state, due, compute)
 
     def apply(self, values: Values, training: bool) -> Values:
         """Weights with zeros where the mask drops them."""
-        masks = zip(self.weights_by_path, self.masks, strict=True)
+        every = zip(self.weights_by_path, self.masks, strict=True)
+        masks = [(path, mask) for path, mask in every if path in values]
         if training:
             return {
                 path: values[path] * ops.cast(mask.value, values[path].dtype)
@@ -152,6 +159,9 @@ class Prune(ConfiguredTransform):
             *weight.matrix_shape, input_channels=weight.input_channels
         )
 
+    def _pattern(self, weight: SelectedWeight) -> Pattern:
+        return self.config.pattern.for_channels(weight.input_channels)
+
     def _importance(self, path: str) -> Importance:
         importance = self.config.importance
         if callable(importance):
@@ -162,7 +172,7 @@ class Prune(ConfiguredTransform):
         return IMPORTANCES[importance]
 
     def _check_values(self, weight: SelectedWeight, values: np.ndarray) -> None:
-        check_finite(weight, values)
+        check_values(weight, values)
         if not callable(self.config.importance):
             return
         scores = ops.convert_to_numpy(self._importance(weight.path)(values))
@@ -176,7 +186,7 @@ class Prune(ConfiguredTransform):
     def _schedule_scales(self, weights: Sequence[SelectedWeight]) -> tuple[float, ...]:
         """Final sparsity of each weight over the schedule's final sparsity."""
         final = self.config.schedule.final_sparsity
-        targets = [final] * len(weights)
+        targets = [self._pattern(weight).sparsity_reached(final) for weight in weights]
         if self.config.allocation == "erk":
             targets = erk_sparsities([weight.shape for weight in weights], final)
         for pattern, sparsity in (self.config.sparsity_by_layer or {}).items():
@@ -191,24 +201,33 @@ class Prune(ConfiguredTransform):
                 targets[i] = sparsity
         return tuple(target / final if final else 1.0 for target in targets)
 
-    def _new_state(self, step: int | Tensor, raw: Sequence[Tensor]) -> list[Tensor]:
+    def _new_state(
+        self, step: int | Tensor, places: Sequence[int], raw: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Masks, then thresholds, of the weights at some places."""
         sparsity = self.config.schedule(ops.convert_to_tensor(step, "int32"))
-        weights = list(self.weights_by_path.values())
+        every = list(self.weights_by_path.values())
+        weights = [every[i] for i in places]
+        scales = [self.scales[i] for i in places]
         scores = [
             weight.to_matrix(ops.cast(self._importance(weight.path)(value), "float32"))
             for weight, value in zip(weights, raw, strict=True)
         ]
-        units = [self.config.pattern.unit_scores(score) for score in scores]
-        rank = self._rank_globally if self._is_global else self._rank_by_layer
-        unit_masks = rank(units, sparsity)
+        patterns = [self._pattern(weight) for weight in weights]
+        units = [
+            pattern.unit_scores(score)
+            for pattern, score in zip(patterns, scores, strict=True)
+        ]
+        if self._is_global:
+            unit_masks = self._rank_globally(units, sparsity)
+        else:
+            unit_masks = _rank_by_layer(units, scales, sparsity)
         masks = [
             ops.cast(
-                weight.from_matrix(
-                    self.config.pattern.weight_mask(mask, weight.matrix_shape)
-                ),
+                weight.from_matrix(pattern.weight_mask(mask, weight.matrix_shape)),
                 _mask_dtype(weight),
             )
-            for weight, mask in zip(weights, unit_masks, strict=True)
+            for weight, pattern, mask in zip(weights, patterns, unit_masks, strict=True)
         ]
         thresholds = [
             ops.min(ops.where(mask, unit, float("inf")))
@@ -219,14 +238,6 @@ class Prune(ConfiguredTransform):
     @property
     def _is_global(self) -> bool:
         return self.config.scope == "global"
-
-    def _rank_by_layer(
-        self, units: Sequence[Tensor], sparsity: float | Tensor
-    ) -> list[Tensor]:
-        return [
-            top_k_mask(unit, kept_count(_size(unit), sparsity * scale))
-            for unit, scale in zip(units, self.scales, strict=True)
-        ]
 
     def _rank_globally(
         self, units: Sequence[Tensor], sparsity: float | Tensor
@@ -248,6 +259,15 @@ class Prune(ConfiguredTransform):
             ops.reshape(chosen[int(end) - size : int(end)], unit.shape)
             for unit, size, end in zip(units, sizes, ends, strict=True)
         ]
+
+
+def _rank_by_layer(
+    units: Sequence[Tensor], scales: Sequence[float], sparsity: float | Tensor
+) -> list[Tensor]:
+    return [
+        top_k_mask(unit, kept_count(_size(unit), sparsity * scale))
+        for unit, scale in zip(units, scales, strict=True)
+    ]
 
 
 def _mask_dtype(weight: SelectedWeight) -> str:

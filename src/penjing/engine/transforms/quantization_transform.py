@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from penjing.engine.transforms.weight_transform import (
     ConfiguredTransform,
     Incoming,
     Values,
-    check_finite,
+    check_values,
     renew,
 )
 from penjing.errors import UnsupportedModelError
@@ -40,12 +40,14 @@ class FakeQuantize(ConfiguredTransform):
     begins; a trained scale is that times a trained factor, which starts at 1. So an
     optimizer with steps of equal length, such as Adam, moves scales of all sizes alike,
     and no scale can become zero or negative (`relative_scale`). With a `begin_step`,
-    references are zero until it, and the values pass as they are.
+    references are zero until it, and the values pass as they are. Frozen weights are
+    rounded too; their scales stay as they were found.
     """
 
     order = 2
     display_name = "quantized"
     spares_weights = False
+    takes_frozen = True
     config: QuantizationConfig
 
     def __init__(self, config: QuantizationConfig, **kwargs: Any) -> None:
@@ -73,7 +75,7 @@ class FakeQuantize(ConfiguredTransform):
         for weight, grid in zip(weights, self.grids, strict=True):
             reference = self._add_scale(weight, grid)
             if values is not None:
-                check_finite(weight, values[weight.path])
+                check_values(weight, values[weight.path])
                 if self.config.begin_step == 0:
                     reference.assign(_best_scale(weight, grid, values[weight.path]))
 
@@ -93,6 +95,8 @@ class FakeQuantize(ConfiguredTransform):
                 return old
             return [
                 _following_scale(*weight, scale)
+                if weight[0].variable.trainable
+                else scale
                 for weight, scale in zip(weights, old, strict=True)
             ]
 
@@ -108,7 +112,12 @@ class FakeQuantize(ConfiguredTransform):
         return {
             path: self._quantized(i, weight, values[path])
             for i, (path, weight) in enumerate(self.weights_by_path.items())
+            if path in values
         }
+
+    def trained_state(self) -> Iterable[tuple[str, Any]]:
+        """The factor of each weight's scale."""
+        return zip(self.weights_by_path, self.factors, strict=False)
 
     def scales(self) -> dict[str, Tensor]:
         """Path of each weight -> its scale now, zero where it has not begun."""
@@ -132,6 +141,8 @@ class FakeQuantize(ConfiguredTransform):
         dtype = keras.backend.standardize_dtype(weight.variable.dtype)
         if dtype != "float32":
             return f"its type is {dtype}, in which no value lies exactly on a grid"
+        if getattr(weight.layer, "lora_enabled", False):
+            return "its layer adds a low-rank adapter (LoRA) to it, which is no grid's"
         per_channel = self._grids_of([weight])[0].granularity == "per_channel"
         if per_channel and weight.matrix_shape[0] == 1:
             return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeAlias
 
 import keras
@@ -18,6 +18,7 @@ from penjing.models.selection import (
     select_weights,
 )
 from penjing.numerics import Tensor
+from penjing.numerics.grids import SMALLEST
 
 Values = dict[str, Tensor]
 Incoming: TypeAlias = Callable[[], dict[str, np.ndarray] | None]
@@ -29,6 +30,12 @@ class Transform(keras.layers.Layer):
     A transform holds its state (masks, centroids, ranges) as ordinary Keras weights, so
     that it is trained, saved and loaded with the model. The engine calls `attach` once,
     then for every forward pass `update` (in training only) and `apply`.
+
+    What is frozen does not change. A weight that is frozen while the transform is on
+    keeps its mask, centroids or scales as they are, from the next `compile` on, as all
+    that freezing does in Keras; they go on once it is not frozen any more. Weights that
+    were frozen before are left out by masks and codebooks, and taken by grids: rounding
+    needs no training.
 
     `order` fixes the place among the transforms of a model: masks, then codebooks, then
     grids, so that zeros survive clustering and centroids survive quantization.
@@ -78,8 +85,35 @@ class Transform(keras.layers.Layer):
         """
 
     def apply(self, values: Values, training: bool) -> Values:
-        """Values that the forward pass uses, for the paths of this transform."""
+        """Values that the forward pass uses, for those paths that are given."""
         raise NotImplementedError
+
+    def trained_state(self) -> Iterable[tuple[str, Any]]:
+        """Path of a weight and each variable that is trained along with it."""
+        return ()
+
+    def training_weights(self) -> list[tuple[int, SelectedWeight]]:
+        """Weights that are not frozen, and their places among all."""
+        every = enumerate(self.weights_by_path.values())
+        return [(i, weight) for i, weight in every if weight.variable.trainable]
+
+    @property
+    def variables(self) -> list[Any]:
+        """The state; what belongs to a frozen weight does not train."""
+        self._follow_frozen()
+        return super().variables  # type: ignore[no-any-return]
+
+    @property
+    def weights(self) -> list[Any]:
+        """The same but for random states."""
+        self._follow_frozen()
+        return super().weights  # type: ignore[no-any-return]
+
+    def _follow_frozen(self) -> None:
+        for path, variable in self.trained_state():
+            trains = self.trainable and self.weights_by_path[path].variable.trainable
+            if variable.trainable != trains:
+                variable.trainable = trains
 
     def penalty(self) -> Tensor | None:
         """A scalar to add to the loss, or `None`."""
@@ -137,13 +171,21 @@ class Transform(keras.layers.Layer):
         }
 
 
-def check_finite(weight: SelectedWeight, values: np.ndarray) -> None:
-    """Refuse a weight with NaN or infinities, which cannot be ranked or rounded."""
+def check_values(weight: SelectedWeight, values: np.ndarray) -> None:
+    """Refuse values that cannot be ranked or rounded: NaN, infinities, or too small."""
     if not np.isfinite(values).all():
         raise CompressionError(
             f"The weight {weight.path!r} holds "
             f"{int((~np.isfinite(values)).sum())} NaN or infinite values, so it "
             "cannot be compressed. Train the model again or restore sound weights."
+        )
+    largest = float(np.abs(values).max(initial=0.0))
+    if 0 < largest < SMALLEST:
+        raise CompressionError(
+            f"The largest value of the weight {weight.path!r} is {largest:.2g}, below "
+            f"{SMALLEST:g}: too small to be ranked, shared or rounded in float32. Set "
+            "it to zero if it is not used, train the model again, or leave the weight "
+            f"out: exclude={[weight.path]}."
         )
 
 
@@ -255,10 +297,11 @@ class ConfiguredTransform(Transform):
     """Base of the transforms whose config, frozen, says which weights they take.
 
     `spares_weights` says that weights which the layer table spares are left whole
-    unless they are named.
+    unless they are named, `takes_frozen` that those are taken too which do not train.
     """
 
     spares_weights: ClassVar[bool] = True
+    takes_frozen: ClassVar[bool] = False
     config: Any
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
@@ -301,4 +344,5 @@ class ConfiguredTransform(Transform):
             self.config.exclude,
             self.obstacle,
             spare=self.spares_weights,
+            frozen=self.takes_frozen,
         )
