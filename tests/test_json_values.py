@@ -59,6 +59,10 @@ def test_keys_that_are_no_field_are_passed_over():
         ({"rows": [{"shape": []}]}, "scores"),
         ({"first": {"shape": [], "scores": {}, "pair": [1]}}, r"\[1\] has not 2 parts"),
         ([], r"\[\] is no Table"),
+        ({"first": {"shape": ["x"], "scores": {}}}, "'x' is no int"),
+        ({"first": {"shape": [True], "scores": {}}}, "True is no int"),
+        ({"first": {"shape": [], "scores": []}}, r"\[\] is no table"),
+        ({"first": {"shape": [], "scores": {"a": "b"}}}, "'b' is no float"),
     ],
 )
 def test_parts_that_are_missing_or_of_another_kind_are_refused(table, message):

@@ -8,8 +8,12 @@ import gzip
 import os
 import secrets
 import shutil
+import struct
 import tempfile
 import time
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -24,6 +28,12 @@ MAX_FILE_BYTES = 8 * 2**30
 # than the floor: more is a bomb, not a model or data.
 MAX_EXPANSION = 100
 EXPANSION_FLOOR = 64 * 2**20
+# What Python and NumPy raise on content that is damaged or hostile.
+DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, LookupError),
+    *(ArithmeticError, MemoryError, RuntimeError, SyntaxError, StopIteration),
+    *(struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 _LOCK = ".penjing-lock"
 _LOCKED_WITHIN = 2.0  # Seconds in which a new folder surely is.
 

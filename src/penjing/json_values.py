@@ -5,8 +5,15 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
+
+_PLAIN: dict[Any, tuple[type, ...]] = {
+    str: (str,),
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+}
 
 
 class JsonValue:
@@ -64,10 +71,32 @@ def _to_json(value: Any) -> Any:
     return value
 
 
+def _one_of(kinds: Sequence[Any], value: Any) -> Any:
+    """The value as the first of some kinds that it can be."""
+    if value is None and types.NoneType in kinds:
+        return None
+    errors = []
+    for kind in [kind for kind in kinds if kind is not types.NoneType]:
+        try:
+            return _from_json(kind, value)
+        except TypeError as error:
+            errors.append(error)
+    raise errors[0]
+
+
 def _from_json(kind: Any, value: Any) -> Any:
     arguments = typing.get_args(kind)
-    if isinstance(kind, types.UnionType):  # something or None
-        return None if value is None else _from_json(arguments[0], value)
+    if isinstance(kind, types.UnionType):
+        return _one_of(arguments, value)
+    if typing.get_origin(kind) is dict and arguments:
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{value!r} is no table")
+        return {key: _from_json(arguments[1], item) for key, item in value.items()}
+    if kind in _PLAIN:
+        is_number = kind in (int, float) and isinstance(value, bool)
+        if is_number or not isinstance(value, _PLAIN[kind]):
+            raise TypeError(f"{value!r} is no {kind.__name__}")
+        return value
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
             raise TypeError(f"{value!r} is no list")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import struct
-import tokenize
 import zipfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from penjing.errors import DataError
-from penjing.files import check_content, limit
+from penjing.files import DAMAGE, check_content, limit
 
 _MAX_ARRAYS = 10_000
 _MAX_BYTES = 16 * 2**30
@@ -29,31 +26,17 @@ def read_npz(path: Path) -> dict[str, Any]:
             _check_sizes(archive, path)
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        MemoryError,
-        NotImplementedError,
-        OverflowError,
-        RuntimeError,
-        SyntaxError,
-        TypeError,
-        struct.error,
-        tokenize.TokenError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(
-            f"Cannot read {path} as .npz ({error}). Write it again with "
-            "numpy.savez_compressed."
-        ) from error
     except DataError:
         raise
     except ValueError as error:
         raise DataError(
             f"Cannot read the arrays in {path} ({error}). Arrays of Python objects are "
             "not allowed: give all examples one shape and a dtype of numbers."
+        ) from error
+    except DAMAGE as error:
+        raise DataError(
+            f"Cannot read {path} as .npz ({error}). Write it again with "
+            "numpy.savez_compressed."
         ) from error
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.errors import CompressionError
-from penjing.files import write_text
+from penjing.files import DAMAGE, write_text
 
 _NAME = "layer-times-2.json"  # The number changes with what is measured, or how.
 
@@ -44,7 +44,7 @@ class TimeCache:
     def _read(self) -> dict[str, float]:
         try:
             content = dict(json.loads(self.path.read_text("utf-8")))
-        except (OSError, TypeError, ValueError):  # none yet, or damaged: measured again
+        except DAMAGE:  # none yet, or damaged: measured again
             return {}
         return {
             key: float(value)

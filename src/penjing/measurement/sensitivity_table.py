@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.errors import FileFormatError
-from penjing.files import write_text
+from penjing.files import DAMAGE, write_text
 from penjing.json_values import JsonValue
 from penjing.measurement.metric_direction import LOWER, direction_of
 from penjing.measurement.scoring import first_metric
@@ -144,8 +144,10 @@ class SensitivityTable(JsonValue):
             table = json.loads(Path(path).read_text("utf-8"))
             if table["schema"] != SCHEMA:
                 raise ValueError("it has another schema")
-            return cls.from_dict(table)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            found = cls.from_dict(table)
+            str(found)  # baseline and rows speak of the same metric
+            return found
+        except DAMAGE as error:
             raise FileFormatError(
                 f"Cannot read the sensitivity table {os.fspath(path)}: {error}. "
                 "Choose another path, or delete the file."

@@ -8,7 +8,6 @@ import os
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import keras
 import numpy as np
 
 from penjing.errors import CompressionWarning, FileFormatError, UnsupportedModelError
-from penjing.files import check_content, check_file
+from penjing.files import DAMAGE, check_content, check_file
 from penjing.models.declared_models import check_config, check_variables
 from penjing.models.keras_private import legacy_model
 
@@ -209,18 +208,7 @@ def _corrupt_as_one_error(path: Path) -> Iterator[None]:
         yield
     except FileFormatError:
         raise
-    except (
-        EOFError,
-        KeyError,
-        MemoryError,
-        OSError,
-        OverflowError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except DAMAGE as error:
         raise _corrupt(path, error) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from penjing.channels.channel_report import ChannelReport
 from penjing.errors import FileFormatError
-from penjing.files import utf8_text, write_text
+from penjing.files import DAMAGE, utf8_text, write_text
 from penjing.json_values import JsonValue
 from penjing.measurement.machine import Environment
 from penjing.measurement.metric_direction import change_of, direction_of
@@ -340,7 +340,9 @@ def read_json(path: str | os.PathLike[str]) -> Report:
         if file.stat().st_size > _MAX_REPORT_BYTES:
             raise FileFormatError(f"{file} is too large to be a report of penjing.")
         table = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except FileFormatError:
+        raise
+    except DAMAGE as error:
         raise FileFormatError(f"Cannot read the report {file}: {error}.") from error
     if not isinstance(table, dict):
         raise FileFormatError(f"{file} is not a report of penjing.")

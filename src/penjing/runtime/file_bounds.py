@@ -17,14 +17,25 @@ _MEMORY_PER_THREAD = 2**28  # reserved, mostly not used
 _SECONDS = 25
 _BYTES_PER_SECOND = 500_000
 _INPUTS_PER_SECOND = 1_000_000
+# Of inputs whose sizes the file itself declares: they are not to raise much.
+_MEMORY_PER_DECLARED = 16
+_DECLARED_PER_SECOND = 8_000_000
 _OUTPUT_BYTES = 2**29
 _LONGEST_WORDS = 1000
 
 
-def bounds_for(size: int, *, inputs: int = 0, threads: int = 1) -> Bounds:
-    """Bounds of one order about a file of `size` bytes and `inputs` bytes of inputs."""
-    memory = _MEMORY + _MEMORY_PER_BYTE * size + _MEMORY_PER_INPUT * inputs
-    seconds = _SECONDS + size // _BYTES_PER_SECOND + inputs // _INPUTS_PER_SECOND
+def bounds_for(
+    size: int, *, inputs: int = 0, declared: int = 0, threads: int = 1
+) -> Bounds:
+    """Bounds of one order about a file of `size` bytes.
+
+    `inputs` are the bytes of the user's data, `declared` of made-up inputs, whose sizes
+    the file declares.
+    """
+    memory = _MEMORY + _MEMORY_PER_BYTE * size
+    memory += _MEMORY_PER_INPUT * inputs + _MEMORY_PER_DECLARED * declared
+    seconds = _SECONDS + size // _BYTES_PER_SECOND
+    seconds += inputs // _INPUTS_PER_SECOND + declared // _DECLARED_PER_SECOND
     return Bounds(
         memory=limit(memory + _MEMORY_PER_THREAD * (threads - 1)),
         seconds=max(limit(seconds * threads), 1),

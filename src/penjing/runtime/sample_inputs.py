@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from penjing.errors import DataError
+from penjing.files import limit, raise_limits
 from penjing.runtime.interpreter import TensorSpec
 
 _SEEDS = 4
@@ -15,6 +17,7 @@ _BATCH = 4
 _FREE_SIZE = 32  # Of an axis whose size the file leaves free.
 _ID_BOUND = 2  # Integers that are not quantized may be ids, with a small vocabulary.
 MAX_SAMPLES = 64
+_MOST_VALUES = 2**23  # of all inputs of one run
 
 
 def make_rounds(inputs: Sequence[dict[str, Any]], *, free: bool) -> list[list[Any]]:
@@ -59,6 +62,7 @@ def random_inputs(
     """
     generator = np.random.default_rng(seed)
     shapes = [spec.shape for spec in specs] if shapes is None else shapes
+    _check_sizes(shapes)
     pairs = zip(specs, shapes, strict=True)
     return [_random(spec, shape, generator) for spec, shape in pairs]
 
@@ -115,6 +119,16 @@ def _shape(item: dict[str, Any], free: bool, batch: int) -> tuple[int, ...]:
         size if size != -1 else batch if axis == 0 else _FREE_SIZE
         for axis, size in enumerate(item["signature"])
     )
+
+
+def _check_sizes(shapes: Sequence[tuple[int, ...]]) -> None:
+    """Refuse inputs that a file declares, and for which there is no memory."""
+    values = sum(math.prod(int(size) for size in shape) for shape in shapes)
+    if values > limit(_MOST_VALUES):
+        raise DataError(
+            f"A run of the file takes {values:,} values, more than samples are made "
+            f"for. Choose a smaller batch, if that is yours to choose. {raise_limits()}"
+        )
 
 
 def _random(spec: TensorSpec, shape: Any, generator: np.random.Generator) -> Any:

@@ -64,7 +64,7 @@ class TimedFile:
         require_extra("ai_edge_litert.interpreter", "litert")
         self._where = str(self.path)
         self._size, self._threads = len(content), threads
-        self._inputs, self._seconds = 0, 0.0
+        self.batch, self._inputs, self._seconds = 1, 0, 0.0
         self._worker = WorkerProcess(_WORKER, memory=self._bounds().memory)
         try:
             file = _readable(self.path, self._worker)
@@ -86,7 +86,12 @@ class TimedFile:
         return _ask(self._worker, self._where, bounds, method, **arguments)
 
     def _bounds(self, runs: int = 0) -> Bounds:
-        bounds = bounds_for(self._size, inputs=self._inputs, threads=self._threads)
+        bounds = bounds_for(
+            self._size,
+            inputs=self._inputs if self.batch > 1 else 0,  # as the caller wants it
+            declared=self._inputs,
+            threads=self._threads,
+        )
         longer = int(_TIMES_SLOWER * runs * self._seconds) * self._threads
         return dataclasses.replace(bounds, seconds=bounds.seconds + longer)
 

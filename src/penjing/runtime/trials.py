@@ -44,6 +44,10 @@ class Outcome:
         return any(isinstance(r, list) for kernels in self.outputs for r in kernels)
 
 
+def _bytes(arrays: Round) -> int:
+    return sum(array.nbytes for array in arrays)
+
+
 class _EndlessError(FileFormatError):
     """A file that was ended at the limit of time: on other inputs it would be too."""
 
@@ -59,12 +63,15 @@ class FileRunner:
         self._worker: WorkerProcess | None = None
         self._largest = 0
 
-    def run(self, content: bytes, rounds: Sequence[Round], where: str) -> Outcome:
+    def run(
+        self, content: bytes, rounds: Sequence[Round], where: str, *, own: int = 0
+    ) -> Outcome:
         """Load a file, and run it on inputs; `where` is what messages call it.
 
         `rounds` has for each run one array for each input, in the stored type; with
-        none the file is only loaded. A file that LiteRT cannot load, crashes on, or
-        that takes too long or too much memory is a FileFormatError.
+        none the file is only loaded; `own` of their bytes are the user's. A file that
+        LiteRT cannot load, crashes on, or that takes too long or too much memory is a
+        FileFormatError.
         """
         if len(content) > self._largest:  # what a process may take depends on it
             self.close()
@@ -72,9 +79,9 @@ class FileRunner:
         try:
             if self._worker is not None:
                 with contextlib.suppress(WorkerEndError):
-                    return self._asked(self._worker, content, rounds)
+                    return self._asked(self._worker, content, rounds, own)
                 self.close()
-            return self._asked(self._started(), content, rounds)
+            return self._asked(self._started(), content, rounds, own)
         except OrderError as error:
             raise unrunnable(where, error) from error
         except WorkerEndError as error:
@@ -101,14 +108,18 @@ class FileRunner:
         return self._worker
 
     def _asked(
-        self, worker: WorkerProcess, content: bytes, rounds: Sequence[Round]
+        self,
+        worker: WorkerProcess,
+        content: bytes,
+        rounds: Sequence[Round],
+        own: int,
     ) -> Outcome:
         file = worker.folder / "model.tflite"
         file.write_bytes(content)
-        inputs = sum(array.nbytes for arrays in rounds for array in arrays)
+        declared = max((_bytes(arrays) for arrays in rounds), default=0)
         answer = worker.ask(
             "try_out",
-            bounds=bounds_for(self._largest, inputs=inputs),
+            bounds=bounds_for(self._largest, inputs=own, declared=declared),
             file=str(file),
             kernels=_KERNELS,
             rounds=rounds,
@@ -195,10 +206,11 @@ class Trial:
         described = self._runner.run(content, [], self._where).description
         inputs = described["inputs"]
         real = [] if data is None else encode_rounds(inputs, data, self._where)
+        self._own = sum(map(_bytes, real))
         for free in (True, False):
             rounds = [*make_rounds(inputs, free=free), *real]
             try:
-                outcome = self._runner.run(content, rounds, self._where)
+                outcome = self._runner.run(content, rounds, self._where, own=self._own)
             except _EndlessError as error:
                 raise FileFormatError(str(error)) from error
             except FileFormatError:
@@ -228,7 +240,7 @@ class Trial:
         kernels round differently.
         """
         try:
-            actual = self._runner.run(content, self._rounds, self._where)
+            actual = self._runner.run(content, self._rounds, self._where, own=self._own)
         except FileFormatError:
             return float("inf")
         count = len(self._expected.description["outputs"])
