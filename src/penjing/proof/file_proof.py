@@ -26,6 +26,7 @@ from penjing.proof.output_comparison import (
     RunningFile,
     choose_samples,
     compare_outputs,
+    run_first,
 )
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.timing_rounds import take_turns
@@ -140,6 +141,7 @@ def prove(
     twin_name, twin_content = _twin(runtime, path, content, twin)
     reference = LiteRTModel(path)
     arrays = choose_samples(reference, inputs, samples)
+    run_first(reference, arrays)  # within bounds, which other runtimes do not have
     with runtime.start(engine, threads=threads) as session:
         model = session.load(content, str(path))
         models = {twin_name: session.load(twin_content, twin_name), str(path): model}

@@ -78,6 +78,12 @@ def choose_samples(reference: LiteRTModel, inputs: Any, count: int) -> list[Arra
     return arrays
 
 
+def run_first(reference: LiteRTModel, arrays: Sequence[Array]) -> None:
+    """Run a file on its first samples; one that crashes or never ends is refused."""
+    batch = _batch(reference.inputs)
+    reference.predict([array[:batch] for array in arrays], batch)
+
+
 def compare_outputs(
     models: Sequence[RunningFile], reference: LiteRTModel, arrays: Sequence[Array]
 ) -> tuple[Distance, Distance]:

@@ -14,9 +14,12 @@ _MEMORY = 3 * 2**29
 _MEMORY_PER_BYTE = 16  # of the file: kernels make copies of weights
 _MEMORY_PER_INPUT = 64  # for each byte of an input: activations
 _MEMORY_PER_THREAD = 2**28  # reserved, mostly not used
-_SECONDS = 25
+_SECONDS = 15
 _BYTES_PER_SECOND = 500_000
 _INPUTS_PER_SECOND = 1_000_000
+_PRODUCT_PER_SECOND = (
+    2e10  # Each weight meets each value of the inputs, on a slow core.
+)
 # Of inputs whose sizes the file itself declares: they are not to raise much.
 _MEMORY_PER_DECLARED = 16
 _DECLARED_PER_SECOND = 8_000_000
@@ -36,6 +39,7 @@ def bounds_for(
     memory += _MEMORY_PER_INPUT * inputs + _MEMORY_PER_DECLARED * declared
     seconds = _SECONDS + size // _BYTES_PER_SECOND
     seconds += inputs // _INPUTS_PER_SECOND + declared // _DECLARED_PER_SECOND
+    seconds += int(size * inputs / _PRODUCT_PER_SECOND)
     return Bounds(
         memory=limit(memory + _MEMORY_PER_THREAD * (threads - 1)),
         seconds=max(limit(seconds * threads), 1),

@@ -78,8 +78,11 @@ class FileRunner:
             self._largest = len(content)
         try:
             if self._worker is not None:
-                with contextlib.suppress(WorkerEndError):
+                try:
                     return self._asked(self._worker, content, rounds, own)
+                except WorkerEndError as error:
+                    if error.seconds is not None:
+                        raise
                 self.close()
             return self._asked(self._started(), content, rounds, own)
         except OrderError as error:
