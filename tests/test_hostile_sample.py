@@ -73,7 +73,7 @@ def inspect_and_load(path):
 @pytest.mark.parametrize(
     ("kind", "count", "read"),
     [
-        ("tflite", 24, inspect_and_load),
+        ("tflite", 12, inspect_and_load),
         ("keras", 12, inspect_and_load),
         ("h5", 8, inspect_and_load),
         ("npz", 60, lambda path: load_data(path)),

@@ -123,9 +123,9 @@ def test_real_inputs_that_do_not_fit_are_refused(data):
 def test_a_file_cannot_ask_for_inputs_of_any_size(monkeypatch):
     item = {"name": "x", "dtype": "float32", "scales": [], "zero_points": []}
     item |= {"shape": [1, 3000, 3000], "signature": [-1, 3000, 3000]}
-    with pytest.raises(DataError, match=r"takes 9,000,000 values.*PENJING_LIMITS=4"):
+    with pytest.raises(DataError, match=r"of 9,000,000 values.*PENJING_LIMITS=4"):
         make_inputs([item], 1)
-    with pytest.raises(DataError, match="takes 36,000,000 values"):
+    with pytest.raises(DataError, match="of 36,000,000 values"):
         make_rounds([item], free=True)
     monkeypatch.setenv("PENJING_LIMITS", "2")
     assert make_inputs([item], 1)[0].size == 9_000_000

@@ -126,8 +126,8 @@ def _check_sizes(shapes: Sequence[tuple[int, ...]]) -> None:
     values = sum(math.prod(int(size) for size in shape) for shape in shapes)
     if values > limit(_MOST_VALUES):
         raise DataError(
-            f"A run of the file takes {values:,} values, more than samples are made "
-            f"for. Choose a smaller batch, if that is yours to choose. {raise_limits()}"
+            f"A batch of {values:,} values does not fit into memory that a file may "
+            f"take. Choose a smaller one, if the file allows it. {raise_limits()}"
         )
 
 
