@@ -12,7 +12,7 @@ from penjing.data.datasets import Dataset, load_dataset
 from penjing.demo_config import DemoConfig
 from penjing.pipeline import Recipe, compress, load_recipe
 from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.output_folder import output_folder
+from penjing.pipeline.output_folder import claim_outputs, output_folder
 from penjing.pipeline.random_state import set_global_seeds
 from penjing.pipeline.run_state import RunState, digest_of
 from penjing.pipeline.stages import output_names
@@ -117,6 +117,7 @@ def _train_baseline(
         )
         title = "Training the baseline"
         train(model, source, epochs, state=state, stage=title, progress=progress)
+        claim_outputs(folder, [path.name])
         write_keras(model, path)
         state.forget_variables()
 

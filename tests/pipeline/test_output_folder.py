@@ -8,7 +8,12 @@ import sys
 import pytest
 
 from penjing.errors import CompressionError
-from penjing.pipeline.output_folder import check_outputs, make_folder, output_folder
+from penjing.pipeline.output_folder import (
+    check_outputs,
+    claim_outputs,
+    make_folder,
+    output_folder,
+)
 
 pytestmark = pytest.mark.once
 NAMES = ["model.keras", "report.json"]
@@ -43,10 +48,13 @@ def test_files_of_somebody_else_stop_the_run(tmp_path):
     with refused, output_folder(tmp_path, NAMES):
         pass
     assert (tmp_path / "model.keras").read_text() == "mine"
-    with output_folder(tmp_path, NAMES, overwrite=True):
+    with output_folder(tmp_path, NAMES, overwrite=True) as folder:
+        claim_outputs(folder, ["model.keras"])
         (tmp_path / "model.keras").write_text("ours")
     with output_folder(tmp_path, NAMES):  # ours by now
-        pass
+        (tmp_path / "report.json").write_text("mine")  # which no run wrote
+    with pytest.raises(CompressionError, match=r"over: report\.json\."):
+        check_outputs(tmp_path, NAMES)
 
 
 def test_nothing_is_made_where_a_run_is_refused_early(tmp_path):

@@ -87,7 +87,7 @@ def sensitivity(
         from penjing.data.data_sources import load_data
         from penjing.layer_sensitivity import sensitivity as measure
         from penjing.models.model_files import load_keras_model
-        from penjing.pipeline.output_folder import output_folder
+        from penjing.pipeline.output_folder import claim_outputs, output_folder
         from penjing.pipeline.run_data import image_size_for
         from penjing.report.pages import write_sensitivity
 
@@ -112,6 +112,7 @@ def sensitivity(
                 path=folder / _TABLE,
                 progress=progress,
             )
+            claim_outputs(folder, [_PAGE])
             write_sensitivity(table, folder / _PAGE)
     if as_json:
         print_json(table)

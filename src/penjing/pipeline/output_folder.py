@@ -37,15 +37,23 @@ def output_folder(
 
     Files that an earlier run left half-written are removed. A CompressionError says
     that `names`, which the run will write, are its inputs or files of somebody else, or
-    that another run is at work there; see `check_outputs`.
+    that another run is at work there; see `check_outputs`. What is written has to be
+    claimed first, so that the next run knows it: `claim_outputs`.
     """
     folder = make_folder(path)
     with _alone(folder):
         check_outputs(folder, names, inputs=inputs, overwrite=overwrite)
-        ours = sorted({*_outputs_of(folder), *names})
-        write_text(folder / _STATE / _OUTPUTS, json.dumps(ours, indent=1))
+        claim_outputs(folder, ())  # those of version 0.1 are known by the list then
         _remove_half_written(folder, names)
         yield folder
+
+
+def claim_outputs(folder: Path, names: Iterable[str]) -> None:
+    """Keep in mind that files are the run's, before it writes them."""
+    known = _outputs_of(folder)
+    path = folder / _STATE / _OUTPUTS
+    if not path.is_file() or not known.issuperset(names):
+        write_text(path, json.dumps(sorted({*known, *names}), indent=1))
 
 
 def check_outputs(

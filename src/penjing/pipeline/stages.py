@@ -23,6 +23,7 @@ from penjing.pipeline.file_stages import (
     modes_of,
 )
 from penjing.pipeline.model_writing import write_h5, write_keras
+from penjing.pipeline.output_folder import claim_outputs
 from penjing.pipeline.random_state import set_global_seeds, stage_seed
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_run import cut_and_train, split_channels
@@ -102,6 +103,7 @@ class Stages:
             ),
             refused=tuple(files.refused.values()),
         )
+        claim_outputs(self.folder, REPORTS)
         write_json(report, self.folder / REPORTS[0])
         write_html(report, self.folder / REPORTS[1])
         return report
@@ -116,7 +118,12 @@ class Stages:
         """Run a stage unless it is finished; chance begins anew in each."""
         self.progress(Progress(stage=name))
         set_global_seeds(stage_seed(self.seed, name))
-        return self.state.run_stage(name, files, function)
+
+        def work() -> Any:
+            claim_outputs(self.folder, [file.name for file in files])
+            return function()
+
+        return self.state.run_stage(name, files, work)
 
     def _train(self) -> dict[str, Any]:
         compressed, cut = cut_and_train(

@@ -21,7 +21,7 @@ from penjing.export.litert import export_litert
 from penjing.files import write_bytes, write_text
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.output_folder import output_folder
+from penjing.pipeline.output_folder import claim_outputs, output_folder
 from penjing.pipeline.random_state import set_global_seeds
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_state import RunState, digest_of
@@ -194,6 +194,7 @@ class Work:
         train(model, source, epochs, state=state, stage=title, progress=self.progress)
         plain = strip(model) if name == "sparse" else model
         logits = plain.predict(data.x_test, batch_size=_BATCH_SIZE, verbose=0)
+        claim_outputs(self.folder, [path.name])
         write_keras(plain.get_layer(_NETWORK), path)
         state.forget_variables()
         return float(np.mean(np.argmax(logits, axis=-1) == data.y_test))
@@ -225,6 +226,7 @@ class Work:
         self.progress(Progress(stage="Writing the two files"))
         model = load_keras_model(self.folder / "sparse.keras")
         dense, sparse, description, pictures = self.files()
+        claim_outputs(self.folder, [file.name for file in self.files()])
         shape = (_SIDE, _SIDE, _CHANNELS)
         samples = np.random.default_rng(0).random((_SAMPLES, *shape), "float32")
         export_litert(
