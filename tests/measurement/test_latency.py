@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -145,11 +146,19 @@ def _with_batch_of_four(self, path, **_):
     self.path, self.batch, self.memory = path, 4, None
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The command looks whether files are there before it loads anything."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "bb", "a.tflite", "bbb.tflite"):
+        Path(name).write_text("a stand-in")
+
+
 def run(*arguments):
     return CliRunner().invoke(app, ["benchmark", *map(str, arguments)])
 
 
-def test_the_command_prints_a_table_for_each_number_of_threads(fake):
+def test_the_command_prints_a_table_for_each_number_of_threads(fake, here):
     result = run("a.tflite", "bbb.tflite", "--threads", "1,2", "--rounds", 2)
     assert result.exit_code == 0, result.output
     assert "1 thread, batch 1, warm caches" in result.output
@@ -158,14 +167,14 @@ def test_the_command_prints_a_table_for_each_number_of_threads(fake):
     assert "0.80x" in result.output
 
 
-def test_the_command_gives_json(fake):
+def test_the_command_gives_json(fake, here):
     result = run("a", "bb", "--json", "--cold", "--runs", 1, "--rounds", 2)
     warm, cold = json.loads(result.stdout)
     assert not warm["conditions"]["cold_caches"] and cold["conditions"]["cold_caches"]
     assert [row["milliseconds"] for row in cold["files"]] == [1, 2]
 
 
-def test_one_round_says_nothing_about_confidence(fake):
+def test_one_round_says_nothing_about_confidence(fake, here):
     result = run("a", "bb", "--rounds", 1)
     assert " 1 round " in result.output
     assert "0.50-0.50" not in result.output
