@@ -15,6 +15,7 @@ import penjing
 from penjing.data.data_sources import load_data
 from penjing.errors import CompressionError
 from penjing.models.model_files import load_keras_model
+from penjing.pipeline import load_recipe
 
 pytestmark = [
     pytest.mark.once,
@@ -77,6 +78,7 @@ def inspect_and_load(path):
         ("keras", 12, inspect_and_load),
         ("h5", 8, inspect_and_load),
         ("npz", 60, lambda path: load_data(path)),
+        ("recipe", 60, load_recipe),
         ("json", 80, penjing.SensitivityTable.from_json),
     ],
 )
