@@ -44,7 +44,21 @@ def test_restart_forgets_quietly(tmp_path):
     assert state.run_stage("s", [], lambda: 2) == 2
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": 1, "stages": {}}', "\0"])
+STAGES = [
+    f'{{"digest": "a", "stages": {{"s": {stage}}}}}'
+    for stage in (
+        "[]",
+        "{}",
+        "1",
+        '{"files": 1, "result": 1, "seconds": 1}',
+        '{"files": [1], "result": 1, "seconds": 1}',
+    )
+]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"digest": 1, "stages": {}}', "\0", 9999 * "[", *STAGES]
+)
 def test_a_corrupt_manifest_starts_afresh(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     assert RunState(tmp_path, "a").run_stage("s", [], lambda: 2) == 2
@@ -68,7 +82,7 @@ def test_variables_come_back_exactly_with_position_and_history(tmp_path):
     np.testing.assert_array_equal(np.asarray(small.value).astype("float32"), before)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "garbage", "shape"])
+@pytest.mark.parametrize("damage", ["truncate", "garbage", "shape", "packed"])
 def test_damaged_variables_are_refused_with_the_way_out(tmp_path, damage):
     state = RunState(tmp_path, "a")
     state.save_variables([keras.Variable([1.0, 2.0])], 1)
@@ -77,6 +91,11 @@ def test_damaged_variables_are_refused_with_the_way_out(tmp_path, damage):
         path.write_bytes(path.read_bytes()[:-40])
     if damage == "garbage":
         path.write_bytes(b"not a zip")
+    if damage == "packed":
+        content = bytearray(path.read_bytes())
+        content[content.find(b"NUMPY") - 1] ^= 255
+        content[content.find(b"PK\1\2") + 10] = 8  # it says that it is deflated
+        path.write_bytes(content)
     shape = [0.0] if damage == "shape" else [0.0, 0.0]
     with pytest.raises(CompressionError, match="--restart"):
         state.restore_variables([keras.Variable(shape)])

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from penjing.errors import CompressionError
-from penjing.files import check_folder, write_text
+from penjing.files import DAMAGE, check_folder, write_text
 
 _STATE = ".state"
 _OUTPUTS = "outputs.json"  # names of files here that runs wrote
@@ -144,7 +144,7 @@ def _outputs_of(folder: Path) -> set[str]:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except DAMAGE:
         return None
 
 

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 from penjing.errors import CompressionError
-from penjing.files import atomic_path, write_text
+from penjing.files import DAMAGE, atomic_path, write_text
 from penjing.pipeline.noted_warnings import noted_warnings
 
 MANIFEST = "manifest.json"
@@ -55,8 +54,10 @@ class RunState:
         try:
             manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
             stages = manifest["stages"]
-            sound = isinstance(manifest["digest"], str) and isinstance(stages, dict)
-        except (OSError, ValueError, KeyError, TypeError):
+            sound = isinstance(manifest["digest"], str) and all(
+                map(_is_stage, dict.values(stages))
+            )
+        except DAMAGE:
             return None
         return manifest if sound else None
 
@@ -144,7 +145,7 @@ class RunState:
                 self.history = json.loads(saved["history"].tobytes())
             if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
                 raise ValueError("it holds other variables")
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except DAMAGE as error:
             raise CompressionError(
                 f"Cannot go on from {path}: {error}. Start afresh with `restart=True` "
                 "(--restart)."
@@ -201,6 +202,16 @@ def _are_as_left(files: Sequence[Path], left: Sequence[Sequence[Any]]) -> bool:
     return all(
         name in by_name and _described(by_name[name], 1 + len(rest)) == [name, *rest]
         for name, *rest in left
+    )
+
+
+def _is_stage(stage: Any) -> bool:
+    """Whether a value is what a manifest keeps of a stage."""
+    return (
+        "result" in stage
+        and isinstance(stage["seconds"], (int, float))
+        and isinstance(stage.get("warnings", []), list)
+        and all(isinstance(name, str) for name, *_ in stage["files"])
     )
 
 
