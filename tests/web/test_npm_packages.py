@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import sys
 
 import pytest
@@ -93,6 +94,17 @@ def test_packages_are_fetched_once(programs, tmp_path):
     assert not setup_wasm().fetched
     assert programs.fetches() == 1
     assert [path.name for path in tmp_path.glob("*wasm*")] == ["wasm"]
+
+
+def test_what_a_killed_call_left_goes_with_the_next_one(programs, tmp_path):
+    old, running = tmp_path / ".wasm-0123abcd", tmp_path / ".wasm-4567cdef"
+    other = tmp_path / ".wasm-of-somebody"
+    for folder in (old, running, other):
+        folder.mkdir()
+    for folder in (old, other):
+        os.utime(folder, (0, 0))
+    setup_wasm()
+    assert not old.exists() and running.exists() and other.exists()
 
 
 def test_packages_of_other_versions_are_replaced(programs, tmp_path, monkeypatch):

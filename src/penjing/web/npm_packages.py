@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -10,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,7 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
         )
     npm = _find_npm()
     temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+    _remove_left_over(target)
     try:
         temporary.mkdir(parents=True)
         for name in _FILES:
@@ -107,6 +111,15 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return _described(target, fetched=True)
+
+
+def _remove_left_over(target: Path) -> None:
+    """Remove what earlier calls left that were killed; npm ends after `_SECONDS`."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}-????????"):
+        with contextlib.suppress(OSError):
+            old = time.time() - folder.lstat().st_mtime > 2 * _SECONDS
+            if old and not folder.is_symlink():
+                shutil.rmtree(folder)
 
 
 def find_packages() -> Path:
