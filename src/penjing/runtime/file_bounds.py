@@ -23,6 +23,7 @@ _PRODUCT_PER_SECOND = (
 # Of inputs whose sizes the file itself declares: they are not to raise much.
 _MEMORY_PER_DECLARED = 16
 _DECLARED_PER_SECOND = 8_000_000
+_DECLARED_PRODUCT_PER_SECOND = 1e11
 _OUTPUT_BYTES = 2**29
 _LONGEST_WORDS = 1000
 
@@ -40,6 +41,7 @@ def bounds_for(
     seconds = _SECONDS + size // _BYTES_PER_SECOND
     seconds += inputs // _INPUTS_PER_SECOND + declared // _DECLARED_PER_SECOND
     seconds += int(size * inputs / _PRODUCT_PER_SECOND)
+    seconds += int(size * declared / _DECLARED_PRODUCT_PER_SECOND)
     return Bounds(
         memory=limit(memory + _MEMORY_PER_THREAD * (threads - 1)),
         seconds=max(limit(seconds * threads), 1),
