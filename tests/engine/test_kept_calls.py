@@ -24,6 +24,11 @@ class Rematerialized(layers.Dense):
         return _again(super().call, inputs)
 
 
+@keras.saving.register_keras_serializable(package="penjing_tests")
+class Again(Rematerialized):
+    """The same, in files."""
+
+
 def _again(function, inputs):
     return AGAIN(function)(inputs)
 
@@ -66,6 +71,21 @@ def test_what_is_run_again_is_refused_with_the_way_out(make):
         match="'(hidden|net)'.*again in the backward pass.*without it.*exclude=",
     ):
         penjing.quantize_aware(make(), copy=False)
+
+
+@not_on_jax
+def test_a_loaded_model_is_refused_once_it_trains(tmp_path, monkeypatch):
+    # As where it was trained on JAX, and is loaded here to be converted.
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("penjing.engine.engine.find_kept_calls", lambda layer: ())
+        model = penjing.quantize_aware(stack(Again(20, name="hidden")), copy=False)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    x, _ = data()
+    ours, theirs = (keras.ops.convert_to_numpy(each(x)) for each in (loaded, model))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    with pytest.raises(penjing.UnsupportedModelError, match="in the backward pass"):
+        steps(loaded, 1)
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="is refused")

@@ -227,3 +227,14 @@ def annotated_dense():
 def test_what_cannot_be_quantized_is_refused(use, says):
     with pytest.raises(ValueError, match=says):
         use()
+
+
+def test_frozen_layers_are_rounded_and_keep_their_values():
+    model = dense()
+    model.layers[0].trainable = False
+    quantized = train(quantization.quantize_model(model), 12)
+    assert quantized.activations.plan.in_float == {}
+    paths = quantized.transforms[-1].weights_by_path
+    assert len(paths) == 2
+    before = to_array(model.layers[0].kernel)
+    np.testing.assert_array_equal(to_array(quantized.layers[0].kernel), before)

@@ -47,6 +47,7 @@ class TransformEngine:
     parts: ClassVar[Sequence[str]] = ("transforms", "activations")
     transforms: Sequence[Transform]
     step: Any
+    _calls_checked: bool
 
     def _inner(self) -> keras.layers.Layer:
         """The inner model or layer; a method, so that Keras saves it only once."""
@@ -61,6 +62,7 @@ class TransformEngine:
                     f"{transform!r} of type {type(transform).__name__}."
                 )
         self.transforms = sorted(transforms, key=lambda transform: transform.order)
+        self._calls_checked = False
         self.step = self.add_weight(  # type: ignore[attr-defined]
             name="step",
             shape=(),
@@ -77,11 +79,14 @@ class TransformEngine:
         for i, transform in enumerate(self.transforms):
             if not transform.built:
                 transform.attach(self._inner(), self.transforms[:i])
-        self._check_calls()
+        # What is loaded may be for inference alone, as where it is converted.
+        if not all(transform.is_restored for transform in self.transforms):
+            self._check_calls()
         self.built = True
 
     def _check_calls(self) -> None:
         """Refuse layers that read weights at other times than in the forward pass."""
+        self._calls_checked = True
         if keras.backend.backend() == "jax":  # recomputes what was traced
             return
         taken = {id(weight.variable): p for p, weight in self._selected().items()}
@@ -173,6 +178,8 @@ class TransformEngine:
     ) -> Any:
         """Forward pass of the inner object on transformed weights."""
         inner = self._inner()
+        if advance and not self._calls_checked:
+            self._check_calls()
         values = self.transformed_values(training=advance, batch=(args, kwargs))
         with self._scope(values, training=advance):
             outputs = self._forward(args, kwargs, training=advance)

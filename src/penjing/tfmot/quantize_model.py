@@ -210,7 +210,7 @@ def _ask_layers(
     model: keras.Model, marked: Sequence[_Marked], scheme: QuantizeScheme
 ) -> list[tuple[Any, LayerGrids]]:
     """What each marked layer that has weights to round is rounded to."""
-    selection = select_weights(model, spare=False)
+    selection = select_weights(model, spare=False, frozen=True)
     taken = {weight.path: weight for weight in selection.chosen}
     asked = []
     for mark in marked:

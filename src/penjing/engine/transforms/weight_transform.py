@@ -60,6 +60,7 @@ class Transform(keras.layers.Layer):
         super().__init__(autocast=False, dtype="float32", **kwargs)
         self.weights_by_path: Mapping[str, SelectedWeight] = {}
         self.paths = None if paths is None else tuple(paths)
+        self._restored = paths is not None
         self.start_step = start_step
         self.skipped: dict[str, str] = {}
 
@@ -87,6 +88,11 @@ class Transform(keras.layers.Layer):
     def apply(self, values: Values, training: bool) -> Values:
         """Values that the forward pass uses, for those paths that are given."""
         raise NotImplementedError
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether its weights were chosen, and its state made, in an earlier run."""
+        return self._restored
 
     def trained_state(self) -> Iterable[tuple[str, Any]]:
         """Path of a weight and each variable that is trained along with it."""
@@ -307,7 +313,6 @@ class ConfiguredTransform(Transform):
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
-        self._restored = self.paths is not None
 
     def select(self, owner: keras.layers.Layer) -> Sequence[SelectedWeight]:
         """Weights that the config names; those of `paths` where it was loaded."""
