@@ -318,6 +318,24 @@ def test_loaders_that_give_something_else_are_refused(loader, message):
         evaluate(classifier(), loader)
 
 
+@pytest.mark.once
+def test_a_model_from_a_file_that_fails_is_one_error(data, tmp_path, monkeypatch):
+    """That of one in memory stays as it is: its code is the user's."""
+
+    def fail(self, x):
+        raise KeyError("lost")
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.save(tmp_path / "model.keras")
+    x, y = np.zeros((3, 4)), np.zeros(3)
+    monkeypatch.setattr(keras.Model, "predict_on_batch", fail)
+    said = r"model.keras fails on inputs of shape \(3, 4\): KeyError: 'lost'. The file"
+    with pytest.raises(DataError, match=said):
+        evaluate(tmp_path / "model.keras", x, y)
+    with pytest.raises(KeyError, match="lost"):
+        evaluate(model, x, y)
+
+
 def test_other_refusals(data):
     x, y = data
     with pytest.raises(DataError, match="gives the labels itself; leave out `y`"):

@@ -85,6 +85,7 @@ def _open(
     model_or_path: keras.Model | str | os.PathLike[str], batch_size: int
 ) -> tuple[keras.Model | None, Predict, list[str] | None]:
     """Give the model of a Keras file, what predicts, and the names of the outputs."""
+    file = None
     if isinstance(model_or_path, keras.Model):
         model = model_or_path
     elif not isinstance(model_or_path, (str, os.PathLike)):
@@ -99,11 +100,14 @@ def _open(
     elif suffix == ".tflite":
         return None, *_litert_predict(check_file(model_or_path), batch_size)
     else:
-        model = load_keras_model(check_file(model_or_path))
-    return model, _keras_predict(model), getattr(model, "output_names", None)
+        file = check_file(model_or_path)
+        model = load_keras_model(file)
+    return model, _keras_predict(model, file), getattr(model, "output_names", None)
 
 
-def _keras_predict(model: keras.Model) -> Predict:
+def _keras_predict(model: keras.Model, file: Path | None) -> Predict:
+    """What predicts; errors of a model in memory, whose code is the user's, stay."""
+
     def predict(inputs: Any) -> Any:
         try:
             return model.predict_on_batch(inputs)
@@ -111,7 +115,14 @@ def _keras_predict(model: keras.Model) -> Predict:
             expected = [tuple(t.shape) for t in getattr(model, "inputs", None) or []]
             given = [tuple(array.shape) for array in leaves(inputs)]
             fit = len(given) == len(expected) and all(map(fits, given, expected))
-            if not expected or fit:
+            if file is not None and (fit or not expected):
+                words = " ".join(str(error).split())[:500].rstrip(".")
+                raise DataError(
+                    f"The model in {file} fails on inputs of shape {_shown(given)}: "
+                    f"{type(error).__name__}: {words}. The file is damaged, or its "
+                    "model takes other values."
+                ) from error
+            if fit or not expected:
                 raise
             raise DataError(
                 f"The model {model.name!r} takes inputs of shape {_shown(expected)}, "
