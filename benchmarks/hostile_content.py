@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -251,6 +252,8 @@ def make_file(kind: str, sound: Path, folder: Path, chance: random.Random) -> Pa
     data = (sound / f"{name}.{suffix}").read_bytes()
     if kind == "recipe":
         content = damaged_text(data.decode(), chance)
+    elif kind == "tflite" and chance.random() < 0.01:
+        content = chance.choice(_aimed_files())()
     elif kind == "json" and chance.random() < 0.7:
         text = damaged_json(data.decode(), chance)
         content = text.encode("utf-8", "surrogatepass")
@@ -262,6 +265,16 @@ def make_file(kind: str, sound: Path, folder: Path, chance: random.Random) -> Pa
         content = damaged(data, chance)
     path.write_bytes(content)
     return path
+
+
+def _aimed_files() -> list[Callable[[], bytes]]:
+    """Files that never end, or ask for any memory, as the tests make them."""
+    checkout = str(Path(__file__).parents[1])
+    if checkout not in sys.path:
+        sys.path.append(checkout)
+    from tests.runtime.hostile_files import endless_file, greedy_file, huge_file
+
+    return [endless_file, greedy_file, huge_file]
 
 
 def _damaged_h5(data: bytes, path: Path, chance: random.Random) -> Path:

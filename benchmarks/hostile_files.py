@@ -237,7 +237,9 @@ def main() -> None:
         run_batch(kind, int(start), int(stop), int(seed), Path(sound))
         sys.__stdout__.flush()
         return
-    write_results(given.out, run_all(given.files, given.kinds, given.seed))
+    results = run_all(given.files, given.kinds, given.seed)
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    write_results(given.out, {"backend": backend, **results})
 
 
 if __name__ == "__main__":
