@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,22 @@ def test_what_is_there_passes_and_leaves_no_trace(tmp_path, monkeypatch):
         imports=["own", "json.decoder", "sys"],
     )
     assert sorted(os.listdir(".")) == ["m.h5", "own.py"]
+    # Keras comes next, and must not find what lies here.
+    assert not {"", str(tmp_path)} & set(sys.path)
+
+
+def test_modules_are_found_as_imports_find_them(monkeypatch):
+    """A package that is installed to be edited may have a finder of its own."""
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            return ModuleSpec(name, None) if name == "edited_package" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+    check_early(data="edited_package.data:load", imports=["edited_package.layers"])
+    for name in ("edited_packages", "", ".relative"):
+        with pytest.raises(CompressionError, match="no module"):
+            check_early(imports=[name])
 
 
 def test_folders_are_no_models_and_folders_of_images_are_data(tmp_path):

@@ -9,7 +9,9 @@ from keras import layers, ops
 
 import penjing
 from penjing.errors import DataError, ExportError
+from penjing.export.end_grids import check_columns
 from penjing.export.end_types import check_types
+from penjing.models.signature import input_signature
 from penjing.tflite.edited_file import EditedFile
 
 RNG = np.random.default_rng(0)
@@ -103,6 +105,15 @@ def test_columns_that_one_scale_would_lose_are_refused(tmp_path):
                 representative_data=data,
                 input_type="uint8",
             )
+
+
+@pytest.mark.once
+def test_of_many_columns_some_may_be_empty():
+    """Words that are rare, frequencies that are quiet: the model need not hear them."""
+    model = keras.Sequential([keras.Input((40,)), layers.Dense(2)])
+    data = np.ones((20, 40)) * np.arange(20)[:, None]
+    data[:, 7] *= 1e-4
+    check_columns([data], input_signature(model), "uint8")
 
 
 @pytest.mark.once

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from penjing.export import verification
 from penjing.export.verification import output_error
+from penjing.tflite.tensors import TensorType
 
 
 def test_the_error_is_relative_to_the_spread():
@@ -27,3 +31,26 @@ def test_what_is_not_finite_gives_nan(value):
 
 def test_integers_count_differences():
     assert output_error(np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5])) == 0.25
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("kind", "scale", "is_mask"),
+    [
+        (TensorType.INT8, 1e9 / 255, True),
+        (TensorType.INT16, 1e9 / 32767, True),
+        (TensorType.INT8, 2.4e38 / 255, True),
+        (TensorType.INT8, 1e7 / 255, False),  # prices
+        (TensorType.INT32, 0.3, False),  # a bias
+    ],
+)
+def test_masks_are_blamed_for_what_they_did(kind, scale, is_mask, monkeypatch):
+    tensor = {
+        "name": np.frombuffer(b"scores", np.uint8),
+        "type": kind,
+        "quantization": {"scale": np.array([scale], "float32")},
+    }
+    model = {"subgraphs": [{"tensors": [tensor]}]}
+    monkeypatch.setattr(verification, "load_graphs", lambda *_: model)
+    said = verification._of_masks(Path(__file__))
+    assert ("a mask fills it" in said) is is_mask

@@ -43,6 +43,8 @@ def test_a_binary_classifier_is_judged_by_order_alone():
         + (np.arange(500) % 10, False),
         (guesses(60, 10), np.arange(60) % 10, False),  # too few to tell
         (np.eye(10)[[3] * 10], np.arange(10), False),
+        (np.eye(2)[[0] * 300 + [1]], np.array([0] * 300 + [1]), False),  # all found
+        (np.arange(301.0)[:, None], np.array([0] * 300 + [1]), False),
     ],
 )
 def test_chance_is_told_from_knowledge(outputs, labels, is_chance):

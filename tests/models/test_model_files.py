@@ -13,7 +13,7 @@ import pytest
 
 from penjing import files
 from penjing.errors import CompressionWarning, FileFormatError, UnsupportedModelError
-from penjing.models import declared_models, model_files
+from penjing.models import declared_models, keras_private, model_files
 from penjing.models.model_files import load_keras_model
 
 
@@ -323,3 +323,23 @@ def test_looking_first_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("PENJING_LIMITS", "0.00001")
     with pytest.raises(FileFormatError, match=r"PENJING_LIMITS=4"):
         load_keras_model(tmp_path / "model.keras")
+
+
+@keras.saving.register_keras_serializable("tests.models")
+class Projection(keras.layers.Layer):
+    """Draws numbers where it is made, as random features do."""
+
+    def build(self, shape):
+        self.fixed = keras.random.normal((shape[-1], 3))
+
+    def call(self, x):
+        return keras.ops.matmul(x, self.fixed)
+
+
+def test_chance_goes_on_after_a_model_that_draws_where_it_is_made(tmp_path):
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((4,)), Projection()]).save(path)
+    keras_private.set_global_attribute("global_seed_generator", None)  # a new program
+    load_keras_model(path)
+    first, second = (np.asarray(keras.random.normal((3,))) for _ in range(2))
+    assert not np.array_equal(first, second)

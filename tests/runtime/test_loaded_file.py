@@ -95,6 +95,26 @@ def test_a_model_whose_process_was_killed_says_so_and_runs_again(no_idle):
     np.testing.assert_array_equal(model.predict(x), expected)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_after_an_interrupt_the_next_answer_is_its_own(no_idle, monkeypatch):
+    model = LiteRTModel(SOUND)
+    ones = np.ones((1, *model.inputs[0].shape[1:]), "float32")
+    expected = model.predict(ones)
+    worker = model._file._worker
+    exchanged = worker._exchanged
+
+    def interrupted(order):
+        worker.process.stdin.write(order)
+        worker.process.stdin.flush()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "_exchanged", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.predict(np.zeros_like(ones))
+    monkeypatch.setattr(worker, "_exchanged", exchanged)
+    np.testing.assert_array_equal(model.predict(ones), expected)
+
+
 def test_a_process_serves_one_file_after_the_other(no_idle):
     first = LiteRTModel(SOUND)
     second = LiteRTModel(SOUND)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -71,6 +72,10 @@ class Worker:
 
     def wait(self):
         time.sleep(600)
+
+    def doze(self, seconds_of_sleep):
+        time.sleep(seconds_of_sleep)
+        return {"calls": "stale"}
 
     def spin(self):
         while True:
@@ -309,6 +314,17 @@ def test_an_interrupt_ends_both_and_only_the_program_says_so(program):
     assert words.count("Traceback") == 1 and words.endswith("KeyboardInterrupt\n")
     wait_until(lambda: not is_running(pid))
     assert not folder.exists()
+
+
+@posix
+def test_an_answer_that_nobody_waited_for_is_given_to_no_other_order(worker):
+    """An interrupt comes in the middle, and the program goes on, as notebooks do."""
+    alarm = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+    alarm.start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.ask("doze", seconds_of_sleep=1.5)
+    with pytest.raises(WorkerEndError):
+        worker.ask("count")
 
 
 @posix

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
-from penjing.data.data_spec import check_data, look_in_current_folder
+from penjing.data.data_spec import check_data, has_module
 from penjing.errors import CompressionError, DataError, FileFormatError
 from penjing.files import check_file, check_folder
 from penjing.recipes.recipe_text import check_keys, read_recipe
@@ -55,10 +53,8 @@ def _check_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 def check_module(name: str) -> None:
     """Refuse a module that is not there, as the import would."""
-    look_in_current_folder()
     first = name.partition(".")[0]
-    known = first in sys.modules or first in sys.builtin_module_names
-    if not known and importlib.machinery.PathFinder.find_spec(first) is None:
+    if not has_module(first):
         raise CompressionError(
             f"Cannot import {name!r}: there is no module {first!r}. It is looked for "
             f"in {os.getcwd()} and among the installed packages."

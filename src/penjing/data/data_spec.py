@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import importlib.util
 import os
 import re
 import sys
@@ -47,14 +48,27 @@ def kind_of_data(text: str) -> str:
 def check_data(text: str) -> None:
     """Refuse what can be no data, a function whose module is not there too."""
     if kind_of_data(text) == "function":
-        look_in_current_folder()
         name = text.partition(":")[0].partition(".")[0]
-        known = name in sys.modules or name in sys.builtin_module_names
-        if not known and importlib.machinery.PathFinder.find_spec(name) is None:
+        if not has_module(name):
             raise DataError(
                 f"Cannot import {name!r} for the data {text!r}: there is no such "
                 f"module. {where_modules_are()}"
             )
+
+
+def has_module(name: str) -> bool:
+    """Whether a module, without dots, is in the current folder or installed.
+
+    The current folder is not put on the path: what is imported next, such as Keras, is
+    not to be looked for there.
+    """
+    if name in sys.modules:
+        return True
+    importlib.invalidate_caches()
+    if importlib.machinery.PathFinder.find_spec(name, [os.getcwd()]) is not None:
+        return True
+    # Also what is installed to be edited, which only its own finder knows.
+    return name != "" and importlib.util.find_spec(name) is not None
 
 
 def look_in_current_folder() -> None:

@@ -15,6 +15,7 @@ from keras import ops
 
 from penjing.engine.activations.activation_config import HIGHEST, LOWEST
 from penjing.errors import DataError
+from penjing.export.output_parts import MOST_COLUMNS
 from penjing.export.verification import keras_outputs
 from penjing.models.signature import InputSignature
 from penjing.numerics import Tensor
@@ -29,13 +30,15 @@ def check_columns(samples: Arrays, signature: InputSignature, input_type: str) -
     """Refuse, as a DataError, integer inputs in which columns would be lost.
 
     One scale serves a whole input, so a column that varies by less than its steps gives
-    nothing but its mean.
+    nothing but its mean. Of many columns, as of spectra or words, some always do.
     """
     if input_type == "float32":
         return
     levels = np.iinfo(input_type).max - np.iinfo(input_type).min
     for item, values in zip(signature.inputs, samples, strict=True):
         if item.dtype != "float32" or values.ndim < 2 or not values.size:
+            continue
+        if values.shape[-1] > MOST_COLUMNS:
             continue
         columns = values.reshape(-1, values.shape[-1]).astype("float64")
         low, high = min(columns.min(), 0.0), max(columns.max(), 0.0)

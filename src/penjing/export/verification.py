@@ -15,7 +15,7 @@ from penjing.models.signature import InputSignature
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.tflite.loading import load_graphs
 from penjing.tflite.modes import MODES, find_mode
-from penjing.tflite.tensors import tensor_name
+from penjing.tflite.tensors import TensorType, tensor_name
 
 # Largest `output_error` accepted for each quantization.
 TOLERANCES = {mode.quantization: mode.tolerance for mode in MODES}
@@ -23,7 +23,7 @@ TOLERANCES = {mode.quantization: mode.tolerance for mode in MODES}
 # one, so a file that lost its free batch size does not pass.
 VERIFIED_SAMPLES = 32
 _BATCH = 20
-_HUGE_STEP = 1e4
+_HUGE = 1e8  # Half the range of a tensor that fills of a mask have taken: -1e9 say.
 _WORTHLESS = 1.0  # A part off by its own spread: its mean would be as close.
 
 
@@ -186,8 +186,10 @@ def _of_masks(path: Path) -> str:
     """What to do where numbers for infinity have taken the range of scores."""
     (graph, *_) = load_graphs(path.read_bytes(), str(path))["subgraphs"]
     for tensor in graph["tensors"]:
-        quantization = tensor["quantization"]
-        if quantization and (quantization["scale"] > _HUGE_STEP).any():
+        quantization, kind = tensor["quantization"], TensorType(tensor["type"])
+        if kind not in (TensorType.INT8, TensorType.INT16) or not quantization:
+            continue
+        if (quantization["scale"] * np.iinfo(kind.dtype).max > _HUGE).any():
             return (
                 f" The steps of the tensor {tensor_name(tensor)!r} are "
                 f"{quantization['scale'].max():.3g}, as a mask fills it with huge "

@@ -39,7 +39,9 @@ class Knowledge:
         if self.is_constant:
             return self.examples >= _FEW
         luck = self.chance + _DEVIATIONS * self.deviation
-        return self.examples >= _ENOUGH and self.found <= luck
+        # Of a class with hardly any example luck can find all, and so can knowledge.
+        most = min(luck, (1 + self.chance) / 2)
+        return self.examples >= _ENOUGH and self.found <= most
 
     def is_surpassed_by(self, other: Knowledge) -> bool:
         """Whether another one finds clearly more of the same examples."""

@@ -59,8 +59,10 @@ def without_values() -> Iterator[list[Any]]:
     """Variables made in the block get shapes and no values; the list collects them.
 
     Keras makes their values where the scope ends, unless they are forgotten. Names that
-    the block gave are given anew after it (3.0).
+    the block gave are given anew after it, and so is the generator of all random
+    numbers without a seed, if the block made it: it would have no value (3.0).
     """
+    generator = get_global_attribute("global_seed_generator")
     names = get_global_attribute("object_name_uids")
     before = None if names is None else names.copy()
     waiting = get_global_attribute("uninitialized_variables")
@@ -72,6 +74,7 @@ def without_values() -> Iterator[list[Any]]:
     finally:
         set_global_attribute("uninitialized_variables", waiting or [])
         set_global_attribute("object_name_uids", before)
+        set_global_attribute("global_seed_generator", generator)
 
 
 def layer_outputs(layer: keras.layers.Layer) -> list[Any]:

@@ -92,6 +92,9 @@ class FileElsewhere:
                 self._end()
                 advice = "Use a smaller `batch_size`. " if len(arrays[0]) > 1 else ""
                 raise ended(self._where, error, advice=advice) from error
+            except KeyboardInterrupt:  # which ended the process
+                self._end()
+                raise
         return list(answer["outputs"])
 
     def _start(self) -> dict[str, Any]:

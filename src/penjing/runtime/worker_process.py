@@ -127,7 +127,7 @@ class WorkerProcess:
         `bounds` hold from this order on, instead of what the worker was started with;
         without `seconds`, it is also ended after twice their time.
         An OrderError says that the method raised, a WorkerEndError that the worker
-        ended before it answered. Threads wait for their turn.
+        ended before it answered. Threads wait for their turn. An interrupt ends it.
         """
         with self._turn:
             if bounds is not None:
@@ -145,6 +145,9 @@ class WorkerProcess:
         alarm.start()
         try:
             line = self._exchanged(order)
+        except BaseException:  # an interrupt: the next order must not get this answer
+            self.process.kill()
+            raise
         finally:
             alarm.cancel()
         try:
@@ -311,7 +314,8 @@ def _limit(
     ):
         hard = resource.getrlimit(kind)[1]
         if value is not None and (hard == resource.RLIM_INFINITY or value < hard):
-            resource.setrlimit(kind, (value, hard))
+            with contextlib.suppress(OSError, ValueError):  # macOS may refuse memory's
+                resource.setrlimit(kind, (value, hard))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ MAX_BODY = 2**29
 """Bytes that a request may bring, once it has shown that it may."""
 REQUEST_SECONDS = 30.0
 """Time for a request to arrive, and for its answer to be taken."""
+KNOWN_SECONDS = 24 * 3600.0
+"""The same for what comes after a request that knew the secret: it may compute."""
 MAX_CONNECTIONS = 64
 
 
@@ -170,6 +172,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else each answer waits 40 ms for a receipt
     respond: Responder
     secret: str
+    is_known = False
 
     def setup(self) -> None:
         super().setup()
@@ -178,7 +181,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Answer a request; one that does not arrive in time ends the connection."""
-        self._stream.deadline = time.monotonic() + REQUEST_SECONDS
+        seconds = KNOWN_SECONDS if self.is_known else REQUEST_SECONDS
+        self._stream.deadline = time.monotonic() + seconds
         try:
             super().handle_one_request()
         except (ConnectionError, TimeoutError):  # it went away, or reads no answer
@@ -246,6 +250,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         path = self._path()
         if self.secret:
+            self.is_known = True
             path = path.partition("/")[2]
         self._send(type(self).respond(Request(self.command, path, body)))
 
