@@ -55,6 +55,50 @@ def test_layers_of_equal_names_in_two_blocks_are_told_apart():
     assert report.kernels == {"first/d/kernel": 16, "second/d/kernel": 16}
 
 
+class Block(layers.Layer):
+    """Layers within a layer, one of them without weights."""
+
+    def __init__(self, inner=None, **options):
+        super().__init__(**options)
+        self.inner = inner or layers.Dense(4, name="d")
+        self.drop = layers.Dropout(0.1, name="drop")
+
+    def build(self, shape):
+        self.inner.build(shape)
+
+    def call(self, inputs):
+        return self.drop(self.inner(inputs))
+
+
+@pytest.mark.once
+def test_layers_within_layers_have_the_names_of_all_of_them():
+    inputs = keras.Input((4,))
+    outer = Block(Block(name="inner"), name="outer")
+    rows = count_macs(keras.Model(inputs, Block(name="first")(outer(inputs)))).rows
+    assert sorted(row.path for row in rows) == [
+        "first/d",
+        "first/drop",
+        "outer/drop",
+        "outer/inner/d",
+        "outer/inner/drop",
+    ]
+
+
+@pytest.mark.once
+def test_a_call_of_two_arguments_is_counted_for_the_shapes_of_both():
+    class Pair(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = layers.Dense(2), layers.Dense(3)
+
+        def call(self, first, second):
+            return self.one(first), self.other(second)
+
+    model = Pair()
+    model(np.zeros((1, 4)), np.zeros((1, 5)))
+    assert count_macs(model, input_shape=[(4,), (5,)]).macs == 4 * 2 + 5 * 3
+
+
 class OwnStep(layers.Layer):
     """Three steps of a cell in a loop, and products with arguments by name."""
 

@@ -83,6 +83,32 @@ def test_a_constructor_without_arguments_is_called_without():
     assert make_layer_again(layer).name == "mine"
 
 
+class Computed(layers.Layer):
+    """A class whose config says what the constructor does not take."""
+
+    def __init__(self, side, scale=1, **options):
+        super().__init__(**options)
+        self.side, self.scale = side, scale
+
+    def get_config(self):
+        return {**super().get_config(), "side": self.side, "area": self.side**2}
+
+
+def test_what_a_config_says_beyond_the_constructor_must_come_out_again():
+    twin = make_layer_again(Computed(3, name="own"))
+    assert twin.get_config() == Computed(3, name="own").get_config()
+    layer = Computed(3)
+    layer.side = 4  # now its area is that of no constructor's argument
+    assert make_layer_again(layer).side == 4
+
+    class Lies(Computed):
+        def get_config(self):
+            return {**super().get_config(), "area": id(self)}
+
+    with pytest.raises(Exception, match="Unrecognized keyword arguments.*area"):
+        make_layer_again(Lies(3))
+
+
 def test_a_twin_under_another_policy_is_refused():
     layer = Bare()
     keras.config.set_dtype_policy("mixed_float16")

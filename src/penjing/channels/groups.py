@@ -152,7 +152,7 @@ def describe_groups(
             )
     sizes = np.zeros(count, dtype=int)
     np.maximum.at(sizes, group_of[group_of >= 0], unit_of[group_of >= 0] + 1)
-    first = np.full(count, -1)
+    first = np.full(count + 1, -1)  # the last place is for ids of no group
     first[group_of[::-1]] = why[::-1]
     return tuple(
         ChannelGroup(

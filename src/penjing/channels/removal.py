@@ -118,7 +118,8 @@ def silence_channels(
         silent = [
             (traced.axis, keeps[traced.ids])
             for traced in _axes_of(graph, yours)
-            if traced.role == "input" and not keeps[traced.ids].all()
+            if (traced.role == "input" or traced.also_read)
+            and not keeps[traced.ids].all()
         ]
         if silent:
             value = np.array(ops.convert_to_numpy(mine.value))

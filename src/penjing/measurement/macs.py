@@ -29,8 +29,9 @@ class MacsRow(JsonValue):
     """What one layer takes for one sample.
 
     Attributes:
-        path: Keras path of the layer, with the names of all models that it is in where
-            layers share one; of a product in the graph its name.
+        path: Keras path of the layer, with the names of all models and layers that it
+            is in, where Keras leaves them out or layers share one; of a product in the
+            graph its name.
         type: Class of the layer.
         output_shape: Shape of its output at its last call, without the batch axis.
         macs: Multiply-accumulates of all its calls, for one sample.
@@ -113,7 +114,8 @@ def count_macs(
         model: A built Keras model of any kind. One that still carries transforms is
             counted as the model within.
         input_shape: Shape of the input without the batch axis, or a list of one for
-            each input. Needed where the model leaves sizes free.
+            each input. Needed where the model leaves sizes free, and where the `call`
+            of a subclassed one takes several arguments: one for each of them.
 
     Returns:
         The counts.
@@ -153,7 +155,7 @@ def count_macs(
 
 
 def _layer_paths(model: keras.Model) -> dict[int, str]:
-    """`id` of each layer -> its path, told apart from those of others."""
+    """`id` of each layer -> its path, with the blocks that Keras leaves out."""
     by_place: dict[int, str] = {}
     by_keras: dict[int, str] = {}
     for place, layer in layers_by_place(model):
@@ -161,7 +163,9 @@ def _layer_paths(model: keras.Model) -> dict[int, str]:
         by_keras[id(layer)] = layer.path or layer.name
     counts = Counter(by_keras.values())
     return {
-        key: by_place[key] if counts[path] > 1 else path
+        key: by_place[key]
+        if counts[path] > 1 or by_place[key].endswith(f"/{path}")
+        else path
         for key, path in by_keras.items()
     }
 

@@ -16,9 +16,16 @@ from typing import Any
 import keras
 
 from penjing.errors import UnsupportedModelError
+from penjing.models.copying import is_functional
 from penjing.models.keras_private import all_layers, functional_of
 from penjing.models.lending import Loan, all_lent, method_of
-from penjing.models.signature import InputSignature, ModelInput, input_signature
+from penjing.models.signature import (
+    InputSignature,
+    ModelInput,
+    input_signature,
+    needed_arguments,
+    signature_of_arguments,
+)
 
 Shape = tuple[int, ...]
 # Products of `keras.ops` that a model's own code may call.
@@ -77,6 +84,8 @@ def known_signature(
     input: a ValueError if it does not fit. A size still free is an
     UnsupportedModelError.
     """
+    if _takes_many_arguments(model):
+        return _signature_of_many(model, input_shape)
     signature = input_signature(model)
     given: list[Any] = [None] * len(signature.inputs)
     if input_shape is not None:
@@ -90,6 +99,32 @@ def known_signature(
                 f"`input_shape` must give one shape for each of the {wanted} inputs of "
                 f"`{model.name}`, got {input_shape!r}."
             )
+    inputs = tuple(
+        _known(item, shape, model.name)
+        for item, shape in zip(signature.inputs, given, strict=True)
+    )
+    return dataclasses.replace(signature, inputs=inputs)
+
+
+def _takes_many_arguments(model: keras.Model) -> bool:
+    """Whether a subclassed model is called as `model(a, b)`."""
+    is_graph = is_functional(model) or isinstance(model, keras.Sequential)
+    return not is_graph and len(needed_arguments(model)) > 1
+
+
+def _signature_of_many(
+    model: keras.Model, input_shape: Sequence[Any] | None
+) -> InputSignature:
+    names = needed_arguments(model)
+    given = list(input_shape or ())
+    if len(given) != len(names) or not all(isinstance(s, Sequence) for s in given):
+        raise UnsupportedModelError(
+            f"The `call` of `{model.name}` takes {', '.join(names)}, of which Keras "
+            "keeps the shape of the first alone. Say one for each without the batch "
+            "axis, as in input_shape=[(8,), (28, 28, 1)], got "
+            f"{input_shape!r}."
+        )
+    signature = signature_of_arguments(dict(zip(names, given, strict=True)))
     inputs = tuple(
         _known(item, shape, model.name)
         for item, shape in zip(signature.inputs, given, strict=True)
@@ -131,7 +166,10 @@ def trace_calls(
 
     def forward(*tensors: Any) -> Any:
         recorder.calls.clear()  # some backends run it again on real tensors
-        return model(signature.pack(tensors), training=False)
+        packed = signature.pack(tensors)
+        if _takes_many_arguments(model):
+            return model(*packed, training=False)
+        return model(packed, training=False)
 
     placeholders = [
         keras.KerasTensor(item.shape, dtype=item.dtype) for item in signature.inputs

@@ -11,6 +11,8 @@ import keras
 
 from penjing.models.keras_private import all_layers, lambda_output_shape
 
+_BY_KERAS = {"name", "trainable", "dtype"}  # what Keras puts in the config of layers
+
 
 def make_layer_again(layer: Any, /, **changes: Any) -> Any:
     """A new, mostly unbuilt layer, operation or subclassed model of the same config.
@@ -35,12 +37,30 @@ def make_layer_again(layer: Any, /, **changes: Any) -> Any:
     refused = _refused_by_constructor(layer)
     kept = {key: value for key, value in config.items() if key not in refused}
     with keras.saving.custom_object_scope(functions):
-        twin = type(layer).from_config(kept)
+        twin = _from_config(layer, kept)
     if not refused:
         return twin
     twin.name = layer.name
     _check_types(layer, twin)
     return twin
+
+
+def _from_config(layer: Any, config: dict[str, Any]) -> Any:
+    """A twin by a config; also where it says more than the constructor takes.
+
+    Some classes put what they computed into it: that must come out the same again.
+    """
+    try:
+        return type(layer).from_config(dict(config))
+    except Exception:
+        named = inspect.signature(type(layer).__init__).parameters
+        kept = {k: v for k, v in config.items() if k in {*named, *_BY_KERAS}}
+        if kept.keys() == config.keys():
+            raise
+        twin = type(layer).from_config(kept)
+        if twin.get_config() != config:
+            raise
+        return twin
 
 
 def _refused_by_constructor(layer: Any) -> set[str]:
@@ -53,7 +73,7 @@ def _refused_by_constructor(layer: Any) -> set[str]:
     parameters = inspect.signature(own.__init__).parameters
     if any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
         return set()
-    return {"name", "trainable", "dtype"} - set(parameters)
+    return _BY_KERAS - set(parameters)
 
 
 def _check_types(layer: Any, twin: Any) -> None:
@@ -146,7 +166,7 @@ def _check_config(model: keras.Model) -> None:
         parameter.name
         for parameter in list(parameters)[1:]
         if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-        and parameter.name not in ("name", "trainable", "dtype")
+        and parameter.name not in _BY_KERAS
     ]
     if unknown:
         raise ValueError(

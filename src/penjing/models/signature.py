@@ -97,7 +97,7 @@ def _is_sequential(model: keras.Model) -> bool:
 def _signature_of_subclassed(model: keras.Model) -> InputSignature:
     config = model.get_build_config() or {}
     shapes = config.get("input_shape")
-    needed = _needed_arguments(model)
+    needed = needed_arguments(model)
     if shapes is None or len(needed) > 1:
         why = (
             f"its `call` needs {', '.join(needed)}"
@@ -120,8 +120,19 @@ def _signature_of_subclassed(model: keras.Model) -> InputSignature:
     )
 
 
-def _needed_arguments(model: keras.Model) -> list[str]:
-    """Those without defaults; Keras keeps the shape of the first alone."""
+def signature_of_arguments(shapes: Mapping[str, Sequence[Any]]) -> InputSignature:
+    """Inputs of a `call` that takes several arguments, of these shapes by name."""
+    inputs = tuple(
+        _model_input(name, (None, *shape), "float32") for name, shape in shapes.items()
+    )
+    return InputSignature(inputs=inputs, structure=list(range(len(inputs))))
+
+
+def needed_arguments(model: keras.Model) -> list[str]:
+    """Arguments of `call` without defaults, in their order.
+
+    Keras keeps the shape of the first alone.
+    """
     return [
         item.name
         for item in inspect.signature(model.call).parameters.values()

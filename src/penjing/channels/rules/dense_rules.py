@@ -8,7 +8,7 @@ import numpy as np
 
 from penjing.channels.rules.mixing_activations import is_elementwise
 from penjing.channels.rules.trace import ChannelStep
-from penjing.channels.rules.units import Channels, Layout
+from penjing.channels.rules.units import Channels, Layout, Whole
 
 
 def trace_dense(step: ChannelStep) -> Layout:
@@ -82,13 +82,35 @@ def trace_separable_convolution(step: ChannelStep) -> Layout:
     return Channels(axis, made)
 
 
-def trace_embedding(step: ChannelStep) -> Layout:
+def trace_embedding(step: ChannelStep) -> Channels:
     """`Embedding`: a vector of new channels for each integer."""
     layer = step.operation
     ids = step.produce(layer.output_dim)
     step.carry(layer.embeddings, 1, ids, "output")
     step.edit("output_dim", ids)
     return Channels(step.rank, ids)
+
+
+def trace_reversible_embedding(step: ChannelStep) -> Layout | list[Layout]:
+    """`ReversibleEmbedding`: an embedding, or with `reverse` its scores for each entry.
+
+    Both ways read the same channels.
+    """
+    layer = step.operation
+    weights = [(layer.embeddings, 1)]
+    if not layer.tie_weights:
+        weights.append((layer.reverse_embeddings, 0))
+    if not step.named_arguments.get("reverse"):
+        layout = trace_embedding(step)
+        for weight, axis in weights[1:]:
+            step.carry(weight, axis, layout.ids, "through")
+        return layout
+    for weight, axis in weights:
+        step.read(weight, axis, step.layout, step.rank - 1)
+    ids = step.ids_on(step.rank - 1)
+    if ids is not None:
+        step.edit("output_dim", ids)
+    return [Whole(f"{step.describe()} has one score for each entry")]
 
 
 def trace_einsum_dense(step: ChannelStep) -> Layout | list[Layout]:

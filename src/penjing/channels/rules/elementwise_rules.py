@@ -39,10 +39,7 @@ def trace_elementwise(step: ChannelStep) -> Layout | list[Layout]:
         elif isinstance(part, Channels) and part.axis == main.axis:
             step.tie(main.ids, part.ids)
         elif isinstance(part, Whole):
-            obstacle = (
-                obstacle
-                or f"{step.describe()} joins it with what stays whole: {part.reason}"
-            )
+            obstacle = obstacle or step.joined(part.reason)
         else:
             obstacle = f"{step.describe()} joins tensors with different channel axes"
     return step.leave(obstacle) if obstacle else main

@@ -9,6 +9,7 @@ import keras
 
 from penjing.channels.rules import (
     attention_rules,
+    block_rules,
     dense_rules,
     elementwise_rules,
     recurrent_rules,
@@ -29,6 +30,7 @@ _LAYERS = _by_name(
         dense_rules.trace_dense: "Dense",
         dense_rules.trace_einsum_dense: "EinsumDense",
         dense_rules.trace_embedding: "Embedding",
+        dense_rules.trace_reversible_embedding: "ReversibleEmbedding",
         dense_rules.trace_convolution: "Conv1D Conv2D Conv3D",
         dense_rules.trace_transposed_convolution: (
             "Conv1DTranspose Conv2DTranspose Conv3DTranspose"
@@ -167,16 +169,31 @@ def find_channel_rule(operation: Any) -> ChannelRule | None:
     """The rule for a layer or operation.
 
     A user's subclass of a layer of Keras may do anything: it is found only if it, or
-    a base class, was registered.
+    a base class, was registered, or its name is in the table of another package. One
+    that says nothing of its own there is what it inherits from.
     """
     for base in type(operation).__mro__:
         if base in _OWN:
             return _OWN[base]
     if not _is_of_keras(type(operation)):
-        return None
+        return _rule_by_name(type(operation))
     layer = isinstance(operation, keras.layers.Layer)
     return (_LAYERS if layer else _OPERATIONS).get(type(operation).__name__)
 
 
+def _rule_by_name(kind: type[Any]) -> ChannelRule | None:
+    known = block_rules.RULES_BY_NAME.get(_package_of(kind))
+    if known is None:
+        return None
+    base = kind.__mro__[1]
+    if _is_of_keras(base) and "call" not in vars(kind):
+        return _LAYERS.get(base.__name__)
+    return known.get(kind.__name__)
+
+
 def _is_of_keras(kind: type[Any]) -> bool:
-    return kind.__module__.partition(".")[0] == "keras"
+    return _package_of(kind) == "keras"
+
+
+def _package_of(kind: type[Any]) -> str:
+    return kind.__module__.partition(".")[0]

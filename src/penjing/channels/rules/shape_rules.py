@@ -205,9 +205,7 @@ def _tie_parts(step: ChannelStep, axis: int) -> Layout:
     """Tie tensors whose channels lie on the same axis, place by place."""
     whole = [part for part in step.layouts if isinstance(part, Whole)]
     if whole:
-        step.leave(
-            f"{step.describe()} joins it with what stays whole: {whole[0].reason}"
-        )
+        step.leave(step.joined(whole[0].reason))
         return whole[0]
     first, *others = (part.ids for part in step.layouts if isinstance(part, Channels))
     for ids in others:

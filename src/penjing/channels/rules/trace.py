@@ -12,15 +12,22 @@ import numpy as np
 
 from penjing.channels.rules.units import Channels, Layout, UnitTable, Whole
 
+_JOINS = "joins it with what stays whole: "
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TracedAxis:
-    """An axis of a Keras variable that channels lie on, in a role of `GroupMember`."""
+    """An axis of a Keras variable that channels lie on, in a role of `GroupMember`.
+
+    `also_read` says of one that makes channels that it sums them up as well, as a tied
+    embedding does.
+    """
 
     variable: Any
     axis: int
     ids: np.ndarray
     role: str
+    also_read: bool = False
 
 
 class ChannelTrace:
@@ -54,6 +61,9 @@ class ChannelTrace:
         known = self.axes.get(key)
         if known is not None:
             self.units.tie(known.ids, ids)
+            if known.role != role and "input" in (known.role, role):
+                both = known.role if role == "input" else role
+                self.axes[key] = dataclasses.replace(known, role=both, also_read=True)
         else:
             self.axes[key] = TracedAxis(
                 variable=variable, axis=key[1], ids=ids, role=role
@@ -239,6 +249,10 @@ class ChannelStep:
         """Let the channels of a tensor stay."""
         if isinstance(layout, Channels):
             self.trace.units.pin(layout.ids, reason)
+
+    def joined(self, reason: str) -> str:
+        """Why what is joined with a whole tensor stays, with the first cause alone."""
+        return f"{self.describe()} {_JOINS}{reason.rpartition(_JOINS)[2]}"
 
     def leave(self, reason: str) -> list[Layout]:
         """Let all inputs and outputs stay whole; see `Whole` for the reason."""

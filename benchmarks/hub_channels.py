@@ -1,0 +1,194 @@
+"""Channels removed from small backbones of keras-hub, with random weights.
+
+Random units are removed from what can be cut; the smaller model must compute what the
+whole one does with these units silenced. Then a fifth is pruned, and the smaller model
+is saved and loaded. --packages names a folder with keras-hub in it:
+`pip install --no-deps --target FOLDER keras-hub==0.32.0 tokenizers regex`.
+Run: python benchmarks/hub_channels.py --packages FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from environment import write_results
+
+_SEED, _SAMPLES, _LENGTH = 0, 2, 6
+_RATIO, _TOLERANCE = 0.5, 1e-4
+_TEXT = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 16}
+_HEADS = {**_TEXT, "num_heads": 2, "intermediate_dim": 32, "max_sequence_length": 12}
+_GROUPED = {**_TEXT, "num_query_heads": 4, "num_key_value_heads": 2}
+_IMAGE = (32, 32, 3)
+_RESNET = {
+    "input_conv_filters": [64],
+    "input_conv_kernel_sizes": [7],
+    "stackwise_num_filters": [64, 72],
+    "stackwise_num_blocks": [2, 1],
+    "stackwise_num_strides": [1, 2],
+    "image_shape": _IMAGE,
+}
+_MOBILENET = {
+    "stackwise_expansion": [[40, 56], [64, 144]],
+    "stackwise_num_blocks": [2, 2],
+    "stackwise_num_filters": [[16, 16], [24, 24]],
+    "stackwise_kernel_size": [[3, 3], [5, 5]],
+    "stackwise_num_strides": [[2, 1], [2, 1]],
+    "stackwise_se_ratio": [[None, None], [0.25, 0.25]],
+    "stackwise_activation": [["relu", "relu"], ["hard_swish", "hard_swish"]],
+    "stackwise_padding": [[1, 1], [2, 2]],
+    "output_num_filters": 64,
+    "depthwise_filters": 8,
+    "depthwise_stride": 2,
+    "depthwise_residual": False,
+    "last_layer_filter": 32,
+    "image_shape": _IMAGE,
+}
+_EFFICIENT = {
+    "stackwise_kernel_sizes": [3, 3],
+    "stackwise_num_repeats": [1, 2],
+    "stackwise_input_filters": [16, 16],
+    "stackwise_output_filters": [16, 24],
+    "stackwise_expansion_ratios": [1, 4],
+    "stackwise_strides": [1, 2],
+    "stackwise_squeeze_and_excite_ratios": [0.25, 0.25],
+    "stackwise_force_input_filters": [0, 0],
+    "stackwise_nores_option": [False, False],
+    "width_coefficient": 1.0,
+    "depth_coefficient": 1.0,
+    "image_shape": _IMAGE,
+}
+BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ResNet": ("ResNetBackbone", {**_RESNET, "block_type": "basic_block"}),
+    "ResNet V2": (
+        "ResNetBackbone",
+        {**_RESNET, "block_type": "bottleneck_block", "use_pre_activation": True},
+    ),
+    "MobileNet": ("MobileNetBackbone", _MOBILENET),
+    "EfficientNet": (
+        "EfficientNetBackbone",
+        {**_EFFICIENT, "stackwise_block_types": ["v1", "v1"]},
+    ),
+    "EfficientNet V2": (
+        "EfficientNetBackbone",
+        {**_EFFICIENT, "stackwise_block_types": ["fused", "unfused"]},
+    ),
+    "ViT": (
+        "ViTBackbone",
+        {
+            "image_shape": (16, 16, 3),
+            "patch_size": 4,
+            "num_layers": 2,
+            "num_heads": 2,
+            "hidden_dim": 16,
+            "mlp_dim": 32,
+        },
+    ),
+    "BERT": ("BertBackbone", _HEADS),
+    "DistilBERT": ("DistilBertBackbone", _HEADS),
+    "RoBERTa": ("RobertaBackbone", _HEADS),
+    "GPT-2": ("GPT2Backbone", _HEADS),
+    "Gemma": ("GemmaBackbone", {**_GROUPED, "intermediate_dim": 64, "head_dim": 8}),
+    "Llama": ("LlamaBackbone", {**_GROUPED, "intermediate_dim": 32}),
+}
+
+
+def disturb(model) -> None:
+    """Give every weight values from which no shortcut gives the right outputs."""
+    from keras import ops
+
+    generator = np.random.default_rng(_SEED)
+    for variable in model.weights:
+        value = ops.convert_to_numpy(variable.value)
+        if "variance" in variable.path:
+            value = generator.uniform(0.5, 1.5, value.shape)
+        else:
+            value = value + 0.2 * generator.normal(size=value.shape)
+        variable.assign(value.astype("float32"))
+
+
+def outputs(model) -> list[np.ndarray]:
+    """What a model gives for random inputs; tokens are numbers below 2."""
+    import keras
+
+    generator = np.random.default_rng(_SEED)
+
+    def make(tensor):
+        shape = (_SAMPLES, *(size or _LENGTH for size in tensor.shape[1:]))
+        if "int" in tensor.dtype:
+            return np.maximum(generator.integers(0, 2, shape), np.arange(shape[1]) == 0)
+        return generator.normal(size=shape).astype("float32")
+
+    given = keras.tree.map_structure(make, model.input)
+    found = keras.tree.flatten(model(given, training=False))
+    return [keras.ops.convert_to_numpy(value) for value in found]
+
+
+def cut(model) -> dict[str, Any]:
+    """Remove random units, compare, prune by a target, save and load."""
+    import keras
+
+    import penjing
+
+    graph = penjing.trace_channels(model)
+    generator = np.random.default_rng(_SEED)
+    kept = {}
+    for group in graph.groups:
+        if group.reason is None:
+            kept[group.name] = generator.random(group.size) >= _RATIO
+            kept[group.name][0] = True
+    small = penjing.remove_channels(model, graph, kept)
+    silenced = penjing.silence_channels(model, graph, kept)
+    difference = max(
+        float(np.abs(mine - other).max() / max(np.abs(other).max(), 1e-3))
+        for mine, other in zip(outputs(small), outputs(silenced), strict=True)
+    )
+    pruned = penjing.prune_channels(model, ratio=0.2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "small.keras")
+        pruned.save(path)
+        loaded = keras.models.load_model(path)
+    return {
+        "parameters": model.count_params(),
+        "groups_cut": len(kept),
+        "left_whole": len(graph.skipped),
+        "parameters_after": small.count_params(),
+        "parameters_pruned": pruned.count_params(),
+        "difference": difference,
+        "loads": loaded.count_params() == pruned.count_params(),
+    }
+
+
+def main() -> None:
+    """Cut every backbone, print a line for each and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--packages", help="folder with keras-hub")
+    arguments = parser.parse_args()
+    if arguments.packages:
+        sys.path.insert(0, arguments.packages)
+    import keras_hub
+
+    results: dict[str, Any] = {}
+    for name, (kind, config) in BACKBONES.items():
+        model = getattr(keras_hub.models, kind)(**config)
+        disturb(model)
+        try:
+            results[name] = cut(model)
+        except Exception as error:
+            results[name] = {"error": f"{type(error).__name__}: {error}"}
+        print(name, results[name], flush=True)
+    wrong = [n for n, r in results.items() if r.get("difference", 1) > _TOLERANCE]
+    write_results("hub_channels", {"ratio": _RATIO, "backbones": results})
+    if wrong:
+        sys.exit(f"wrong or refused: {', '.join(wrong)}")
+
+
+if __name__ == "__main__":
+    main()
