@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from penjing.data.data_spec import look_in_current_folder
 from penjing.errors import CompressionError
 
 
@@ -68,8 +69,8 @@ def start_again(backend: Backend, arguments: Sequence[str]) -> NoReturn:
 
 def import_modules(names: Sequence[str]) -> None:
     """Import the user's modules, which register classes of the model."""
-    if names and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if names:
+        look_in_current_folder()
     for name in names:
         try:
             importlib.import_module(name)

@@ -17,9 +17,8 @@ _MEMORY_PER_THREAD = 2**28  # reserved, mostly not used
 _SECONDS = 15
 _BYTES_PER_SECOND = 500_000
 _INPUTS_PER_SECOND = 1_000_000
-_PRODUCT_PER_SECOND = (
-    2e10  # Each weight meets each value of the inputs, on a slow core.
-)
+# Each weight meets each value of the inputs, on a slow core.
+_PRODUCT_PER_SECOND = 2e10
 # Of inputs whose sizes the file itself declares: they are not to raise much.
 _MEMORY_PER_DECLARED = 16
 _DECLARED_PER_SECOND = 8_000_000

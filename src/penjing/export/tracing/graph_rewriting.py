@@ -19,9 +19,8 @@ def rewrite_operations(folder: str, *, in_integers: bool) -> None:
     """Rewrite a SavedModel in place: one-hot vectors, and the sign of zero in argmax.
 
     `in_integers`, one-hot vectors become comparisons, as ONE_HOT gives floats that the
-    converter does not quantize. Keras tells -0.0
-    from 0.0 before it looks for the largest value, by bits that LiteRT does not know;
-    there the two are equal.
+    converter does not quantize. Keras tells -0.0 from 0.0 before it looks for the
+    largest value, by bits that LiteRT does not know; there the two are equal.
     """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
