@@ -125,6 +125,24 @@ def test_a_process_serves_one_file_after_the_other(no_idle):
     assert process_of(LiteRTModel(SOUND)) in numbers
 
 
+def test_a_fork_leaves_its_parents_processes_alone(no_idle, monkeypatch):
+    model, other = LiteRTModel(SOUND), LiteRTModel(SOUND)
+    mine, workers = process_of(model), [m._file._worker for m in (model, other)]
+    x = np.zeros((1, *model.inputs[0].shape[1:]), "float32")
+    expected = model.predict(x)
+    real = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: real + 1)
+    np.testing.assert_array_equal(model.predict(x), expected)
+    assert process_of(model) != mine
+    del other
+    gc.collect()
+    assert process_of(LiteRTModel(SOUND)) not in {w.process.pid for w in workers}
+    monkeypatch.undo()
+    for worker in workers:
+        assert worker.process.poll() is None
+        worker.close()
+
+
 def test_the_same_here_and_elsewhere_from_many_threads(tmp_path):
     path = tmp_path / "sound.tflite"
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])

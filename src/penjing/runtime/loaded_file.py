@@ -82,7 +82,10 @@ class FileElsewhere:
         inputs = sum(array.nbytes for array in arrays)
         bounds = bounds_for(self._size, inputs=inputs, threads=self._threads)
         with self._turn:
-            if self._release is None or self._program != os.getpid():
+            if self._program != os.getpid():  # after a fork
+                _of_other_programs.append(self._worker)
+                self._forget()
+            if self._release is None:
                 self._start()
             try:
                 answer = self._worker.ask(
@@ -122,13 +125,19 @@ class FileElsewhere:
             worker.close()
             raise
         self._worker, self._program = worker, os.getpid()
-        self._release = weakref.finalize(self, _release, worker, self._size)
+        self._release = weakref.finalize(
+            self, _release, worker, self._size, self._program
+        )
         return described
 
     def _end(self) -> None:
-        self._release.detach()
-        self._release = None
+        self._forget()
         self._worker.close()
+
+    def _forget(self) -> None:
+        if self._release is not None:
+            self._release.detach()
+            self._release = None
 
 
 def end_idle() -> None:
@@ -151,8 +160,10 @@ def _idle_worker() -> WorkerProcess | None:
     return None
 
 
-def _release(worker: WorkerProcess, size: int) -> None:
-    if size <= _IDLE_BYTES and len(_idle) < _MOST_IDLE:
+def _release(worker: WorkerProcess, size: int, program: int) -> None:
+    if program != os.getpid():
+        _of_other_programs.append(worker)
+    elif size <= _IDLE_BYTES and len(_idle) < _MOST_IDLE:
         _idle.append(worker)
     else:
         worker.close()
