@@ -79,7 +79,7 @@ def make_sound_files(folder: Path) -> None:
     np.savez(folder / "sound.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     penjing.export_litert(model, folder / "float.tflite")
     penjing.export_litert(model, folder / "int8.tflite", "int8", representative_data=x)
-    table = penjing.sensitivity(model, x, y)
+    table = penjing.sensitivity(model, (x, y), progress=False)
     (folder / "sound.json").write_text(json.dumps(table.to_dict()))
     recipe = Path(penjing.__file__).parent / "recipes" / "smallest.toml"
     (folder / "sound.toml").write_text(recipe.read_text())
