@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tests.export.test_weight_grids import (
+from tests.export.weights.test_weight_grids import (
     array,
     images,
     inputs_of,
@@ -18,9 +18,9 @@ from tests.export.test_weight_grids import (
 import penjing
 from penjing import Grid
 from penjing.errors import ExportError
-from penjing.export.integer_weights import rounded_to_int4
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
+from penjing.export.weights.integer_weights import rounded_to_int4
 from penjing.tflite.stored_tensors import read_tflite
 
 once = pytest.mark.once

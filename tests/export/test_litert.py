@@ -103,7 +103,7 @@ def test_a_mixed_precision_model_exports_to_int8_on_every_backend(tmp_path):
 def test_a_pruned_model_is_stripped_and_says_so(tmp_path, capfd, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        litert, "_converted", lambda model, *_: seen.append(model) or of_bytes(b"file")
+        litert, "converted", lambda model, *_: seen.append(model) or of_bytes(b"file")
     )
     pruned = penjing.prune(small_cnn(), penjing.ConstantSparsity(0.5))
     with pytest.warns(penjing.CompressionWarning, match="not trained"):
@@ -295,7 +295,7 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path, monkeypatch):
     path = tmp_path / "m.tflite"
     path.write_bytes(b"what was there before")
     other = export_litert(small_cnn(), tmp_path / "other.tflite").read_bytes()
-    monkeypatch.setattr(litert, "_converted", lambda *_: of_bytes(other))
+    monkeypatch.setattr(litert, "converted", lambda *_: of_bytes(other))
     with pytest.raises(ExportError, match=r"output 0 is off by .*0\.001 is allowed"):
         export_litert(small_cnn(), path)
     assert path.read_bytes() == b"what was there before"
@@ -307,7 +307,7 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path, monkeypatch):
 @once
 def test_a_file_that_does_not_run_is_not_left(tmp_path, monkeypatch):
     noise = of_bytes(b"1234TFL3 and noise" * 9)
-    monkeypatch.setattr(litert, "_converted", lambda *_: noise)
+    monkeypatch.setattr(litert, "converted", lambda *_: noise)
     with pytest.raises(ExportError, match="does not run, so it was not written"):
         export_litert(small_cnn(), tmp_path / "m.tflite")
     assert not os.listdir(tmp_path)
@@ -391,7 +391,7 @@ def test_paths_that_cannot_be_written_are_refused(tmp_path, name, message):
 
 @once
 def test_a_folder_that_refuses_files_is_refused_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(litert, "_converted", lambda *_: pytest.fail("too late"))
+    monkeypatch.setattr(litert, "converted", lambda *_: pytest.fail("too late"))
     (tmp_path / "m.tflite").mkdir()
     with pytest.raises(CompressionError, match="it is a folder"):
         export_litert(small_cnn(), tmp_path / "m.tflite")

@@ -16,6 +16,7 @@ from penjing.errors import UnsupportedModelError
 from penjing.models.copying import clone_graph, copy_values
 from penjing.models.graph_flow import Call, trace_flow
 from penjing.models.keras_private import copy_frozen, set_path
+from penjing.models.keras_quantized import plain_or_same
 from penjing.models.layer_making import build_as, make_layer_again
 from penjing.models.layer_specs import find_weight_specs
 
@@ -76,6 +77,7 @@ def fold_batch_normalization(model: keras.Model) -> keras.Model:
     """
     if isinstance(model, CompressionModel):
         return _fold_in_training(model)
+    model = plain_or_same(model)
     flow = trace_flow(model) if model.built else None
     if flow is None:
         raise UnsupportedModelError(

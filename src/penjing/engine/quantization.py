@@ -18,7 +18,7 @@ from penjing.engine.transforms.clustering_transform import Cluster
 from penjing.engine.transforms.method_config import OfModel, takes_settings
 from penjing.engine.transforms.quantization_config import QuantizationConfig
 from penjing.engine.transforms.quantization_transform import FakeQuantize
-from penjing.engine.wrapping import add_transform
+from penjing.engine.wrapping import add_transform, taken_over
 from penjing.errors import CompressionWarning, UnsupportedModelError
 from penjing.models.graph_flow import trace_flow
 from penjing.numerics.grids import Grid
@@ -133,6 +133,7 @@ def apply_quantization(
     copy: bool = True,
 ) -> CompressionModel:
     """`quantize_aware` with its settings in configs, as recipes hold them."""
+    model = taken_over(model, copy=copy)
     if config.weights is None:
         weights = Grid(granularity=default_granularity(model))
         config = dataclasses.replace(config, weights=weights)

@@ -18,7 +18,6 @@ from penjing.export.converter_messages import explain
 from penjing.export.end_grids import EndGrids
 from penjing.export.end_types import check_types
 from penjing.export.float_readers import restore_floats
-from penjing.export.narrow_weights import narrow_weights
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.precision import float32_compute
 from penjing.export.recurrence import check_calibration, convertible_loops
@@ -28,10 +27,13 @@ from penjing.export.tracing.mask_fills import soften_fills
 from penjing.export.tracing.preprocessing import convertible_preprocessing
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES
+from penjing.export.weights.calibrated_weights import keep_calibrated_weights
+from penjing.export.weights.fixed_weights import fixed_weights, weights_of
 from penjing.files import temporary_folder
 from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature, output_names
 from penjing.runtime.silence import captured_output
+from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import load_graphs, load_records
 from penjing.tflite.modes import MODES, Mode, find_mode, listed
@@ -148,19 +150,49 @@ def _convert(
     )
     inputs = [item.name for item in signature.inputs]
     in_order = functools.partial(_in_order, inputs, outputs)
-    observed = config.observer != "min_max" and trained is None
-    if observed:
-        converter._experimental_calibrate_only = True
-    file = EditedFile(in_order(converter.convert()), CONVERTED)
-    if observed:
-        observe_ranges(file, samples or (), config.observer)
-        file = EditedFile(in_order(_quantized(file.content, config)), CONVERTED)
     if trained is not None:
+        file = EditedFile(in_order(converter.convert()), CONVERTED)
         file.edit(restore_floats)
         file.edit(trained.correct)
-    if config.mode.weight_bits == 4 and config.mode.needs_calibration:
-        floats = None if trained else _float_model(folder, signature)
-        file.edit(functools.partial(narrow_weights, floats=floats))
+        if config.mode.weight_bits == 4:
+            file.edit(functools.partial(keep_calibrated_weights, bits=4))
+        return file
+    if config.mode.needs_calibration:
+        floats = functools.partial(_float_model, folder, signature)
+        return _calibrated(model, converter, floats, in_order, config, samples)
+    return EditedFile(in_order(converter.convert()), CONVERTED)
+
+
+def _calibrated(
+    model: keras.Model,
+    converter: Any,
+    make_floats: Callable[[], Record],
+    in_order: Callable[[bytes], bytes],
+    config: ConversionConfig,
+    samples: Sequence[np.ndarray] | None,
+) -> EditedFile:
+    """An integer file whose ranges are those of samples, and its weights trained."""
+    fixed = fixed_weights(weights_of(model))
+    bits = config.mode.weight_bits
+    rewritten = bits == 4 or any(weight.keeps_integers for weight in fixed)
+    floats = None
+    observed = config.observer != "min_max"
+    if config.mode.has_int8_activations and (observed or rewritten):
+        converter._experimental_calibrate_only = True
+        floats = EditedFile(in_order(converter.convert()), "the calibrated file")
+        if observed:
+            observe_ranges(floats, samples or (), config.observer)
+        file = EditedFile(in_order(_quantized(floats.content, config)), CONVERTED)
+    else:
+        file = EditedFile(in_order(converter.convert()), CONVERTED)
+    if rewritten:
+        source = floats.model if floats else make_floats()
+        keep = functools.partial(
+            keep_calibrated_weights, floats=source, bits=bits, fixed=fixed
+        )
+        file.edit(keep)
+    # The converter writes files of many scales a third larger than they need be.
+    file.edit(functools.partial(share_buffers, keep_order=True))
     return file
 
 

@@ -16,26 +16,31 @@ import numpy as np
 
 from penjing.errors import (
     CompressionError,
+    CompressionWarning,
     DataError,
     ExportError,
     MissingDependencyError,
     UnsupportedModelError,
     require_extra,
 )
-from penjing.export.conversion import ConversionConfig, convert_model
+from penjing.export.conversion import ConversionConfig
 from penjing.export.end_grids import check_columns
-from penjing.export.isolation import convert_in_subprocess
+from penjing.export.file_notes import file_notes, slow_kernels
+from penjing.export.mode_conversion import converted
 from penjing.export.samples import random_samples, representative_samples, spread_evenly
 from penjing.export.trained_grids import has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
 from penjing.export.verification import verify as verify_file
-from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
+from penjing.export.weights.fixed_weights import weights_of
+from penjing.export.weights.kept_weights import told
 from penjing.files import atomic_path
+from penjing.models.keras_quantized import make_plain, quantized_by_keras
 from penjing.models.signature import InputSignature, input_signature
 from penjing.shrinking.shrinking import ShrinkConfig, shrink_file
 from penjing.sparse.sparse_export import SparseConfig
 from penjing.tflite.edited_file import EditedFile
-from penjing.tflite.modes import Mode
+
+_COMPARED = 10_000  # bytes of float32 weights, below which a twin is not worth it
 
 
 def export_litert(
@@ -74,7 +79,9 @@ def export_litert(
             convolutions, whose kernels quantize their inputs to int8 while they run;
             depthwise kernels stay int8, as those operations take no others.
             "int4_weight_only" for int4 weights that become float32 when the file is
-            loaded: exact activations, float speed, and float32 memory. Weights on a
+            loaded: a small download with exact activations, but the memory of float32
+            and up to 37 times its time, for LiteRT's fast kernels take no weights that
+            are made so. Weights on a
             grid of at most 15 levels keep it, others get the scales with the least
             squared error; those below 1,024 elements stay float. "int8x4" for int8
             activations and int4 weights of dense layers, convolutions and depthwise
@@ -134,7 +141,7 @@ def export_litert(
     if finish not in (None, "smallest"):
         raise ValueError(f"`finish` must be None or 'smallest', got {finish!r}.")
     target = _checked_path(path)
-    model = _exported_model(model, config)
+    model, notes = _exported_model(model, config)
     trained = has_trained_grids(model)
     if trained and observer != "min_max":
         raise ValueError(
@@ -154,7 +161,10 @@ def export_litert(
         samples = representative_samples(representative_data, signature)
         check_columns(samples, signature, input_type)
     with atomic_path(target) as temporary:
-        file = _converted(model, signature, config, samples, modules)
+        file = converted(model, signature, config, samples, modules)
+        if config.mode.has_integer_weights:
+            notes += file_notes(file.model, _weights(model), config.mode, model.name)
+            _tell_costs(file, model, signature, config, modules)
         if finish:
             bits = "auto" if config.mode.has_integer_weights else None
             smallest = ShrinkConfig(bias_bits=bits)
@@ -164,7 +174,45 @@ def export_litert(
         temporary.write_bytes(file.content)
         if verify:
             _verify(temporary, model, signature, samples, config)
+    for note in notes:
+        warnings.warn(note, CompressionWarning, stacklevel=2)
     return target
+
+
+def _tell_costs(
+    file: EditedFile,
+    model: keras.Model,
+    signature: InputSignature,
+    config: ConversionConfig,
+    imports: Sequence[str],
+) -> None:
+    """Print where a file is larger than its float32 twin, or slower.
+
+    A float32 file is larger than its weights. So only a file that is too needs a twin
+    to be compared with; the smallest are not worth that time.
+    """
+    name = f'The "{config.mode.name}" file of `{model.name}`'
+    costs = slow_kernels(file.model, config.mode)
+    if costs:
+        print(f"{name} {costs}.", file=sys.stderr)
+    floats = 4 * model.count_params()
+    if has_trained_grids(model) or not _COMPARED < floats < len(file.content):
+        return
+    twin = converted(model, signature, ConversionConfig(), None, imports).content
+    if len(twin) < len(file.content):
+        print(
+            f"{name} has {len(file.content):,} bytes, the float32 file {len(twin):,}: "
+            "its scales and operators cost more than its weights save.",
+            file=sys.stderr,
+        )
+
+
+def _weights(model: keras.Model) -> dict[str, np.ndarray]:
+    """What a model computes with, by path, whether or not it is in training."""
+    if not has_trained_grids(model):
+        return weights_of(model)
+    values = model.transformed_values()
+    return {path: keras.ops.convert_to_numpy(value) for path, value in values.items()}
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:
@@ -187,8 +235,13 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _exported_model(model: Any, config: ConversionConfig) -> keras.Model:
-    """The plain model, or the one in training where the file carries its ranges."""
+def _exported_model(
+    model: Any, config: ConversionConfig
+) -> tuple[keras.Model, list[str]]:
+    """The plain model, or the one in training where the file carries its ranges.
+
+    With what is to be said of its file.
+    """
     if not isinstance(model, keras.Model):
         raise UnsupportedModelError(
             f"`model` must be a keras.Model, got {type(model).__name__}. Load a saved "
@@ -196,16 +249,35 @@ def _exported_model(model: Any, config: ConversionConfig) -> keras.Model:
         )
     from penjing.engine.stripping import is_compressed, strip
 
+    if quantized_by_keras(model):
+        return _taken_over(model, config)
     if not is_compressed(model):
-        return model
+        return model, []
     if config.mode.has_int8_activations and has_trained_grids(model):
         model.activations.grids()  # raises where they are not known yet
-        return model
+        return model, []
     print(
         f"The model `{model.name}` still carries its transforms: stripped for export.",
         file=sys.stderr,
     )
-    return strip(model)
+    return strip(model), []
+
+
+def _taken_over(
+    model: keras.Model, config: ConversionConfig
+) -> tuple[keras.Model, list[str]]:
+    """The model of floats in place of one that Keras quantized."""
+    twin = make_plain(model)
+    print(f"{twin}.", file=sys.stderr)
+    notes = []
+    if twin.off_grid and config.mode.has_integer_weights:
+        notes.append(
+            f"{told(twin.off_grid)} of `{model.name}` have scales that change along "
+            f'their inputs, and weights of a "{config.mode.name}" file one for each '
+            "channel: their integers were rounded anew. float32 and float16 files hold "
+            "their values"
+        )
+    return twin.model, notes
 
 
 def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
@@ -233,35 +305,6 @@ def _require_runtime() -> None:
             "Exporting needs TensorFlow's converter, also from JAX and PyTorch. "
             'Install it with: pip install "penjing[tensorflow]"'
         )
-
-
-def _converted(
-    model: keras.Model,
-    signature: InputSignature,
-    config: ConversionConfig,
-    samples: list[np.ndarray] | None,
-    imports: Sequence[str],
-) -> EditedFile:
-    mode = config.mode
-    if _rounds_weights_alone(model, mode):
-        plain = ConversionConfig()
-        file = _converted(model, signature, plain, samples, imports)
-        keep_grids = functools.partial(
-            keep_weight_grids, bits=mode.weight_bits, weight_only=mode.weight_only
-        )
-        file.edit(keep_grids)
-        return file
-    calibration = samples if mode.needs_calibration else None
-    if keras.backend.backend() == "tensorflow":
-        return convert_model(model, signature, config, calibration)
-    return convert_in_subprocess(model, signature, config, calibration, imports)
-
-
-def _rounds_weights_alone(model: keras.Model, mode: Mode) -> bool:
-    """Whether weights of a float32 file become integers here, not in the converter."""
-    if mode.needs_calibration or not mode.has_integer_weights:
-        return False
-    return mode.weight_bits == 4 or has_weight_grids(model)
 
 
 def _verify(

@@ -24,8 +24,8 @@ from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.quantization_config import HIGHEST_INTEGER
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import ExportError
-from penjing.export.weight_grids import keep_weight_grids
-from penjing.export.weight_uses import CHANNEL_AXES
+from penjing.export.weights.weight_grids import keep_weight_grids
+from penjing.export.weights.weight_uses import CHANNEL_AXES
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.lending import Loan, all_lent
 from penjing.models.selection import SelectedWeight

@@ -15,6 +15,7 @@ from penjing.json_values import JsonValue
 from penjing.measurement.mac_formulas import count_call, find_formula, is_whole
 from penjing.models.copying import layers_by_place, name_apart
 from penjing.models.keras_private import direct_layers
+from penjing.models.keras_quantized import plain_or_same
 from penjing.models.layer_calls import (
     LayerCall,
     check_is_model,
@@ -134,6 +135,7 @@ def count_macs(
     check_is_model(model)
     if isinstance(model, CompressionModel):
         model = model.model
+    model = plain_or_same(model)
     signature = known_signature(model, input_shape)
     name_apart(model)
     calls = trace_calls(model, signature, is_whole)

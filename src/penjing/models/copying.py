@@ -35,8 +35,16 @@ def copy_model(model: keras.Model) -> keras.Model:
     A subclassed one needs a `get_config` where its constructor takes arguments, as
     Keras does not know them by itself; else it is refused as an UnsupportedModelError.
     """
+    twin = make_again(model)
+    copy_values(model, twin)
+    name_weights(twin, weight_paths(model))
+    return twin
+
+
+def make_again(model: keras.Model) -> keras.Model:
+    """The same architecture with weights of its own; refused as `copy_model` does."""
     try:
-        twin = _make_again(model)
+        return _make_again(model)
     except Exception as error:
         raise UnsupportedModelError(
             f"The model {model.name!r} of class {type(model).__name__} cannot be "
@@ -44,9 +52,6 @@ def copy_model(model: keras.Model) -> keras.Model:
             "make it again. Where a function takes `copy=False`, that works on the "
             "model itself."
         ) from error
-    copy_values(model, twin)
-    name_weights(twin, weight_paths(model))
-    return twin
 
 
 def weight_paths(layer: keras.layers.Layer) -> list[str]:
@@ -128,6 +133,29 @@ def copy_values(
         if tuple(value.shape) != tuple(mine.shape):
             raise _other_variables(source, len(ours), len(theirs))
         mine.assign(value)
+    for mine, yours in pairs:
+        _copy_state_beside_variables(mine, yours)
+
+
+def copy_layer_values(
+    source: keras.layers.Layer,
+    target: keras.layers.Layer,
+    values_of: Callable[[Any, Any], Any],
+) -> None:
+    """As `copy_values`, where some layers hold other variables than their twins.
+
+    `values_of` gets a layer of the target's and its twin in the source, and gives the
+    values of its own variables in their order.
+    """
+    pairs = list(zip(layers_but_inputs(target), layers_but_inputs(source), strict=True))
+    for mine, yours in pairs:
+        copy_frozen(yours, mine)
+        values = list(values_of(mine, yours))
+        ours = own_variables(mine)
+        if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in ours]:
+            raise _other_variables(yours, len(ours), len(values))
+        for variable, value in zip(ours, values, strict=True):
+            variable.assign(value)
     for mine, yours in pairs:
         _copy_state_beside_variables(mine, yours)
 

@@ -359,3 +359,39 @@ def variable_index(optimizer: keras.optimizers.Optimizer, variable: Any) -> int:
     """Place of a variable among those that an optimizer was built for (3.0)."""
     index: int = optimizer._get_variable_index(variable)
     return index
+
+
+# Layers that Keras quantized
+
+
+def scale_of_kernel(layer: Any) -> Any:
+    """The scales of an int8 layer in the order of its kernel's axes (3.3).
+
+    An EinsumDense keeps them in that of its outputs.
+    """
+    adjust = getattr(layer, "_adjust_scale_for_dequant", None)
+    return layer.kernel_scale if adjust is None else adjust(layer.kernel_scale)
+
+
+@contextlib.contextmanager
+def written_as_plain(model: keras.layers.Layer) -> Iterator[None]:
+    """Let layers that Keras quantized give the config of plain ones in the block (3.3).
+
+    Keras has no way back from `quantize`, and makes some layers within others as plain
+    ones from a config that says otherwise. The config of a calibration stands in layers
+    that it left alone too, and holds the model.
+    """
+    kept = [
+        (layer, layer.dtype_policy, getattr(layer, "quantization_config", None))
+        for layer in all_layers(model)
+        if hasattr(layer, "quantization_config") or layer.quantization_mode
+    ]
+    try:
+        for layer, policy, _ in kept:
+            layer.dtype_policy = policy.name.rpartition("_from_")[2]
+            layer.quantization_config = None
+        yield
+    finally:
+        for layer, policy, config in kept:
+            layer.dtype_policy = policy
+            layer.quantization_config = config

@@ -26,6 +26,13 @@ def add_sizes(model: Record, graph: Record, sizes: Any) -> int:
     return add_tensor(graph, tensor)
 
 
+def insert_after(graph: Record, operator: Record, new: Record) -> None:
+    """Let a new operator run right after one that is there."""
+    operators = list(graph["operators"])
+    place = next(i for i, found in enumerate(operators) if found is operator)
+    graph["operators"] = [*operators[: place + 1], new, *operators[place + 1 :]]
+
+
 def set_input(operator: Record, place: int, tensor: int) -> None:
     """Let an operator read another tensor at one place."""
     inputs = operator["inputs"].copy()

@@ -52,6 +52,16 @@ def read_tflite(path: Path) -> list[StoredTensor]:
     return [_stored(model, tensor) for tensor in first.values()]
 
 
+def numbers_of(model: Record, tensor: Record) -> np.ndarray[Any, Any] | None:
+    """The numbers of a dense constant in its shape, packed ones too; else None."""
+    kind, data = TensorType(tensor["type"]), data_of(model, tensor)
+    shape = tuple(int(size) for size in tensor["shape"])
+    if not kind.bits or not len(data) or tensor["sparsity"]:
+        return None
+    values = _numbers(np.ascontiguousarray(data), kind, math.prod(shape))
+    return values.reshape(shape) if values.size == math.prod(shape) else None
+
+
 def _stored(model: Record, tensor: Record) -> StoredTensor:
     shape = tuple(int(size) for size in tensor["shape"])
     kind, sparsity = TensorType(tensor["type"]), tensor["sparsity"]

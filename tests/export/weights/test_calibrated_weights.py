@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penjing.export.integer_weights import rounded_to_int4
-from penjing.export.narrow_weights import narrow_weights
+from penjing.export.weights.calibrated_weights import keep_calibrated_weights
+from penjing.export.weights.integer_weights import rounded_to_int4
 from penjing.runtime.product_files import KernelProduct, write_product
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator
@@ -54,7 +54,7 @@ def test_weights_are_rounded_once_and_biases_keep_their_values(kind):
     axis = 3 if kind == "depthwise" else 0
     floats = values_of(model, weights) * weights["quantization"]["scale"][0]
     before = BIAS_STEPS * bias["quantization"]["scale"][0]
-    narrow_weights(model)
+    keep_calibrated_weights(model, bits=4)
     assert weights["type"] == TensorType.INT4
     wanted = rounded_to_int4(floats.astype("float32"), axis)
     np.testing.assert_array_equal(integers_of(model, weights), wanted.integers)
@@ -83,7 +83,7 @@ def test_floats_behind_the_integers_are_found_by_value():
         set_values(plain, tensor, values)
         tensors.append(tensor)
     plain["subgraphs"] = [Record("SubGraph", tensors=tensors)]
-    narrow_weights(model, plain)
+    keep_calibrated_weights(model, plain, bits=4)
     wanted = rounded_to_int4(floats, 0)
     np.testing.assert_array_equal(integers_of(model, weights), wanted.integers)
     np.testing.assert_array_equal(weights["quantization"]["scale"], wanted.scales)
@@ -102,7 +102,7 @@ def test_a_bias_that_others_read_too_stays_theirs():
     graph["tensors"][5]["quantization"] = other
     again["inputs"] = np.array([5, 1, 2], "<i4")
     value = BIAS_STEPS * bias["quantization"]["scale"][0]
-    narrow_weights(model)
+    keep_calibrated_weights(model, bits=4)
     numbers = [int(operator["inputs"][2]) for operator in (first, again)]
     assert numbers[0] != numbers[1]
     for number in numbers:
@@ -152,6 +152,6 @@ def test_other_weights_stay_int8(change):
     model, parts = int8_model("dense")
     change(model, *parts)
     before = values_of(model, parts[1]).copy()
-    narrow_weights(model)
+    keep_calibrated_weights(model, bits=4)
     assert parts[1]["type"] == TensorType.INT8
     np.testing.assert_array_equal(values_of(model, parts[1]), before)

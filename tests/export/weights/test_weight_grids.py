@@ -11,7 +11,7 @@ import penjing
 from penjing import Grid
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
-from penjing.export.weight_grids import has_weight_grids, keep_weight_grids
+from penjing.export.weights.weight_grids import has_weight_grids, keep_weight_grids
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.stored_tensors import read_tflite
 

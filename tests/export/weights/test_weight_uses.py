@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penjing.export.weight_uses import find_weights
+from penjing.export.weights.weight_uses import find_weights
 from penjing.tflite.operators import Operator, make_operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, set_values

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from penjing.export.integer_weights import (
+from penjing.export.weights.integer_weights import (
     as_integers,
     integers_at,
     pack_int4,

@@ -40,10 +40,33 @@ class WeightUse:
         """The axis of output channels of weights with so many axes."""
         return CHANNEL_AXES[self.code, self.position] % rank
 
+    def needs_channels(self, graph: Record) -> bool:
+        """Whether the kernel computes something else with one scale for its weights.
+
+        That of depthwise convolutions reads one for each channel, whether it is there
+        or not; that of grouped convolutions asks for them.
+        """
+        inputs = self.operator["inputs"]
+        if self.code == Operator.CONV_2D:
+            data, weights = (graph["tensors"][int(number)] for number in inputs[:2])
+            return bool(data["shape"][-1] != weights["shape"][-1])
+        return self.code in (Operator.DEPTHWISE_CONV_2D, Operator.TRANSPOSE_CONV)
+
     def raise_version(self, model: Record, versions: Mapping[int, int]) -> None:
         """Give the operator's code at least the version of a table by operators."""
         code = model["operator_codes"][self.operator["opcode_index"]]
         code["version"] = max(code["version"], versions[self.code])
+
+
+def find_uses(model: Record, graph: Record) -> dict[int, list[WeightUse]]:
+    """Number of each tensor of a graph -> what reads it."""
+    uses: dict[int, list[WeightUse]] = {}
+    for operator in graph["operators"]:
+        code = operator_code(model, operator)
+        for position, number in enumerate(operator["inputs"]):
+            use = WeightUse(operator=operator, position=position, code=code)
+            uses.setdefault(int(number), []).append(use)
+    return uses
 
 
 def find_weights(
@@ -54,12 +77,7 @@ def find_weights(
     Gives the number of the tensor in the graph, and what reads it. The model may be
     changed between one weight and the next.
     """
-    uses: dict[int, list[WeightUse]] = {}
-    for operator in graph["operators"]:
-        code = operator_code(model, operator)
-        for position, number in enumerate(operator["inputs"]):
-            use = WeightUse(operator=operator, position=position, code=code)
-            uses.setdefault(int(number), []).append(use)
+    uses = find_uses(model, graph)
     outputs = set(map(int, graph["outputs"]))
     for number, tensor in enumerate(graph["tensors"]):
         readers = uses.get(number, [])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
+from penjing.export.weights.fixed_weights import FixedWeight, lies_on_grid
 from penjing.numerics.grid_detection import find_scale, find_scales, shares_values
 from penjing.numerics.grids import Grid, mse_scale
 from penjing.tflite.records import Record
@@ -33,6 +34,11 @@ class IntegerWeights:
     bits: int
 
     @property
+    def rank(self) -> int:
+        """Its number of axes."""
+        return self.integers.ndim
+
+    @property
     def tensor_type(self) -> int:
         """The schema's number of the type."""
         return TensorType.INT4 if self.bits == 4 else TensorType.INT8
@@ -56,28 +62,98 @@ class IntegerWeights:
 
 
 def as_integers(
-    values: Array, axes: Collection[int], bits: int
+    values: Array,
+    axes: Collection[int],
+    bits: int,
+    fixed: Sequence[FixedWeight] = (),
 ) -> IntegerWeights | None:
     """The 4 or 8 bit integers of a float32 weight: on its grid, else one that fits it.
 
-    `axes` count its channels, for one or another of its readers. `None` is a small
+    `axes` count its channels, for one or another of its readers, and none asks for one
+    scale where the weight is on no grid; `fixed` are the
+    weights of the Keras model that it may have been folded from. `None` is a small
     weight on no grid, which is to stay as it is.
     """
-    found = weights_on_grid(values, axes, bits)
+    found = trained_integers(values, axes, bits, fixed)
     if found is not None:
         return found
     channel_axis = min(axes) if len(axes) == 1 else None
-    is_large = values.size >= SMALLEST_WITHOUT_GRID
-    if bits == 4:
-        return rounded_to_int4(values, channel_axis) if is_large else None
-    if shares_values(values):
-        channel_axis = None
-    elif not is_large or channel_axis is None:
+    if values.size < SMALLEST_WITHOUT_GRID:
         return None
-    others = tuple(axis for axis in range(values.ndim) if axis != channel_axis)
-    largest = np.abs(values).max(axis=others).astype("float32")
-    scales = np.where(largest > 0, largest / HIGHEST[bits], 1).astype("float32")
-    return integers_at(values, scales.reshape(-1), channel_axis, bits)
+    if bits == 4:
+        return rounded_to_int4(values, channel_axis)
+    if len(axes) > 1:
+        return None
+    return integers_at(values, _largest(values, channel_axis, 8), channel_axis, bits)
+
+
+def trained_integers(
+    values: Array,
+    axes: Collection[int],
+    bits: int,
+    fixed: Sequence[FixedWeight] = (),
+) -> IntegerWeights | None:
+    """The integers of a float32 weight on a grid, or of few values that it shares.
+
+    As `as_integers`; `None` where training left neither.
+    """
+    whole = _on_one_scale(values, bits)
+    if whole is not None:
+        return whole
+    for axis in sorted(axes):
+        folded = _folded_integers(values, axis, bits, fixed)
+        if folded is not None:
+            return folded
+    by_channel = _on_channel_scales(values, axes, bits)
+    if by_channel is not None or lies_on_grid(values):
+        return by_channel  # none where the channels are those of another axis
+    return _of_shared_values(values, bits)
+
+
+def _on_one_scale(values: Array, bits: int) -> IntegerWeights | None:
+    scale = find_scale(values, HIGHEST[bits])
+    if scale is None:
+        return None
+    return integers_at(values, np.array([scale or 1.0], "float32"), None, bits)
+
+
+def _of_shared_values(values: Array, bits: int) -> IntegerWeights | None:
+    """With one scale, so that they are no more of them; zero stays zero."""
+    if not np.isfinite(values).all() or not shares_values(values, 2**bits):
+        return None
+    if bits == 8:
+        return integers_at(values, _largest(values, None, bits), None, bits)
+    if values.size < SMALLEST_WITHOUT_GRID:
+        return None
+    return rounded_to_int4(values, None)
+
+
+def _folded_integers(
+    values: Array, axis: int, bits: int, fixed: Sequence[FixedWeight]
+) -> IntegerWeights | None:
+    """The integers of before a factor for each channel was folded into them."""
+    for weight in fixed:
+        found = weight.unfolded(values, axis) if weight.keeps_integers else None
+        if found is None:
+            continue
+        whole = _on_one_scale(found[0], bits)
+        if whole is None and not weight.is_on_grid:
+            whole = _of_shared_values(found[0], bits)
+        if whole is not None:
+            return _times_factors(whole, found[1], axis)
+    return None
+
+
+def _times_factors(whole: IntegerWeights, factors: Array, axis: int) -> IntegerWeights:
+    """Integers with one scale, times a factor for each channel, in its scale."""
+    aligned = factors.reshape([-1 if i == axis else 1 for i in range(whole.rank)])
+    signed = (whole.integers * np.sign(aligned)).astype("int8")
+    if ((factors == 1) | (factors == 0)).all():
+        return dataclasses.replace(whole, integers=signed)
+    scales = whole.scales * np.where(factors == 0, 1, np.abs(factors))
+    return dataclasses.replace(
+        whole, integers=signed, scales=scales.astype("float32"), channel_axis=axis
+    )
 
 
 def weights_on_grid(
@@ -88,14 +164,24 @@ def weights_on_grid(
     `axes` may count its channels. `None` where the values lie on no grid of 4 or 8
     `bits`.
     """
-    scale = find_scale(values, HIGHEST[bits])
-    if scale is not None:
-        return integers_at(values, np.array([scale or 1.0], "float32"), None, bits)
+    return _on_one_scale(values, bits) or _on_channel_scales(values, axes, bits)
+
+
+def _on_channel_scales(
+    values: Array, axes: Collection[int], bits: int
+) -> IntegerWeights | None:
     for axis in sorted(axes):
         scales = find_scales(values, axis, HIGHEST[bits])
         if scales is not None and scales.size < values.size:
             return integers_at(values, scales, axis, bits)
     return None
+
+
+def _largest(values: Array, channel_axis: int | None, bits: int) -> Array:
+    """Scales at which the largest value, of all or of a channel, just fits."""
+    others = tuple(axis for axis in range(values.ndim) if axis != channel_axis)
+    largest = np.abs(values).max(axis=others).astype("float32").reshape(-1)
+    return np.where(largest > 0, largest / HIGHEST[bits], 1).astype("float32")
 
 
 def rounded_to_int4(values: Array, channel_axis: int | None) -> IntegerWeights:

@@ -1,0 +1,95 @@
+"""What a file that computes the right outputs does not give: values, kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from penjing.export.weights.fixed_weights import fixed_weights
+from penjing.export.weights.kept_weights import lost_values, told
+from penjing.export.weights.weight_grids import HYBRID_VERSIONS
+from penjing.export.weights.weight_uses import find_uses, find_weights
+from penjing.tflite.modes import Mode
+from penjing.tflite.operators import Operator, operator_code, operator_name
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import TensorType, data_of, tensor_name
+
+# Operators with weights that LiteRT computes in floats alone.
+_FLOAT_ONLY = (Operator.CONV_3D, Operator.CONV_3D_TRANSPOSE)
+
+Array = np.ndarray[Any, Any]
+
+
+def file_notes(
+    model: Record, weights: Mapping[str, Array], mode: Mode, name: str
+) -> list[str]:
+    """What is to be said of a converted file, in sentences; nothing where all is well.
+
+    `weights` are those that the Keras model `name` computes with, by path.
+    """
+    notes = []
+    if mode.has_integer_weights:
+        lost = lost_values(model, fixed_weights(weights))
+        if lost:
+            notes.append(
+                f'The "{mode.name}" file of `{name}` does not hold all that training '
+                f"fixed in its weights: {told(lost)}."
+            )
+    if mode.needs_calibration:
+        floats = list(float_weights(model))
+        if floats:
+            notes.append(
+                f'In the "{mode.name}" file of `{name}` these weights stay float32: '
+                f"{told(floats)}."
+            )
+    return notes
+
+
+def slow_kernels(model: Record, mode: Mode) -> str:
+    """Say what of a file runs on slower kernels than a float32 file does; else "".
+
+    LiteRT's fast kernels on x86 and ARM, those of XNNPACK, take weights that are
+    constants. What DEQUANTIZE makes when the file is loaded is none, and int16
+    activations they do not know.
+    """
+    if mode.activations == "int16":
+        return "runs slower than a float32 one: 16-bit kernels are LiteRT's plain ones"
+    names = set()
+    for graph in model["subgraphs"]:
+        made = {
+            int(operator["outputs"][0])
+            for operator in graph["operators"]
+            if operator_code(model, operator) == Operator.DEQUANTIZE
+            and len(data_of(model, graph["tensors"][int(operator["inputs"][0])]))
+        }
+        names |= {
+            operator_name(model, use.operator)
+            for number, uses in find_uses(model, graph).items()
+            for use in uses
+            if number in made and use.takes_weights and use.code in HYBRID_VERSIONS
+        }
+    if not names:
+        return ""
+    return (
+        "runs slower than a float32 one, up to 37 times where it was measured: "
+        f"DEQUANTIZE makes the weights of {', '.join(sorted(names))} when the file is "
+        "loaded, and LiteRT's fast kernels take constants alone"
+    )
+
+
+def float_weights(model: Record) -> Iterator[str]:
+    """The weights of a file that are float32, and why they are."""
+    for graph in model["subgraphs"]:
+        for number, uses in find_weights(model, graph, TensorType.FLOAT32):
+            tensor = graph["tensors"][number]
+            reader = operator_name(model, uses[0].operator)
+            why = "TensorFlow's converter left it in floats"
+            if uses[0].code in _FLOAT_ONLY:
+                why = "LiteRT has no integer kernel for it"
+            size = int(np.prod(tensor["shape"]))
+            yield (
+                f"{size:,} numbers of `{tensor_name(tensor)}`, which {reader} reads "
+                f"({why})"
+            )
