@@ -21,6 +21,7 @@ from penjing.errors import ExportError
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import encode_for
 from penjing.sparse.sparse_graph import graph_layout
+from penjing.sparse.sparse_rules import MIN_BLOCK_ZEROS
 from penjing.sparse.sparse_weights import (
     SparseWeight,
     block_sparsity,
@@ -297,6 +298,14 @@ def test_a_block_is_four_inputs_of_one_output():
     assert block_sparsity(np.ascontiguousarray(weights.T)) == 0.0
     kept, _ = encode_blocks(weights)
     np.testing.assert_array_equal(kept, [0, 3, 0, 0])
+
+
+@once
+@pytest.mark.parametrize(("sparsity", "pays"), [(0.9, False), (0.95, True)])
+def test_zeros_without_a_pattern_leave_blocks_empty_from_where_they_pay(sparsity, pays):
+    rng = np.random.default_rng(0)
+    weights = np.where(rng.random((256, 256)) < sparsity, 0, 1).astype("float32")
+    assert (block_sparsity(weights) >= MIN_BLOCK_ZEROS) is pays
 
 
 @once

@@ -262,7 +262,10 @@ def _block_advice(values: np.ndarray) -> str:
             "its blocks lie along the outputs: prune with pattern=penjing.Block(4, 1), "
             "4 inputs of one output, not Block(1, 4)"
         )
-    return "prune with pattern=penjing.Block(4, 1), 4 inputs of one output"
+    return (
+        "prune with pattern=penjing.Block(4, 1), 4 inputs of one output, or to a "
+        "sparsity of 0.95 where no pattern is given"
+    )
 
 
 def _wrong(where: str, runtime: str, problems: Sequence[str]) -> str:
