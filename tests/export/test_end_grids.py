@@ -8,11 +8,13 @@ import pytest
 from keras import layers, ops
 
 import penjing
-from penjing.errors import DataError, ExportError
+from penjing.errors import DataError, ExportError, UnsupportedModelError
 from penjing.export.end_grids import check_columns
 from penjing.export.end_types import check_types
 from penjing.models.signature import input_signature
 from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.loading import load_graphs
+from penjing.tflite.operators import Operator, calls
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (40, 8, 8, 3)).astype("float32")
@@ -53,14 +55,19 @@ def in_training(first, last, x):
 @pytest.mark.parametrize("case", ENDS)
 def test_a_model_in_training_takes_and_gives_the_integers_asked_for(case, tmp_path):
     first, last, x = ENDS[case]
-    model, path = in_training(first, last, x), tmp_path / "m.tflite"
+    trained, path = in_training(first, last, x), tmp_path / "m.tflite"
     types = {"input_type": "uint8", "output_type": "uint8"}
-    penjing.export_litert(model, path, "int8", representative_data=x, **types)
+    penjing.export_litert(trained, path, "int8", representative_data=x, **types)
     file = penjing.LiteRTModel(path)
     assert (file.inputs[0].dtype, file.outputs[0].dtype) == ("uint8", "uint8")
     if x is PIXELS:
         assert (file.inputs[0].scale, file.inputs[0].zero_point) == (1.0, 0)
-    wanted = ops.convert_to_numpy(model(x))
+        kinds = {tensor.dtype for tensor in penjing.inspect_file(path).tensors}
+        assert "float32" not in kinds
+        model = load_graphs(path.read_bytes(), "it")
+        found = {call.code for call in calls(model, model["subgraphs"][0])}
+        assert Operator.DEQUANTIZE not in found
+    wanted = ops.convert_to_numpy(trained(x))
     error = np.abs(file.predict(x) - wanted).max()
     assert error < 0.1 * np.abs(wanted).max()
 
@@ -114,6 +121,14 @@ def test_of_many_columns_some_may_be_empty():
     data = np.ones((20, 40)) * np.arange(20)[:, None]
     data[:, 7] *= 1e-4
     check_columns([data], input_signature(model), "uint8")
+
+
+@pytest.mark.once
+def test_integers_that_no_kernel_reads_are_refused(tmp_path):
+    ids = keras.Input((3,), dtype="uint64", name="ids")
+    model = keras.Model(ids, layers.Embedding(5, 2)(ids))
+    with pytest.raises(UnsupportedModelError, match='`ids` takes uint64.*"int64"'):
+        penjing.export_litert(model, tmp_path / "m.tflite")
 
 
 @pytest.mark.once

@@ -14,6 +14,7 @@ import numpy as np
 from penjing.arguments import did_you_mean, quoted
 from penjing.engine.calibration import OBSERVERS
 from penjing.errors import CompressionError, ExportError
+from penjing.export.affine_inputs import fold_affine
 from penjing.export.converter_messages import explain
 from penjing.export.end_grids import EndGrids
 from penjing.export.end_types import check_types
@@ -156,6 +157,7 @@ def _convert(
         file.edit(trained.correct)
         if config.mode.weight_bits == 4:
             file.edit(functools.partial(keep_calibrated_weights, bits=4))
+        file.edit(fold_affine)
         return file
     if config.mode.needs_calibration:
         floats = functools.partial(_float_model, folder, signature)
@@ -342,7 +344,8 @@ def _in_order(inputs: list[str], outputs: list[str], content: bytes) -> bytes:
 def _failure(
     model: keras.Model, config: ConversionConfig, error: Exception, log: str
 ) -> str:
-    names = {layer.name for layer in all_layers(model)}
+    layers = all_layers(model)
+    names = {x.name for x in layers if not isinstance(x, keras.Model)}
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = " ".join(lines[:3])[:600] or type(error).__name__
     found = explain(f"{error}\n{log}", names, config.mode.activations)

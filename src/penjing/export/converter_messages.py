@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
+from penjing.export.verification import NO_16_BIT_KERNELS
+
 _MISSING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 _NAMED = re.compile(r"'(?:tf|tfl)\.(\w+)' op\b|operation '(?:tf|tfl)\.(\w+)'")
 # Where the converter says that an operation stands: its kind, and its path.
@@ -37,10 +39,7 @@ def explain(text: str, layers: Collection[str], activations: str) -> str:
 
 def _advice(activations: str) -> str:
     if activations == "int16":
-        return (
-            "Loops, integer inputs and several operations have no 16-bit kernels: "
-            'use quantization="int8".'
-        )
+        return NO_16_BIT_KERNELS
     return "Replace the operation, or export with another `quantization`."
 
 

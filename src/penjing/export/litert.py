@@ -156,6 +156,7 @@ def export_litert(
     modules = checked_imports(imports)
     _require_runtime()
     signature = input_signature(model.model if trained else model)
+    _check_input_types(signature)
     samples = None
     if representative_data is not None:
         samples = representative_samples(representative_data, signature)
@@ -213,6 +214,15 @@ def _weights(model: keras.Model) -> dict[str, np.ndarray]:
         return weights_of(model)
     values = model.transformed_values()
     return {path: keras.ops.convert_to_numpy(value) for path, value in values.items()}
+
+
+def _check_input_types(signature: InputSignature) -> None:
+    for item in signature.inputs:
+        if item.dtype == "uint64":
+            raise UnsupportedModelError(
+                f"The input `{item.name}` takes uint64, which LiteRT cannot read. "
+                'Build the model with keras.Input(..., dtype="int64"), or "int32".'
+            )
 
 
 def _checked_path(path: str | os.PathLike[str]) -> Path:

@@ -75,7 +75,7 @@ def joined_parts(model: Record) -> list[list[Part]]:
 
 
 def columns_of(values: Array) -> list[Part]:
-    """The columns of an output that is not joined, where they may differ in size.
+    """The columns of an output that is not joined, where they are far smaller than it.
 
     Values from 0 to 1, as probabilities are, have a grid that fits all of them.
     """
@@ -83,7 +83,9 @@ def columns_of(values: Array) -> list[Part]:
         return []
     if values.min() >= 0 and values.max() <= 1:
         return []
-    return [Part(axis=-1, start=i, stop=i + 1) for i in range(values.shape[-1])]
+    most = 2 * _SMALL_COLUMN * _size(values)  # rounding may have made them larger
+    parts = [Part(axis=-1, start=i, stop=i + 1) for i in range(values.shape[-1])]
+    return [part for part in parts if _size(part.of(values)) <= most]
 
 
 def part_errors(

@@ -24,6 +24,10 @@ TOLERANCES = {mode.quantization: mode.tolerance for mode in MODES}
 VERIFIED_SAMPLES = 32
 _BATCH = 20
 _HUGE = 1e8  # Half the range of a tensor that fills of a mask have taken: -1e9 say.
+NO_16_BIT_KERNELS = (
+    "Loops, integer inputs and several operations have no 16-bit kernels: "
+    'use quantization="int8".'
+)
 _WORTHLESS = 1.0  # A part off by its own spread: its mean would be as close.
 
 
@@ -99,8 +103,11 @@ def verify(
         model = LiteRTModel(path, isolated=False)
         actual = model.predict(list(samples), batch_size=_BATCH)
     except CompressionError as error:
+        advice = ""
+        if find_mode(quantization).activations == "int16":
+            advice = f" {NO_16_BIT_KERNELS}"
         raise ExportError(
-            f"The converted file does not run, so it was not written: {error}"
+            f"The converted file does not run, so it was not written: {error}{advice}"
         ) from error
     outputs = actual if isinstance(actual, list) else [actual]
     shapes = [value.shape for value in outputs], [value.shape for value in expected]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 from keras import layers, ops
 
@@ -104,3 +105,22 @@ def test_code_of_ones_own_is_no_graph():
 
     assert trace_flow(Own()) is None
     assert plan_activations(Own(), ()) is None
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda scores, kept: ops.where(kept > 0, scores, -1e9),
+        lambda scores, kept: scores + (1 - kept) * -1e9,
+        lambda scores, kept: scores + np.float32([0, 0, -1e9]),
+    ],
+)
+def test_masked_scores_have_no_range_that_their_fill_would_ruin(mask):
+    inputs, kept = keras.Input((4,)), keras.Input((3,), name="kept")
+    scores = layers.Dense(3, name="scores")(inputs)
+    x = layers.Dense(2)(layers.Softmax(name="shares")(mask(scores, kept)))
+    found, sites = plan([inputs, kept], x)
+    assert found.in_float["shares"] == "its scores are masked"
+    assert sites["scores"].output in (None, "scores")
+    masks = {"where", "add", "add_1", "subtract", "multiply"}
+    assert not masks & {name.rstrip("_0123456789") for name in found.groups}

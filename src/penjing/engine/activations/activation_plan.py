@@ -153,11 +153,17 @@ def plan_activations(
     return None if flow is None else _Planner(flow, quantized).plan()
 
 
+def _is_scaling(call: Call) -> bool:
+    """Whether a call multiplies by a constant."""
+    return type(call.operation).__name__ == "Multiply" and len(call.inputs) == 1
+
+
 class _Planner:
     def __init__(self, flow: Flow, quantized: Collection[int]) -> None:
         self.flow = flow
         self.quantized = quantized
         self.consumers = flow.consumers()
+        self.giving = {call.source: call for call in flow.calls}
         self.reasons: dict[str, str] = {}
         self.kinds = {call.source: self._kind(call) for call in flow.calls}
         self.wanted = self._wanted()
@@ -193,6 +199,10 @@ class _Planner:
             reason = "it gives no floats"
         elif kind is Kind.FLOAT:
             reason = f"{name} has no integer kernel with trained ranges"
+        elif self._masks(call):
+            reason = "it masks scores, with numbers that no range should hold"
+        elif name == "Softmax" and any(map(self._masks, self._before(call))):
+            reason = "its scores are masked"
         elif name in WEIGHTED:
             weights = [w for w in call.operation.weights if len(w.shape) > 1]
             if not weights or any(id(w) not in self.quantized for w in weights):
@@ -201,6 +211,25 @@ class _Planner:
             self.reasons[call.source] = reason
             return Kind.FLOAT
         return kind
+
+    def _before(self, call: Call) -> list[Call]:
+        """The calls that give the inputs of a call."""
+        return [self.giving[name] for name in call.inputs if name in self.giving]
+
+    def _masks(self, call: Call) -> bool:
+        """Whether a call fills scores for a softmax, by a condition or by a sum.
+
+        The fill is a constant, or a constant times the mask.
+        """
+        readers = self.consumers.get(call.source, [])
+        if not readers or {type(r.operation).__name__ for r in readers} != {"Softmax"}:
+            return False
+        floats = [name for name in call.inputs if name in self.flow.floating]
+        name = type(call.operation).__name__
+        if name not in ("Where", "Add", "Subtract"):
+            return False
+        scaled = [before for before in self._before(call) if _is_scaling(before)]
+        return len(floats) == 1 or (name != "Where" and bool(scaled))
 
     def _wanted(self) -> set[str]:
         """Tensors that an operation takes as integers."""
