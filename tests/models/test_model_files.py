@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import tempfile
 import time
 import zipfile
 
@@ -343,3 +344,15 @@ def test_chance_goes_on_after_a_model_that_draws_where_it_is_made(tmp_path):
     load_keras_model(path)
     first, second = (np.asarray(keras.random.normal((3,))) for _ in range(2))
     assert not np.array_equal(first, second)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../b", "x" * 300])
+def test_nothing_is_left_of_files_with_wrong_names(tmp_path, monkeypatch, name):
+    model().save(tmp_path / "model.keras")
+    repacked(tmp_path / "model.keras", **{name: b"x"})
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with pytest.raises(FileFormatError, match="it holds a file of the name"):
+        load_keras_model(tmp_path / "model.keras")
+    assert not list((tmp_path / "temporary").iterdir())

@@ -25,6 +25,8 @@ MAX_OBJECTS = 100_000
 MAX_DEPTH = 64
 
 _CONFIG_MEMBER = "config.json"
+_OWN_MEMBERS = 3
+_LONGEST_NAME = 200
 _H5_CONFIGS = ("model_config", "training_config")
 _WEIGHTS_MEMBER = "model.weights.h5"
 _H5_SUFFIXES = (".h5", ".hdf5")
@@ -99,6 +101,7 @@ def _check_model(file: Any, path: Path, stored: int) -> None:
     """Refuse a model that asks for more than its file explains."""
     if path.suffix.lower() == ".keras":
         with _corrupt_as_one_error(path), zipfile.ZipFile(path) as archive:
+            _check_members(archive)
             config = check_config(archive.read(_CONFIG_MEMBER), path)
         make = keras.saving.deserialize_keras_object
         if isinstance(config, dict):  # Keras compiles where values are
@@ -113,6 +116,22 @@ def _check_model(file: Any, path: Path, stored: int) -> None:
     model = texts["model_config"]
     text = model.decode() if isinstance(model, bytes) else model
     check_variables(lambda: legacy_model(text, _h5_objects()), stored, path)
+
+
+def _check_members(archive: zipfile.ZipFile) -> None:
+    """Refuse names and contents at which Keras would stop halfway.
+
+    It unpacks all of them where there are more than its own three, and leaves them
+    behind where one fails.
+    """
+    names = archive.namelist()
+    for name in names:
+        parts = name.split("/")
+        if ".." in parts or not parts[0] or max(map(len, parts)) > _LONGEST_NAME:
+            raise ValueError(f"it holds a file of the name {name[:80]!r}")
+    broken = archive.testzip() if len(names) > _OWN_MEMBERS else None
+    if broken is not None:
+        raise ValueError(f"its file {broken[:80]!r} is damaged")
 
 
 def _load(path: Path, compile: bool) -> keras.Model:
