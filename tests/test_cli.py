@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import typer
 from rich.console import Console
+from tests.report.example_report import make_report
 from typer.testing import CliRunner
 
 import penjing
@@ -23,6 +24,7 @@ from penjing.cli.benchmark_command import latency_table
 from penjing.errors import CompressionError
 from penjing.measurement.latency_report import LatencyConditions, summarize_rounds
 from penjing.pipeline import compression
+from penjing.report.documents import RefusedFile
 
 pytestmark = pytest.mark.once
 RUNNER = CliRunner()
@@ -457,3 +459,19 @@ def test_times_speak_of_memory_where_it_was_measured(memory, shown):
     text = console.file.getvalue()
     assert "2.00x" in text
     assert ("emory" in text) is shown and ("2.0 MiB" in text) is shown
+
+
+def test_a_file_that_could_not_be_had_shows_in_the_exit_code(tmp_path, monkeypatch):
+    why = "the tensor 'hidden' does not fit."
+    lost = RefusedFile(name="model.int8.tflite", kind="compressed, int8", reason=why)
+    save_model(tmp_path / "model.keras")
+    data = save_data(tmp_path / "data.npz")
+    for refused, code in (((), 0), ((lost,), 1)):
+        report = make_report(refused=refused)
+        monkeypatch.setattr("penjing.pipeline.compress", lambda *_, r=report, **__: r)
+        result = run(
+            *("compress", tmp_path / "model.keras"),
+            *("--data", data, "--out", tmp_path / "out"),
+        )
+        assert result.exit_code == code, result.output
+        assert (why in result.output) == bool(code)
