@@ -211,8 +211,8 @@ def _concerns(error: OSError, folder: Path) -> bool:
     return os.path.abspath(folder) in (named, os.path.dirname(named))
 
 
-def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Path:
-    """Refuse a path that is no readable, non-empty file of at most `limit` bytes.
+def check_file(path: str | os.PathLike[str], most: int = MAX_FILE_BYTES) -> Path:
+    """Refuse a path that is no readable, non-empty file of at most `most` bytes.
 
     What is no file, a folder, empty or larger is a FileFormatError.
     """
@@ -227,9 +227,11 @@ def check_file(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> Pat
         raise _unreadable(path, error) from error
     if size == 0:
         raise FileFormatError(f"{path} is empty. Write it again.")
-    if size > limit:
+    allowed = limit(most)
+    if size > allowed:
         raise FileFormatError(
-            f"{path} has {size:,} bytes, more than the {limit:,} that are allowed."
+            f"{path} has {size:,} bytes, more than the {allowed:,} that are allowed. "
+            f"{raise_limits()}"
         )
     return path
 
@@ -243,14 +245,15 @@ def check_content(
     if declared > allowed:
         raise error(
             f"{path} says that it unpacks to {declared:,} bytes, more than the "
-            f"{allowed:,} that a file of its size may: it is corrupt or a bomb. "
+            f"{allowed:,} that a file of its size may: it is corrupt, a bomb, or "
+            "hardly anything but zeros. "
             f"{raise_limits()}"
         )
 
 
-def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:
+def read_bytes(path: str | os.PathLike[str], most: int = MAX_FILE_BYTES) -> bytes:
     """Read a whole file that `check_file` lets pass, or raise a FileFormatError."""
-    path = check_file(path, limit)
+    path = check_file(path, most)
     try:
         return path.read_bytes()
     except OSError as error:

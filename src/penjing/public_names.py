@@ -65,7 +65,13 @@ from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.progress import Progress
 from penjing.proof.file_proof import VerifyReport
-from penjing.report.documents import DataSummary, FileRow, Report, ScoreRow
+from penjing.report.documents import (
+    DataSummary,
+    FileRow,
+    RefusedFile,
+    Report,
+    ScoreRow,
+)
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.timing import OperatorTime
 from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
@@ -124,6 +130,7 @@ __all__ = [
     "PruningConfig",
     "QuantizationConfig",
     "RecipeError",
+    "RefusedFile",
     "Report",
     "Schedule",
     "ScoreRow",

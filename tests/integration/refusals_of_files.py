@@ -69,7 +69,7 @@ def of_export(
 def converted_to(content: bytes) -> Callable[[Bench], None]:
     """Conversion takes seconds; what comes after it is what is refused."""
     return lambda bench: bench.patch.setattr(
-        litert, "_converted", lambda *arguments: EditedFile(content, "the file")
+        litert, "converted", lambda *arguments: EditedFile(content, "the file")
     )
 
 

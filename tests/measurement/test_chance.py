@@ -9,6 +9,9 @@ pytestmark = pytest.mark.once
 GENERATOR = np.random.default_rng(0)
 
 
+RARE = np.stack([np.ones(300), np.linspace(0, 0.5, 300)], axis=1)
+
+
 def guesses(count, classes):
     return GENERATOR.normal(size=(count, classes))
 
@@ -45,6 +48,8 @@ def test_a_binary_classifier_is_judged_by_order_alone():
         (np.eye(10)[[3] * 10], np.arange(10), False),
         (np.eye(2)[[0] * 300 + [1]], np.array([0] * 300 + [1]), False),  # all found
         (np.arange(301.0)[:, None], np.array([0] * 300 + [1]), False),
+        (RARE, np.arange(300) >= 290, False),  # scored higher, though never chosen
+        (RARE, np.arange(300) % 2, True),
     ],
 )
 def test_chance_is_told_from_knowledge(outputs, labels, is_chance):

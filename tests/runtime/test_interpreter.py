@@ -10,6 +10,7 @@ from penjing.errors import DataError, FileFormatError
 from penjing.export.litert import export_litert
 from penjing.runtime import interpreter
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
+from penjing.runtime.worker_process import WorkerEndError
 from penjing.tflite import loading
 
 pytestmark = pytest.mark.once
@@ -99,6 +100,37 @@ def test_batches_and_kinds_of_input_agree_with_keras(two_inputs, kind, batch_siz
     for got, wanted in zip(actual, expected, strict=True):
         # Two float32 libraries that sum in different orders.
         np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def short_of_memory(monkeypatch, cause):
+    """Let batches of more than four samples fail; gives the list of those tried."""
+    tried, run = [], LiteRTModel._run_batch
+
+    def run_few(model, arrays, size):
+        tried.append(size)
+        if size > 4:
+            raise FileFormatError("too much") from cause
+        return run(model, arrays, size)
+
+    monkeypatch.setattr(LiteRTModel, "_run_batch", run_few)
+    return tried
+
+
+@pytest.mark.parametrize("cause", [WorkerEndError(-6, None, ""), MemoryError()])
+def test_batches_get_smaller_where_memory_is_short(two_inputs, cause, monkeypatch):
+    path, data, expected = two_inputs
+    tried = short_of_memory(monkeypatch, cause)
+    actual = LiteRTModel(path).predict(data)
+    assert tried == [10, 5, 2, 2, 2, 2, 2]
+    for got, wanted in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_what_takes_too_long_is_tried_once(two_inputs, monkeypatch):
+    tried = short_of_memory(monkeypatch, WorkerEndError(-9, 15.0, ""))
+    with pytest.raises(FileFormatError, match="too much"):
+        LiteRTModel(two_inputs[0]).predict(two_inputs[1])
+    assert tried == [10]
 
 
 def test_integer_inputs_and_outputs_are_real_values_outside(integers):

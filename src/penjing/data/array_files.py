@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from penjing.errors import DataError
-from penjing.files import DAMAGE, check_content, limit
+from penjing.files import DAMAGE, check_content, limit, raise_limits
 
 _MAX_ARRAYS = 10_000
 _MAX_BYTES = 16 * 2**30
@@ -43,10 +43,11 @@ def read_npz(path: Path) -> dict[str, Any]:
 def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
     entries = archive.infolist()
     size = sum(entry.file_size for entry in entries)
-    if size > limit(_MAX_BYTES):
+    most = limit(_MAX_BYTES)
+    if size > most:
         raise DataError(
-            f"{path} unpacks to {size / 2**30:.1f} GiB, more than "
-            f"{_MAX_BYTES / 2**30:.0f}. Give module:function with a loader."
+            f"{path} unpacks to {size / 2**30:.1f} GiB, more than {most / 2**30:.3g}. "
+            f"Give module:function with a loader. {raise_limits()}"
         )
     if len(entries) > _MAX_ARRAYS:
         raise DataError(

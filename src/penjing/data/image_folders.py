@@ -14,6 +14,7 @@ import numpy.typing as npt
 from penjing.data.datasets import stratified_split
 from penjing.data.image_files import SUFFIXES, read_image
 from penjing.errors import CompressionWarning, DataError
+from penjing.files import limit, raise_limits
 
 _Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 _PARTS = ("train", "validation", "test")
@@ -136,10 +137,12 @@ def _read_part(
         files += [(path, label) for path in _image_files(folder / name)]
     if not files:
         raise DataError(f"{folder} has no images. Allowed: {sorted(SUFFIXES)}.")
-    if 4 * len(files) * np.prod(size, dtype=float) > _MAX_BYTES:
+    most = limit(_MAX_BYTES)
+    if 4 * len(files) * np.prod(size, dtype=float) > most:
         raise DataError(
             f"{folder} holds {len(files):,} images, which at {size} do not fit into "
-            f"{_MAX_BYTES / 2**30:.0f} GiB. Give --data module:function with a loader."
+            f"{most / 2**30:.3g} GiB. Give --data module:function with a loader. "
+            f"{raise_limits()}"
         )
     x = np.empty((len(files), *size), np.float32)
     for position, (path, _) in enumerate(files):

@@ -24,7 +24,7 @@ from penjing.export.precision import float32_compute
 from penjing.export.recurrence import check_calibration, convertible_loops
 from penjing.export.samples import random_samples, spread_evenly
 from penjing.export.tracing.graph_rewriting import rewrite_operations
-from penjing.export.tracing.mask_fills import soften_fills
+from penjing.export.tracing.mask_fills import masks_nothing, soften_fills
 from penjing.export.tracing.preprocessing import convertible_preprocessing
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES
@@ -115,7 +115,9 @@ def convert_model(
             temporary_folder("penjing-export") as folder,
         ):
             warnings.simplefilter("ignore")  # TensorFlow's, about its own parts.
-            file = _convert(model, signature, config, samples, str(folder))
+            notes: list[str] = []
+            file = _convert(model, signature, config, samples, str(folder), notes)
+            file.notes += notes
             graphs = load_graphs(file.content, CONVERTED)
             check_types(graphs, config.input_type, config.output_type)
             return file
@@ -133,6 +135,7 @@ def _convert(
     config: ConversionConfig,
     samples: Sequence[np.ndarray] | None,
     folder: str,
+    notes: list[str],
 ) -> EditedFile:
     trained = None
     if config.mode.has_int8_activations and has_trained_grids(model):
@@ -145,7 +148,7 @@ def _convert(
     outputs = _save(model, signature, folder, forward, ends)
     rewrite_operations(folder, in_integers=config.mode.needs_calibration)
     if config.mode.needs_calibration:
-        _soften_fills(model, signature, samples, folder)
+        notes += _soften_fills(model, signature, samples, folder)
     converter = _converter(
         folder, signature, config, samples, has_ranges=trained is not None
     )
@@ -203,18 +206,24 @@ def _soften_fills(
     signature: InputSignature,
     samples: Sequence[np.ndarray] | None,
     folder: str,
-) -> None:
+) -> list[str]:
+    """Make masks fit for integers; gives what is to be said of them."""
     count = signature.inputs[0].shape[0] or VERIFIED_SAMPLES
+    given = samples is not None
     if samples is None:
         samples = random_samples(signature, model, count)
-    soften_fills(
-        folder,
-        signature,
-        [
-            np.resize(a, (count, *a.shape[1:]))
-            for a in spread_evenly(list(samples), count)
-        ],
-    )
+    chosen = [
+        np.resize(a, (count, *a.shape[1:])) for a in spread_evenly(list(samples), count)
+    ]
+    unmasked = given and masks_nothing(folder, signature, chosen)
+    soften_fills(folder, signature, chosen)
+    if not unmasked:
+        return []
+    return [
+        f"`{model.name}` masks scores of its attention, but none of those samples of "
+        "`representative_data` that were tried: the file may not know the mask. Give "
+        "samples as they come later, padded ones among them."
+    ]
 
 
 def _quantized(calibrated: bytes, config: ConversionConfig) -> bytes:

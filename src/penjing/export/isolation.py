@@ -62,7 +62,9 @@ def convert_in_subprocess(
                 "The process that converts the model ended without a result (exit code "
                 f"{error.exit_code}). Its last words:\n{error.last_words}"
             ) from error
-    return EditedFile(bytes(answer["content"]), CONVERTED)
+    file = EditedFile(bytes(answer["content"]), CONVERTED)
+    file.notes += answer["notes"]
+    return file
 
 
 class Worker:
@@ -76,7 +78,7 @@ class Worker:
         samples: Sequence[np.ndarray] | None,
         imports: Sequence[str],
         places: Sequence[str],
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, Any]:
         """Convert a saved model; see `convert_model`."""
         if imports:
             _import_modules(imports, places)
@@ -87,7 +89,8 @@ class Worker:
             ConversionConfig(**config),
             samples,
         )
-        return {"content": np.frombuffer(file.content, "u1")}
+        content = np.frombuffer(file.content, "u1")
+        return {"content": content, "notes": file.notes}
 
 
 def _import_modules(names: Sequence[str], places: Sequence[str]) -> None:

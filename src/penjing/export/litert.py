@@ -163,6 +163,7 @@ def export_litert(
         check_columns(samples, signature, input_type)
     with atomic_path(target) as temporary:
         file = converted(model, signature, config, samples, modules)
+        notes += file.notes
         if config.mode.has_integer_weights:
             notes += file_notes(file.model, _weights(model), config.mode, model.name)
             _tell_costs(file, model, signature, config, modules)

@@ -20,11 +20,13 @@ class Knowledge:
 
     Attributes:
         found: Mean over the classes of the fraction of their examples that is found;
-            with one output, how often an example of class 1 scores above one of 0.
+            with one output, and with two of which one always wins, how often an example
+            of class 1 scores above one of class 0.
         chance: What guessing finds of it.
         deviation: Standard deviation of what guessing finds of so many examples.
         examples: Their number.
         is_constant: Whether the model says the same of every example.
+        by_order: Whether `found` is of pairs of examples, put in order by their scores.
     """
 
     found: float
@@ -32,6 +34,7 @@ class Knowledge:
     deviation: float
     examples: int
     is_constant: bool
+    by_order: bool = False
 
     @property
     def is_chance(self) -> bool:
@@ -75,6 +78,9 @@ def knowledge_of(
     if predictions.shape[1] == 1:
         return _binary(predictions[:, 0].astype(np.float64), numbers)
     chosen = predictions.argmax(axis=-1)
+    is_constant = len(np.unique(chosen)) == 1
+    if is_constant and predictions.shape[1] == 2:  # rare events may still score higher
+        return _binary(np.diff(predictions.astype(np.float64))[:, 0], numbers)
     classes, sizes = np.unique(numbers, return_counts=True)
     chance = 1.0 / len(classes)
     found = [np.mean(chosen[numbers == number] == number) for number in classes]
@@ -84,7 +90,7 @@ def knowledge_of(
         chance=chance,
         deviation=spread,
         examples=len(numbers),
-        is_constant=len(np.unique(chosen)) == 1,
+        is_constant=is_constant,
     )
 
 
@@ -115,4 +121,5 @@ def _binary(scores: npt.NDArray[Any], numbers: npt.NDArray[Any]) -> Knowledge:
         deviation=spread,
         examples=len(numbers),
         is_constant=len(counts) == 1,
+        by_order=True,
     )

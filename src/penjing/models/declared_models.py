@@ -127,6 +127,6 @@ def _size(shape: Any, dtype: str) -> int:
 
 def _too_much(path: Path, reason: str) -> FileFormatError:
     return FileFormatError(
-        f"{path} asks for more than a model file may: {reason}. It is corrupt or "
-        f"hostile. {raise_limits()}"
+        f"{path} asks for more than a model file may: {reason}. It is corrupt, "
+        f"hostile or uncommonly large. {raise_limits()}"
     )

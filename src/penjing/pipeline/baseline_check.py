@@ -50,9 +50,14 @@ def _finding(model: keras.Model, known: Knowledge) -> str:
     if known.is_constant:
         says = f"gives the same answer for all {known.examples} test examples tried"
     else:
+        what = (
+            "puts {:.1%} of the pairs of both classes in order in"
+            if known.by_order
+            else "finds {:.1%} of each class of"
+        ).format(known.found)
         says = (
-            f"finds {known.found:.1%} of each class of {known.examples} test examples, "
-            f"where guessing finds {known.chance:.1%}"
+            f"{what} {known.examples} test examples, where guessing gives "
+            f"{known.chance:.1%}"
         )
     return f"The model {model.name!r} {says}, before anything is compressed."
 
@@ -69,7 +74,7 @@ def _pixel_advice(
     if better is None or not known.is_surpassed_by(better):
         return ""
     return (
-        f"With pixels from {other.replace('-', ' to ')} it finds {better.found:.1%}: "
+        f"With pixels from {other.replace('-', ' to ')} it gets {better.found:.1%}: "
         f'give pixels="{other}" (--pixels {other}).'
     )
 

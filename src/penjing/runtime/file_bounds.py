@@ -80,6 +80,17 @@ def said(error: BaseException) -> str:
     return text.rstrip(".") + "."
 
 
+def lacked_memory(error: BaseException) -> bool:
+    """Whether the error of a run may be for lack of memory: it says so, or it crashed.
+
+    Fewer inputs at once may then run.
+    """
+    cause = error.__cause__
+    if isinstance(cause, WorkerEndError):
+        return cause.seconds is None
+    return cause is not None and out_of_memory(cause)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory was lacking."""
     kind = error.kind if isinstance(error, OrderError) else type(error).__name__

@@ -14,7 +14,12 @@ import numpy as np
 from penjing.arguments import check_counts
 from penjing.errors import DataError, FileFormatError, require_extra
 from penjing.files import as_path, raise_limits
-from penjing.runtime.file_bounds import out_of_memory, said, unrunnable
+from penjing.runtime.file_bounds import (
+    lacked_memory,
+    out_of_memory,
+    said,
+    unrunnable,
+)
 from penjing.runtime.loaded_file import FileElsewhere, FileHere, LoadedFile
 from penjing.runtime.worker_process import OrderError
 from penjing.tflite.loading import read_litert
@@ -184,7 +189,8 @@ class LiteRTModel:
             x: Array of shape `(samples, ...)`; for several inputs a list or tuple
                 in the order of `inputs`, or a dict by input name. Real values:
                 quantized inputs are quantized here.
-            batch_size: Samples run at once. A file with a fixed batch ignores it.
+            batch_size: Samples run at once, or fewer where they take more memory than
+                the file may. A file with a fixed batch ignores it.
 
         Returns:
             NumPy array of shape `(samples, ...)`, or a list of them in the order of
@@ -196,12 +202,25 @@ class LiteRTModel:
         check_counts(batch_size=batch_size)
         arrays = self.match(x)
         samples = len(arrays[0])
-        parts = [
-            self._run_batch([array[start:stop] for array in arrays], size)
-            for start, stop, size in self._batches(samples, batch_size)
-        ]
+        parts = self._run_batches(arrays, batch_size)
         results = [self._join(column, samples) for column in zip(*parts, strict=True)]
         return results[0] if len(results) == 1 else results
+
+    def _run_batches(
+        self, arrays: list[np.ndarray], batch_size: int
+    ) -> list[list[np.ndarray]]:
+        """The outputs of each batch; batches get smaller where memory is short."""
+        samples = len(arrays[0])
+        try:
+            return [
+                self._run_batch([array[start:stop] for array in arrays], size)
+                for start, stop, size in self._batches(samples, batch_size)
+            ]
+        except (FileFormatError, DataError) as error:
+            smaller = min(batch_size, samples) // 2
+            if not smaller or not lacked_memory(error):
+                raise
+        return self._run_batches(arrays, smaller)
 
     def match(self, x: Any) -> list[np.ndarray]:
         """Give data as one array for each input; `x` is as in `predict`.

@@ -15,7 +15,8 @@ Result = TypeVar("Result")
 class EditedFile:
     """Bytes of a file, and its tables once they are asked for; each follows the other.
 
-    `where` is what messages call it.
+    `where` is what messages call it. `notes` are sentences for users: what is to be
+    said of it though it is right.
 
     Example:
         >>> file = EditedFile(content, "the file")  # doctest: +SKIP
@@ -27,6 +28,7 @@ class EditedFile:
         self._content: bytes | None = content
         self._model: Record | None = None
         self.where = where
+        self.notes: list[str] = []
 
     @property
     def model(self) -> Record:

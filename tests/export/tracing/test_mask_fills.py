@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -87,6 +89,15 @@ def test_masks_leave_scores_their_integers(net, tmp_path):
     model, path = model_of(NETS[net]), tmp_path / "m.tflite"
     penjing.export_litert(model, path, "int8", representative_data=IDS)
     assert error_of(path, model) < 0.1
+
+
+@once
+def test_samples_without_padding_are_told_where_padding_is_masked(tmp_path):
+    model, path = model_of(encoder), tmp_path / "m.tflite"
+    export = functools.partial(penjing.export_litert, model, path, "int8")
+    with pytest.warns(penjing.CompressionWarning, match="padded ones among them"):
+        export(representative_data=np.maximum(IDS, 1))
+    export(representative_data=IDS)  # says nothing
 
 
 def test_a_causal_model_in_training_is_as_exact(tmp_path):

@@ -62,6 +62,26 @@ def soften_fills(
     return False
 
 
+def masks_nothing(
+    folder: str, signature: InputSignature, samples: Sequence[Array]
+) -> bool:
+    """Whether a SavedModel masks scores, but none that it computes from the samples.
+
+    Its outputs stay the same with fills that hide nothing then. Arguments are those of
+    `soften_fills`.
+    """
+    path = Path(folder, _MODEL)
+    original = path.read_bytes()
+    without = _replaced(original, 0.0)
+    if not without:
+        return False
+    wanted = _outputs(folder, signature, samples)
+    path.write_bytes(without)
+    found = _outputs(folder, signature, samples)
+    path.write_bytes(original)
+    return all(_is_same(found[name], wanted[name]) for name in wanted)
+
+
 def _replaced(content: bytes, fill: float) -> bytes:
     """The bytes of a SavedModel with other fills; none where it has no mask."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
