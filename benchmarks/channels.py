@@ -23,7 +23,7 @@ from pathlib import Path
 from environment import RESULTS, write_results
 from trained_models import behind_enlarging, enlarged, kept, train_baseline
 
-from penjing.pipeline.run_state import digest_of
+from penjing.pipeline.runs.run_state import digest_of
 
 BASELINE_EPOCHS = {"cnn": 10, "resnet-20": 6, "mobilenet": 8}
 SEEDS = (0, 1, 2)
@@ -99,7 +99,7 @@ def run(architecture: str, seed: int, data, *, only_train: bool) -> dict | None:
 
 def measure(baseline, models: dict, data) -> dict:
     import penjing
-    from penjing.pipeline.model_writing import write_h5
+    from penjing.pipeline.runs.model_writing import write_h5
 
     small = baseline.input_shape[1:3] == (28, 28)
     images = data.x_test if small else enlarged(data.x_test, baseline)

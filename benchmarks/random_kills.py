@@ -66,7 +66,7 @@ def make_recipe(name: str) -> Any:
 def write_model(path: Path) -> None:
     import keras
 
-    from penjing.pipeline.random_state import set_global_seeds
+    from penjing.pipeline.runs.random_state import set_global_seeds
 
     set_global_seeds(3)
     layers = keras.layers

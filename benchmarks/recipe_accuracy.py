@@ -25,7 +25,7 @@ from pathlib import Path
 from environment import RESULTS, write_results
 from trained_models import kept, train_baseline
 
-from penjing.pipeline.run_state import digest_of
+from penjing.pipeline.runs.run_state import digest_of
 
 BASELINE_EPOCHS = {"article": 4, "lenet-300-100": 5, "cnn": 3, "lenet-5": 3}
 # Epochs in place of the recipe's, where fewer are enough.
@@ -36,8 +36,8 @@ NAME = "compression"
 def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) -> dict:
     import penjing
     from penjing.data.datasets import load_dataset
-    from penjing.pipeline.model_writing import write_h5
     from penjing.pipeline.recipe_files import load_recipe
+    from penjing.pipeline.runs.model_writing import write_h5
 
     data = load_dataset("fashion-mnist")
     name = f"{architecture}-{seed}-{baseline_epochs}"

@@ -23,7 +23,7 @@ def kept(name: str, train: Callable):
     """A trained model from an earlier run, or trained now and kept."""
     import keras
 
-    from penjing.pipeline.model_writing import write_keras
+    from penjing.pipeline.runs.model_writing import write_keras
 
     path = MODELS / f"{name}.keras"
     if path.exists():

@@ -11,10 +11,10 @@ from penjing.data.architectures import build_architecture
 from penjing.data.datasets import Dataset, load_dataset
 from penjing.demo_config import DemoConfig
 from penjing.pipeline import Recipe, compress, load_recipe
-from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.output_folder import claim_outputs, output_folder
-from penjing.pipeline.random_state import set_global_seeds
-from penjing.pipeline.run_state import RunState, digest_of
+from penjing.pipeline.runs.model_writing import write_keras
+from penjing.pipeline.runs.output_folder import claim_outputs, output_folder
+from penjing.pipeline.runs.random_state import set_global_seeds
+from penjing.pipeline.runs.run_state import RunState, digest_of
 from penjing.pipeline.stages import output_names
 from penjing.pipeline.training import train
 from penjing.pipeline.training_data import TrainingData

@@ -19,7 +19,7 @@ from penjing.pipeline import (
     run_recipe,
     training,
 )
-from penjing.pipeline.run_state import RunState
+from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training import set_global_seeds
 
 EPOCHS = 3

@@ -12,7 +12,7 @@ from penjing.pipeline import (
     QuantizeAwareRecipe,
     run_recipe,
 )
-from penjing.pipeline.run_state import RunState
+from penjing.pipeline.runs.run_state import RunState
 
 
 def values(model):

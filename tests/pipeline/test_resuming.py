@@ -11,8 +11,8 @@ from tests.pipeline.channel_cases import data, recipe
 import penjing
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline import FractionalSchedule, PruningConfig, run_recipe
-from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.run_state import RunState
+from penjing.pipeline.runs.model_writing import write_keras
+from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training import set_global_seeds
 
 PLAN = recipe(

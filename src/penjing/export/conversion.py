@@ -14,10 +14,10 @@ import numpy as np
 from penjing.arguments import did_you_mean, quoted
 from penjing.engine.calibration import OBSERVERS
 from penjing.errors import CompressionError, ExportError
-from penjing.export.affine_inputs import fold_affine
 from penjing.export.converter_messages import explain
-from penjing.export.end_grids import EndGrids
-from penjing.export.end_types import check_types
+from penjing.export.ends.affine_inputs import fold_affine
+from penjing.export.ends.end_grids import EndGrids
+from penjing.export.ends.end_types import check_types
 from penjing.export.float_readers import restore_floats
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.precision import float32_compute

@@ -24,7 +24,7 @@ from penjing.errors import (
     require_extra,
 )
 from penjing.export.conversion import ConversionConfig
-from penjing.export.end_grids import check_columns
+from penjing.export.ends.end_grids import check_columns
 from penjing.export.file_notes import file_notes, slow_kernels
 from penjing.export.mode_conversion import converted
 from penjing.export.samples import random_samples, representative_samples, spread_evenly

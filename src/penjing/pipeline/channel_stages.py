@@ -18,10 +18,10 @@ from penjing.engine.batch_statistics import (
 from penjing.models.copying import copy_model, name_weights, weight_paths
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
-from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.random_state import set_global_seeds, stage_seed
 from penjing.pipeline.recipe import Recipe
-from penjing.pipeline.run_state import RunState
+from penjing.pipeline.runs.model_writing import write_keras
+from penjing.pipeline.runs.random_state import set_global_seeds, stage_seed
+from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress

@@ -15,19 +15,19 @@ from penjing.export.litert import checked_imports
 from penjing.layer_sensitivity import architecture_of
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.baseline_check import check_baseline
-from penjing.pipeline.noted_warnings import noted_warnings
-from penjing.pipeline.output_folder import (
+from penjing.pipeline.recipe import Recipe
+from penjing.pipeline.recipe_files import as_recipe
+from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
+from penjing.pipeline.runs.noted_warnings import noted_warnings
+from penjing.pipeline.runs.output_folder import (
     as_absolute,
     as_folder,
     check_outputs,
     output_folder,
     shown,
 )
-from penjing.pipeline.random_state import set_global_seeds
-from penjing.pipeline.recipe import Recipe
-from penjing.pipeline.recipe_files import as_recipe
-from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
-from penjing.pipeline.run_state import RunState, digest_of, remove_files
+from penjing.pipeline.runs.random_state import set_global_seeds
+from penjing.pipeline.runs.run_state import RunState, digest_of, remove_files
 from penjing.pipeline.stages import REPORTS, Stages, output_names
 from penjing.pipeline.training import check_training, compile_arguments
 from penjing.progress import Listener, Progress, listening

@@ -13,10 +13,10 @@ from penjing.models.graph_flow import trace_flow
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.channel_stages import ChannelStages
 from penjing.pipeline.method_table import METHODS
-from penjing.pipeline.random_state import set_global_seeds
 from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe, check_order
 from penjing.pipeline.recipe_files import as_recipe
-from penjing.pipeline.run_state import RunState
+from penjing.pipeline.runs.random_state import set_global_seeds
+from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, listening

@@ -22,13 +22,13 @@ from penjing.pipeline.file_stages import (
     FileStages,
     modes_of,
 )
-from penjing.pipeline.model_writing import write_h5, write_keras
-from penjing.pipeline.output_folder import claim_outputs
-from penjing.pipeline.random_state import set_global_seeds, stage_seed
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_run import cut_and_train, split_channels
 from penjing.pipeline.run_data import summarize, without_folders
-from penjing.pipeline.run_state import RunState
+from penjing.pipeline.runs.model_writing import write_h5, write_keras
+from penjing.pipeline.runs.output_folder import claim_outputs
+from penjing.pipeline.runs.random_state import set_global_seeds, stage_seed
+from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training import compile_arguments, metric_directions
 from penjing.progress import Listener, Progress
 from penjing.report.documents import Report, write_json

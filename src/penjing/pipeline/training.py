@@ -16,9 +16,9 @@ from penjing.arguments import did_you_mean
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
 from penjing.measurement.metric_direction import LOWER, directions_of
 from penjing.measurement.scoring import unknown_metric
-from penjing.pipeline.random_state import set_global_seeds, set_layer_seeds
 from penjing.pipeline.recipe import TrainingRecipe
-from penjing.pipeline.run_state import RunState
+from penjing.pipeline.runs.random_state import set_global_seeds, set_layer_seeds
+from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training_data import Segment, TrainingData
 from penjing.progress import Listener, Progress
 

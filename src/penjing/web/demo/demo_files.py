@@ -20,11 +20,11 @@ from penjing.errors import MissingDependencyError
 from penjing.export.litert import export_litert
 from penjing.files import write_bytes, write_text
 from penjing.models.model_files import load_keras_model
-from penjing.pipeline.model_writing import write_keras
-from penjing.pipeline.output_folder import claim_outputs, output_folder
-from penjing.pipeline.random_state import set_global_seeds
 from penjing.pipeline.recipe import TrainingRecipe
-from penjing.pipeline.run_state import RunState, digest_of
+from penjing.pipeline.runs.model_writing import write_keras
+from penjing.pipeline.runs.output_folder import claim_outputs, output_folder
+from penjing.pipeline.runs.random_state import set_global_seeds
+from penjing.pipeline.runs.run_state import RunState, digest_of
 from penjing.pipeline.training import build_optimizer, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress, listening

@@ -5,9 +5,9 @@ import warnings
 import pytest
 
 from penjing.errors import CompressionWarning
-from penjing.pipeline.noted_warnings import noted_warnings
 from penjing.pipeline.run_data import without_folders
-from penjing.pipeline.run_state import RunState
+from penjing.pipeline.runs.noted_warnings import noted_warnings
+from penjing.pipeline.runs.run_state import RunState
 
 pytestmark = pytest.mark.once
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from penjing.errors import CompressionError
 from penjing.files import DAMAGE, atomic_path, write_text
-from penjing.pipeline.noted_warnings import noted_warnings
+from penjing.pipeline.runs.noted_warnings import noted_warnings
 
 MANIFEST = "manifest.json"
 _VARIABLES = "training.npz"

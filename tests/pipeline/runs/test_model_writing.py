@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from penjing.models.model_files import load_keras_model
-from penjing.pipeline.model_writing import write_h5, write_keras
+from penjing.pipeline.runs.model_writing import write_h5, write_keras
 
 
 class Own(keras.Model):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from penjing.errors import CompressionError
-from penjing.pipeline.run_state import RunState, digest_of
+from penjing.pipeline.runs.run_state import RunState, digest_of
 
 pytestmark = pytest.mark.once
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from penjing.errors import CompressionError
-from penjing.pipeline.output_folder import (
+from penjing.pipeline.runs.output_folder import (
     check_outputs,
     claim_outputs,
     make_folder,

@@ -9,8 +9,8 @@ from keras import layers, ops
 
 import penjing
 from penjing.errors import DataError, ExportError, UnsupportedModelError
-from penjing.export.end_grids import check_columns
-from penjing.export.end_types import check_types
+from penjing.export.ends.end_grids import check_columns
+from penjing.export.ends.end_types import check_types
 from penjing.models.signature import input_signature
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import load_graphs

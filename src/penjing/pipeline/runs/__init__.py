@@ -1,0 +1,1 @@
+"""What a run of `compress` keeps: its folder, its state, its warnings, its models."""
