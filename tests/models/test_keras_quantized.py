@@ -19,7 +19,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Invalid quantization mode"),
 ]
 needs_four_bits = pytest.mark.skipif(
-    not hasattr(keras.quantizers, "GPTQConfig"), reason="Keras has no such integers"
+    not hasattr(keras.quantizers, "Int4QuantizationConfig"),
+    reason="Keras has no such integers",
 )
 
 
@@ -91,9 +92,11 @@ def deep():
     return keras.Model(inputs, x)
 
 
+FOUR_BITS = [pytest.param(m, marks=needs_four_bits) for m in ("int4", "gptq", "awq")]
+
+
 @pytest.mark.parametrize("groups", [-1, 4])
-@pytest.mark.parametrize("mode", ["int8", "int4", "gptq", "awq"])
-@needs_four_bits
+@pytest.mark.parametrize("mode", ["int8", *FOUR_BITS])
 def test_the_plain_twin_computes_the_same(mode, groups):
     if mode == "int8" and groups > 0:
         pytest.skip("has no groups")
