@@ -49,7 +49,8 @@ def test_a_binary_classifier_is_judged_by_order_alone():
         (np.eye(2)[[0] * 300 + [1]], np.array([0] * 300 + [1]), False),  # all found
         (np.arange(301.0)[:, None], np.array([0] * 300 + [1]), False),
         (RARE, np.arange(300) >= 290, False),  # scored higher, though never chosen
-        (RARE, np.arange(300) % 2, True),
+        (RARE, np.arange(300) % 10 == 9, True),
+        (RARE, np.arange(300) >= 150, True),  # one answer for two common classes
     ],
 )
 def test_chance_is_told_from_knowledge(outputs, labels, is_chance):

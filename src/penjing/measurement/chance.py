@@ -12,6 +12,9 @@ import numpy.typing as npt
 # Fewer examples say nothing of a small advantage, but enough of none at all.
 _FEW, _ENOUGH = 20, 100
 _DEVIATIONS = 2.0
+# Of all examples: where a class has so many, the other one may score higher where it is
+# right, and yet never be the likelier one.
+_COMMON = 0.8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,8 +23,8 @@ class Knowledge:
 
     Attributes:
         found: Mean over the classes of the fraction of their examples that is found;
-            with one output, and with two of which one always wins, how often an example
-            of class 1 scores above one of class 0.
+            with one output, and with two of which the one of a common class always
+            wins, how often an example of class 1 scores above one of class 0.
         chance: What guessing finds of it.
         deviation: Standard deviation of what guessing finds of so many examples.
         examples: Their number.
@@ -79,7 +82,8 @@ def knowledge_of(
         return _binary(predictions[:, 0].astype(np.float64), numbers)
     chosen = predictions.argmax(axis=-1)
     is_constant = len(np.unique(chosen)) == 1
-    if is_constant and predictions.shape[1] == 2:  # rare events may still score higher
+    is_common = np.mean(numbers == chosen[0]) >= _COMMON
+    if is_constant and is_common and predictions.shape[1] == 2:
         return _binary(np.diff(predictions.astype(np.float64))[:, 0], numbers)
     classes, sizes = np.unique(numbers, return_counts=True)
     chance = 1.0 / len(classes)

@@ -74,7 +74,7 @@ def _pixel_advice(
     if better is None or not known.is_surpassed_by(better):
         return ""
     return (
-        f"With pixels from {other.replace('-', ' to ')} it gets {better.found:.1%}: "
+        f"With pixels from {other.replace('-', ' to ')} it finds {better.found:.1%}: "
         f'give pixels="{other}" (--pixels {other}).'
     )
 
