@@ -21,7 +21,7 @@ def stand_in(owner: Owner, **attributes: Any) -> Owner:
         >>> layer = keras.layers.Activation("relu")
         >>> other = stand_in(layer, activation=abs)
         >>> other.trainable = False
-        >>> layer.activation(-1.0), other.activation(-1.0), layer.trainable
+        >>> float(layer.activation(-1.0)), other.activation(-1.0), layer.trainable
         (0.0, 1.0, False)
     """
     earlier = vars(type(owner)).get(_SLOT)
