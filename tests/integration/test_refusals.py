@@ -134,7 +134,7 @@ COMPRESS = ["compress", "model.keras", "--data", "data.npz", "--out", "out"]
     ("arguments", "code", "says"),
     [
         (["inspect", "none.keras"], 1, "There is no file none.keras. Check the path"),
-        (["inspect", "."], 1, "Cannot inspect .: unknown suffix"),
+        (["inspect", "."], 1, ". is a folder. Give the path of a file"),
         (["inspect", "bad.h5"], 1, "Cannot read bad.h5"),
         (["evaluate", "bad.tflite", "--data", "data.npz"], 1, "is not a .tflite file"),
         (["evaluate", "model.keras", "--data", "x.csv"], 1, "There is no data 'x.csv'"),

@@ -266,7 +266,7 @@ class CompressionModel(TransformEngine, keras.Model):
             arguments["training"] = training
         losses = self.losses
         added = losses[: len(losses) - count_regularizers(self)]
-        with self._scope(self.transformed_values()):
+        with self._weight_scope(self.transformed_values()):
             for loss in added:
                 inner.add_loss(loss)
             return inner.compute_loss(**arguments)

@@ -181,7 +181,7 @@ class TransformEngine:
         if advance and not self._calls_checked:
             self._check_calls()
         values = self.transformed_values(training=advance, batch=(args, kwargs))
-        with self._scope(values, training=advance):
+        with self._weight_scope(values, training=advance):
             outputs = self._forward(args, kwargs, training=advance)
             losses = inner.losses
             clear_losses(inner)
@@ -192,7 +192,7 @@ class TransformEngine:
                 self.add_loss(penalty)  # type: ignore[attr-defined]
         return outputs
 
-    def _scope(self, values: Values, *, training: bool = False) -> WeightScope:
+    def _weight_scope(self, values: Values, *, training: bool = False) -> WeightScope:
         """The block in which the inner object sees transformed values, by path."""
         selected = self._selected()
         paths = {id(selected[path].variable): path for path in values}

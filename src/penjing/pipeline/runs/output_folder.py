@@ -53,6 +53,7 @@ def claim_outputs(folder: Path, names: Iterable[str]) -> None:
     known = _outputs_of(folder)
     path = folder / _STATE / _OUTPUTS
     if not path.is_file() or not known.issuperset(names):
+        path.parent.mkdir(exist_ok=True)
         write_text(path, json.dumps(sorted({*known, *names}), indent=1))
 
 
