@@ -192,7 +192,7 @@ def check(refusal: Refusal, bench: Bench) -> None:
     with refusal.when(), pytest.raises(refusal.error) as caught:
         call()
     message = str(caught.value)
-    assert type(caught.value) is refusal.error
+    assert type(caught.value) is refusal.error, caught.value
     assert matches(refusal.says, message), f"\n{refusal.says}\nis not in\n{message}"
     assert raised_in(caught.value).startswith("penjing"), "a library's own error"
     after = [fingerprint(model) for model in models], listing(bench.folder)

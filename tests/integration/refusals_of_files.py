@@ -125,7 +125,6 @@ EXPORTS = [
             converted_to(b"1" * 5000)(bench),
         ),
         when=full_disk,
-        quantization="dynamic",
     ),
     of_export(
         "a model of tf-keras",

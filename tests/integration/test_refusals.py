@@ -122,7 +122,7 @@ def test_a_full_disk_in_the_middle_of_a_compression_leaves_no_half_file(tmp_path
     ):
         penjing.compress(compiled(), arrays, "article", out=tmp_path / "out")
     files = [name for name, content in listing(tmp_path).items() if content is not None]
-    kept = {"compression/manifest.json", "lock", "run.json"}
+    kept = {"compression/manifest.json", "lock", "outputs.json", "run.json"}
     assert set(files) <= {f"out/.state/{name}" for name in kept}
 
 
