@@ -21,13 +21,13 @@ from penjing.numerics import Tensor
 _KEPT = {
     FUNCTION: "runs {where!r} as a tf.function, which keeps the weights of its first "
     "call",
-    REMAT: "computes its outputs again in the backward pass ({where}), where it sees "
-    "the raw weights",
+    REMAT: "may compute its outputs again in the backward pass ({where}), where it "
+    "sees the raw weights",
 }
 _WAYS_OUT = {
     FUNCTION: "Take the decorator off: Keras compiles the whole step anyway.",
-    REMAT: "Make the model without it, which only takes more memory and gives the same "
-    "numbers, or train it on the JAX backend.",
+    REMAT: "Make the model without it, of a class whose code does not call it: that "
+    "takes more memory and gives the same numbers. Or train it on the JAX backend.",
 }
 
 

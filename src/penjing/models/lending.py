@@ -21,8 +21,9 @@ def lent(owner: Any, name: str, value: Any) -> Iterator[None]:
     Behind it, also where the block raises, the attribute is what it was, or that of the
     class again. Blocks may stand in one another, for the same object and name too. A
     method is lent to the thread alone that runs the block: others that call it get the
-    object's own. What is no method is replaced for all: lend it only where no other
-    thread knows the object, or make a `stand_in`. Keras does not track what is lent.
+    object's own, those that the block starts too. What is no method is replaced for
+    all: lend it only where no other thread knows the object, or make a `stand_in`.
+    Keras does not track what is lent.
 
     Example:
         >>> import math
