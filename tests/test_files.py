@@ -161,7 +161,7 @@ def test_an_error_that_is_none_of_writing_stays_what_it_is(tmp_path):
 
 def test_a_file_is_read_whole(tmp_path):
     (tmp_path / "a.bin").write_bytes(b"\0\1\2")
-    assert read_bytes(str(tmp_path / "a.bin"), limit=3) == b"\0\1\2"
+    assert read_bytes(str(tmp_path / "a.bin"), most=3) == b"\0\1\2"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_is_no_readable_file_is_refused(tmp_path, name, message):
     (tmp_path / "empty.bin").touch()
     (tmp_path / "large.bin").write_bytes(bytes(1001))
     with pytest.raises(FileFormatError, match=message):
-        read_bytes(tmp_path / name, limit=1000)
+        read_bytes(tmp_path / name, most=1000)
 
 
 def test_a_file_that_the_system_refuses_to_read_is_named(tmp_path, monkeypatch):
