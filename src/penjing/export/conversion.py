@@ -24,7 +24,7 @@ from penjing.export.precision import float32_compute
 from penjing.export.recurrence import check_calibration, convertible_loops
 from penjing.export.samples import random_samples, spread_evenly
 from penjing.export.tracing.graph_rewriting import rewrite_operations
-from penjing.export.tracing.mask_fills import masks_nothing, soften_fills
+from penjing.export.tracing.mask_fills import soften_fills
 from penjing.export.tracing.preprocessing import convertible_preprocessing
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES
@@ -215,9 +215,8 @@ def _soften_fills(
     chosen = [
         np.resize(a, (count, *a.shape[1:])) for a in spread_evenly(list(samples), count)
     ]
-    unmasked = given and masks_nothing(folder, signature, chosen)
-    soften_fills(folder, signature, chosen)
-    if not unmasked:
+    masks_nothing = soften_fills(folder, signature, chosen)
+    if not (masks_nothing and given):
         return []
     return [
         f"`{model.name}` masks scores of its attention, but none of those samples of "

@@ -45,41 +45,25 @@ def soften_fills(
 ) -> bool:
     """Give masks in a SavedModel the first of `FILLS` with the same outputs.
 
-    Gives whether there is no mask, or one was found; else the model stays as it is.
+    Where none has, it stays as it is. Gives whether it masks scores, but none that it
+    computes from the samples: outputs are the same with fills that hide nothing then.
     `samples` has an array for each input of the only signature.
     """
     path = Path(folder, _MODEL)
     original = path.read_bytes()
     if not _replaced(original, FILLS[0]):
-        return True
-    wanted = _outputs(folder, signature, samples)
-    for fill in FILLS:
-        path.write_bytes(_replaced(original, fill))
-        found = _outputs(folder, signature, samples)
-        if all(_is_same(found[name], wanted[name]) for name in wanted):
-            return True
-    path.write_bytes(original)
-    return False
-
-
-def masks_nothing(
-    folder: str, signature: InputSignature, samples: Sequence[Array]
-) -> bool:
-    """Whether a SavedModel masks scores, but none that it computes from the samples.
-
-    Its outputs stay the same with fills that hide nothing then. Arguments are those of
-    `soften_fills`.
-    """
-    path = Path(folder, _MODEL)
-    original = path.read_bytes()
-    without = _replaced(original, 0.0)
-    if not without:
         return False
     wanted = _outputs(folder, signature, samples)
-    path.write_bytes(without)
-    found = _outputs(folder, signature, samples)
-    path.write_bytes(original)
-    return all(_is_same(found[name], wanted[name]) for name in wanted)
+
+    def changes_nothing(fill: float) -> bool:
+        path.write_bytes(_replaced(original, fill))
+        found = _outputs(folder, signature, samples)
+        return all(_is_same(found[name], wanted[name]) for name in wanted)
+
+    masks_nothing = changes_nothing(0.0)
+    if not any(map(changes_nothing, FILLS)):
+        path.write_bytes(original)
+    return masks_nothing
 
 
 def _replaced(content: bytes, fill: float) -> bytes:
