@@ -25,18 +25,17 @@ Array = np.ndarray[Any, Any]
 def file_notes(
     model: Record, weights: Mapping[str, Array], mode: Mode, name: str
 ) -> list[str]:
-    """What is to be said of a converted file, in sentences; nothing where all is well.
+    """What is to be said of a file of integers, in sentences; none where all is well.
 
     `weights` are those that the Keras model `name` computes with, by path.
     """
     notes = []
-    if mode.has_integer_weights:
-        lost = lost_values(model, fixed_weights(weights))
-        if lost:
-            notes.append(
-                f'The "{mode.name}" file of `{name}` does not hold all that training '
-                f"fixed in its weights: {told(lost)}."
-            )
+    lost = lost_values(model, fixed_weights(weights))
+    if lost:
+        notes.append(
+            f'The "{mode.name}" file of `{name}` does not hold all that training fixed '
+            f"in its weights: {told(lost)}."
+        )
     if mode.needs_calibration:
         floats = list(float_weights(model))
         if floats:

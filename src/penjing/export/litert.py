@@ -142,20 +142,10 @@ def export_litert(
         raise ValueError(f"`finish` must be None or 'smallest', got {finish!r}.")
     target = _checked_path(path)
     model, notes = _exported_model(model, config)
-    trained = has_trained_grids(model)
-    if trained and observer != "min_max":
-        raise ValueError(
-            f"The activations of `{model.name}` were trained, so observer={observer!r} "
-            "has nothing to find. Leave it out, or strip the model first."
-        )
-    if config.mode.needs_calibration and not trained and representative_data is None:
-        raise DataError(
-            f"quantization={quantization!r} needs `representative_data`: some real "
-            "inputs, as in x_train[:500], from which it learns the ranges."
-        )
+    _check_ranges(model, config, representative_data)
     modules = checked_imports(imports)
     _require_runtime()
-    signature = input_signature(model.model if trained else model)
+    signature = input_signature(model.model if has_trained_grids(model) else model)
     _check_input_types(signature)
     samples = None
     if representative_data is not None:
@@ -179,6 +169,22 @@ def export_litert(
     for note in notes:
         warnings.warn(note, CompressionWarning, stacklevel=2)
     return target
+
+
+def _check_ranges(model: keras.Model, config: ConversionConfig, data: Any) -> None:
+    """Refuse ranges of activations that nothing gives, or that two would give."""
+    trained = has_trained_grids(model)
+    if trained and config.observer != "min_max":
+        raise ValueError(
+            f"The activations of `{model.name}` were trained, so observer="
+            f"{config.observer!r} has nothing to find. Leave it out, or strip the "
+            "model first."
+        )
+    if config.mode.needs_calibration and not trained and data is None:
+        raise DataError(
+            f"quantization={config.quantization!r} needs `representative_data`: some "
+            "real inputs, as in x_train[:500], from which it learns the ranges."
+        )
 
 
 def _tell_costs(

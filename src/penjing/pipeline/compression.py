@@ -123,9 +123,7 @@ def compress(
     digest = _digest(recipe, seed, source, data_parts(user_data, data))
     with output_folder(**written) as folder, listening(progress) as listen:
         state = RunState(folder / STATE_FOLDER, digest, restart=restart)
-        _announce(state, folder, listen)
-        for note in user_data.notes:
-            listen(Progress(stage=f"Data: {note}.", notice=True))
+        _announce(state, folder, user_data.notes, listen)
         if state.origin != "resumed":
             # It is of files that do not stay.
             remove_files(folder, REPORTS)
@@ -188,7 +186,10 @@ def _model_parts(model: keras.Model) -> list[Any]:
     return [model.name, paths, architecture_of(model), compiled, *weights]
 
 
-def _announce(state: RunState, folder: Path, progress: Listener) -> None:
+def _announce(
+    state: RunState, folder: Path, notes: Sequence[str], progress: Listener
+) -> None:
+    """Say how a run begins, and how its data was read."""
     where = shown(folder)
     texts = {
         "resumed": f"Going on where the last run in {where} stopped.",
@@ -197,3 +198,5 @@ def _announce(state: RunState, folder: Path, progress: Listener) -> None:
     }
     if state.origin in texts:
         progress(Progress(stage=texts[state.origin], notice=True))
+    for note in notes:
+        progress(Progress(stage=f"Data: {note}.", notice=True))
