@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
-from penjing.data.data_spec import check_data, has_module
+from penjing.data.data_spec import check_data, has_module, where_modules_are
 from penjing.errors import CompressionError, DataError, FileFormatError
 from penjing.files import check_file, check_folder
 from penjing.recipes.recipe_text import check_keys, read_recipe
@@ -56,8 +55,8 @@ def check_module(name: str) -> None:
     first = name.partition(".")[0]
     if not has_module(first):
         raise CompressionError(
-            f"Cannot import {name!r}: there is no module {first!r}. It is looked for "
-            f"in {os.getcwd()} and among the installed packages."
+            f"Cannot import {name!r}: there is no module {first!r}. "
+            f"{where_modules_are()}"
         )
 
 
