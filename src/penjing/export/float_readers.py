@@ -7,13 +7,12 @@ before it. No kernel takes int8 inputs and gives floats.
 
 from __future__ import annotations
 
-import numpy as np
-
-from penjing.tflite.graph_edits import add_tensor, set_input
-from penjing.tflite.operators import Operator, code_index, operator_code
+from penjing.tflite.graph_edits import add_tensor, make_operator, set_input
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType
 
+_VERSION = 2  # of DEQUANTIZE, from where on it takes int8
 _READERS = (
     Operator.BATCH_MATMUL,
     Operator.CONV_2D,
@@ -57,10 +56,11 @@ def _in_floats(model: Record, graph: Record, source: int) -> tuple[int, Record]:
     tensor = graph["tensors"][source].copy()
     tensor["type"], tensor["quantization"] = TensorType.FLOAT32, None
     number = add_tensor(graph, tensor)
-    return number, Record(
-        "Operator",
-        opcode_index=code_index(model, Operator.DEQUANTIZE, 2),
-        inputs=np.array([source], "int32"),
-        outputs=np.array([number], "int32"),
-        builtin_options=Record("DequantizeOptions"),
+    return number, make_operator(
+        model,
+        Operator.DEQUANTIZE,
+        [source],
+        number,
+        options=Record("DequantizeOptions"),
+        version=_VERSION,
     )

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from penjing.tflite.graph_edits import add_tensor, set_input
-from penjing.tflite.operators import Operator, code_index, operator_code
+from penjing.tflite.graph_edits import add_tensor, make_operator, set_input
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, set_values
 
@@ -92,10 +92,5 @@ def _padding(
     set_values(model, pads, values)
     sizes, output = add_tensor(graph, pads), add_tensor(graph, padded)
     set_input(operator, 0, output)
-    return Record(
-        "Operator",
-        opcode_index=code_index(model, Operator.PAD),
-        inputs=np.array([number, sizes], "<i4"),
-        outputs=np.array([output], "<i4"),
-        builtin_options=Record("PadOptions"),
-    )
+    options = Record("PadOptions")
+    return make_operator(model, Operator.PAD, [number, sizes], output, options=options)

@@ -12,8 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from penjing.tflite.graph_edits import add_sizes, add_tensor, read_instead
-from penjing.tflite.operators import Operator, code_index
+from penjing.tflite.graph_edits import (
+    add_sizes,
+    add_tensor,
+    make_operator,
+    read_instead,
+)
+from penjing.tflite.operators import Operator
 from penjing.tflite.records import Edit, Record
 from penjing.tflite.tensors import TensorType, is_plain, set_values, values_of
 
@@ -177,11 +182,5 @@ def _put_first(
     inputs: list[int],
     output: int,
 ) -> None:
-    operator = Record(
-        "Operator",
-        opcode_index=code_index(model, code),
-        inputs=np.array(inputs, "<i4"),
-        outputs=np.array([output], "<i4"),
-        builtin_options=options,
-    )
+    operator = make_operator(model, code, inputs, output, options=options)
     graph["operators"] = [operator, *graph["operators"]]

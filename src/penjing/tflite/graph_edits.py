@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from penjing.tflite.operators import Operator, code_index
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, set_values
 
@@ -24,6 +26,28 @@ def add_sizes(model: Record, graph: Record, sizes: Any) -> int:
     )
     set_values(model, tensor, values)
     return add_tensor(graph, tensor)
+
+
+def make_operator(
+    model: Record,
+    code: Operator,
+    inputs: Sequence[int],
+    output: int,
+    *,
+    options: Record | None = None,
+    version: int = 1,
+) -> Record:
+    """An operator from tensors to one tensor, to be put among those of a graph.
+
+    Its code is added to the model if it is missing there.
+    """
+    return Record(
+        "Operator",
+        opcode_index=code_index(model, code, version),
+        inputs=np.array(inputs, "<i4"),
+        outputs=np.array([output], "<i4"),
+        builtin_options=options,
+    )
 
 
 def insert_after(graph: Record, operator: Record, new: Record) -> None:

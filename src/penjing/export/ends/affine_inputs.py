@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from penjing.tflite.cleaning import drop_unused
-from penjing.tflite.graph_edits import add_tensor
-from penjing.tflite.operators import Operator, code_index, operator_code
+from penjing.tflite.graph_edits import add_tensor, make_operator
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
     TensorType,
@@ -145,18 +145,20 @@ def _replace(model: Record, graph: Record, chain: _Chain) -> None:
         _add(model, graph, weights, TensorType.INT8, make_scales(scales, 3)),
         _add(model, graph, bias, TensorType.INT32, make_scales(steps)),
     ]
-    convolution = Record(
-        "Operator",
-        opcode_index=code_index(model, Operator.DEPTHWISE_CONV_2D, _VERSION),
-        inputs=np.array(inputs, "int32"),
-        outputs=np.array([chain.result], "int32"),
-        builtin_options=Record(
-            "DepthwiseConv2DOptions",
-            padding=_VALID,
-            stride_w=1,
-            stride_h=1,
-            depth_multiplier=1,
-        ),
+    options = Record(
+        "DepthwiseConv2DOptions",
+        padding=_VALID,
+        stride_w=1,
+        stride_h=1,
+        depth_multiplier=1,
+    )
+    convolution = make_operator(
+        model,
+        Operator.DEPTHWISE_CONV_2D,
+        inputs,
+        chain.result,
+        options=options,
+        version=_VERSION,
     )
     left = [o for o in graph["operators"] if o not in chain.operators[:-1]]
     graph["operators"] = [convolution if o is chain.operators[-1] else o for o in left]

@@ -23,8 +23,13 @@ from penjing.export.weights.integer_weights import (
 )
 from penjing.export.weights.weight_grids import SAME, keep_weight_grids, real_values
 from penjing.export.weights.weight_uses import WeightUse, find_weights
-from penjing.tflite.graph_edits import add_tensor, insert_after, own_input
-from penjing.tflite.operators import WEIGHTED, Operator, code_index
+from penjing.tflite.graph_edits import (
+    add_tensor,
+    insert_after,
+    make_operator,
+    own_input,
+)
+from penjing.tflite.operators import WEIGHTED, Operator
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
     TensorType,
@@ -205,10 +210,7 @@ def _requantize(model: Record, graph: Record, gather: Record, table: Record) -> 
     rows["quantization"] = table["quantization"].copy()
     place = add_tensor(graph, rows)
     gather["outputs"] = np.array([place], "int32")
-    quantize = Record(
-        "Operator",
-        opcode_index=code_index(model, Operator.QUANTIZE, _QUANTIZE_VERSION),
-        inputs=np.array([place], "int32"),
-        outputs=np.array([output], "int32"),
+    quantize = make_operator(
+        model, Operator.QUANTIZE, [place], output, version=_QUANTIZE_VERSION
     )
     insert_after(graph, gather, quantize)
