@@ -61,15 +61,17 @@ def unrunnable(where: str, error: BaseException) -> FileFormatError:
     )
 
 
-def ended(where: str, error: WorkerEndError, *, advice: str = "") -> FileFormatError:
+def ended(
+    where: str, error: WorkerEndError, *, advice: str = "", runtime: str = "LiteRT"
+) -> FileFormatError:
     """The error of a file that ended its process, or was ended with it."""
     if error.seconds is not None:
         return FileFormatError(
-            f"LiteRT runs {where} for more than {error.seconds:g} seconds at once. The "
-            f"file is damaged, or slow on this machine. {advice}{raise_limits()}"
+            f"{runtime} runs {where} for more than {error.seconds:g} seconds at once. "
+            f"The file is damaged, or slow on this machine. {advice}{raise_limits()}"
         )
     return FileFormatError(
-        f"LiteRT crashes on {where} (exit code {error.exit_code}). The file is "
+        f"{runtime} crashes on {where} (exit code {error.exit_code}). The file is "
         f"damaged, or needs more memory than it may take. {advice}{raise_limits()}"
     )
 

@@ -1,0 +1,213 @@
+"""Runs `.tflite` files in TensorFlow Lite Micro, and says what its arena holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from penjing.errors import FileFormatError, MissingDependencyError
+from penjing.files import limit, raise_limits
+from penjing.json_values import JsonValue
+from penjing.runtime.file_bounds import bounds_for, ended, said
+from penjing.runtime.tflm import tflm_worker
+from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
+
+TFLM = "TensorFlow Lite Micro"
+_WORKER = tflm_worker.__file__
+# More than a microcontroller has; what nobody writes to takes no memory.
+_ARENA = 2**28
+_ADVICE = (
+    "Write one for it with penjing.export_litert(model, path, quantization, "
+    "runtime='micro')."
+)
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Arena(JsonValue):
+    """The one block of memory that TFLM works in, in bytes, on a 64-bit machine.
+
+    Pointers are half as wide on a microcontroller: up to about 7 % less is needed
+    there, never more.
+
+    Attributes:
+        head: Activations, which take each other's place, and decoded weights.
+        tail: What stays: descriptions of tensors, and what kernels prepared.
+        total: Both.
+    """
+
+    head: int
+    tail: int
+    total: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TflmRun:
+    """What a file gave in TFLM.
+
+    Attributes:
+        outputs: For each sample one array for each output, as the file stores them.
+        arena: What it took.
+        kept: For each sample the values of the tensors that were asked for, and
+        kept_outputs: the outputs of that run, in which no tensor takes the place of
+            another; both are None where no tensors were asked for.
+    """
+
+    outputs: list[list[Array]]
+    arena: Arena
+    kept: list[list[Array]] | None = None
+    kept_outputs: list[list[Array]] | None = None
+
+
+def has_tflm() -> bool:
+    """Whether TFLM is installed."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
+def require_tflm() -> None:
+    """Raise a MissingDependencyError that says how TFLM is installed, if it is not."""
+    if has_tflm():
+        return
+    system, machine = platform.system(), platform.machine()
+    if (system, machine) == ("Linux", "x86_64") and sys.version_info < (3, 15):
+        raise MissingDependencyError(
+            f"{TFLM} comes with the package `tflite-micro`, which is not installed. "
+            'Install it with: pip install "penjing[micro]"'
+        )
+    raise MissingDependencyError(
+        f"{TFLM} comes with the package `tflite-micro`, the extra penjing[micro], "
+        "which exists for Linux on x86-64 and Python up to 3.14 alone; this is "
+        f"{system} on {machine} with Python {platform.python_version()}. Files for "
+        "microcontrollers can be written here, but proven there alone, in a container "
+        "say."
+    )
+
+
+class TflmRunner:
+    """Runs `.tflite` files in TFLM, one after the other, in a process of its own.
+
+    It is a context manager: the process ends with the block. A file that ends it does
+    not harm the next, which gets a new one. Where TFLM is not installed, it is a
+    MissingDependencyError.
+    """
+
+    def __init__(self) -> None:
+        require_tflm()
+        self._worker: WorkerProcess | None = None
+        self._largest = 0
+
+    def run(
+        self,
+        content: bytes,
+        inputs: Sequence[Sequence[Array]],
+        *,
+        where: str = "the file",
+        tensors: Sequence[int] = (),
+        own: int = 0,
+    ) -> TflmRun:
+        """Run a file on samples.
+
+        Args:
+            content: The file.
+            inputs: For each sample one array for each input of the file, in its order,
+                of the shape and type that the file stores.
+            where: What messages call the file.
+            tensors: Numbers of tensors of the main graph whose values are wanted.
+            own: How many bytes of the inputs are the user's, not made up.
+
+        Returns:
+            Outputs, arena and tensors.
+
+        Raises:
+            FileFormatError: If TFLM refuses the file, with its own reason; if the file
+                crashes it, or takes more time or memory than a file may.
+        """
+        if len(content) > self._largest:  # what a process may take depends on it
+            self.close()
+            self._largest = len(content)
+        rounds = [list(arrays) for arrays in inputs]
+        try:
+            answer = self._asked(content, rounds, list(tensors), own)
+        except OrderError as error:
+            raise _refused(where, error) from error
+        except WorkerEndError as error:
+            self.close()
+            raise ended(where, error, runtime=TFLM) from error
+        kept = answer["kept"] or {"tensors": None, "outputs": None}
+        return TflmRun(
+            outputs=answer["outputs"],
+            arena=Arena(**answer["arena"]),
+            kept=kept["tensors"],
+            kept_outputs=kept["outputs"],
+        )
+
+    def start(self) -> None:
+        """Start the process, which loads TFLM while this program does other things."""
+        if self._worker is None:
+            memory = bounds_for(self._largest).memory + limit(_ARENA)
+            self._worker = WorkerProcess(_WORKER, memory=memory)
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def _asked(
+        self, content: bytes, rounds: list[list[Array]], tensors: list[int], own: int
+    ) -> dict[str, Any]:
+        self.start()
+        worker = self._worker
+        if worker is None:  # for the type checker
+            raise RuntimeError("The process was closed.")
+        file = worker.folder / "model.tflite"
+        file.write_bytes(content)
+        sizes = [sum(array.nbytes for array in arrays) for arrays in rounds]
+        bounds = bounds_for(self._largest, inputs=own, declared=sum(sizes) - own)
+        bounds = dataclasses.replace(bounds, memory=bounds.memory + limit(_ARENA))
+        return worker.ask(
+            "run",
+            bounds=bounds,
+            file=str(file),
+            rounds=rounds,
+            arena=limit(_ARENA),
+            tensors=tensors,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def run_in_tflm(
+    content: bytes, inputs: Sequence[Sequence[Array]], *, where: str = "the file"
+) -> TflmRun:
+    """Run a file on samples in a new process; see `TflmRunner.run`.
+
+    A MissingDependencyError where TFLM is not installed.
+    """
+    with TflmRunner() as runner:
+        return runner.run(content, inputs, where=where)
+
+
+def _refused(where: str, error: OrderError) -> Exception:
+    if error.kind in ("ImportError", "ModuleNotFoundError"):
+        return MissingDependencyError(
+            f"The package `tflite-micro` does not load: {said(error)} Install it anew, "
+            'with: pip install "penjing[micro]"'
+        )
+    text = said(error)
+    lacks = "Failed to resize buffer" in text or "Failed to allocate" in text
+    advice = f" {_ADVICE}" if error.kind == "RuntimeError" else ""
+    if lacks or error.kind == "MemoryError":
+        advice = f" {raise_limits()}"
+    return FileFormatError(f"{TFLM} cannot run {where}: {text}{advice}")

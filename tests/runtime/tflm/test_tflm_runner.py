@@ -1,0 +1,113 @@
+"""Files in TensorFlow Lite Micro: right ones, refused ones and hostile ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.runtime.hostile_files import endless_file
+
+from penjing.errors import FileFormatError, MissingDependencyError
+from penjing.runtime import tflm
+from penjing.runtime.tflm import TflmRunner, run_in_tflm, tflm_runner
+
+pytestmark = pytest.mark.once
+
+DATA = Path(__file__).parents[2] / "data"
+KEYWORDS = (DATA / "mlperf_tiny/keyword_spotting.tflite").read_bytes()
+HYBRID = (DATA / "saved_by_0_1/runs/finished/model.tflite").read_bytes()
+needs_tflm = pytest.mark.skipif(not tflm.has_tflm(), reason="needs penjing[micro]")
+
+
+@pytest.fixture(scope="module")
+def runner():
+    with TflmRunner() as runner:
+        yield runner
+
+
+def samples(count=2):
+    generator = np.random.default_rng(0)
+    shape = (1, 50, 10, 1)
+    return [[generator.normal(size=shape).astype("f4") * 20] for _ in range(count)]
+
+
+@needs_tflm
+def test_a_file_runs_and_says_what_its_arena_holds():
+    run = run_in_tflm(KEYWORDS, samples())
+    assert [array.shape for array in run.outputs[0]] == [(1, 12)]
+    assert np.isclose(run.outputs[0][0].sum(), 1.0, atol=0.05)
+    assert not np.array_equal(run.outputs[0][0], run.outputs[1][0])
+    assert run.arena.total == run.arena.head + run.arena.tail
+    assert 20_000 < run.arena.total < 30_000 and run.arena.head > 10_000
+    assert run.kept is None and run.kept_outputs is None
+
+
+@needs_tflm
+def test_every_tensor_can_be_looked_at(runner):
+    run = runner.run(KEYWORDS, samples(), tensors=[22, 33])
+    assert [array.shape for array in run.kept[0]] == [(1, 25, 5, 64), (1, 12)]
+    assert [array.dtype for array in run.kept[0]] == ["int8", "int8"]
+    assert not np.array_equal(run.kept[0][0], run.kept[1][0])
+    for outputs, others in zip(run.outputs, run.kept_outputs, strict=True):
+        np.testing.assert_array_equal(outputs, others)
+
+
+@needs_tflm
+def test_the_reason_of_a_refusal_is_tflms_own(runner):
+    with pytest.raises(FileFormatError) as caught:
+        runner.run(HYBRID, [[np.zeros((1, 28, 28, 1), "f4")]], where="it.tflite")
+    assert str(caught.value).startswith(
+        "TensorFlow Lite Micro cannot run it.tflite: Input type: FLOAT32 with filter "
+        "type: INT8 not supported. Node FULLY_CONNECTED (number 0) failed to prepare"
+    )
+    assert "runtime='micro'" in str(caught.value)
+
+
+@needs_tflm
+def test_inputs_that_do_not_fit_are_refused(runner):
+    with pytest.raises(FileFormatError, match="Got 2 but expected 4 for input 0"):
+        runner.run(KEYWORDS, [[np.zeros((1, 3), "f4")]])
+
+
+@needs_tflm
+def test_a_file_that_ends_the_process_does_not_harm_the_next(runner):
+    cut = KEYWORDS[:2000] + bytes(1000)
+    with pytest.raises(FileFormatError, match=r"Micro (crashes on|cannot run) cut"):
+        runner.run(cut, samples(1), where="cut")
+    with pytest.raises(FileFormatError, match="Micro crashes on the file"):
+        runner.run(KEYWORDS, samples(1), tensors=[10_000_000])
+    assert runner.run(KEYWORDS, samples(1)).arena.total > 0
+
+
+@needs_tflm
+def test_a_file_without_end_is_ended(monkeypatch):
+    bounds = dataclasses.replace(tflm_runner.bounds_for(0), seconds=1)
+    monkeypatch.setattr(tflm_runner, "bounds_for", lambda *_, **__: bounds)
+    with pytest.raises(FileFormatError, match="Micro runs the file for more than"):
+        run_in_tflm(endless_file(), [[np.ones((1, 4), "f4")]])
+
+
+@needs_tflm
+def test_an_arena_beyond_the_limit_says_how_to_get_more(monkeypatch):
+    monkeypatch.setattr(tflm_runner, "_ARENA", 20_000)
+    with pytest.raises(FileFormatError, match="missing: .*PENJING_LIMITS=4"):
+        run_in_tflm(KEYWORDS, samples(1))
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(tflm_runner, "has_tflm", lambda: False)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(MissingDependencyError, match=r'install "penjing\[micro\]"'):
+        run_in_tflm(b"", [])
+
+
+def test_where_no_wheel_exists_the_error_says_where_one_does(monkeypatch):
+    monkeypatch.setattr(tflm_runner, "has_tflm", lambda: False)
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    with pytest.raises(MissingDependencyError, match="this is Darwin on arm64 with"):
+        run_in_tflm(b"", [])
