@@ -19,7 +19,7 @@ _MOST_RUNS = 500
 
 
 class Worker:
-    """What it is asked for: `try_out` and `time_many`, or a file and what follows.
+    """What it is asked for: `try_out`, `keep` and `time_many`, or a file and more.
 
     That is `open` and `run`, or `load`, `weigh` and `time`.
     """
@@ -69,6 +69,38 @@ class Worker:
             "description": outcomes[0][0],
             "outputs": [outputs for _, outputs in outcomes],
         }
+
+    def keep(
+        self,
+        file: str,
+        kernels: str,
+        rounds: list[list[np.ndarray]],
+        tensors: list[int],
+        kept: int,
+    ) -> dict[str, Any]:
+        """Run a file on inputs; none of its tensors takes the place of another.
+
+        Gives for each round the outputs, and for the first `kept` ones the values of
+        `tensors`, numbers of the main graph; None for those without values.
+        """
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        interpreter = Interpreter(
+            model_path=file,
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType[kernels],
+            experimental_preserve_all_tensors=True,
+        )
+        details = interpreter.get_output_details()
+        outputs: list[list[np.ndarray]] = []
+        values: list[list[np.ndarray | None]] = []
+        for arrays in rounds:
+            _feed(interpreter, arrays)
+            interpreter.invoke()
+            outputs.append([interpreter.get_tensor(one["index"]) for one in details])
+            if len(values) < kept:
+                values.append([_value(interpreter, number) for number in tensors])
+        return {"outputs": outputs, "tensors": values}
 
     def load(self, file: str, threads: int) -> dict[str, Any]:
         """Load the file that `weigh` and `time` are about, and describe its inputs."""
@@ -198,6 +230,13 @@ def _left_over(operators: list[Any]) -> list[str]:
     return sorted(
         str(item["op_name"]) for n, item in enumerate(others) if n not in taken
     )
+
+
+def _value(interpreter: Any, tensor: int) -> np.ndarray | None:
+    try:
+        return np.asarray(interpreter.get_tensor(tensor))
+    except ValueError:  # a state that an operator keeps to itself
+        return None
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

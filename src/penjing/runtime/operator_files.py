@@ -25,13 +25,16 @@ _UNPACKING = ("DENSIFY", "DEQUANTIZE")
 class SingleOperator:
     """One operator of a file, and the shape of its first output, for a batch of 1.
 
-    `content` is a `.tflite` file that runs it alone; None where it cannot run alone, as
-    a loop or what keeps a state.
+    `number` is its place in the main graph. `content` is a `.tflite` file that runs it
+    alone, whose inputs are the tensors `given` of the graph; None where it cannot run
+    alone, as a loop or what keeps a state.
     """
 
     name: str
     shape: tuple[int, ...]
     content: bytes | None
+    number: int = 0
+    given: tuple[int, ...] = ()
 
 
 def single_operators(data: bytes, where: str) -> list[SingleOperator]:
@@ -45,10 +48,11 @@ def single_operators(data: bytes, where: str) -> list[SingleOperator]:
     graph = model["subgraphs"][0]
     unpacking: dict[int, list[Record]] = {}
     found = []
-    for operator in graph["operators"]:
+    for number, operator in enumerate(graph["operators"]):
         before = _unpacked_by(model, graph, operator, unpacking)
         if before is None:
-            found.append(_single(model, graph["tensors"], operator, unpacking))
+            single = _single(model, graph["tensors"], operator, unpacking)
+            found.append(dataclasses.replace(single, number=number))
         else:
             unpacking[int(operator["outputs"][0])] = [*before, operator]
     return found
@@ -87,8 +91,11 @@ def _single(
     if name == "RESHAPE":
         operator = _with_known_shape(operator, shape)
     unpacked = [one for n in operator["inputs"] for one in unpacking.get(int(n), ())]
-    content = _file(model, tensors, [*unpacked, operator])
-    return SingleOperator(name=name, shape=shape, content=content)
+    single = _file(model, tensors, [*unpacked, operator])
+    if single is None:
+        return SingleOperator(name=name, shape=shape, content=None)
+    content, given = single
+    return SingleOperator(name=name, shape=shape, content=content, given=given)
 
 
 def _with_known_shape(operator: Record, shape: tuple[int, ...]) -> Record:
@@ -101,8 +108,11 @@ def _with_known_shape(operator: Record, shape: tuple[int, ...]) -> Record:
 
 def _file(
     model: Record, tensors: Sequence[Record], operators: Sequence[Record]
-) -> bytes | None:
-    """Write a file of a few operators; None where a tensor is kept between runs."""
+) -> tuple[bytes, tuple[int, ...]] | None:
+    """Write a file of a few operators; None where a tensor is kept between runs.
+
+    Also gives the numbers of the tensors that are its inputs.
+    """
     used = {n for operator in operators for n in pointed_to(operator, "tensor")}
     used |= {n for number in used for n in pointed_to(tensors[number], "tensor")}
     if any(tensors[n]["is_variable"] for n in used):
@@ -129,7 +139,7 @@ def _file(
         buffers=model["buffers"],
     )
     drop_unused(single)
-    return write_records(single)
+    return write_records(single), tuple(given)
 
 
 def _indices(numbers: Sequence[int]) -> np.ndarray[Any, Any]:

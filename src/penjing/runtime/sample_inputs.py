@@ -20,7 +20,9 @@ MAX_SAMPLES = 64
 _MOST_VALUES = 2**23  # of all inputs of one run
 
 
-def make_rounds(inputs: Sequence[dict[str, Any]], *, free: bool) -> list[list[Any]]:
+def make_rounds(
+    inputs: Sequence[dict[str, Any]], *, free: bool, seeds: int = _SEEDS
+) -> list[list[Any]]:
     """Make seeded random inputs, and those at the bounds of the types.
 
     `inputs` describes the file's; with `free`, sizes that the file leaves free are
@@ -29,7 +31,7 @@ def make_rounds(inputs: Sequence[dict[str, Any]], *, free: bool) -> list[list[An
     """
     rounds = []
     specs = [_spec(item) for item in inputs]
-    for seed in range(_SEEDS):
+    for seed in range(seeds):
         batch = _BATCH if seed % 2 == 0 else 1
         shapes = [_shape(item, free, batch) for item in inputs]
         rounds.append(random_inputs(specs, seed, shapes))

@@ -42,12 +42,12 @@ def test_a_file_runs_and_says_what_its_arena_holds():
     assert not np.array_equal(run.outputs[0][0], run.outputs[1][0])
     assert run.arena.total == run.arena.head + run.arena.tail
     assert 20_000 < run.arena.total < 30_000 and run.arena.head > 10_000
-    assert run.kept is None and run.kept_outputs is None
+    assert run.kept == [] and run.kept_outputs == []
 
 
 @needs_tflm
 def test_every_tensor_can_be_looked_at(runner):
-    run = runner.run(KEYWORDS, samples(), tensors=[22, 33])
+    run = runner.run(KEYWORDS, samples(), tensors=[22, 33], kept=2)
     assert [array.shape for array in run.kept[0]] == [(1, 25, 5, 64), (1, 12)]
     assert [array.dtype for array in run.kept[0]] == ["int8", "int8"]
     assert not np.array_equal(run.kept[0][0], run.kept[1][0])
@@ -78,7 +78,7 @@ def test_a_file_that_ends_the_process_does_not_harm_the_next(runner):
     with pytest.raises(FileFormatError, match=r"Micro (crashes on|cannot run) cut"):
         runner.run(cut, samples(1), where="cut")
     with pytest.raises(FileFormatError, match="Micro crashes on the file"):
-        runner.run(KEYWORDS, samples(1), tensors=[10_000_000])
+        runner.run(KEYWORDS, samples(1), tensors=[10_000_000], kept=1)
     assert runner.run(KEYWORDS, samples(1)).arena.total > 0
 
 

@@ -8,6 +8,8 @@ other room imports it. A file runs in a process of its own, as TFLM trusts every
 an index beyond its lists ends the process.
 """
 
+from penjing.runtime.tflm.operator_differences import OperatorDifference
+from penjing.runtime.tflm.tflm_comparison import TflmComparison, compare_in_tflm
 from penjing.runtime.tflm.tflm_runner import (
     Arena,
     TflmRun,
@@ -19,8 +21,11 @@ from penjing.runtime.tflm.tflm_runner import (
 
 __all__ = [
     "Arena",
+    "OperatorDifference",
+    "TflmComparison",
     "TflmRun",
     "TflmRunner",
+    "compare_in_tflm",
     "has_tflm",
     "require_tflm",
     "run_in_tflm",

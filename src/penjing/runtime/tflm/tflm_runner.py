@@ -55,15 +55,15 @@ class TflmRun:
     Attributes:
         outputs: For each sample one array for each output, as the file stores them.
         arena: What it took.
-        kept: For each sample the values of the tensors that were asked for, and
-        kept_outputs: the outputs of that run, in which no tensor takes the place of
-            another; both are None where no tensors were asked for.
+        kept: For each sample that they were asked for, the values of tensors.
+        kept_outputs: The outputs of that run, in which no tensor takes the place of
+            another.
     """
 
     outputs: list[list[Array]]
     arena: Arena
-    kept: list[list[Array]] | None = None
-    kept_outputs: list[list[Array]] | None = None
+    kept: list[list[Array]]
+    kept_outputs: list[list[Array]]
 
 
 def has_tflm() -> bool:
@@ -110,6 +110,7 @@ class TflmRunner:
         *,
         where: str = "the file",
         tensors: Sequence[int] = (),
+        kept: int = 0,
         own: int = 0,
     ) -> TflmRun:
         """Run a file on samples.
@@ -120,6 +121,7 @@ class TflmRunner:
                 of the shape and type that the file stores.
             where: What messages call the file.
             tensors: Numbers of tensors of the main graph whose values are wanted.
+            kept: For how many samples, the first ones.
             own: How many bytes of the inputs are the user's, not made up.
 
         Returns:
@@ -134,18 +136,18 @@ class TflmRunner:
             self._largest = len(content)
         rounds = [list(arrays) for arrays in inputs]
         try:
-            answer = self._asked(content, rounds, list(tensors), own)
+            answer = self._asked(content, rounds, own, tensors=list(tensors), kept=kept)
         except OrderError as error:
             raise _refused(where, error) from error
         except WorkerEndError as error:
             self.close()
             raise ended(where, error, runtime=TFLM) from error
-        kept = answer["kept"] or {"tensors": None, "outputs": None}
+        watched = answer["kept"] or {"tensors": [], "outputs": []}
         return TflmRun(
             outputs=answer["outputs"],
             arena=Arena(**answer["arena"]),
-            kept=kept["tensors"],
-            kept_outputs=kept["outputs"],
+            kept=watched["tensors"],
+            kept_outputs=watched["outputs"],
         )
 
     def start(self) -> None:
@@ -161,7 +163,7 @@ class TflmRunner:
             self._worker = None
 
     def _asked(
-        self, content: bytes, rounds: list[list[Array]], tensors: list[int], own: int
+        self, content: bytes, rounds: list[list[Array]], own: int, **watched: Any
     ) -> dict[str, Any]:
         self.start()
         worker = self._worker
@@ -178,7 +180,7 @@ class TflmRunner:
             file=str(file),
             rounds=rounds,
             arena=limit(_ARENA),
-            tensors=tensors,
+            **watched,
         )
 
     def __enter__(self) -> Self:

@@ -36,17 +36,19 @@ class Worker:
         rounds: list[list[np.ndarray]],
         arena: int,
         tensors: Sequence[int] = (),
+        kept: int = 0,
     ) -> dict[str, Any]:
         """Run a file on inputs, one after the other, in an arena of so many bytes.
 
         Gives for each round the outputs, what the arena holds, and the values of
-        `tensors`, numbers of the main graph, from a run of its own in which none takes
-        the place of another. A RuntimeError has TFLM's words.
+        `tensors`, numbers of the main graph, for the first `kept` rounds, from a run of
+        its own in which none takes the place of another. A RuntimeError has TFLM's
+        words.
         """
         content = _aligned(Path(file).read_bytes())
         outputs, said = _recorded(content, rounds, arena)
-        kept = _preserved(content, rounds, arena, tensors) if tensors else None
-        return {"outputs": outputs, "arena": _arena(said), "kept": kept}
+        found = _preserved(content, rounds[:kept], arena, tensors) if kept else None
+        return {"outputs": outputs, "arena": _arena(said), "kept": found}
 
 
 def _aligned(content: bytes) -> bytes:

@@ -1,0 +1,120 @@
+"""What a `.tflite` file computes by LiteRT's own kernels, tensor by tensor.
+
+The reference kernels are the plain ones, which those of other runtimes are written
+after and measured against. They are not right everywhere: SUM of int8 is off by dozens
+of steps in LiteRT 2.3. So there is a second opinion, the kernels for this machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from penjing.errors import require_extra
+from penjing.runtime import litert_worker
+from penjing.runtime.file_bounds import bounds_for, ended, unrunnable
+from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
+
+REFERENCE = "BUILTIN_REF"
+OPTIMIZED = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+_WORKER = litert_worker.__file__
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ReferenceRun:
+    """What a file gave: for each sample its outputs, and the tensors of those kept.
+
+    A tensor of None is a state that its operator keeps to itself.
+    """
+
+    outputs: list[list[Array]]
+    tensors: list[list[Array | None]]
+
+
+class ReferenceRunner:
+    """Runs `.tflite` files with reference kernels, in a process of its own.
+
+    It is a context manager: the process ends with the block. Where LiteRT is not
+    installed, it is a MissingDependencyError.
+    """
+
+    def __init__(self) -> None:
+        require_extra("ai_edge_litert.interpreter", "litert")
+        self._worker: WorkerProcess | None = None
+        self._largest = 0
+
+    def run(
+        self,
+        content: bytes,
+        inputs: Sequence[Sequence[Array]],
+        *,
+        where: str,
+        kernels: str = REFERENCE,
+        tensors: Sequence[int] = (),
+        kept: int = 0,
+    ) -> ReferenceRun:
+        """Run a file on samples: for each one array for each input, as it is stored.
+
+        `tensors` are numbers of the main graph, whose values are wanted for the first
+        `kept` samples, and `where` is what messages call the file. One that LiteRT
+        refuses, or that crashes it, is a FileFormatError. Where the kernels lack a
+        version of an operator, those for this machine run it.
+        """
+        if len(content) > self._largest:  # what a process may take depends on it
+            self.close()
+            self._largest = len(content)
+        watched: dict[str, Any] = {"tensors": list(map(int, tensors)), "kept": kept}
+        try:
+            return ReferenceRun(**self._asked(content, inputs, kernels, **watched))
+        except OrderError as error:
+            if kernels == OPTIMIZED:
+                raise unrunnable(where, error) from error
+        except WorkerEndError as error:
+            self.close()
+            raise ended(where, error) from error
+        return self.run(content, inputs, where=where, kernels=OPTIMIZED, **watched)
+
+    def start(self) -> None:
+        """Start the process, while this program does other things."""
+        if self._worker is None:
+            memory = bounds_for(self._largest).memory
+            self._worker = WorkerProcess(_WORKER, memory=memory)
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def _asked(
+        self,
+        content: bytes,
+        inputs: Sequence[Sequence[Array]],
+        kernels: str,
+        **watched: Any,
+    ) -> dict[str, Any]:
+        self.start()
+        if self._worker is None:
+            raise RuntimeError("The process was closed.")
+        file = self._worker.folder / "model.tflite"
+        file.write_bytes(content)
+        declared = sum(array.nbytes for arrays in inputs for array in arrays)
+        return self._worker.ask(
+            "keep",
+            bounds=bounds_for(self._largest, declared=declared),
+            file=str(file),
+            kernels=kernels,
+            rounds=[list(arrays) for arrays in inputs],
+            **watched,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

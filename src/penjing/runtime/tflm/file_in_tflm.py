@@ -1,0 +1,147 @@
+"""A file that TFLM is to run: its main graph, and samples for it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import FileFormatError
+from penjing.runtime.sample_inputs import make_rounds
+from penjing.runtime.tflm.tflm_runner import TFLM
+from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Call, Operator, calls, number_of
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import TensorType, tensor_name
+
+DECODE = "TFLM_DECODE"
+"""The custom operator that decodes a packed weight."""
+
+_MOST_KEPT = 2**24  # bytes of all tensors of all samples
+_UNSEEN = (TensorType.STRING, TensorType.RESOURCE, TensorType.VARIANT)
+
+Array = np.ndarray[Any, Any]
+
+
+class FileInTflm:
+    """The main graph of a file without free sizes; one with them is refused.
+
+    Attributes:
+        content: The file.
+        where: What messages call it.
+        tensors: Tables of its tensors.
+        calls: Its operators in their order.
+        inputs: Numbers of the tensors that it takes.
+        outputs: Numbers of those that it gives.
+        operators: Names of the operators that the file needs, sorted.
+    """
+
+    def __init__(self, content: bytes, where: str) -> None:
+        self.content, self.where = content, where
+        model = load_records(content, where)
+        graph = model["subgraphs"][0]
+        self.tensors: list[Record] = graph["tensors"]
+        self.calls: list[Call] = list(calls(model, graph))
+        self.inputs: list[int] = [int(number) for number in graph["inputs"]]
+        self.outputs: list[int] = [int(number) for number in graph["outputs"]]
+        self.operators = tuple(sorted(set(map(_code_name, model["operator_codes"]))))
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        for number in self.inputs:
+            tensor = self.tensors[number]
+            shape = [int(size) for size in tensor["shape_signature"]]
+            if any(size < 0 for size in shape):
+                raise FileFormatError(
+                    f"{self.where} leaves sizes of its input {tensor_name(tensor)!r} "
+                    f"free, {shape}, and {TFLM} runs no such file. Export the model "
+                    "with penjing.export_litert(model, path, quantization, "
+                    "runtime='micro'), which gives it a batch of 1."
+                )
+
+    def check_plain(self) -> None:
+        """Refuse a packed file, which LiteRT cannot run."""
+        if DECODE in self.operators:
+            raise FileFormatError(
+                f"{self.where} is packed, for {TFLM} only: LiteRT, which it would be "
+                "compared with, does not run it. Give the plain file that it was "
+                "packed from as `twin`."
+            )
+
+    def check_ends(self, other: FileInTflm) -> None:
+        """Refuse a twin that takes or gives other arrays."""
+        mine, others = [
+            [_end(f.tensors[n]) for n in f.inputs + f.outputs] for f in (self, other)
+        ]
+        if mine != others:
+            raise ValueError(
+                f"`twin` must be a file of the same network, but it takes and gives "
+                f"{others}, and {self.where} {mine}."
+            )
+
+    def rounds(self, samples: int) -> list[list[Array]]:
+        """So many seeded random samples, and those at the ends of the types."""
+        described = [self.described(number) for number in self.inputs]
+        return make_rounds(described, free=False, seeds=samples)
+
+    def described(self, number: int) -> dict[str, Any]:
+        """A tensor as `sample_inputs` describes them."""
+        tensor = self.tensors[number]
+        shape = [int(size) for size in tensor["shape"]]
+        table = tensor["quantization"]
+        return {
+            "name": tensor_name(tensor),
+            "shape": shape,
+            "signature": shape,
+            "dtype": TensorType(tensor["type"]).dtype,
+            "scales": [float(one) for one in table["scale"]] if table else [],
+            "zero_points": [int(one) for one in table["zero_point"]] if table else [],
+        }
+
+    def watched(self, samples: int) -> dict[str, Any]:
+        """The tensors that operators give, and for how many samples they fit."""
+        made = [n for call in self.calls for n in call.outputs if n >= 0]
+        seen = [n for n in made if self.tensors[n]["type"] not in _UNSEEN]
+        size = sum(map(self._bytes, seen))
+        kept = int(np.clip(_MOST_KEPT // max(size, 1), 1, samples))
+        return {"tensors": seen, "kept": kept}
+
+    def _bytes(self, number: int) -> int:
+        tensor = self.tensors[number]
+        bits = TensorType(tensor["type"]).bits
+        return math.prod(int(size) for size in tensor["shape"]) * bits // 8
+
+    def operator_name(self, number: int) -> str:
+        """The schema's name of an operator."""
+        code = self.calls[number].code
+        known = {int(operator) for operator in Operator}
+        return Operator(code).name if code in known else f"operator {code}"
+
+    def tensor_name(self, number: int) -> str:
+        """What the file calls a tensor."""
+        return tensor_name(self.tensors[number])
+
+    def maker_of(self, tensor: int) -> Call | None:
+        """The operator that gives a tensor; None where none does."""
+        return next((call for call in self.calls if tensor in call.outputs), None)
+
+    def keeps_state(self, number: int) -> bool:
+        """Whether what an operator gives depends on samples before."""
+        call = self.calls[number]
+        name = self.operator_name(number)
+        variable = any(self.tensors[n]["is_variable"] for n in call.inputs if n >= 0)
+        return variable or name in ("READ_VARIABLE", "CUSTOM")
+
+
+def _end(tensor: Record) -> tuple[tuple[int, ...], str]:
+    shape = tuple(int(size) for size in tensor["shape"])
+    return shape, TensorType(tensor["type"]).dtype
+
+
+def _code_name(code: Record) -> str:
+    number = number_of(code)
+    if number == Operator.CUSTOM:
+        return bytes(code["custom_code"]).decode("utf-8", "replace")
+    known = {int(operator) for operator in Operator}
+    return Operator(number).name if number in known else f"operator {number}"

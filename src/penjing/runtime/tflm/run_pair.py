@@ -1,0 +1,262 @@
+"""One file in TFLM and by LiteRT's reference kernels, on the same samples: judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from penjing.errors import ExportError
+from penjing.runtime.operator_files import SingleOperator, single_operators
+from penjing.runtime.reference_runner import (
+    OPTIMIZED,
+    REFERENCE,
+    ReferenceRun,
+    ReferenceRunner,
+)
+from penjing.runtime.tflm.file_in_tflm import FileInTflm
+from penjing.runtime.tflm.operator_differences import (
+    Distance,
+    OperatorDifference,
+    count_steps,
+    distance,
+    has_steps,
+    rounding,
+    step_of,
+)
+from penjing.runtime.tflm.tflm_runner import TFLM, TflmRun
+from penjing.tflite.operators import Operator
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputDifference:
+    """How far an output is from that of the reference kernels, over all samples.
+
+    `steps` is None where no integers stand behind it; `real` is in real values.
+    """
+
+    name: str
+    steps: float | None
+    real: float
+    relative: float
+    is_wrong: bool
+
+    def __str__(self) -> str:
+        found = f"{self.real:.3g}, {self.relative:.2g} of the largest magnitude"
+        return found if self.steps is None else f"{count_steps(self.steps)} ({found})"
+
+
+class RunPair:
+    """What the two runs of a file gave, in which `watched` tensors were kept.
+
+    `count` is the number of samples.
+    """
+
+    def __init__(
+        self,
+        file: FileInTflm,
+        rounds: Sequence[Sequence[Array]],
+        run: TflmRun,
+        expected: ReferenceRun,
+        watched: Sequence[int],
+    ) -> None:
+        self._file, self._rounds = file, rounds
+        self._run, self._expected = run, expected
+        self._places = {number: place for place, number in enumerate(watched)}
+        self._samples = range(len(run.kept))
+        self.count = len(rounds)
+
+    def differences(self) -> list[OperatorDifference]:
+        """The operators that do not give the same, in their order."""
+        numbers = range(len(self._file.calls))
+        return [found for found in map(self._difference, numbers) if found is not None]
+
+    def check_operators(
+        self, found: Sequence[OperatorDifference], runner: ReferenceRunner
+    ) -> None:
+        """Refuse a file with an operator that is wrong by itself.
+
+        Each that seems so runs alone, by both kinds of kernels.
+        """
+        for one in found:
+            if one.is_wrong:
+                alone = self._alone([one.number], runner)
+                self._refuse_wrong([one] if alone is None else alone)
+
+    def _refuse_wrong(self, found: Sequence[OperatorDifference]) -> None:
+        wrong = next((one for one in found if one.is_wrong), None)
+        if wrong is not None:
+            raise ExportError(
+                f"{self._file.where} is wrong in {TFLM}: on the same inputs the output "
+                f"of {wrong} differs from that of LiteRT's kernels, where "
+                f"{_allowed(wrong)} is rounding. Do not ship it."
+            )
+
+    def check_places(self) -> None:
+        """Refuse outputs that depend on where tensors lie in the arena."""
+        for sample in self._samples:
+            pairs = zip(
+                self._run.outputs[sample], self._run.kept_outputs[sample], strict=True
+            )
+            if any(distance(mine, other).absolute for mine, other in pairs):
+                raise ExportError(
+                    f"{self._file.where} is wrong in {TFLM}: its outputs change with "
+                    "the places of its tensors in the arena. Do not ship it."
+                )
+
+    def outputs(self) -> list[OutputDifference]:
+        """How far each output is from that of the reference kernels."""
+        return [self._output(place) for place in range(len(self._file.outputs))]
+
+    def check_output(
+        self, output: OutputDifference, runner: ReferenceRunner, first: str
+    ) -> None:
+        """Refuse an output, unless its difference is the sum of many roundings.
+
+        That is so where each operator gives, on the inputs that it has in TFLM, what
+        the reference kernels give. `first` says which operator differs first.
+        """
+        alone = None
+        if np.isfinite(output.relative):
+            alone = self._alone(self._unjudged(), runner)
+        if alone is None:
+            raise ExportError(
+                f"{self._file.where} is wrong in {TFLM}: its output {output.name!r} "
+                f"differs from that of LiteRT's reference kernels by {output}. {first}"
+                "Do not ship it, unless it keeps its accuracy on real samples; a "
+                "`tolerance` then allows the difference."
+            )
+        self._refuse_wrong(alone)
+
+    def _unjudged(self) -> list[int]:
+        """The operators that had other inputs than in LiteRT."""
+        return [
+            number
+            for number in range(len(self._file.calls))
+            if not all(self._has_same_inputs(s, number) for s in self._samples)
+        ]
+
+    def _difference(self, number: int) -> OperatorDifference | None:
+        """How an operator differs, on the same inputs if there are any such samples."""
+        same: list[tuple[Distance, int]] = []
+        other: list[tuple[Distance, int]] = []
+        for sample in self._samples:
+            found = same if self._has_same_inputs(sample, number) else other
+            found += [
+                (self._distance(sample, n), n) for n in self._file.calls[number].outputs
+            ]
+        for distances in (same, other):
+            worst = max(distances, key=lambda pair: pair[0].relative, default=None)
+            if worst is not None and worst[0].relative:
+                return self._described(number, *worst, same_inputs=distances is same)
+        return None
+
+    def _described(
+        self, number: int, found: Distance, tensor: int, *, same_inputs: bool
+    ) -> OperatorDifference:
+        table = self._file.tensors[tensor]
+        finite = np.isfinite(found.absolute)
+        return OperatorDifference(
+            number=number,
+            operator=self._file.operator_name(number),
+            tensor=self._file.tensor_name(tensor),
+            steps=int(found.absolute) if has_steps(table) and finite else None,
+            relative=found.relative,
+            allowed=rounding(self._file.calls[number].code, table),
+            same_inputs=same_inputs,
+        )
+
+    def _has_same_inputs(self, sample: int, number: int) -> bool:
+        if sample and self._file.keeps_state(number):
+            return False
+        inputs = self._file.calls[number].inputs
+        return not any(self._distance(sample, n).absolute for n in inputs)
+
+    def _distance(self, sample: int, number: int) -> Distance:
+        """Of a tensor that an operator gives; zero for inputs and constants."""
+        place = self._places.get(number)
+        if place is None:
+            return Distance(absolute=0.0, relative=0.0)
+        expected = self._expected.tensors[sample][place]
+        return distance(self._run.kept[sample][place], expected)
+
+    def _output(self, place: int) -> OutputDifference:
+        pairs = zip(self._run.outputs, self._expected.outputs, strict=True)
+        distances = [distance(mine[place], other[place]) for mine, other in pairs]
+        absolute = max(found.absolute for found in distances)
+        relative = max(found.relative for found in distances)
+        number = self._file.outputs[place]
+        table = self._file.tensors[number]
+        step, allowed = step_of(table), rounding(None, table)
+        found = absolute if has_steps(table) else relative
+        maker = self._file.maker_of(number)
+        if maker is not None and maker.code == Operator.DEQUANTIZE:
+            table = self._file.tensors[maker.inputs[0]]
+            allowed, found = rounding(None, table), absolute / step_of(table)
+        steps = found if has_steps(table) else None
+        if steps is not None and np.isfinite(steps):
+            steps = round(steps, 3)
+        return OutputDifference(
+            name=self._file.tensor_name(number),
+            steps=steps,
+            real=absolute * step,
+            relative=relative,
+            is_wrong=not found <= allowed * (1 + 1e-3),
+        )
+
+    def _alone(
+        self, numbers: Sequence[int], runner: ReferenceRunner
+    ) -> list[OperatorDifference] | None:
+        """How operators differ, each run by itself on the inputs that it has in TFLM.
+
+        None where one cannot run by itself.
+        """
+        content, where = self._file.content, self._file.where
+        singles = {one.number: one for one in single_operators(content, where)}
+        found = []
+        for number in numbers:
+            single = singles.get(number)
+            if single is None or single.content is None:
+                return None
+            found += [self._alone_difference(runner, single)]
+        return [one for one in found if one is not None]
+
+    def _alone_difference(
+        self, runner: ReferenceRunner, single: SingleOperator
+    ) -> OperatorDifference | None:
+        """How an operator differs from the kernels that it is nearest to."""
+        samples = self._samples
+        rounds = [[self._value(s, n) for n in single.given] for s in samples]
+        outputs = self._file.calls[single.number].outputs
+        worst = []
+        for kernels in (REFERENCE, OPTIMIZED):
+            where = f"{single.name} of {self._file.where}"
+            expected = runner.run(
+                single.content or b"", rounds, where=where, kernels=kernels
+            )
+            pairs = [
+                (distance(self._value(s, n), expected.outputs[s][place]), n)
+                for s in samples
+                for place, n in enumerate(outputs)
+            ]
+            worst.append(max(pairs, key=lambda pair: pair[0].relative))
+        nearest = min(worst, key=lambda pair: pair[0].relative)
+        if not nearest[0].relative:
+            return None
+        return self._described(single.number, *nearest, same_inputs=True)
+
+    def _value(self, sample: int, number: int) -> Array:
+        """An input of the file, or what an operator gives in TFLM."""
+        place = self._places.get(number)
+        if place is None:
+            return self._rounds[sample][self._file.inputs.index(number)]
+        shape = [int(size) for size in self._file.tensors[number]["shape"]]
+        return self._run.kept[sample][place].reshape(shape)
+
+
+def _allowed(found: OperatorDifference) -> str:
+    return f"{found.allowed:g}" if found.steps is None else count_steps(found.allowed)

@@ -1,0 +1,95 @@
+"""Small `.tflite` files whose operators round, or are wrong, in TFLM."""
+
+from __future__ import annotations
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+INT8, INT32 = 9, 2
+FULLY_CONNECTED, SPACE_TO_BATCH_ND, SUM, QUANTIZE = 9, 38, 74, 114
+
+
+class Network:
+    """A file that is written tensor by tensor; the first tensor is its input."""
+
+    def __init__(self, shape, scale=0.5, zero_point=0):
+        self._model, self._graph = schema.ModelT(), schema.SubGraphT()
+        self._model.version, self._model.subgraphs = 3, [self._graph]
+        self._model.operatorCodes, self._model.buffers = [], [schema.BufferT()]
+        self._graph.tensors, self._graph.operators = [], []
+        self.last = self.tensor("input", shape, scale, zero_point)
+        self._graph.inputs = [self.last]
+
+    def tensor(self, name, shape, scale=None, zero_point=0, data=None, kind=INT8):
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type = name, list(shape), kind
+        tensor.buffer = 0
+        if data is not None:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(data.tobytes(), "u1")
+            self._model.buffers.append(buffer)
+            tensor.buffer = len(self._model.buffers) - 1
+        if scale is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = [scale]
+            tensor.quantization.zeroPoint = [zero_point]
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def sizes(self, values):
+        array = np.array(values, "<i4")
+        return self.tensor("sizes", array.shape, data=array, kind=INT32)
+
+    def then(self, code, inputs, output, options=None, kind=0):
+        operator = schema.OperatorT()
+        operator.opcodeIndex = len(self._model.operatorCodes)
+        operator.inputs, operator.outputs = [self.last, *inputs], [output]
+        operator.builtinOptions, operator.builtinOptionsType = options, kind
+        number = schema.OperatorCodeT()
+        number.builtinCode = number.deprecatedBuiltinCode = code
+        number.version = 3 if code == SPACE_TO_BATCH_ND else 2
+        self._model.operatorCodes.append(number)
+        self._graph.operators.append(operator)
+        self.last = output
+        return self
+
+    def dense(self, weights, scale):
+        rows, columns = weights.shape
+        options = schema.FullyConnectedOptionsT()
+        place = self.tensor("weights", (rows, columns), 0.01, data=weights)
+        bias = np.zeros(rows, "<i4")
+        bias = self.tensor("bias", (rows,), 0.005, data=bias, kind=INT32)
+        output = self.tensor("dense", (1, rows), scale)
+        return self.then(FULLY_CONNECTED, [place, bias], output, options, 8)
+
+    def content(self):
+        self._graph.outputs = [self.last]
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self._model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+def wrong_padding():
+    """TFLM pads with 0 what LiteRT pads with the zero point."""
+    net = Network((1, 4, 4, 1), zero_point=-128)
+    inputs = [net.sizes([2, 2]), net.sizes([[2, 2], [2, 2]])]
+    output = net.tensor("padded", (4, 4, 4, 1), 0.5, -128)
+    return net.then(SPACE_TO_BATCH_ND, inputs, output).content()
+
+
+def wrong_reference():
+    """The sum of 12 values, which LiteRT's reference kernels have wrong."""
+    net = Network((1, 12), 0.0038, -128)
+    options = schema.ReducerOptionsT()
+    options.keepDims = True
+    output = net.tensor("sum", (1, 1), 0.0275, -128)
+    return net.then(SUM, [net.sizes([1])], output, options, 27).content()
+
+
+def amplified_rounding(seed=0):
+    """A dense layer, one step of which becomes ten."""
+    weights = np.random.default_rng(seed).integers(-20, 20, (16, 64), "i1")
+    net = Network((1, 64)).dense(weights, scale=0.7)
+    output = net.tensor("finer", (1, 16), 0.07)
+    return net.then(QUANTIZE, [], output, schema.QuantizeOptionsT(), 99).content()

@@ -1,0 +1,132 @@
+"""Files whose operators round otherwise in TFLM, or are wrong there or in LiteRT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.runtime.tflm.micro_files import (
+    amplified_rounding,
+    wrong_padding,
+    wrong_reference,
+)
+
+from penjing.errors import ExportError, FileFormatError
+from penjing.runtime.reference_runner import OPTIMIZED, ReferenceRunner
+from penjing.runtime.tflm import (
+    TflmComparison,
+    compare_in_tflm,
+    has_tflm,
+    run_pair,
+    tflm_comparison,
+)
+from penjing.runtime.tflm.file_in_tflm import FileInTflm
+from penjing.runtime.tflm.operator_differences import distance
+from penjing.sparse.dense_twin import fix_sizes
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(not has_tflm(), reason="needs penjing[micro]"),
+]
+
+FREE = Path(__file__).parents[2] / "data/mlperf_tiny/keyword_spotting.tflite"
+
+
+@pytest.fixture(scope="module")
+def keywords():
+    return fix_sizes(FREE.read_bytes(), "it")[0]
+
+
+def test_a_right_file_is_described(keywords):
+    found = compare_in_tflm(keywords)
+    assert (found.steps, found.difference, found.first_difference) == (0.0, 0.0, None)
+    assert (found.samples, found.flash) == (7, len(keywords))
+    assert "DEPTHWISE_CONV_2D" in found.operators and "SOFTMAX" in found.operators
+    assert 20_000 < found.arena.total < 30_000
+    assert TflmComparison.from_dict(found.to_dict()) == found
+
+
+def test_samples_of_the_user_are_compared(keywords):
+    sample = [np.ones((1, 50, 10, 1), "f4")]
+    assert compare_in_tflm(keywords, inputs=[sample, sample]).samples == 2
+
+
+def test_free_sizes_are_refused_with_the_way_out():
+    message = r"leaves sizes of its input 'input_1' free, \[-1, 50, 10, 1\].*'micro'\)"
+    with pytest.raises(FileFormatError, match=message):
+        compare_in_tflm(FREE.read_bytes())
+
+
+def test_a_wrong_operator_is_named():
+    with pytest.raises(
+        ExportError, match=r"output of SPACE_TO_BATCH_ND 'padded' \(operator 0\) by 128"
+    ):
+        compare_in_tflm(wrong_padding(), tolerance=10.0)
+
+
+def test_an_operator_that_the_reference_has_wrong_is_right():
+    content = wrong_reference()
+    rounds = FileInTflm(content, "it").rounds(1)
+    with ReferenceRunner() as runner:
+        mine, other = (
+            runner.run(content, rounds, where="it", **kernels).outputs[0][0]
+            for kernels in ({}, {"kernels": OPTIMIZED})
+        )
+    assert distance(mine, other).absolute > 2
+    assert compare_in_tflm(content).steps == 0.0
+
+
+def test_roundings_that_add_up_are_right(monkeypatch):
+    found = compare_in_tflm(amplified_rounding())
+    assert (found.steps, found.first_difference.steps) == (10.0, 1)
+    assert (
+        str(found.first_difference) == "FULLY_CONNECTED 'dense' (operator 0) by 1 step"
+    )
+    monkeypatch.setattr(run_pair, "single_operators", lambda *_: [])
+    with pytest.raises(
+        ExportError, match=r"output 'finer' .* by 10 steps .* by 1 step"
+    ):
+        compare_in_tflm(amplified_rounding())
+    assert compare_in_tflm(amplified_rounding(), tolerance=0.1).steps == 10.0
+
+
+def test_an_operator_that_is_wrong_on_other_inputs_is_found(monkeypatch):
+    """Its inputs differ by rounding, so it is run alone."""
+    content = amplified_rounding()
+    run = tflm_comparison.TflmRunner.run
+
+    def wrong_in_the_end(self, *arguments, **options):
+        done = run(self, *arguments, **options)
+        for values in (*done.outputs, *done.kept_outputs):
+            values[0] = np.bitwise_xor(values[0], 64)
+        for values in done.kept:
+            values[1] = np.bitwise_xor(values[1], 64)
+        return done
+
+    monkeypatch.setattr(tflm_comparison.TflmRunner, "run", wrong_in_the_end)
+    with pytest.raises(ExportError, match="output of QUANTIZE 'finer'"):
+        compare_in_tflm(content)
+
+
+def test_outputs_must_not_depend_on_places_in_the_arena(monkeypatch, keywords):
+    run = tflm_comparison.TflmRunner.run
+
+    def elsewhere(self, *arguments, **options):
+        done = run(self, *arguments, **options)
+        done.outputs[0][0] = done.outputs[0][0] + 1
+        return done
+
+    monkeypatch.setattr(tflm_comparison.TflmRunner, "run", elsewhere)
+    with pytest.raises(ExportError, match="outputs change with the places"):
+        compare_in_tflm(keywords)
+
+
+def test_a_twin_gives_the_same_bit_for_bit(keywords):
+    found = compare_in_tflm(keywords, twin=keywords)
+    assert found.twin_flash == found.flash and found.twin_arena == found.arena
+    assert compare_in_tflm(keywords).twin_arena is None
+    with pytest.raises(ExportError, match="does not give .* what its twin gives there"):
+        compare_in_tflm(amplified_rounding(1), twin=amplified_rounding(2))
+    with pytest.raises(ValueError, match="`twin` must be a file of the same network"):
+        compare_in_tflm(keywords, twin=wrong_reference())
