@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column
 
+from penjing.cli.arm_command import setup_arm
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
 from penjing.cli.console import (
@@ -276,6 +277,7 @@ app.command()(benchmark)
 app.command()(sensitivity)
 app.command()(verify)
 app.command()(setup_wasm)
+app.command()(setup_arm)
 
 
 def _image_size(file: Path, data: str, pixels: str) -> tuple[int, ...] | None:

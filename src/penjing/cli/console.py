@@ -101,11 +101,14 @@ def _show_warning(
 
 
 @contextmanager
-def progress_bar() -> Iterator[Listener]:
-    """Keep libraries quiet and give a listener that draws the running stage."""
+def progress_bar(first: str = "Loading Keras") -> Iterator[Listener]:
+    """Keep libraries quiet and give a listener that draws the running stage.
+
+    `first` is what is being done before one is told.
+    """
     with (
         quiet_libraries() as console,
-        draw_progress(console, "Loading Keras") as listen,
+        draw_progress(console, first) as listen,
     ):
         yield listen
 
@@ -125,3 +128,20 @@ def print_result(report: Any, out: Path) -> None:
     console.print(f"\nModels, report.json and report.html are in {escape(str(out))}/")
     if report.refused:
         raise typer.Exit(1)
+
+
+def print_setup(done: Any, variable: str, *, is_found: bool) -> None:
+    """Print what a command fetched, and how penjing finds it where it does not."""
+    from penjing.measurement.size import format_bytes
+
+    console = Console()
+    did = "Fetched" if done.fetched else "Already there:"
+    versions = [f"{name} {version}" for name, version in done.versions.items()]
+    listed = ", ".join(versions[:-1]) + f" and {versions[-1]}"
+    console.print(f"{did} {listed}, {format_bytes(done.bytes)}.", highlight=False)
+    console.print(f"Folder: {escape(str(done.folder))}", soft_wrap=True)
+    if not is_found:
+        console.print(
+            f"penjing finds it with {variable}={escape(str(done.folder))}",
+            soft_wrap=True,
+        )

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from penjing.cli.benchmark_command import latency_table
-from penjing.cli.console import print_json, quiet_libraries
+from penjing.cli.console import print_json, print_setup, quiet_libraries
 from penjing.cli.early_checks import check_early
 from penjing.cli.shared_options import Engine, EngineOption, JsonOption, LiteRTArgument
-from penjing.measurement.size import format_bytes
 
 
 def verify(
@@ -99,13 +98,4 @@ def setup_wasm(
 
         done = run(folder)
         found = done.folder == packages_folder()
-    console = Console()
-    did = "Fetched" if done.fetched else "Already there:"
-    packages = " and ".join(f"{name} {v}" for name, v in done.versions.items())
-    console.print(f"{did} {packages}, {format_bytes(done.bytes)}.", highlight=False)
-    console.print(f"Folder: {escape(str(done.folder))}", soft_wrap=True)
-    if not found:
-        console.print(
-            f"penjing finds it with {FOLDER_VARIABLE}={escape(str(done.folder))}",
-            soft_wrap=True,
-        )
+    print_setup(done, FOLDER_VARIABLE, is_found=found)

@@ -168,19 +168,9 @@ class LiteRTModel:
             if isinstance(error, FileFormatError):
                 raise
             raise unrunnable(str(self.path), error) from error
-        found = self._file.description
-        names = _signature_names(found["signatures"])
-        pairs = [
-            (_spec(detail, names, f"output_{n}"), n)
-            for n, detail in enumerate(found["outputs"])
-        ]
-        pairs.sort(key=lambda pair: _output_number(pair[0].name))
-        self.inputs = tuple(
-            _spec(detail, names, f"input_{n}")
-            for n, detail in enumerate(found["inputs"])
+        self.inputs, self.outputs, self._output_places = described_tensors(
+            self._file.description
         )
-        self.outputs = tuple(spec for spec, _ in pairs)
-        self._output_places = [place for _, place in pairs]
 
     def predict(self, x: Any, batch_size: int = 128) -> Any:
         """Run the file on data.
@@ -311,6 +301,26 @@ class LiteRTModel:
                 f"batch_size={samples}."
             )
         return np.concatenate(parts)
+
+
+def described_tensors(
+    found: Mapping[str, Any],
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], list[int]]:
+    """Inputs and outputs of a file, of what LiteRT says of it when it is opened.
+
+    Outputs are in the order of the Keras model's; with them comes for each of them its
+    place in the order in which LiteRT gives them.
+    """
+    names = _signature_names(found["signatures"])
+    pairs = [
+        (_spec(detail, names, f"output_{n}"), n)
+        for n, detail in enumerate(found["outputs"])
+    ]
+    pairs.sort(key=lambda pair: _output_number(pair[0].name))
+    inputs = tuple(
+        _spec(detail, names, f"input_{n}") for n, detail in enumerate(found["inputs"])
+    )
+    return inputs, tuple(spec for spec, _ in pairs), [place for _, place in pairs]
 
 
 def _signature_names(signatures: Mapping[str, Any]) -> dict[int, str]:

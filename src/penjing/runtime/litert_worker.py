@@ -30,6 +30,10 @@ class Worker:
         self._interpreter: Any = None
         self._shapes: list[tuple[int, ...]] | None = None
 
+    def start(self) -> None:
+        """Import LiteRT, so that what fails then is not taken for a file's fault."""
+        import ai_edge_litert.interpreter  # noqa: F401
+
     def open(self, file: str | bytes, threads: int) -> dict[str, Any]:
         """Load the file, by its path or its bytes, that `run` is about; describe it."""
         from ai_edge_litert.interpreter import Interpreter
@@ -59,6 +63,10 @@ class Worker:
                 raise MemoryError(f"Its outputs have more than {most:,} bytes.")
         self._shapes = shapes
         return {"outputs": outputs}
+
+    def invoke(self) -> None:
+        """Run it once more on the same inputs."""
+        self._interpreter.invoke()
 
     def try_out(
         self, file: str, kernels: Sequence[str], rounds: list[list[np.ndarray]]

@@ -24,7 +24,7 @@ import sys
 import threading
 import traceback
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -83,6 +83,7 @@ class WorkerProcess:
         memory: Bytes that it may take once it has started; None: no limit.
         seconds: Seconds of processor time that it may take; None: no limit.
         environment: Variables that it gets besides those of this program.
+        python: The words of a command that runs Python; None: what runs this program.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class WorkerProcess:
         memory: int | None = None,
         seconds: int | None = None,
         environment: Mapping[str, str] | None = None,
+        python: Sequence[str] | None = None,
     ) -> None:
         # Here, as the other process runs this module alone.
         from penjing.files import temporary_folder
@@ -102,10 +104,12 @@ class WorkerProcess:
         own = {"PYTHONPATH": os.pathsep.join(_installed_places())}
         if memory is not None:
             own["OPENBLAS_NUM_THREADS"] = "1"  # each reserves memory
+        # Without the folder of the script in the path: it would hide modules.
+        words = [*(python or [sys.executable]), "-P", __file__]
         with contextlib.ExitStack() as stack:
             self.folder = stack.enter_context(temporary_folder("penjing-work"))
             self.process = _started(
-                [source, str(self.folder), limits],
+                [*words, source, str(self.folder), limits],
                 {**os.environ, **own, **(environment or {})},
                 self.folder / _LOG,
             )
@@ -213,8 +217,7 @@ def _started(
 ) -> subprocess.Popen[str]:
     with open(log, "wb") as file:
         return subprocess.Popen(
-            # Without the folder of the script in the path: it would hide modules.
-            [sys.executable, "-P", __file__, *arguments],
+            arguments,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

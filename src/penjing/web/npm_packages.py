@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import glob
-import hashlib
 import json
 import os
-import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from penjing.errors import CompressionError, MissingDependencyError
+from penjing.fetched_folder import (
+    bytes_below,
+    folder_for,
+    is_undamaged,
+    note_digest,
+    replaced_folder,
+)
 
 RUNTIME = Path(__file__).parent / "runtime"
 """penjing's own JavaScript, and the versions and digests of the packages."""
 
 FOLDER_VARIABLE = "PENJING_WASM_DIR"
 _FILES = ("package.json", "package-lock.json")
-_DIGEST = "digest.txt"
+_CONTENT = "node_modules"
 _NPM = (
     *("ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund"),
     "--fetch-retries=1",  # more would take minutes without a network
@@ -79,7 +81,7 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
         {'@litertjs/core': '2.5.3', '@litertjs/wasm-utils': '2.5.3'}
     """
     target = packages_folder() if folder is None else Path(os.path.abspath(folder))
-    if _is_complete(target) and _is_undamaged(target):
+    if _is_complete(target) and is_undamaged(target, _CONTENT):
         return _described(target, fetched=False)
     if target.exists() and not _is_ours(target):
         raise CompressionError(
@@ -87,10 +89,7 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
             "`--dir`."
         )
     npm = _find_npm()
-    temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
-    _remove_left_over(target)
-    try:
-        temporary.mkdir(parents=True)
+    with replaced_folder(target, _SECONDS) as temporary:
         for name in _FILES:
             shutil.copyfile(RUNTIME / name, temporary / name)
         _run_npm(npm, temporary)
@@ -99,27 +98,8 @@ def setup_wasm(folder: str | os.PathLike[str] | None = None) -> WasmSetup:
                 "npm ended without an error, but files of the packages are missing. "
                 "Try again; `npm cache verify` mends npm's own cache."
             )
-        (temporary / _DIGEST).write_text(_digest(temporary))
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise CompressionError(
-            f"Cannot write {target}: {error.strerror or error}. Choose another folder "
-            "with `--dir`."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        note_digest(temporary, _CONTENT)
     return _described(target, fetched=True)
-
-
-def _remove_left_over(target: Path) -> None:
-    """Remove what earlier calls left that were killed; npm ends after `_SECONDS`."""
-    for folder in target.parent.glob(f".{glob.escape(target.name)}-????????"):
-        with contextlib.suppress(OSError):
-            old = time.time() - folder.lstat().st_mtime > 2 * _SECONDS
-            if old and not folder.is_symlink():
-                shutil.rmtree(folder)
 
 
 def find_packages() -> Path:
@@ -140,10 +120,8 @@ def find_packages() -> Path:
 
 def packages_folder() -> Path:
     """Where the packages belong: what the variable says, else the user's cache."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(os.path.abspath(named))
-    return _cache_folder() / "penjing" / f"litertjs-{pinned_versions()['core']}"
+    name = f"litertjs-{pinned_versions()['core']}"
+    return folder_for(name, FOLDER_VARIABLE)
 
 
 def pinned_versions() -> dict[str, str]:
@@ -191,15 +169,6 @@ def _find_program(name: str) -> str | None:
     )
 
 
-def _cache_folder() -> Path:
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-
-
 def _run_npm(npm: str, folder: Path) -> None:
     try:
         done = subprocess.run(
@@ -240,23 +209,6 @@ def _is_complete(folder: Path) -> bool:
     )
 
 
-def _is_undamaged(folder: Path) -> bool:
-    """Whether all files are those that npm once wrote."""
-    try:
-        return (folder / _DIGEST).read_text() == _digest(folder)
-    except (OSError, ValueError):
-        return False
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for path in sorted((folder / "node_modules").rglob("*")):
-        if path.is_file():
-            digest.update(f"{path.name} {path.stat().st_size} ".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def _is_ours(folder: Path) -> bool:
     """Whether a folder is empty, or what an earlier `setup_wasm` left."""
     if not folder.is_dir():
@@ -276,8 +228,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
 
 
 def _described(folder: Path, *, fetched: bool) -> WasmSetup:
-    sizes = (path.stat().st_size for path in folder.rglob("*") if path.is_file())
     versions = {f"@litertjs/{name}": v for name, v in pinned_versions().items()}
     return WasmSetup(
-        folder=folder, versions=versions, bytes=sum(sizes), fetched=fetched
+        folder=folder, versions=versions, bytes=bytes_below(folder), fetched=fetched
     )
