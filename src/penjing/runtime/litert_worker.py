@@ -19,7 +19,7 @@ _MOST_RUNS = 500
 
 
 class Worker:
-    """What it is asked for: `try_out`, `keep` and `time_many`, or a file and more.
+    """What it is asked for: `try_out`, `keep`, `examine`, `time_many`, or a file's.
 
     That is `open` and `run`, or `load`, `weigh` and `time`.
     """
@@ -91,14 +91,7 @@ class Worker:
         Gives for each round the outputs, and for the first `kept` ones the values of
         `tensors`, numbers of the main graph; None for those without values.
         """
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        interpreter = Interpreter(
-            model_path=file,
-            num_threads=1,
-            experimental_op_resolver_type=OpResolverType[kernels],
-            experimental_preserve_all_tensors=True,
-        )
+        interpreter = _keeping(file, kernels)
         details = interpreter.get_output_details()
         outputs: list[list[np.ndarray]] = []
         values: list[list[np.ndarray | None]] = []
@@ -109,6 +102,38 @@ class Worker:
             if len(values) < kept:
                 values.append([_value(interpreter, number) for number in tensors])
         return {"outputs": outputs, "tensors": values}
+
+    def examine(
+        self,
+        file: str,
+        kernels: str,
+        rounds: list[list[np.ndarray]],
+        tensors: list[int],
+        wanted: list[list[int]],
+        most: int,
+    ) -> dict[str, Any]:
+        """Run a file on inputs, and tell what its tensors then are.
+
+        `tensors` counts those of each graph. Gives for each round the outputs, the
+        shapes of all tensors, and the values of those wanted, by graph and number, that
+        have `most` bytes or fewer; None where there are none.
+        """
+        interpreter = _keeping(file, kernels)
+        found = []
+        for arrays in rounds:
+            _feed(interpreter, arrays)
+            interpreter.invoke()
+            details = interpreter.get_output_details()
+            shapes = [
+                [_shape_of(interpreter, number, graph) for number in range(count)]
+                for graph, count in enumerate(tensors)
+            ]
+            values = [
+                _small_value(interpreter, number, g, most) for g, number in wanted
+            ]
+            outputs = [_plain(interpreter.get_tensor(d["index"])) for d in details]
+            found.append({"outputs": outputs, "shapes": shapes, "values": values})
+        return {"rounds": found}
 
     def load(self, file: str, threads: int) -> dict[str, Any]:
         """Load the file that `weigh` and `time` are about, and describe its inputs."""
@@ -207,6 +232,26 @@ def _description(interpreter: Any) -> dict[str, Any]:
     }
 
 
+def _keeping(file: str, kernels: str) -> Any:
+    """A file in which no tensor takes the place of another."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    return Interpreter(
+        model_path=file,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType[kernels],
+        experimental_preserve_all_tensors=True,
+    )
+
+
+def _shape_of(interpreter: Any, number: int, graph: int) -> list[int] | None:
+    try:
+        shape = interpreter._get_tensor_details(number, graph)["shape"]
+    except (ValueError, RuntimeError):  # an optional or a resource tensor
+        return None
+    return [int(size) for size in shape]
+
+
 def _described(detail: Any) -> dict[str, Any]:
     quantization = detail["quantization_parameters"]
     return {
@@ -240,11 +285,22 @@ def _left_over(operators: list[Any]) -> list[str]:
     )
 
 
-def _value(interpreter: Any, tensor: int) -> np.ndarray | None:
+def _value(interpreter: Any, tensor: int, graph: int = 0) -> np.ndarray | None:
+    """The values of a tensor; none of a state that its operator keeps to itself."""
     try:
-        return np.asarray(interpreter.get_tensor(tensor))
-    except ValueError:  # a state that an operator keeps to itself
+        return np.asarray(interpreter.get_tensor(tensor, graph))
+    except (ValueError, RuntimeError):
         return None
+
+
+def _small_value(
+    interpreter: Any, tensor: int, graph: int, most: int
+) -> np.ndarray | None:
+    """The same of at most so many bytes, and not of texts."""
+    value = _value(interpreter, tensor, graph)
+    if value is None or value.dtype.kind == "O" or value.nbytes > most:
+        return None
+    return value
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

@@ -1,0 +1,205 @@
+"""A file of free sizes as one of a batch of 1, by running it."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from penjing.errors import FileFormatError, require_extra
+from penjing.runtime.interpreter import TensorSpec
+from penjing.runtime.sample_inputs import random_inputs
+from penjing.runtime.tensor_values import FileExaminer, TensorValues
+from penjing.specializing.constant_folding import (
+    Array,
+    Place,
+    fold_constants,
+    foldable_tensors,
+)
+from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.operators import Operator, operator_code
+from penjing.tflite.records import Record, pointed_to
+from penjing.tflite.tensors import TensorType, all_tensors, data_of, tensor_name
+
+_SEEDS = 2
+_MOST_BYTES = 2**20  # of a constant that is computed
+
+
+def specialize(content: bytes, *, batch: int = 1, where: str = "the file") -> bytes:
+    """Give a file whose sizes are all known, and which computes the same.
+
+    Args:
+        content: A `.tflite` file. It runs in a process of its own.
+        batch: The batch size, where it is free.
+        where: What messages call the file.
+
+    Returns:
+        The file with the shapes of a run, without free sizes; what depends on shapes
+        and constants alone is constant. Signatures stay.
+
+    Raises:
+        FileFormatError: If a size other than the batch is free, a shape depends on the
+            values of inputs, or the file is damaged or does not run.
+
+    Example:
+        >>> small = specialize(content)  # doctest: +SKIP
+    """
+    file = EditedFile(content, where)
+    specialize_file(file, batch=batch)
+    return file.content
+
+
+def has_free_sizes(model: Record) -> bool:
+    """Whether a file leaves sizes free, or computes some while it runs."""
+    free = any(np.any(t["shape_signature"] < 0) for t in all_tensors(model))
+    return free or any(
+        operator_code(model, operator) == Operator.SHAPE
+        for graph in model["subgraphs"]
+        for operator in graph["operators"]
+    )
+
+
+def specialize_file(file: EditedFile, *, batch: int = 1) -> None:
+    """Make all sizes of a file known, in place; see `specialize`."""
+    if not has_free_sizes(file.model):
+        return
+    require_extra("ai_edge_litert.interpreter", "litert")
+    rounds = _rounds(file.model, batch, file.where)
+    graphs = _steady_graphs(file.model)
+    wanted = foldable_tensors(file.model, graphs)
+    with FileExaminer(len(file.content)) as examiner:
+        before = examiner.run(
+            file.content,
+            rounds,
+            file.where,
+            tensors=[len(graph["tensors"]) for graph in file.model["subgraphs"]],
+            wanted=wanted,
+            most=_MOST_BYTES,
+        )
+        graphs -= _growing_graphs(file.model, before[0].shapes)
+        _check_shapes(file, before, graphs)
+        values = _same_values(wanted, before)
+        values = {place: value for place, value in values.items() if place[0] in graphs}
+        edit = functools.partial(_make_known, shapes=before[0].shapes, graphs=graphs)
+        file.edit(edit)
+        file.edit(functools.partial(fold_constants, values=values))
+        after = examiner.run(file.content, rounds, file.where)
+    if not all(map(_same_outputs, before, after)):
+        raise FileFormatError(
+            f"{file.where} gives other outputs once its batch is fixed to {batch}: it "
+            "draws random numbers, or the sizes that it computes depend on the values "
+            "of its inputs. Give the model a fixed batch, and export it anew."
+        )
+
+
+def _rounds(model: Record, batch: int, where: str) -> list[list[Array]]:
+    """Inputs of two runs; all sizes but the batch have to be known."""
+    graph = model["subgraphs"][0]
+    specs = []
+    for tensor in (graph["tensors"][number] for number in graph["inputs"]):
+        sizes = tensor["shape_signature"]
+        sizes = sizes if len(sizes) == len(tensor["shape"]) else tensor["shape"]
+        shape = tuple(map(int, sizes))
+        if any(size < 0 for size in shape[1:]):
+            raise FileFormatError(
+                f"The input `{tensor_name(tensor)}` of {where} has the shape {shape}: "
+                "sizes besides the batch are free (-1), and only the batch can be "
+                "chosen here. Give keras.Input every size, and export the model anew."
+            )
+        shape = tuple(batch if size < 0 else size for size in shape)
+        specs.append(_spec(tensor, shape))
+    return [random_inputs(specs, seed) for seed in range(_SEEDS)]
+
+
+def _spec(tensor: Record, shape: tuple[int, ...]) -> TensorSpec:
+    quantization = tensor["quantization"]
+    scales: Sequence[float] = quantization["scale"] if quantization else []
+    return TensorSpec(
+        name=tensor_name(tensor),
+        shape=shape,
+        dtype=TensorType(tensor["type"]).dtype,
+        scale=float(scales[0]) if len(scales) else 0.0,
+    )
+
+
+def _steady_graphs(model: Record) -> set[int]:
+    """Graphs that run in each run, with the same shapes: the first one, and loops."""
+    loops: set[int] = set()
+    others: Counter[int] = Counter()
+    for graph in model["subgraphs"]:
+        for operator in graph["operators"]:
+            used = pointed_to(operator, "graph")
+            if operator_code(model, operator) == Operator.WHILE:
+                loops.update(used)
+            others.update(used)
+    return {0} | {g for g in loops if others[g] == 1}
+
+
+def _growing_graphs(model: Record, shapes: list[list[list[int] | None]]) -> set[int]:
+    """Conditions and bodies of loops of which a state changes its shape."""
+    growing = set()
+    for graph in model["subgraphs"]:
+        for operator in graph["operators"]:
+            if operator_code(model, operator) != Operator.WHILE:
+                continue
+            used = pointed_to(operator, "graph")
+            body = operator["builtin_options"]["body_subgraph_index"]
+            inputs, outputs = (
+                [shapes[body][int(n)] for n in model["subgraphs"][body][side]]
+                for side in ("inputs", "outputs")
+            )
+            if inputs != outputs:
+                growing.update(used)
+    return growing
+
+
+def _check_shapes(
+    file: EditedFile, runs: Sequence[TensorValues], graphs: Collection[int]
+) -> None:
+    """Refuse a file in which the shape of a tensor depends on the inputs' values."""
+    first, second = (run.shapes for run in runs)
+    for g in graphs:
+        tensors = file.model["subgraphs"][g]["tensors"]
+        for tensor, one, other in zip(tensors, first[g], second[g], strict=True):
+            if one != other:
+                raise FileFormatError(
+                    f"The tensor `{tensor_name(tensor)}` of {file.where} has the shape "
+                    f"{one} for some inputs and {other} for others: sizes that depend "
+                    "on values cannot be fixed. Compute them outside of the model."
+                )
+
+
+def _same_values(
+    places: Sequence[Place], runs: Sequence[TensorValues]
+) -> dict[Place, Array]:
+    """What was computed from no input: the same in each run."""
+    first, second = (run.values for run in runs)
+    columns = zip(places, first, second, strict=True)
+    return {
+        place: one
+        for place, one, other in columns
+        if one is not None and other is not None and one.tobytes() == other.tobytes()
+    }
+
+
+def _make_known(
+    model: Record, shapes: list[list[list[int] | None]], graphs: Collection[int]
+) -> None:
+    """Give tensors the shapes that they have in a run, in place."""
+    for tensor in all_tensors(model):
+        tensor.drop("shape_signature")
+    for g in graphs:
+        tensors = model["subgraphs"][g]["tensors"]
+        for tensor, shape in zip(tensors, shapes[g], strict=True):
+            if shape is not None and not len(data_of(model, tensor)):
+                tensor["shape"] = np.array(shape, "<i4")
+
+
+def _same_outputs(one: TensorValues, other: TensorValues) -> bool:
+    pairs = list(zip(one.outputs, other.outputs, strict=True))
+    return all(
+        a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+        for a, b in pairs
+    )
