@@ -54,3 +54,15 @@ def test_masks_are_blamed_for_what_they_did(kind, scale, is_mask, monkeypatch):
     monkeypatch.setattr(verification, "load_graphs", lambda *_: model)
     said = verification._of_masks(Path(__file__))
     assert ("a mask fills it" in said) is is_mask
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("kind", "is_named"), [(TensorType.FLOAT32, True), (TensorType.INT32, False)]
+)
+def test_16_bits_are_advised_where_the_inputs_allow_them(kind, is_named, monkeypatch):
+    graph = {"tensors": [{"type": kind}], "inputs": np.array([0])}
+    monkeypatch.setattr(verification, "load_graphs", lambda *_: {"subgraphs": [graph]})
+    said = verification._advice(Path(__file__), "int8")
+    assert ("int16x8" in said) is is_named
+    assert "dynamic" in said

@@ -15,6 +15,7 @@ from penjing.models.signature import InputSignature
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.tflite.loading import load_graphs
 from penjing.tflite.modes import MODES, find_mode
+from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, tensor_name
 
 # Largest `output_error` accepted for each quantization.
@@ -28,6 +29,7 @@ NO_16_BIT_KERNELS = (
     "Loops, integer inputs and several operations have no 16-bit kernels: "
     'use quantization="int8".'
 )
+_FINER = ', or use "int16x8", whose steps are 256 times as fine.'
 _WORTHLESS = 1.0  # A part off by its own spread: its mean would be as close.
 
 
@@ -120,8 +122,10 @@ def verify(
     tolerance = TOLERANCES[quantization]
     for number, measured in enumerate(errors):
         if not measured <= tolerance:
-            problem = _difference(number, measured, tolerance, quantization)
-            raise ExportError(problem + _of_masks(path))
+            raise ExportError(
+                f"{_difference(number, measured, tolerance, quantization)} "
+                f"{_advice(path, quantization)}{_of_masks(path)}"
+            )
     if find_mode(quantization).needs_calibration:
         _judge_parts(path, outputs, expected, quantization, unrounded)
     return max(errors)
@@ -140,7 +144,8 @@ def _judge_parts(
     is worthless where it is off by its whole spread: its mean would be closer. So is
     what training has moved away from the values without rounding.
     """
-    joined = joined_parts(load_graphs(path.read_bytes(), str(path)))
+    model = load_graphs(path.read_bytes(), str(path))
+    joined = joined_parts(model)
     columns = [
         parts or columns_of(e) for parts, e in zip(joined, expected, strict=True)
     ]
@@ -154,21 +159,20 @@ def _judge_parts(
         allowed = tolerance if strict else max(tolerance, _WORTHLESS)
         errors = part_errors(actual, wanted, columns[number])
         if errors and errors[0][0] > allowed:
-            raise ExportError(_coarse_part(number, *errors[0], wanted, quantization))
+            finer = quantization != "int16x8" and _can_be_16_bit(model)
+            problem = _coarse_part(number, *errors[0], wanted, quantization)
+            raise ExportError(problem + (_FINER if finer else "."))
 
 
 def _coarse_part(
     number: int, error: float, part: Part, wanted: np.ndarray, quantization: str | None
 ) -> str:
-    advice = "Give the parts as outputs of their own, one for each size"
-    if quantization != "int16x8":
-        advice += ', or use "int16x8", whose steps are 256 times as fine'
     return (
         f"The file converted with quantization={quantization!r} was not written: in "
         f"output {number}, {part} is off by {error:.3g} times the spread of these "
         f"values, which is {part.of(wanted).std():.3g}. One scale serves the whole "
         f"output, whose values go from {wanted.min():.3g} to {wanted.max():.3g}. "
-        f"{advice}."
+        "Give the parts as outputs of their own, one for each size"
     )
 
 
@@ -184,9 +188,22 @@ def _difference(
         )
     return (
         f"The file converted with quantization={quantization!r} computes something "
-        f"else, so it was not written: output {number} {found}. "
-        f"{find_mode(quantization).advice}"
+        f"else, so it was not written: output {number} {found}."
     )
+
+
+def _advice(path: Path, quantization: str | None) -> str:
+    advice = find_mode(quantization).advice
+    if _can_be_16_bit(load_graphs(path.read_bytes(), str(path))):
+        return advice
+    return advice.replace('"int16x8" or ', "")
+
+
+def _can_be_16_bit(model: Record) -> bool:
+    """Whether the converter may find 16-bit kernels: never for integer inputs."""
+    (graph, *_) = model["subgraphs"]
+    wide = (TensorType.INT32, TensorType.INT64)
+    return not any(graph["tensors"][place]["type"] in wide for place in graph["inputs"])
 
 
 def _of_masks(path: Path) -> str:
