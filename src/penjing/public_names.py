@@ -39,6 +39,7 @@ from penjing.errors import (
     UnsupportedModelError,
 )
 from penjing.export.litert import export_litert
+from penjing.export.packed_files import pack_litert
 from penjing.file_verification import verify
 from penjing.layer_sensitivity import sensitivity
 from penjing.measurement.accuracy import evaluate
@@ -63,6 +64,7 @@ from penjing.measurement.weight_report import SparsityReport, WeightRow, sparsit
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
+from penjing.packing.pack_report import PackedWeight, PackReport
 from penjing.progress import Progress
 from penjing.proof.file_proof import VerifyReport
 from penjing.report.documents import (
@@ -124,6 +126,8 @@ __all__ = [
     "NM",
     "OneShot",
     "OperatorTime",
+    "PackReport",
+    "PackedWeight",
     "Pattern",
     "PolynomialDecay",
     "Progress",
@@ -162,6 +166,7 @@ __all__ = [
     "measure_latency",
     "measure_size",
     "measure_wasm_latency",
+    "pack_litert",
     "prepare_for_sparse_inference",
     "prune",
     "prune_channels",

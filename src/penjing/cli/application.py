@@ -35,6 +35,7 @@ from penjing.cli.early_checks import (
     check_early,
     check_metrics,
 )
+from penjing.cli.pack_command import pack
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
     BackendOption,
@@ -82,6 +83,10 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 [bold]Any .tflite file in fewer bytes[/bold]
 
     $ penjing shrink model.tflite
+
+[bold]Less flash on a microcontroller[/bold]
+
+    $ penjing pack model.tflite
 
 [bold]What each layer of a model can lose[/bold]
 
@@ -273,6 +278,7 @@ def inspect(
 
 
 app.command()(shrink)
+app.command()(pack)
 app.command()(benchmark)
 app.command()(sensitivity)
 app.command()(verify)

@@ -1,0 +1,129 @@
+"""The forms in which a constant can be encoded, each as bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from penjing.packing.packable import Constant
+from penjing.tflite.decode_records import (
+    MAX_TABLE_BITS,
+    encode_huffman,
+    pack_bits,
+    write_huffman,
+    write_mask,
+    write_table,
+)
+from penjing.tflite.huffman_tables import make_code
+
+Array = np.ndarray[Any, Any]
+
+_MOST_STEPS = 255  # between two tables
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """A constant in one of the forms.
+
+    Attributes:
+        form: "table", "tables" (one for each channel), "mask" or "huffman".
+        bits: Bits of an index; 0 for other forms.
+        data: The encoded numbers.
+        ancillary: The header with the tables.
+    """
+
+    form: str
+    bits: int = 0
+    data: bytes
+    ancillary: bytes
+
+    @property
+    def size(self) -> int:
+        """Its bytes, without what operators and tensors take."""
+        return len(self.data) + len(self.ancillary)
+
+
+def all_forms(constant: Constant) -> list[Encoded]:
+    """A constant in each form that it can have, the smallest first."""
+    return sorted(_forms(constant), key=lambda encoded: encoded.size)
+
+
+def _forms(constant: Constant) -> Iterator[Encoded]:
+    levels = np.unique(constant.values)
+    if constant.layout.has_channels:
+        bits = _bits(len(levels))
+        if bits <= MAX_TABLE_BITS:
+            indices = np.searchsorted(levels, constant.values)
+            yield _tabled(constant, "table", bits, indices, levels[None])
+        if constant.layout.channels > 1:
+            yield from _per_channel(constant, bits)
+        yield _masked(constant)
+    if constant.layout.stored_as == "i1":
+        yield from huffman([constant])
+
+
+def _bits(levels: int) -> int:
+    return max((levels - 1).bit_length(), 1)
+
+
+def _tabled(
+    constant: Constant, form: str, bits: int, indices: Array, tables: Array
+) -> Encoded:
+    return Encoded(
+        form=form,
+        bits=bits,
+        data=pack_bits(indices, bits),
+        ancillary=write_table(bits, tables, constant.layout),
+    )
+
+
+def _per_channel(constant: Constant, most_bits: int) -> Iterator[Encoded]:
+    """A table for each channel, where its indices are shorter than with one for all."""
+    channel_of = constant.layout.channel_of()
+    channels = range(constant.layout.channels)
+    rows = [constant.values[channel_of == channel] for channel in channels]
+    levels = [np.unique(row) for row in rows]
+    stride = max(map(len, levels))
+    bits = _bits(stride)
+    if bits >= most_bits or bits > MAX_TABLE_BITS or stride > _MOST_STEPS:
+        return
+    tables = np.zeros((len(rows), stride), constant.values.dtype)
+    indices = np.zeros(constant.values.size, "i8")
+    for channel, (row, found) in enumerate(zip(rows, levels, strict=True)):
+        tables[channel, : len(found)] = found
+        indices[channel_of == channel] = np.searchsorted(found, row)
+    yield _tabled(constant, "tables", bits, indices, tables)
+
+
+def _masked(constant: Constant) -> Encoded:
+    layout = constant.layout
+    zeros = layout.zeros
+    if len(zeros) > 1:
+        zeros = zeros[layout.channel_of()]
+    kept = constant.values != zeros.astype(layout.stored_as)
+    return Encoded(
+        form="mask",
+        data=pack_bits(kept.astype("i8"), 1),
+        ancillary=write_mask(constant.values[kept], layout),
+    )
+
+
+def huffman(constants: Sequence[Constant]) -> list[Encoded]:
+    """Constants of int8 with one prefix code for all, which is then stored once."""
+    counts: Counter[int] = Counter()
+    for constant in constants:
+        levels, found = np.unique(constant.values, return_counts=True)
+        counts.update(dict(zip(levels.tolist(), found.tolist(), strict=True)))
+    code = make_code(counts)
+    return [
+        Encoded(
+            form="huffman",
+            data=encode_huffman(constant.values, code),
+            ancillary=write_huffman(code),
+        )
+        for constant in constants
+    ]

@@ -1,0 +1,117 @@
+"""The public verb and its command: what is written, told and refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.packing.micro_files import dense_file, levels
+from typer.testing import CliRunner
+
+import penjing
+from penjing.cli.application import app
+from penjing.packing.packing import restore
+from penjing.runtime.interpreter import LiteRTModel
+from penjing.runtime.tflm import has_tflm
+from penjing.tflite.loading import load_records
+from penjing.tflite.writing import write_records
+
+pytestmark = pytest.mark.once
+needs_tflm = pytest.mark.skipif(not has_tflm(), reason="needs penjing[micro]")
+
+FEW_AND_SPARSE = levels((24, 64), [-2, -1, 1, 2], 0.9)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    path = tmp_path / "dense.tflite"
+    path.write_bytes(dense_file(FEW_AND_SPARSE))
+    return path
+
+
+@needs_tflm
+def test_a_packed_file_lies_beside_its_plain_one(plain):
+    before = plain.read_bytes()
+    report = penjing.pack_litert(plain, progress=False)
+    written = plain.with_name("dense.packed.tflite")
+    assert report.path == str(written) and plain.read_bytes() == before
+    assert report.flash_before == len(before)
+    assert report.flash_after == len(written.read_bytes())
+    assert report.flash_saved == report.flash_before - report.flash_after > 1000
+    assert report.arena_added == report.arena_after - report.arena_before > 1536
+    text = str(report)
+    assert "Outputs in TFLM equal the plain file's, bit for bit, on 4 inputs." in text
+    assert f"arena: {report.arena_before:,} -> {report.arena_after:,} bytes" in text
+    assert "measured in TFLM" in text and "huffman" in text
+    with pytest.raises(penjing.CompressionError, match="There is a file"):
+        penjing.pack_litert(plain)
+    assert penjing.pack_litert(plain, overwrite=True, progress=False) == report
+
+
+@needs_tflm
+def test_a_free_batch_becomes_one(tmp_path):
+    model = load_records(dense_file(FEW_AND_SPARSE), "f")
+    for tensor in model["subgraphs"][0]["tensors"]:
+        if tensor["shape"][0] == 1:
+            tensor["shape_signature"] = np.array([-1, *tensor["shape"][1:]], "<i4")
+    path = tmp_path / "free.tflite"
+    path.write_bytes(write_records(model))
+    assert penjing.pack_litert(path, progress=False).compared
+
+
+def test_restored_it_runs_in_litert_as_before(plain, tmp_path):
+    out = tmp_path / "packed.tflite"
+    penjing.pack_litert(plain, out, progress=False)
+    twin = tmp_path / "restored.tflite"
+    twin.write_bytes(restore(out.read_bytes()))
+    x = np.random.default_rng(0).integers(-128, 128, (1, 64)).astype("i1")
+    first, second = (LiteRTModel(path).predict(x) for path in (plain, twin))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_plain_file_is_never_replaced(plain):
+    with pytest.raises(penjing.CompressionError, match="is the file to pack"):
+        penjing.pack_litert(plain, plain, overwrite=True)
+
+
+def test_a_packed_file_is_refused(plain, tmp_path):
+    out = tmp_path / "packed.tflite"
+    penjing.pack_litert(plain, out, progress=False)
+    with pytest.raises(penjing.FileFormatError, match="is packed already"):
+        penjing.pack_litert(out)
+
+
+def test_what_cannot_be_packed_leaves_no_file(tmp_path):
+    path = tmp_path / "noise.tflite"
+    noise = np.random.default_rng(0).integers(-128, 128, (24, 64))
+    path.write_bytes(dense_file(noise))
+    with pytest.raises(penjing.UnsupportedModelError, match="gets smaller"):
+        penjing.pack_litert(path)
+    assert [item.name for item in Path(tmp_path).iterdir()] == ["noise.tflite"]
+
+
+def test_without_tflm_the_report_says_that_nothing_was_compared(plain, monkeypatch):
+    monkeypatch.setattr("penjing.packing.tflm_comparison.has_tflm", lambda: False)
+    report = penjing.pack_litert(plain, progress=False)
+    assert "could not be compared" in report.proof
+    assert 'pip install "penjing[micro]"' in report.proof
+    assert "estimated" in report.totals
+
+
+@needs_tflm
+def test_the_command_tells_flash_and_ram(plain):
+    result = CliRunner().invoke(app, ["pack", str(plain)])
+    assert result.exit_code == 0, result.output
+    assert "flash: " in result.output and "arena: " in result.output
+    again = CliRunner().invoke(app, ["pack", str(plain), "--overwrite", "--json"])
+    table = json.loads(again.stdout)
+    assert table["weights"][0]["form"] == "huffman"
+    assert table["flash_after"] < table["flash_before"]
+
+
+def test_progress_is_told(plain):
+    told = []
+    penjing.pack_litert(plain, progress=told.append)
+    assert told[-1].done == told[-1].total == 1
