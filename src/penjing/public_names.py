@@ -1,5 +1,6 @@
 """What `penjing` offers to programs; importing it loads Keras."""
 
+from penjing.arm.arm_instructions import InstructionReport, count_instructions
 from penjing.channels.channel_pruning import prune_channels
 from penjing.channels.channel_report import ChannelReport, ChannelRow, channel_report
 from penjing.channels.group_lasso import GroupLasso
@@ -117,6 +118,7 @@ __all__ = [
     "KernelTimes",
     "LatencyConditions",
     "LatencyModel",
+    "InstructionReport",
     "LatencyReport",
     "LayerSparsity",
     "LiteRTModel",
@@ -156,6 +158,7 @@ __all__ = [
     "build_latency_model",
     "channel_report",
     "cluster",
+    "count_instructions",
     "count_macs",
     "evaluate",
     "explain_sparsity",

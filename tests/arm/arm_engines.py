@@ -1,11 +1,9 @@
 """Mark of tests that run files on an emulated ARM; without QEMU they are skipped."""
 
-import shutil
-
 import pytest
 
 from penjing.arm.arm_packages import find_arm
-from penjing.arm.emulator import find_counting_qemu
+from penjing.arm.counting_emulator import find_compiler, find_counting_qemu
 from penjing.errors import MissingDependencyError
 
 
@@ -23,7 +21,4 @@ def _needs(reason: str) -> pytest.MarkDecorator:
 
 
 needs_arm = _needs(_missing(find_arm))
-needs_counting = _needs(
-    _missing(find_arm, find_counting_qemu)
-    or ("" if shutil.which("cc") else "there is no C compiler")
-)
+needs_counting = _needs(_missing(find_arm, find_counting_qemu, find_compiler))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from penjing.arguments import check_choice
 from penjing.arm.arm_packages import ArmFolder
-from penjing.errors import MissingDependencyError
 
 _OLDER = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
 _NEWER = f"{_OLDER} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
@@ -25,8 +22,6 @@ A Cortex-A72 (2016, Raspberry Pi 4) has no instructions for products of int8; a
 Cortex-A76 (2018, phones, Raspberry Pi 5) and its sister for servers have.
 """
 
-QEMU_VARIABLE = "PENJING_QEMU"
-_PROGRAMS = ("qemu-aarch64", "qemu-aarch64-static")
 _CPUINFO = """processor\t: {number}
 BogoMIPS\t: 100.00
 Features\t: {features}
@@ -81,33 +76,3 @@ ENVIRONMENT = {
 def check_processor(name: str) -> None:
     """Refuse, with a ValueError, what is none of `PROCESSORS`."""
     check_choice("engine", name, tuple(PROCESSORS))
-
-
-def find_counting_qemu() -> str:
-    """Give the path of a QEMU with plugins, by which instructions can be counted.
-
-    Debian builds its static one without. A missing one is a MissingDependencyError.
-    """
-    named = os.environ.get(QEMU_VARIABLE)
-    found = [shutil.which(name) for name in ([named] if named else _PROGRAMS)]
-    for program in found:
-        if program is not None and _takes_plugins(program):
-            return program
-    there = ", ".join(program for program in found if program)
-    happened = f"{there} takes none" if there else "none was found"
-    raise MissingDependencyError(
-        f"Counting instructions needs a QEMU that takes plugins, and {happened}. That "
-        "of Debian 12, Ubuntu 22.04 and 24.04 and Fedora does: apt-get install "
-        f"qemu-user, or dnf install qemu-user. Or name its program in the variable "
-        f"{QEMU_VARIABLE}. (penjing verify needs none of this.)"
-    )
-
-
-def _takes_plugins(program: str) -> bool:
-    try:
-        done = subprocess.run(
-            [program, "-h"], capture_output=True, text=True, check=False, timeout=30
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return "-plugin" in done.stdout

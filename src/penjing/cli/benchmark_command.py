@@ -56,14 +56,16 @@ ProfileOption = Annotated[
     typer.Option("--profile", help="Also time each operator of the files by itself."),
 ]
 
+_ROUNDS = 30
+
 
 def benchmark(
     files: FilesArgument,
     runtime: RuntimeOption = Runtime.litert,
-    engine: EngineOption = Engine.node,
+    engine: EngineOption = None,
     threads: ThreadsOption = "1",
     batch: BatchOption = 1,
-    rounds: RoundsOption = 30,
+    rounds: RoundsOption = _ROUNDS,
     runs: RunsOption = None,
     cold: ColdOption = False,
     profile: ProfileOption = False,
@@ -74,7 +76,7 @@ def benchmark(
     Each file runs in a process of its own, and they take turns, so that what
     disturbs the machine disturbs all alike. The ratio comes with its 95 %
     confidence interval. Inputs are random; sizes but the batch that a file leaves
-    free are 32.
+    free are 32. On ARM, which is emulated, instructions are counted, never times.
 
     [bold]Examples[/bold]
 
@@ -84,14 +86,21 @@ def benchmark(
         $ penjing benchmark model.tflite --batch 16 --json
         $ penjing benchmark dense.tflite sparse.tflite --runtime wasm
         $ penjing benchmark a.tflite b.tflite --runtime wasm --engine chromium
+        $ penjing benchmark dense.tflite sparse.tflite --runtime arm
     """
     counts = _threads(threads)
     check_early(models=files)
+    if runtime is not Runtime.litert:
+        _check_elsewhere(runtime, batch, cold, profile)
+    if runtime is Runtime.arm:
+        _check_unset("--rounds", rounds != _ROUNDS)
+        _count(files, engine or Engine.cortex_a72, counts, runs or 3, as_json)
+        return
     options: list[dict[str, Any]]
     if runtime is Runtime.wasm:
-        _check_wasm(batch, cold, profile)
-        options = [{"engine": engine.value}]
+        options = [{"engine": (engine or Engine.node).value}]
     else:
+        _check_unset("--engine", engine is not None)
         options = [{"batch": batch, "profile": profile}]
         options += [{"batch": batch, "cold_caches": True}] if cold else []
     with progress_bar() as progress:
@@ -174,20 +183,81 @@ def operator_table(row: Any) -> Table:
     return table
 
 
-def _check_wasm(batch: int, cold: bool, profile: bool) -> None:
-    """Refuse what the runtime of browsers does not do."""
-    for option, given in (("--batch", batch > 1), ("--cold", cold)):
-        if given:
+def instruction_table(report: Any) -> Table:
+    """Build the table of an `InstructionReport`: one row for each file."""
+    table = new_table(
+        f"{report.runtime}, threads {report.threads}",
+        names("file", min_width=12),
+        *map(numbers, ("bytes", "instructions", "fewer")),
+        caption="Instructions of one run on one sample. They are not times: these "
+        "depend on the caches and units of a processor too.",
+    )
+    for row in report.files:
+        counts = (f"{row.bytes:,}", f"{row.instructions:,}", f"{row.fewer:.2f}x")
+        table.add_row(escape(row.path), *counts)
+    return table
+
+
+def _count(
+    files: list[Path], engine: Engine, threads: list[int], runs: int, as_json: bool
+) -> None:
+    """Count instructions on ARM, and print them."""
+    with progress_bar() as progress:
+        select_backend(None)
+        from penjing.arm.arm_instructions import count_instructions
+
+        reports = [
+            count_instructions(
+                files,
+                engine=engine.value,
+                threads=count,
+                runs=runs,
+                progress=progress,
+            )
+            for count in threads
+        ]
+    if as_json:
+        print_json([report.to_dict() for report in reports])
+        return
+    for report in reports:
+        Console().print(instruction_table(report))
+
+
+_WHY_NOT = {
+    Runtime.wasm: {
+        "--batch": "LiteRT.js runs one sample at a time",
+        "--cold": "LiteRT.js runs with caches as it finds them",
+        "--profile": "LiteRT.js does not time its operators",
+    },
+    Runtime.arm: {
+        "--batch": "the instructions of one sample are counted",
+        "--cold": "caches change no number of instructions",
+        "--profile": "the instructions of whole files are counted",
+    },
+}
+
+
+def _check_elsewhere(runtime: Runtime, batch: int, cold: bool, profile: bool) -> None:
+    """Refuse what the runtimes of browsers and of ARM do not do."""
+    given = {"--batch": batch > 1, "--cold": cold, "--profile": profile}
+    for option, is_given in given.items():
+        if is_given:
             raise typer.BadParameter(
-                "goes with --runtime litert only: LiteRT.js runs one sample at a time, "
-                "and caches as it finds them.",
+                f"goes with --runtime litert only: {_WHY_NOT[runtime][option]}.",
                 param_hint=option,
             )
-    if profile:
-        raise typer.BadParameter(
-            "goes with --runtime litert only: LiteRT.js does not time its operators.",
-            param_hint="--profile",
-        )
+
+
+def _check_unset(option: str, given: bool) -> None:
+    """Refuse an option that a runtime does not know."""
+    reasons = {
+        "--engine": "goes with --runtime wasm and --runtime arm only: litert is the "
+        "processor of this machine.",
+        "--rounds": "is for times; with --runtime arm, --runs says how many runs are "
+        "counted.",
+    }
+    if given:
+        raise typer.BadParameter(reasons[option], param_hint=option)
 
 
 def _threads(text: str) -> list[int]:

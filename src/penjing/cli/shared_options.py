@@ -96,23 +96,33 @@ class Runtime(enum.StrEnum):
 
     litert = "litert"
     wasm = "wasm"
+    arm = "arm"
 
 
 class Engine(enum.StrEnum):
-    """What runs WebAssembly."""
+    """What runs WebAssembly, and the processors that are emulated."""
 
     node = "node"
     chromium = "chromium"
+    cortex_a72 = "cortex-a72"
+    cortex_a76 = "cortex-a76"
+    neoverse_n1 = "neoverse-n1"
 
 
 EngineOption = Annotated[
-    Engine,
-    typer.Option(help="What runs WebAssembly: Node, or a browser without a window."),
+    Engine | None,
+    typer.Option(
+        help="What runs WebAssembly: node, or chromium, a browser without a window. "
+        "The ARM processor that is emulated: cortex-a72 (2016, Raspberry Pi 4), "
+        "cortex-a76 (2018, phones) or neoverse-n1 (servers). Default: the first one.",
+        show_default=False,
+    ),
 ]
 RuntimeOption = Annotated[
     Runtime,
     typer.Option(
         help="litert: the runtime of phones and servers, with this machine's kernels. "
-        "wasm: LiteRT.js, the runtime of browsers; see penjing setup-wasm."
+        "wasm: LiteRT.js, the runtime of browsers; see penjing setup-wasm. arm: "
+        "instructions on an emulated ARM processor; see penjing setup-arm."
     ),
 ]

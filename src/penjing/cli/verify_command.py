@@ -52,7 +52,7 @@ def verify(
         report = run(
             file,
             twin=twin,
-            engine=engine.value,
+            engine=(engine or Engine.node).value,
             threads=threads,
             samples=samples,
             rounds=rounds,

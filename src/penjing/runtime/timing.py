@@ -59,7 +59,7 @@ class TimedFile:
     def __init__(
         self, path: str | os.PathLike[str], *, threads: int = 1, batch: int = 1
     ) -> None:
-        self.path = _checked_path(path)
+        self.path = litert_path(path)
         content = read_litert(self.path)
         require_extra("ai_edge_litert.interpreter", "litert")
         self._where = str(self.path)
@@ -165,7 +165,7 @@ def time_operators(
 
     A file that is missing, corrupt or crashes the runtime is a FileFormatError.
     """
-    file = _checked_path(path)
+    file = litert_path(path)
     operators = single_operators(read_litert(file), str(file))
     empty = write_product(KernelProduct(kind="dense", inputs=8, outputs=8), None)
     alone = [item.content for item in operators if item.content is not None]
@@ -228,7 +228,8 @@ def _ask(
         raise ended(where, error) from error
 
 
-def _checked_path(path: str | os.PathLike[str]) -> Path:
+def litert_path(path: str | os.PathLike[str]) -> Path:
+    """Give the path of a file to measure; a Keras model is a FileFormatError."""
     checked = as_path(path)
     if checked.suffix.lower() in (".keras", ".h5", ".hdf5"):
         raise FileFormatError(
