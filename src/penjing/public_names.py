@@ -1,6 +1,10 @@
 """What `penjing` offers to programs; importing it loads Keras."""
 
-from penjing.arm.arm_instructions import InstructionReport, count_instructions
+from penjing.arm.arm_instructions import (
+    FileInstructions,
+    InstructionReport,
+    count_instructions,
+)
 from penjing.channels.channel_pruning import prune_channels
 from penjing.channels.channel_report import ChannelReport, ChannelRow, channel_report
 from penjing.channels.group_lasso import GroupLasso
@@ -107,6 +111,7 @@ __all__ = [
     "Environment",
     "ExportError",
     "FileFormatError",
+    "FileInstructions",
     "FileLatency",
     "FileRow",
     "FractionalSchedule",

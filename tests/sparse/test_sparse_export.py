@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.arm.arm_engines import needs_arm
 from tests.sparse.sparse_topologies import (
     TOPOLOGIES,
     build_topology,
@@ -17,7 +18,9 @@ from tests.sparse.sparse_topologies import (
 )
 
 import penjing
-from penjing.errors import ExportError
+from penjing.arm.arm_session import ArmSession
+from penjing.errors import ExportError, FileFormatError
+from penjing.sparse.dense_twin import fix_sizes
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import encode_for
 from penjing.sparse.sparse_graph import graph_layout
@@ -90,6 +93,42 @@ def test_the_twin_of_xnnpack_foresees_what_was_measured(name, dense_file):
         model = load_records(content, name)
         layout = graph_layout(model, model["subgraphs"][0])
         assert layout.outcome == measured
+
+
+@pytest.fixture(scope="module")
+def arm():
+    with ArmSession() as session:
+        yield session
+
+
+def run_on_arm(session, content, samples):
+    model = session.load(content, "it")
+    model.feed([samples])
+    outputs = model.run()
+    model.close()
+    return outputs
+
+
+@once
+@needs_arm
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_an_emulated_arm_does_what_webassembly_was_seen_to_do(name, dense_file, arm):
+    """Of the wrong ones, it refuses a single one, and is silent about the others."""
+    dense = fix_sizes(dense_file(name), name)[0]
+    sparse, samples = sparse_unchecked(dense), image_samples(build_topology(name), 1)
+    expected = run_on_arm(arm, dense, samples)
+    if name == "convolution_behind_pooling":
+        with pytest.raises(FileFormatError, match="delegate failed to reshape"):
+            run_on_arm(arm, sparse, samples)
+        return
+    distance, scale = 0.0, 0.0
+    for one, other in zip(run_on_arm(arm, sparse, samples), expected, strict=True):
+        distance = max(distance, float(np.abs(one - other).max()))
+        scale = max(scale, float(np.abs(other).max()))
+    if TOPOLOGIES[name].outcome == "wrong":
+        assert distance > 0.1 * scale
+    else:
+        assert distance < 5e-6 * scale
 
 
 @once
