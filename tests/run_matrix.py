@@ -162,6 +162,8 @@ def environment_for(
 def command_for(part: Part, counts: Path, options: argparse.Namespace) -> list[str]:
     selections = [f"({options.select})"] if options.select else []
     selections.append("once" if part.once else "not once")
+    if part.backend == "jax":
+        selections.append("not costly_on_jax")
     measured = ("coverage", "run", "-m") if options.coverage else ()
     return [
         *(sys.executable, "-m", *measured, "pytest", "-q", "-p", "no:cacheprovider"),

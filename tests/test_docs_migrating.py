@@ -12,6 +12,7 @@ from penjing.tfmot import clustering, experimental, quantization, sparsity
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "migrating-from-tfmot.md"
 
 
+@pytest.mark.once
 def test_the_code_of_the_guide_runs(capsys):
     text = GUIDE.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)

@@ -28,6 +28,7 @@ def run(script, *arguments):
     return done.stdout
 
 
+@pytest.mark.once
 def test_the_article_runs(tmp_path):
     output = run(
         "article.py",

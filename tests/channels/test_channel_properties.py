@@ -225,6 +225,7 @@ def build(draw):
     return keras.Model(inputs, outputs)
 
 
+@pytest.mark.costly_on_jax
 @settings(
     max_examples=_EXAMPLES,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -12,6 +12,7 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "applications.py"
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_cut_architecture_is_exact_at_every_ratio_and_runs_as_a_file():
     # Squeeze-and-excite, hard swish, residual sums and depthwise convolutions.

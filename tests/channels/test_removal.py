@@ -16,6 +16,7 @@ from tests.channels.channel_cases import (
     samples,
     start_with_zeros,
 )
+from tests.jax_cases import few_on_jax
 
 import penjing
 from penjing import remove_channels, silence_channels, trace_channels
@@ -155,7 +156,7 @@ CASES = (
 )
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", few_on_jax(CASES, attention, nested))
 def test_a_smaller_model_computes_what_the_silenced_one_does(case):
     model = case()
     small, _ = cut(model)
@@ -165,7 +166,7 @@ def test_a_smaller_model_computes_what_the_silenced_one_does(case):
     assert names[0] == names[1]
 
 
-@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("ratio", few_on_jax([0.3, 0.5, 0.7], 0.5))
 @pytest.mark.parametrize("name", ["image_classification", "keyword_spotting"])
 def test_trained_models_of_mlperf_tiny(name, ratio):
     model = load_keras_model(DATA / f"{name}.h5")

@@ -11,8 +11,14 @@ ROWS = 32
 JIT = keras.backend.backend() == "jax"
 
 
-def compiled(model, optimizer=None):
-    model.compile(optimizer or keras.optimizers.SGD(0.01), "mse", jit_compile=JIT)
+def compiled(model, optimizer=None, *, traced=True):
+    """Without XLA but on JAX; few steps untraced: TensorFlow traces for seconds."""
+    model.compile(
+        optimizer or keras.optimizers.SGD(0.01),
+        "mse",
+        jit_compile=JIT,
+        run_eagerly=not (traced or JIT),
+    )
     return model
 
 

@@ -82,6 +82,7 @@ def test_what_cannot_be_folded_stays():
     assert penjing.fold_batch_normalization(model) is model
 
 
+@pytest.mark.costly_on_jax
 def test_masks_stay_when_a_pruned_model_is_folded():
     model = shaken(every_fold())
     pruned = penjing.prune(model, OneShot(0.75))

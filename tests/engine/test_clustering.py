@@ -9,13 +9,14 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from tests.engine.small_net import JIT, compiled, data, kernels, net, steps
+from tests.engine.small_net import compiled, data, kernels, net, steps
 from tests.engine.training_cases import to_array
+from tests.jax_cases import few_on_jax
 
 import penjing
 from penjing import OneShot
 
-slow_on_jax = pytest.mark.skipif(JIT, reason="JAX compiles it for seconds")
+costly_on_jax = pytest.mark.costly_on_jax
 
 
 def distinct(model):
@@ -77,12 +78,12 @@ def attention():
 @pytest.mark.parametrize(
     ("architecture", "granularity"),
     [
-        (convolutions, "per_tensor"),
-        (attention, "per_channel"),
-        pytest.param(recurrent, "per_tensor", marks=slow_on_jax),
-        pytest.param(attention, "per_tensor", marks=slow_on_jax),
-        pytest.param(convolutions, "per_channel", marks=slow_on_jax),
-        pytest.param(dense, "per_tensor", marks=pytest.mark.once),
+        (dense, "per_tensor"),
+        pytest.param(attention, "per_channel", marks=costly_on_jax),
+        pytest.param(convolutions, "per_tensor", marks=costly_on_jax),
+        pytest.param(recurrent, "per_tensor", marks=costly_on_jax),
+        pytest.param(attention, "per_tensor", marks=costly_on_jax),
+        pytest.param(convolutions, "per_channel", marks=costly_on_jax),
         pytest.param(convolutions_1d, "per_tensor", marks=pytest.mark.once),
         pytest.param(convolutions_1d, "per_channel", marks=pytest.mark.once),
         pytest.param(recurrent, "per_channel", marks=pytest.mark.once),
@@ -95,7 +96,8 @@ def test_pruned_and_clustered_in_one_model(architecture, granularity):
     pruned = penjing.prune(model, OneShot(0.5))
     both = penjing.cluster(pruned, 3, granularity=granularity)
     assert [type(t).__name__ for t in both.transforms] == ["Prune", "Cluster"]
-    steps(both, 2, x, y)
+    traced = architecture in (dense, recurrent)  # the others train alike
+    steps(compiled(both, traced=traced), 2, x, y)
     masks = {
         path: to_array(mask).astype(bool)
         for path, mask in zip(
@@ -118,6 +120,7 @@ def test_pruned_and_clustered_in_one_model(architecture, granularity):
     assert "depthwise" not in " ".join(clustered)
 
 
+@pytest.mark.costly_on_jax
 def test_pruning_added_later_starts_its_schedule_then():
     clustered = steps(penjing.cluster(net(), 4), 3)
     schedule = penjing.PolynomialDecay(
@@ -134,6 +137,7 @@ def test_pruning_added_later_starts_its_schedule_then():
         assert np.unique(kernel[kernel != 0]).size <= 4
 
 
+@pytest.mark.costly_on_jax
 def test_clustering_added_later_keeps_the_masks_of_a_schedule_that_ended():
     pruned = penjing.prune(net(), penjing.ConstantSparsity(0.75, 0, 2, 1))
     steps(pruned, 4)
@@ -156,6 +160,7 @@ def test_saved_midway_it_goes_on_as_if_uninterrupted(tmp_path):
         np.testing.assert_allclose(to_array(left), to_array(right), atol=1e-6)
 
 
+@pytest.mark.costly_on_jax
 def test_copies_train_alone():
     clustered = steps(penjing.cluster(net(), 5), 1)
     before = [to_array(v).copy() for v in clustered.variables]
@@ -168,7 +173,9 @@ def test_copies_train_alone():
         np.testing.assert_array_equal(old, to_array(variable))
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", few_on_jax(["mixed_bfloat16", "mixed_float16"], "mixed_float16")
+)
 def test_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
     clustered = steps(penjing.cluster(net(), 4), 2)
@@ -176,6 +183,7 @@ def test_mixed_precision(policy):
     assert set(distinct(penjing.strip(clustered)).values()) == {4}
 
 
+@pytest.mark.costly_on_jax
 def test_the_report_names_what_was_done_and_why_not():
     model, *_ = convolutions()
     rows = {

@@ -15,6 +15,7 @@ from tests.engine.training_cases import (
     to_array,
     zeros,
 )
+from tests.jax_cases import few_on_jax
 
 import penjing
 from penjing import OneShot, prune_layer
@@ -133,7 +134,7 @@ def own_weights(model):
     return found
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few_on_jax(MODELS, "shared", "nested", "regularized"))
 def test_it_trains_as_the_plain_layer_until_it_is_pruned_exactly(name):
     make, x, zeros = MODELS[name]
     plain, model = make(keep), make(wrap)
@@ -164,7 +165,7 @@ def test_it_trains_as_the_plain_layer_until_it_is_pruned_exactly(name):
     np.testing.assert_array_equal(array(in_place(x)), array(stripped(x)))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", few_on_jax(MODELS, "beside_operations", "masked"))
 def test_a_model_with_compressed_layers_survives_a_file(name, tmp_path):
     make, x, zeros = MODELS[name]
     model = make(wrap)

@@ -19,6 +19,7 @@ from tests.engine.training_cases import (
     to_array,
     zeros,
 )
+from tests.jax_cases import few_on_jax
 
 import penjing
 
@@ -111,7 +112,9 @@ def compiled(model, plain_class):
     return model
 
 
-@pytest.mark.parametrize("plain_class", LOSSES)
+@pytest.mark.parametrize(
+    "plain_class", few_on_jax(LOSSES, ReadsWeights, AddsLoss, TracksMetrics)
+)
 def test_own_loss_trains_as_in_the_plain_model_then_prunes(plain_class):
     x, y = make_data()
     plain = built(plain_class())

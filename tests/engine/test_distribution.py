@@ -143,11 +143,13 @@ for shape_of_shard, distribution in distributions.items():
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute needs TensorFlow")
 def test_mirrored_strategy_trains_and_prunes_as_one_device_does(tmp_path):
     assert run_script(MIRRORED, tmp_path).endswith("done\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "jax", reason="keras.distribution needs JAX")
 def test_keras_distribution_trains_and_prunes_as_one_device_does(tmp_path):
     output = run_script(

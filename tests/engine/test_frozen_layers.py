@@ -10,6 +10,7 @@ import pytest
 from keras import layers
 from tests.engine.small_net import compiled, data, net, steps
 from tests.engine.training_cases import arrays, to_array
+from tests.jax_cases import few_on_jax
 
 import penjing
 
@@ -108,19 +109,28 @@ def test_frozen_kernels_are_neither_pruned_nor_clustered(method):
 
 
 @pytest.mark.parametrize(
-    "method", ["prune", "prune_globally", "cluster", "following", "int8"]
+    "method",
+    few_on_jax(
+        ["prune", "prune_globally", "cluster", "following", "int8"],
+        *("prune_globally", "int8"),
+    ),
 )
 def test_what_is_frozen_later_does_not_change_until_it_is_not_frozen(method):
     compressed = METHODS[method](net())
-    adam = keras.optimizers.Adam
-    steps(compiled(compressed, adam(0.02)), 2)
+
+    def train(count):
+        traced = method in ("prune_globally", "int8")
+        adam = keras.optimizers.Adam(0.02)
+        steps(compiled(compressed, adam, traced=traced), count)
+
+    train(2)
     compressed.model.layers[0].trainable = False
     before, head = (kernel(compressed, path) for path in PATHS)
-    steps(compiled(compressed, adam(0.02)), 4)
+    train(4)
     np.testing.assert_array_equal(kernel(compressed, PATHS[0]), before)
     assert (kernel(compressed, PATHS[1]) != head).any()
     compressed.model.layers[0].trainable = True
-    steps(compiled(compressed, adam(0.02)), 1)
+    train(1)
     assert (kernel(compressed, PATHS[0]) != before).any()
     if method == "prune":
         assert (kernel(compressed, PATHS[1]) == 0).mean() == 0.75
@@ -134,16 +144,17 @@ def changed(model, layer, trainable):
 @pytest.mark.parametrize(
     ("method", "freeze"),
     [
-        ("prune", True),
         ("cluster", True),
-        ("quantize", False),
-        ("int8", True),
         ("int8", False),
+        pytest.param("prune", True, marks=pytest.mark.costly_on_jax),
+        pytest.param("quantize", False, marks=pytest.mark.costly_on_jax),
+        pytest.param("int8", True, marks=pytest.mark.costly_on_jax),
     ],
 )
 def test_a_model_is_saved_as_it_is_after_freezing(method, freeze, tmp_path):
+    traced = method == "cluster"
     compressed = METHODS[method](net() if freeze else frozen())
-    steps(compressed, 2)
+    steps(compiled(compressed, traced=traced), 2)
     changed(compressed, 0, not freeze)
     x, _ = data()
     right = to_array(compressed(x))
@@ -154,7 +165,7 @@ def test_a_model_is_saved_as_it_is_after_freezing(method, freeze, tmp_path):
         trained = [v.path for v in twin.trainable_variables]
         assert len(trained) == len(compressed.trainable_variables)
         assert (PATHS[0] in trained) is not freeze
-        steps(compiled(twin), 1)
+        steps(compiled(twin, traced=traced), 1)
 
 
 def test_a_plan_is_saved_not_made_anew():

@@ -33,6 +33,7 @@ def every_layer():
     return keras.Model(image, layers.Dense(4, name="dense")(x), name="all")
 
 
+@pytest.mark.costly_on_jax
 def test_every_kind_of_layer_lands_on_its_grid():
     model = every_layer()
     for variable in model.trainable_variables:

@@ -26,6 +26,7 @@ from tests.engine.training_cases import (
     to_array,
     zeros,
 )
+from tests.jax_cases import few_on_jax
 
 import penjing
 
@@ -76,12 +77,16 @@ NOT_ON = {
     ("several-steps", "torch"): "Keras has no steps_per_execution on PyTorch",
     ("not-compiled", "torch"): "this is the default on PyTorch",
     ("not-compiled", "tensorflow"): "this is the default on a CPU",
-    ("compiled", "jax"): "this is the default on JAX",
-    ("not-compiled", "jax"): "this is the same as run_eagerly on JAX",
 }
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(
+    params=few_on_jax(
+        MODES,
+        *("accumulation-clipped-globally", "average", "eager", "several-steps"),
+        "float16",
+    )
+)
 def mode(request):
     reason = NOT_ON.get((request.param, BACKEND))
     if reason:

@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 from tests.engine.small_net import compiled, data, steps
 from tests.engine.training_cases import BACKEND, arrays, to_array
+from tests.jax_cases import few_on_jax
 
 import penjing
 
@@ -58,7 +59,7 @@ def norm(model):
     return np.linalg.svd(to_array(kernel))[1][0]
 
 
-@pytest.mark.parametrize("taken", ["head", "hidden"])
+@pytest.mark.parametrize("taken", few_on_jax(["head", "hidden"], "hidden"))
 @pytest.mark.parametrize("make", [normalized, lambda: net(Clipped(20, name="hidden"))])
 def test_weights_are_written_as_in_the_plain_model(make, taken):
     plain = make()
@@ -99,7 +100,11 @@ def test_a_clipped_kernel_lies_on_its_grid_within_the_bounds(cls):
 
 
 @pytest.mark.parametrize(
-    "compress", [penjing.quantize_aware, lambda m: penjing.cluster(m, 4)]
+    "compress",
+    few_on_jax(
+        [penjing.quantize_aware, lambda m: penjing.cluster(m, 4)],
+        penjing.quantize_aware,
+    ),
 )
 def test_writes_that_change_nothing_keep_what_is_behind_a_grid(compress, monkeypatch):
     monkeypatch.setattr(Clipped, "bound", 1e9)

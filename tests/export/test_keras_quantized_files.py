@@ -64,7 +64,8 @@ def check(model, path):
         )
 
 
-@pytest.mark.parametrize("quantization", ["int8", "dynamic"])
+@pytest.mark.costly_on_jax
+@pytest.mark.parametrize("quantization", ["int8", pytest.param("dynamic", marks=once)])
 def test_int8_is_exact(quantization, tmp_path):
     model = net()
     model.quantize("int8")

@@ -90,6 +90,7 @@ def test_own_classes_loops_and_several_inputs_export_on_every_backend(tmp_path, 
     assert os.listdir(tmp_path) == ["model.tflite"]
 
 
+@pytest.mark.costly_on_jax
 def test_a_mixed_precision_model_exports_to_int8_on_every_backend(tmp_path):
     model = small_cnn("mixed_bfloat16")
     policies = [layer.dtype_policy.name for layer in model.layers]

@@ -115,6 +115,7 @@ def test_one_outlier_costs_less_than_with_the_extremes(tmp_path):
     assert errors["moving_average"] < 0.5 * errors["min_max"]
 
 
+@pytest.mark.costly_on_jax
 def test_observers_work_on_every_backend_and_with_int4_weights(tmp_path):
     model = small_model()
     x, spoiled = with_outlier()

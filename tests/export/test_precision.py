@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from tests.jax_cases import few_on_jax
 
 from penjing.export.precision import float32_compute
 
@@ -26,7 +27,10 @@ def outputs(model, x):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"]
+    "dtype",
+    few_on_jax(
+        ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"], "mixed_bfloat16"
+    ),
 )
 def test_outputs_are_those_of_float32_within_the_block_alone(dtype):
     model = mixed(dtype)

@@ -162,6 +162,7 @@ def test_a_trained_model_predicts_the_same_in_its_file(trained, tmp_path):
             assert (integers == 0).mean() >= 0.5, weight
 
 
+@pytest.mark.costly_on_jax
 def test_training_goes_on_after_saving(trained, tmp_path):
     model, x, y = trained
     model.save(tmp_path / "m.keras")

@@ -41,7 +41,7 @@ def small(request):
     """Pruned and clustered together, trained two steps, and stripped."""
     model = request.param()
     both = penjing.cluster(penjing.prune(model, penjing.OneShot(0.6)), CLUSTERS)
-    both.compile("adam", "mse")
+    both.compile("adam", "mse", run_eagerly=True)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(32, *model.input_shape[1:])).astype("float32")
     y = rng.normal(size=(32, *model.output_shape[1:])).astype("float32")
@@ -111,7 +111,7 @@ def test_all_three_together_keep_few_integers_in_the_whole_tensor(tmp_path):
     all_three = penjing.quantize_aware(
         penjing.cluster(pruned, CLUSTERS), exclude="*/depthwise_kernel"
     )
-    all_three.compile("adam", "mse")
+    all_three.compile("adam", "mse", run_eagerly=True)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(32, 8, 8, 4)).astype("float32")
     all_three.fit(

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import pytest
 from tests.data.saved_by_0_1 import cases, make
+from tests.jax_cases import few_on_jax
 
 import penjing
 from penjing import pipeline, tfmot
@@ -39,10 +40,13 @@ def read_json(path: str) -> Any:
     return json.loads((cases.FOLDER / path).read_text("utf-8"))
 
 
-# Of classes that other files hold too: JAX compiles for seconds what it sees first.
+# Of classes that other files hold too.
 ALIKE = {
     *("own_importance", "clustered_channels", "grids_by_layer"),
     *("tfmot_blocks", "tfmot_clustered_channels", "tfmot_two_of_four"),
+}
+COSTLY_ON_JAX = {
+    *("cosine_blocks", "global_with_penalty", "moving_ranges", "rounded_images")
 }
 # Of the measured model and data: it depends on what Keras says of the layers.
 DIGESTS = {
@@ -105,7 +109,14 @@ def assert_contains(value: Any, saved: Any, where: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.once] * (n in ALIKE)) for n in FACTS],
+    [
+        pytest.param(
+            name,
+            marks=[pytest.mark.once] * (name in ALIKE)
+            + [pytest.mark.costly_on_jax] * (name in COSTLY_ON_JAX),
+        )
+        for name in FACTS
+    ],
 )
 def test_a_saved_model_computes_what_it_did(name, expected):
     model = load(f"{name}.keras")
@@ -135,7 +146,7 @@ def test_a_stripped_model_needs_nothing_of_penjing(expected):
     assert_weights(load("two_of_four.stripped.keras"), expected, "two_of_four/stripped")
 
 
-@pytest.mark.parametrize("name", cases.GOING_ON)
+@pytest.mark.parametrize("name", few_on_jax(cases.GOING_ON, "polynomial"))
 def test_training_goes_on_where_it_stopped(name, expected):
     model = load(f"{name}.keras")
     cases.go_on(model, 2)

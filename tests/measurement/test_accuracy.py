@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from tests.jax_cases import few_on_jax
 
 import penjing
 from penjing.errors import DataError, FileFormatError
@@ -78,7 +79,7 @@ def test_a_compressed_model_is_measured_with_its_zeros(data):
     assert values != evaluate(model, *data)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 300, 1000])
+@pytest.mark.parametrize("batch_size", few_on_jax([1, 7, 300, 1000], 7))
 def test_the_batch_size_changes_nothing(data, batch_size):
     model = classifier()
     x, y = data[0][:40], data[1][:40]
@@ -100,6 +101,7 @@ def test_accuracy_is_resolved_by_the_shapes_as_keras_does(data):
     assert evaluate(binary, x, y[:, None] > 0) == expected
 
 
+@pytest.mark.costly_on_jax
 def test_metrics_may_be_names_functions_and_objects(data):
     x, y = data
     model = classifier(activation="softmax")

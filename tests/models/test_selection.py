@@ -21,6 +21,7 @@ def selected(layer, shape):
     return select_weights(keras.Sequential([layers.Input(shape), layer])).chosen
 
 
+@pytest.mark.costly_on_jax
 @pytest.mark.parametrize(
     ("layer", "shape", "matrix_shape", "input_channels"),
     [
@@ -72,6 +73,7 @@ def shapes_and_output_axes(draw):
     return shape, tuple(sorted(draw(axes)))
 
 
+@pytest.mark.costly_on_jax
 @hypothesis.given(shapes_and_output_axes())
 def test_to_matrix_and_back_changes_nothing(case):
     shape, axes = case

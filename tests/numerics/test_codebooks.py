@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tests.jax_cases import few_on_jax
 from tests.numerics.compiling import compiled
 
 from penjing.numerics.codebooks import (
@@ -195,7 +196,8 @@ def gradients(function, *arrays):
 
 
 @pytest.mark.parametrize(
-    ("keep_zeros", "gradient"), [(True, "mean"), (False, "sum"), (False, "mean")]
+    ("keep_zeros", "gradient"),
+    few_on_jax([(True, "mean"), (False, "sum"), (False, "mean")], (False, "sum")),
 )
 def test_gradients_reach_centroids_and_straight_through_values(keep_zeros, gradient):
     rng = np.random.default_rng(0)

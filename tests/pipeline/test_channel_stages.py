@@ -19,6 +19,7 @@ def values(model):
     return [keras.ops.convert_to_numpy(v.value) for v in model.variables]
 
 
+@pytest.mark.costly_on_jax
 def test_cuts_recoveries_and_another_method_follow_each_other():
     stages = []
     model = build()

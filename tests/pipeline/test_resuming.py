@@ -70,6 +70,7 @@ def values(model):
     return [keras.ops.convert_to_numpy(v.value) for v in penjing.strip(model).weights]
 
 
+@pytest.mark.costly_on_jax
 def test_stopped_before_every_stage_it_ends_with_the_same_weights(saved, tmp_path):
     heard = []
     whole = run(

@@ -26,7 +26,7 @@ def all_values(model):
     return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
 
 
-@pytest.mark.parametrize("longest", [8, 1000])
+@pytest.mark.parametrize("longest", [8, pytest.param(1000, marks=pytest.mark.once)])
 def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     longest, tmp_path, monkeypatch
 ):

@@ -389,6 +389,7 @@ def test_operators_that_the_runtime_lacks_are_refused_unless_not_run(tmp_path):
 # From a model, on every backend
 
 
+@pytest.mark.costly_on_jax
 def test_export_finishes_to_the_smallest(tmp_path):
     model = keras.Sequential(
         [keras.Input((20,)), LAYERS.Dense(40, activation="relu"), LAYERS.Dense(4)]

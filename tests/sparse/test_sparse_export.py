@@ -164,7 +164,8 @@ def test_a_refusal_names_the_layer_and_the_way_out(name, reason, dense_file):
         edited(dense_file(name), encode_for, "wasm", name)
 
 
-@pytest.mark.parametrize("quantization", [None, "float16"])
+@pytest.mark.costly_on_jax
+@pytest.mark.parametrize("quantization", [None, pytest.param("float16", marks=once)])
 def test_the_file_is_smaller_and_computes_the_same(quantization, tmp_path):
     model = build_topology("mobilenet")
     samples = image_samples(model)

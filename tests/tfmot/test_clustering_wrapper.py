@@ -36,6 +36,7 @@ class OwnLookup(ClusterableProjection):
         return object
 
 
+@pytest.mark.costly_on_jax
 def test_zero_is_one_of_the_clusters_where_it_is_kept():
     model = convolutional()
     kernel = to_array(model.get_layer("head").kernel).copy()

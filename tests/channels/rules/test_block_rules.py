@@ -8,6 +8,7 @@ from keras import layers
 from tests.channels import hub_layers as hub
 from tests.channels.channel_cases import cut, start_with_zeros
 from tests.channels.traced import groups_of, reasons, units
+from tests.jax_cases import few_on_jax
 
 import penjing
 
@@ -60,7 +61,7 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", few_on_jax(BLOCKS, "gemma", "vit"))
 def test_a_block_without_units_is_the_silenced_one(name):
     sizes, make, shape = BLOCKS[name]
     model = hub.chain(make(), shape=shape)

@@ -14,7 +14,7 @@ from tests.engine.training_cases import BACKEND, to_array
 
 import penjing
 
-THREADS, ROUNDS = 8, 12
+THREADS, ROUNDS = 8, 5
 
 
 def net():

@@ -8,12 +8,13 @@ import pytest
 from keras import layers
 from tests.engine.small_net import compiled, data, kernels, net, steps
 from tests.engine.training_cases import to_array
+from tests.jax_cases import few_on_jax
 
 import penjing
 from penjing import OneShot
 
 
-@pytest.mark.parametrize("reduce", ["mean", "sum"])
+@pytest.mark.parametrize("reduce", few_on_jax(["mean", "sum"], "sum"))
 def test_a_training_step_moves_centroids_and_weights_as_by_hand(reduce):
     model = keras.Sequential(
         [keras.Input((6,)), layers.Dense(3, use_bias=False, name="only")], name="net"
@@ -98,6 +99,7 @@ def test_zeros_move_with_a_mask_whose_schedule_still_runs():
     assert sparsities == pytest.approx([0.0, 0.4, 0.8])
 
 
+@pytest.mark.costly_on_jax
 def test_all_centroids_stay_in_use_while_a_mask_takes_the_small_weights():
     model = net(40)
     both = penjing.cluster(penjing.prune(model, OneShot(0.9)), 6)

@@ -20,6 +20,7 @@ from tests.engine.pruning_cases import (
     three_layers,
     weights,
 )
+from tests.jax_cases import few_on_jax
 
 import penjing
 from penjing import NM, Block, OneShot, PolynomialDecay
@@ -76,7 +77,10 @@ def global_masks(scores, sparsity):
     ]
 
 
-@pytest.mark.parametrize("importance", ["magnitude", "normalized_magnitude"])
+@pytest.mark.parametrize(
+    "importance",
+    few_on_jax(["magnitude", "normalized_magnitude"], "normalized_magnitude"),
+)
 def test_the_global_scope_ranks_all_weights_together(importance):
     model = three_layers()
     model.layers[0].kernel.assign(array(model.layers[0].kernel) * 3)
@@ -92,7 +96,7 @@ def test_the_global_scope_ranks_all_weights_together(importance):
     assert sum(np.count_nonzero(w) for w in after) == round(424 * 0.2)
 
 
-@pytest.mark.parametrize("sparsity", [0.9, 0.999])
+@pytest.mark.parametrize("sparsity", few_on_jax([0.9, 0.999], 0.999))
 def test_no_layer_dies_in_the_global_scope(sparsity):
     model = three_layers()
     model.layers[1].kernel.assign(array(model.layers[1].kernel) * 1e-9)
@@ -132,7 +136,12 @@ def test_sparsities_by_layer_are_approached_in_proportion():
 
 
 @pytest.mark.parametrize(
-    ("block", "pooling"), [((4, 1), "mean"), ((1, 2), "max"), ((5, 4), "mean")]
+    ("block", "pooling"),
+    [
+        ((1, 2), "max"),
+        pytest.param((4, 1), "mean", marks=pytest.mark.costly_on_jax),
+        pytest.param((5, 4), "mean", marks=pytest.mark.costly_on_jax),
+    ],
 )
 def test_blocks_fall_as_a_whole(block, pooling):
     model = convolutional()

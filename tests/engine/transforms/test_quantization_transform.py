@@ -16,6 +16,7 @@ from tests.engine.grid_cases import (
 )
 from tests.engine.small_net import data, kernels, net
 from tests.engine.training_cases import arrays, to_array
+from tests.jax_cases import few_on_jax
 
 import penjing
 from penjing import Grid, OneShot
@@ -87,7 +88,7 @@ def test_a_scale_that_is_not_learned_follows_the_weights():
     check_grids(model, 3)
 
 
-@pytest.mark.parametrize("learn_scale", [True, False])
+@pytest.mark.parametrize("learn_scale", few_on_jax([True, False], True))
 def test_it_begins_at_its_step_on_what_pruning_left(learn_scale):
     model = penjing.quantize_aware(
         penjing.prune(net(), OneShot(0.75, step=2)),

@@ -12,7 +12,10 @@ import penjing
 X = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")
 
 
-@pytest.mark.parametrize("quantization", [None, "int8"])
+@pytest.mark.costly_on_jax
+@pytest.mark.parametrize(
+    "quantization", [None, pytest.param("int8", marks=pytest.mark.once)]
+)
 def test_the_largest_class_is_an_output_on_every_backend(quantization, tmp_path):
     inputs = keras.Input((8,))
     scores = layers.Dense(4)(inputs)

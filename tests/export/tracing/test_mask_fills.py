@@ -100,6 +100,7 @@ def test_samples_without_padding_are_told_where_padding_is_masked(tmp_path):
     export(representative_data=IDS)  # says nothing
 
 
+@pytest.mark.costly_on_jax
 def test_a_causal_model_in_training_is_as_exact(tmp_path):
     model, path = model_of(gpt), tmp_path / "m.tflite"
     trained = penjing.quantize_aware(model, activations="int8", calibration_data=IDS)

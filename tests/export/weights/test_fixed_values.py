@@ -161,7 +161,8 @@ def export(model, tmp_path, quantization):
     return path, " ".join(texts)
 
 
-@pytest.mark.parametrize("method", ["cluster", "quantize"])
+@pytest.mark.costly_on_jax
+@pytest.mark.parametrize("method", ["cluster", pytest.param("quantize", marks=once)])
 def test_every_backend_keeps_them_in_int8(method, tmp_path):
     inputs = keras.Input((9,))
     x = layers.Dense(30, activation="relu", name="hidden")(inputs)

@@ -201,7 +201,7 @@ def test_zeros_and_shared_values_survive_all_three_methods(make, tmp_path):
     pruned = penjing.prune(model, penjing.OneShot(0.6))
     pruned(inputs_of(model)[:4], training=True)
     quantized = penjing.quantize_aware(penjing.cluster(pruned, 6))
-    quantized.compile("sgd", "mse")
+    quantized.compile("sgd", "mse", run_eagerly=True)  # two steps
     x = inputs_of(model)[:8]
     for _ in range(2):
         quantized.train_on_batch(x, np.ones((8, *model.output_shape[1:])))
@@ -231,6 +231,7 @@ def test_only_grids_are_seen(make):
     assert has_weight_grids(penjing.strip(penjing.quantize_aware(model, weights=FEW)))
 
 
+@pytest.mark.costly_on_jax
 def test_every_backend_writes_the_trained_integers(tmp_path):
     rng = np.random.default_rng(3)
     model = keras.Sequential(
