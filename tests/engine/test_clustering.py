@@ -207,3 +207,20 @@ def test_the_report_names_what_was_done_and_why_not():
     }
     assert "compressed: pruned, clustered" in str(report)
     assert json.loads(json.dumps(report.to_dict()))["rows"][0]["distinct"] == 4
+
+
+def test_zero_may_count_among_the_clusters():
+    model = keras.Sequential([keras.Input((16,)), keras.layers.Dense(8)])
+    kernel = np.random.default_rng(0).normal(size=(16, 8)).astype("float32")
+    kernel[::2] = 0
+    model.layers[0].kernel.assign(kernel)
+    for count_zero, expected in ((False, 5), (True, 4)):
+        clustered = penjing.cluster(model, 4, count_zero=count_zero)
+        values = np.unique(penjing.strip(clustered).get_weights()[0])
+        assert len(values) == expected and 0 in values
+
+
+@pytest.mark.parametrize(("clusters", "preserve"), [(1, True), (4, False)])
+def test_zero_counts_only_where_it_stays(clusters, preserve):
+    with pytest.raises(ValueError, match="`count_zero` needs preserve_sparsity=True"):
+        penjing.ClusteringConfig(clusters, preserve_sparsity=preserve, count_zero=True)

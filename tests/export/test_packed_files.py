@@ -83,6 +83,15 @@ def test_a_packed_file_is_refused(plain, tmp_path):
         penjing.pack_litert(out)
 
 
+def test_litert_says_that_a_packed_file_is_for_tflm_only(plain, tmp_path):
+    out = tmp_path / "packed.tflite"
+    penjing.pack_litert(plain, out, progress=False)
+    with pytest.raises(penjing.FileFormatError, match="TensorFlow Lite Micro only"):
+        LiteRTModel(out)
+    with pytest.raises(penjing.FileFormatError, match="Run the plain file from which"):
+        penjing.shrink_litert(out)
+
+
 def test_what_cannot_be_packed_leaves_no_file(tmp_path):
     path = tmp_path / "noise.tflite"
     noise = np.random.default_rng(0).integers(-128, 128, (24, 64))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penjing.channels.cut_costs import CutCosts
+from penjing.channels.flash_estimate import flash_estimate
 from penjing.channels.groups import ChannelGroup
 from penjing.channels.target import ChannelTarget
 from penjing.errors import CompressionError
@@ -174,6 +175,7 @@ def units_in_steps(
 _WORDS = {
     "macs": "multiply-accumulates",
     "parameters": "parameters",
+    "flash": "bytes of flash, estimated,",
     "latency": "milliseconds",
 }
 
@@ -222,7 +224,11 @@ def least_units(
 
 
 def find_cut(
-    model: keras.Model, target: ChannelTarget, search: CutSearch, costs: CutCosts
+    model: keras.Model,
+    target: ChannelTarget,
+    search: CutSearch,
+    costs: CutCosts,
+    weight_bits: float = 8.0,
 ) -> KeptUnits:
     """Find the cut that reaches a target, no time, with the least loss."""
     if target.kind == "ratio":
@@ -230,7 +236,7 @@ def find_cut(
         if dropped > search.most:
             raise _out_of_reach(target, 1.0, 1.0 - search.most / search.units)
         return search.kept(search.counts(dropped))
-    cost, whole = _cost_of(target.kind, model, costs)
+    cost, whole = _cost_of(target.kind, model, costs, weight_bits)
     return cut_within(search, cost, target.amount(whole), target, whole)
 
 
@@ -245,8 +251,13 @@ def cut_within(
     return found
 
 
-def _cost_of(kind: str, model: keras.Model, costs: CutCosts) -> tuple[Cost, float]:
+def _cost_of(
+    kind: str, model: keras.Model, costs: CutCosts, weight_bits: float
+) -> tuple[Cost, float]:
     """What a cut costs, and what the whole model does."""
+    if kind == "flash":
+        flash = functools.partial(flash_estimate, costs, weight_bits=weight_bits)
+        return flash, flash({})
     if kind == "parameters":
         return costs.parameters, costs.parameters({})
     report = count_macs(model)

@@ -7,7 +7,7 @@ import numbers
 import re
 from typing import Any
 
-_KINDS = ("ratio", "macs", "parameters", "latency")
+_KINDS = ("ratio", "macs", "parameters", "flash", "latency")
 _LATENCY = re.compile(r"\s*(\d+(?:\.\d*)?(?:e-?\d+)?)\s*ms\s*")
 
 
@@ -20,6 +20,8 @@ class ChannelTarget:
         macs: Multiply-accumulates that stay: a fraction in (0, 1) of the model's, or an
             integer, which is a number of them.
         parameters: Numbers in weights that stay, in the same way.
+        flash: Bytes of flash that the finished int8 file takes, estimated, in the same
+            way.
         latency: Time that stays: a fraction in (0, 1) of the model's, or a text such as
             "0.5 ms".
 
@@ -34,6 +36,7 @@ class ChannelTarget:
     ratio: float | None = None
     macs: float | int | None = None
     parameters: float | int | None = None
+    flash: float | int | None = None
     latency: float | str | None = None
 
     def __post_init__(self) -> None:
@@ -41,16 +44,16 @@ class ChannelTarget:
         if len(given) != 1:
             got = " and ".join(f"{kind}={getattr(self, kind)}" for kind in given)
             raise ValueError(
-                "Exactly one of `ratio`, `macs`, `parameters` and `latency` says how "
-                f"much to cut, got {got or 'none'}. For example macs=0.5 keeps half of "
-                "the multiply-accumulates."
+                "Exactly one of `ratio`, `macs`, `parameters`, `flash` and `latency` "
+                f"says how much to cut, got {got or 'none'}. For example macs=0.5 "
+                "keeps half of the multiply-accumulates."
             )
         check = {"ratio": _check_ratio, "latency": _check_latency}
         check.get(given[0], _check_amount)(given[0], self.value)
 
     @property
     def kind(self) -> str:
-        """Which of the four it is."""
+        """Which of the five it is."""
         return next(kind for kind in _KINDS if getattr(self, kind) is not None)
 
     @property
@@ -66,6 +69,15 @@ class ChannelTarget:
             return float(_LATENCY.fullmatch(self.value).group(1))  # type: ignore[union-attr]
         whole = 1.0 if isinstance(self.value, numbers.Integral) else whole
         return float(self.value) * whole
+
+
+def check_weight_bits(value: Any) -> None:
+    """Refuse bits that no number of a weight takes in a file."""
+    if not _is_number(value) or not 1.0 <= value <= 8.0:
+        raise ValueError(
+            "`weight_bits` are those of a number in the finished file, from 1 to 8, "
+            f"got {value!r}."
+        )
 
 
 def _check_ratio(kind: str, value: Any) -> None:

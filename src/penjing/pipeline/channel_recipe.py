@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
-from penjing.channels.target import ChannelTarget
+from penjing.channels.target import ChannelTarget, check_weight_bits
 from penjing.errors import RecipeError
 from penjing.pipeline.recipe import MAX_COUNT, MAX_EPOCHS, check_least, check_most
 
@@ -24,9 +24,11 @@ class ChannelPruneRecipe:
 
     Args:
         ratio: Fraction of the channels that go; see `penjing.prune_channels`. Exactly
-            one of the first four is given.
+            one of it, `macs`, `parameters`, `flash` and `latency` is given.
         macs: Multiply-accumulates that stay, a fraction or a number.
         parameters: Parameters that stay, a fraction or a number.
+        flash: Estimated bytes of the finished int8 file that stay, likewise.
+        weight_bits: Bits that a number of a weight will take in it.
         latency: Time that stays, a fraction or milliseconds such as "0.5 ms".
         importance: Which channels stay.
         scope: `"global"` or `"layer"`.
@@ -51,6 +53,8 @@ class ChannelPruneRecipe:
     ratio: float | None = None
     macs: float | int | None = None
     parameters: float | int | None = None
+    flash: float | int | None = None
+    weight_bits: float = 8.0
     latency: float | str | None = None
     importance: Literal[
         "l2", "batch_norm", "taylor", "lamp", "activation_variance", "random"
@@ -72,6 +76,7 @@ class ChannelPruneRecipe:
     def __post_init__(self) -> None:
         try:
             target = self.target
+            check_weight_bits(self.weight_bits)
         except ValueError as error:
             raise RecipeError(str(error)) from error
         check_least(self, round_to=1, min_channels=1, steps=1, epochs_before=0)
@@ -117,6 +122,7 @@ class ChannelPruneRecipe:
             ratio=self.ratio,
             macs=self.macs,
             parameters=self.parameters,
+            flash=self.flash,
             latency=self.latency,
         )
 

@@ -97,6 +97,7 @@ class ChannelStages:
         smaller = prune_channels(
             whole,
             **self.channels.target_of_a_step(),  # type: ignore[arg-type]
+            weight_bits=self.channels.weight_bits,
             importance=self.channels.importance,
             scope=self.channels.scope,
             round_to=self.channels.round_to,

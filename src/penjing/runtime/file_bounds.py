@@ -25,6 +25,7 @@ _DECLARED_PER_SECOND = 8_000_000
 _DECLARED_PRODUCT_PER_SECOND = 1e11
 _OUTPUT_BYTES = 2**29
 _LONGEST_WORDS = 1000
+_PACKED = "TFLM_DECODE"  # of the words that LiteRT has for such a file
 
 
 def bounds_for(
@@ -54,6 +55,12 @@ def most_output(inputs: int) -> int:
 
 def unrunnable(where: str, error: BaseException) -> FileFormatError:
     """The error of a file that the runtime refuses, with the runtime's own words."""
+    if _PACKED in said(error):
+        return FileFormatError(
+            f"LiteRT cannot run {where}: it is packed for TensorFlow Lite Micro only, "
+            "whose operator TFLM_DECODE LiteRT lacks. Run the plain file from which "
+            "penjing.pack_litert made it."
+        )
     return FileFormatError(
         f"LiteRT cannot run {where}: {said(error)} The file is damaged, or it needs "
         "operations that this runtime does not have, or more memory than it may take. "

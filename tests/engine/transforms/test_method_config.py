@@ -49,6 +49,7 @@ CLUSTERING = {
     "initialization": "linear",
     "granularity": "per_channel",
     "preserve_sparsity": False,
+    "count_zero": True,
     "centroid_gradient": "sum",
     "include": ("one",),
     "exclude": ("two",),

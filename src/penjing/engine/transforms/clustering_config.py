@@ -31,6 +31,9 @@ class ClusteringConfig(MethodConfig):
             for each output channel, which is more exact but compresses less.
         preserve_sparsity: Weights that are exactly zero stay so, in training too; zero
             does not count among the clusters.
+        count_zero: Zero does count among them, where it is preserved: 16 clusters are
+            15 and zero, which indices of 4 bits can tell apart, see
+            `penjing.pack_litert`.
         centroid_gradient: The gradient of a shared value is the `"mean"` or the `"sum"`
             of those of the weights that share it. The sum, the one of the paper,
             grows with the layer: plain SGD diverges with it at learning rates that
@@ -48,6 +51,7 @@ class ClusteringConfig(MethodConfig):
     initialization: Initialization = "k-means++"
     granularity: Granularity = "per_tensor"
     preserve_sparsity: bool = True
+    count_zero: bool = False
     centroid_gradient: CentroidGradient = "mean"
     include: Filter = None
     exclude: Filter = None
@@ -57,8 +61,21 @@ class ClusteringConfig(MethodConfig):
         check_integer("num_clusters", self.num_clusters, least=1)
         check_integer("seed", self.seed, least=0)
         check_flag("preserve_sparsity", self.preserve_sparsity)
+        check_flag("count_zero", self.count_zero)
+        if self.count_zero and not (self.preserve_sparsity and self.num_clusters > 1):
+            raise ValueError(
+                "`count_zero` needs preserve_sparsity=True and at least 2 clusters, "
+                "of which zero is one; got "
+                f"preserve_sparsity={self.preserve_sparsity} and "
+                f"num_clusters={self.num_clusters}."
+            )
         check_choice("initialization", self.initialization, get_args(Initialization))
         check_choice("granularity", self.granularity, get_args(Granularity))
         check_choice(
             "centroid_gradient", self.centroid_gradient, get_args(CentroidGradient)
         )
+
+    @property
+    def num_centroids(self) -> int:
+        """Clusters with a trained value: all but zero, where it counts."""
+        return self.num_clusters - self.count_zero

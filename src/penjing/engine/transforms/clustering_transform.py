@@ -58,7 +58,7 @@ class Cluster(ConfiguredTransform):
         """
         values = incoming()
         for weight in weights:
-            shape: tuple[int, ...] = (self.config.num_clusters,)
+            shape: tuple[int, ...] = (self.config.num_centroids,)
             if self._per_channel:
                 shape = (weight.matrix_shape[1], *shape)
             centroids = self.add_state(
@@ -146,7 +146,7 @@ class Cluster(ConfiguredTransform):
         return np.stack(found) if self._per_channel else found[0]
 
     def _find_in_row(self, row: np.ndarray) -> np.ndarray:
-        number = self.config.num_clusters
+        number = self.config.num_centroids
         if self._restored:  # what was found before is about to be loaded
             return np.linspace(row.min(initial=0.0), row.max(initial=0.0), number)
         return kmeans(
@@ -165,7 +165,7 @@ class Cluster(ConfiguredTransform):
     def _share(self, weight: SelectedWeight, values: Tensor, centroids: Tensor) -> Any:
         shared = share_values(
             self._rows(weight, values),
-            ops.reshape(centroids, (-1, self.config.num_clusters)),
+            ops.reshape(centroids, (-1, self.config.num_centroids)),
             gradient=self.config.centroid_gradient,
             keep_zeros=self.config.preserve_sparsity,
         )
@@ -182,7 +182,7 @@ class Cluster(ConfiguredTransform):
         shifts: Sequence[Tensor],
     ) -> list[Tensor]:
         """Shifts by which every centroid has members; one search for all weights."""
-        shape = (-1, self.config.num_clusters)
+        shape = (-1, self.config.num_centroids)
         centroids = [
             ops.reshape(own + shift, shape)
             for own, shift in zip(trained, shifts, strict=True)
