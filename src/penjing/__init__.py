@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from penjing.public_names import *  # noqa: F403
     from penjing.public_names import __all__ as __all__
 
+# Names that have a place of their own: `public_names` loads Keras, and most of these
+# need none.
+_PLACES = {
+    "VerifyReport": "penjing.proof.verify_report",
+    "compress": "penjing.pipeline",
+    "verify": "penjing.file_verification",
+}
+
 # Rooms under the registered classes. Their modules import Keras before they are whole,
 # and then each other: so all are loaded before the first that is asked for.
 _ROOMS = (
@@ -43,8 +51,8 @@ if not TYPE_CHECKING:  # else every name would be one of penjing to type checker
         """Load what a program uses; an AttributeError if penjing has no such name."""
         if name == "tfmot":
             return importlib.import_module("penjing.tfmot")
-        if name == "compress":
-            return importlib.import_module("penjing.pipeline").compress
+        if name in _PLACES:
+            return getattr(importlib.import_module(_PLACES[name]), name)
         if name == "__all__" or not name.startswith("_"):
             public = importlib.import_module("penjing.public_names")
             if name == "__all__" or name in public.__all__:

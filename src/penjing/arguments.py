@@ -76,6 +76,12 @@ def check_integer(name: str, value: object, *, least: int, hint: str = "") -> No
         )
 
 
+def check_tolerance(tolerance: float) -> None:
+    """Refuse what is no share of a magnitude: a number from 0."""
+    if not isinstance(tolerance, numbers.Real) or not tolerance >= 0:
+        raise ValueError(f"`tolerance` must be 0 or more, got {tolerance!r}.")
+
+
 def check_counts(**counts: int) -> None:
     """Refuse numbers below 1."""
     for name, value in counts.items():

@@ -71,7 +71,7 @@ from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.packing.pack_report import PackedWeight, PackReport
 from penjing.progress import Progress
-from penjing.proof.file_proof import VerifyReport
+from penjing.proof.verify_report import VerifyReport
 from penjing.report.documents import (
     DataSummary,
     FileRow,
@@ -80,6 +80,7 @@ from penjing.report.documents import (
     ScoreRow,
 )
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
+from penjing.runtime.tflm import Arena, OperatorDifference, TflmComparison
 from penjing.runtime.timing import OperatorTime
 from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
 from penjing.shrinking.shrinking import shrink_litert
@@ -94,6 +95,7 @@ from penjing.web.wasm_latency import measure_wasm_latency
 
 __all__ = [
     "ActivationConfig",
+    "Arena",
     "Block",
     "ChannelGraph",
     "ChannelGroup",
@@ -132,6 +134,7 @@ __all__ = [
     "MissingDependencyError",
     "NM",
     "OneShot",
+    "OperatorDifference",
     "OperatorTime",
     "PackReport",
     "PackedWeight",
@@ -154,6 +157,7 @@ __all__ = [
     "SparsityExplanation",
     "SparsityReport",
     "TensorSpec",
+    "TflmComparison",
     "Unstructured",
     "UnsupportedModelError",
     "VerifyReport",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,38 +13,76 @@ from rich.markup import escape
 from penjing.cli.benchmark_command import latency_table
 from penjing.cli.console import print_json, print_setup, quiet_libraries
 from penjing.cli.early_checks import check_early
-from penjing.cli.shared_options import Engine, EngineOption, JsonOption, LiteRTArgument
+from penjing.cli.shared_options import EngineOption, JsonOption, LiteRTArgument
+from penjing.report.tables import names, new_table, numbers
+
+
+class ProofRuntime(enum.StrEnum):
+    """The runtimes that files are proven in."""
+
+    micro = "micro"
+    wasm = "wasm"
+    x86 = "x86"
 
 
 def verify(
     file: LiteRTArgument,
+    runtime: Annotated[
+        ProofRuntime,
+        typer.Option(
+            help="micro: TensorFlow Lite Micro, the interpreter of microcontrollers "
+            "(the extra micro). wasm: LiteRT.js, the runtime of browsers; "
+            "see penjing setup-wasm. x86: LiteRT on this machine."
+        ),
+    ] = ProofRuntime.wasm,
     twin: Annotated[
         Path | None,
         typer.Option(
             help="A dense file of the same network. Default: made from FILE, its "
-            "sparse tensors written as dense ones."
+            "sparse tensors written as dense ones. For micro: the plain file that "
+            "FILE was packed from."
         ),
     ] = None,
-    engine: EngineOption = Engine.node,
+    engine: EngineOption = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Threads; more than 1 with chromium only.")
+        int, typer.Option(min=1, help="Threads; micro and Node have one.")
     ] = 1,
     samples: Annotated[
-        int, typer.Option(min=1, help="Random inputs that are compared.")
-    ] = 8,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the timing.")] = 10,
+        int | None,
+        typer.Option(
+            min=1, help="Random inputs that are compared. Default: 8; micro 4."
+        ),
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds of the timing; micro has none.")
+    ] = 10,
+    max_arena: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="BYTES",
+            help="micro: RAM that the device has for the arena; a file that needs more "
+            "is refused.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove that a .tflite file computes the same in WebAssembly, and how fast.
+    """Prove that a .tflite file computes the same in the runtime that it is for.
 
-    Runs it in LiteRT.js, the runtime of browsers, in turns with its dense twin,
-    and compares outputs with the twin's and with those in Python. Sparse files
-    that are right elsewhere can be silently wrong there: then the exit code is 1.
+    Each runtime has kernels of its own, and files that are right in one can be
+    silently wrong in another: then the exit code is 1. In wasm and x86 a file
+    takes turns with its dense twin: outputs are compared with the twin's and with
+    those in Python, and both are timed. For micro every tensor is compared with
+    LiteRT's reference kernels, a wrong operator is named, and you see what RAM and
+    flash the file takes on the device.
 
     [bold]Examples[/bold]
 
+        $ penjing verify small.tflite --runtime micro --max-arena 65536
+        $ penjing verify packed.tflite --runtime micro --twin plain.tflite
         $ penjing verify sparse.tflite
         $ penjing verify sparse.tflite --twin dense.tflite --engine chromium
+        $ penjing verify sparse.tflite --runtime x86 --threads 2
     """
     check_early(models=[file] if twin is None else [file, twin])
     with quiet_libraries():
@@ -51,22 +90,68 @@ def verify(
 
         report = run(
             file,
+            runtime.value,
             twin=twin,
-            engine=(engine or Engine.node).value,
+            engine=None if engine is None else engine.value,
             threads=threads,
             samples=samples,
             rounds=rounds,
+            max_arena=max_arena,
         )
     if as_json:
         print_json(report)
-        return
+    elif report.micro is not None:
+        _print_micro(report)
+    else:
+        _print_times(report)
+
+
+def _print_times(report: Any) -> None:
     console = Console()
-    console.print(latency_table(report.latency))
+    if report.latency is not None:
+        console.print(latency_table(report.latency))
     console.print(
         f"[green]The same outputs[/green] on {report.samples} samples. Largest "
         f"difference to {escape(report.twin)} in the same runtime: "
         f"{report.difference:.1e}; to the file in Python: "
         f"{report.python_difference:.1e}.",
+        highlight=False,
+    )
+
+
+def _print_micro(report: Any) -> None:
+    """Print what a file takes on a microcontroller, and how exact it is."""
+    found = report.micro
+    with_twin = found.twin_arena is not None
+    table = new_table(
+        f"{report.file} in {report.runtime}",
+        names("bytes"),
+        numbers("file"),
+        *([numbers("twin")] if with_twin else []),
+        caption="RAM: the arena, an upper bound: a 32-bit device needs up to about 7 % "
+        "less.",
+    )
+    mine, twin = found.arena, found.twin_arena
+    rows = [("flash", found.flash, found.twin_flash)]
+    for name, part in (
+        ("RAM", "total"),
+        ("- activations", "head"),
+        ("- what stays", "tail"),
+    ):
+        rows.append((name, getattr(mine, part), getattr(twin, part, None)))
+    for name, value, other in rows:
+        cells = [f"{value:,}", *([f"{other:,}"] if with_twin else [])]
+        table.add_row(name, *cells)
+    console = Console()
+    console.print(table)
+    console.print(f"Operators: {', '.join(found.operators)}.", highlight=False)
+    steps = "" if found.steps is None else f", {found.steps:g} steps of its integers"
+    first = "every tensor is equal"
+    if found.first_difference is not None:
+        first = f"the first to round otherwise is {found.first_difference}"
+    console.print(
+        f"[green]The same outputs[/green] as LiteRT's on {report.samples} samples: "
+        f"largest difference {report.python_difference:.1e}{steps}; {escape(first)}.",
         highlight=False,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -12,10 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from penjing.arguments import check_counts
+from penjing.arguments import check_counts, check_tolerance
 from penjing.errors import ExportError
 from penjing.files import as_path
-from penjing.json_values import JsonValue
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
@@ -28,6 +26,7 @@ from penjing.proof.output_comparison import (
     compare_outputs,
     run_first,
 )
+from penjing.proof.verify_report import VerifyReport
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.timing_rounds import take_turns
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
@@ -39,6 +38,12 @@ PYTHON_TOLERANCE = 1e-3
 
 INTEGER_TOLERANCE = 0.05
 """The same for files that compute with integers: a step of a coarse grid."""
+
+TWIN_TOLERANCE = 1e-4
+"""Difference to the twin that is taken for rounding, over the largest magnitude."""
+
+SAMPLES = 8
+"""Inputs that are compared, unless the user says how many."""
 
 _WARM_UP = 5
 _INTEGERS = (TensorType.UINT8, TensorType.INT16, TensorType.INT8, TensorType.INT4)
@@ -56,6 +61,10 @@ class ProvingRuntime:
         read_twin: The same for a twin, which may be made to fit.
         wrong_to_twin: What to do where outputs differ from those of the dense twin.
         wrong_to_python: What to do where they differ from those in Python.
+        engine: What runs it unless the user says otherwise; "" for no choice.
+        is_timed: Whether it tells times of the device.
+        reference: Loads the file in Python, for its outputs to be compared with.
+        reference_name: What messages call that.
     """
 
     name: str
@@ -64,6 +73,10 @@ class ProvingRuntime:
     read_twin: Callable[[Path], bytes]
     wrong_to_twin: str
     wrong_to_python: str
+    engine: str = ""
+    is_timed: bool = True
+    reference: Callable[[Path], LiteRTModel] = LiteRTModel
+    reference_name: str = "the same file in Python"
 
 
 class RuntimeSession(Protocol):
@@ -75,88 +88,41 @@ class RuntimeSession(Protocol):
         """Load a file, which messages call `where`."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class VerifyReport(JsonValue):
-    """What `verify` found; it raises where outputs differ.
-
-    Attributes:
-        file: The file.
-        twin: The dense file that it was compared with; "(the same file, dense)" where
-            it was made from the file.
-        samples: How many inputs were compared.
-        difference: Largest difference to the outputs of the twin in the same runtime.
-        relative_difference: The same over the largest magnitude of that output.
-        python_difference: Largest difference to the outputs of the LiteRT runtime in
-            Python, which has other kernels.
-        python_relative_difference: The same over the largest magnitude.
-        latency: Times of the twin, which comes first, and of the file.
-    """
-
-    json_properties = ("ratio",)
-
-    file: str
-    twin: str
-    samples: int
-    difference: float
-    relative_difference: float
-    python_difference: float
-    python_relative_difference: float
-    latency: LatencyReport
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster the file is than its twin."""
-        return self.latency.files[1].speedup
-
-    def __str__(self) -> str:
-        twin, file = self.latency.files
-        return (
-            f"{self.file} in {self.latency.conditions.runtime}: outputs of "
-            f"{self.samples} samples differ from those of {self.twin} by at most "
-            f"{self.difference:.2g}, from those in Python by "
-            f"{self.python_difference:.2g}. "
-            f"{file.milliseconds:.4g} ms against {twin.milliseconds:.4g} ms: "
-            f"{self.ratio:.2f}x."
-        )
-
-
 def prove(
     runtime: ProvingRuntime,
     file: str | os.PathLike[str],
     *,
     twin: str | os.PathLike[str] | None = None,
     inputs: Any = None,
-    samples: int = 8,
-    engine: str = "node",
+    samples: int | None = None,
+    engine: str | None = None,
     threads: int = 1,
     rounds: int = 10,
-    tolerance: float = 1e-4,
+    tolerance: float | None = None,
 ) -> VerifyReport:
     """Prove that a file computes the same in a runtime; see `penjing.verify`."""
+    samples = SAMPLES if samples is None else samples
+    tolerance = TWIN_TOLERANCE if tolerance is None else tolerance
     check_counts(samples=samples, rounds=rounds, threads=threads)
-    if not isinstance(tolerance, numbers.Real) or not tolerance >= 0:
-        raise ValueError(f"`tolerance` must be 0 or more, got {tolerance!r}.")
+    check_tolerance(tolerance)
     path = as_path(file)
     content = runtime.read(path)
     twin_name, twin_content = _twin(runtime, path, content, twin)
-    reference = LiteRTModel(path)
+    reference = runtime.reference(path)
     arrays = choose_samples(reference, inputs, samples)
     run_first(reference, arrays)  # within bounds, which other runtimes do not have
-    with runtime.start(engine, threads=threads) as session:
+    chosen = runtime.engine if engine is None else engine
+    with runtime.start(chosen, threads=threads) as session:
         model = session.load(content, str(path))
         models = {twin_name: session.load(twin_content, twin_name), str(path): model}
         _check_signatures(models)
         distances = compare_outputs(list(models.values()), reference, arrays)
         limits = (tolerance, _python_tolerance(content, path))
         _check(runtime, str(path), twin, distances, limits)
-        times = take_turns(models, rounds=rounds, warm_up=_WARM_UP)
-    latency = summarize_rounds(
-        LatencyConditions(
-            runtime=session.runtime, threads=threads, rounds=rounds, warm_up=_WARM_UP
-        ),
-        times,
-        sizes={twin_name: len(twin_content), str(path): len(content)},
-    )
+        latency = None
+        if runtime.is_timed:
+            sizes = {twin_name: len(twin_content), str(path): len(content)}
+            latency = _latency(session.runtime, models, sizes, threads, rounds)
     return VerifyReport(
         file=str(path),
         twin=twin_name,
@@ -166,7 +132,22 @@ def prove(
         python_difference=distances[1].absolute,
         python_relative_difference=distances[1].relative,
         latency=latency,
+        runtime=session.runtime,
     )
+
+
+def _latency(
+    runtime: str,
+    models: Mapping[str, RunningFile],
+    sizes: Mapping[str, int],
+    threads: int,
+    rounds: int,
+) -> LatencyReport:
+    times = take_turns(models, rounds=rounds, warm_up=_WARM_UP)
+    conditions = LatencyConditions(
+        runtime=runtime, threads=threads, rounds=rounds, warm_up=_WARM_UP
+    )
+    return summarize_rounds(conditions, times, sizes=sizes)
 
 
 def _twin(
@@ -242,7 +223,7 @@ def _check(
         )
     other, advice = (
         ("its dense twin in the same runtime", runtime.wrong_to_twin),
-        ("the same file in Python", runtime.wrong_to_python),
+        (runtime.reference_name, runtime.wrong_to_python),
     )[place]
     raise ExportError(
         f"{file} is wrong in {runtime.name}: its outputs differ from those of {other} "

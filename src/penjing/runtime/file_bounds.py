@@ -59,7 +59,7 @@ def unrunnable(where: str, error: BaseException) -> FileFormatError:
         return FileFormatError(
             f"LiteRT cannot run {where}: it is packed for TensorFlow Lite Micro only, "
             "whose operator TFLM_DECODE LiteRT lacks. Run the plain file from which "
-            "penjing.pack_litert made it."
+            "penjing.pack_litert made it, or penjing.verify(file, 'micro')."
         )
     return FileFormatError(
         f"LiteRT cannot run {where}: {said(error)} The file is damaged, or it needs "

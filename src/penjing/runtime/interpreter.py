@@ -159,11 +159,7 @@ class LiteRTModel:
         content = read_litert(self.path)
         require_extra("ai_edge_litert.interpreter", "litert")
         try:
-            self._file: LoadedFile = (
-                FileElsewhere(self.path, num_threads)
-                if isolated
-                else FileHere(content, num_threads)
-            )
+            self._file = self._loaded(content, num_threads, isolated)
         except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
             if isinstance(error, FileFormatError):
                 raise
@@ -171,6 +167,11 @@ class LiteRTModel:
         self.inputs, self.outputs, self._output_places = described_tensors(
             self._file.description
         )
+
+    def _loaded(self, content: bytes, threads: int, isolated: bool) -> LoadedFile:
+        if isolated:
+            return FileElsewhere(self.path, threads)
+        return FileHere(content, threads)
 
     def predict(self, x: Any, batch_size: int = 128) -> Any:
         """Run the file on data.

@@ -8,6 +8,7 @@ of steps in LiteRT 2.3. So there is a second opinion, the kernels for this machi
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -44,7 +45,8 @@ class ReferenceRunner:
     """
 
     def __init__(self) -> None:
-        require_extra("ai_edge_litert.interpreter", "litert")
+        if importlib.util.find_spec("ai_edge_litert") is None:  # loading it takes time
+            require_extra("ai_edge_litert.interpreter", "litert")
         self._worker: WorkerProcess | None = None
         self._largest = 0
 

@@ -23,6 +23,7 @@ def _content(path: Path) -> bytes:
 WASM = ProvingRuntime(
     name="LiteRT.js",
     start=WasmSession,
+    engine="node",
     read=_content,
     read_twin=lambda path: fixed_content(path)[0],
     wrong_to_twin="Sparse kernels run some networks wrongly and say nothing: use "

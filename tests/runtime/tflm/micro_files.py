@@ -93,3 +93,11 @@ def amplified_rounding(seed=0):
     net = Network((1, 64)).dense(weights, scale=0.7)
     output = net.tensor("finer", (1, 16), 0.07)
     return net.then(QUANTIZE, [], output, schema.QuantizeOptionsT(), 99).content()
+
+
+def pruned(levels=3):
+    """A dense layer with few weights that are not zero, and few levels of them."""
+    generator = np.random.default_rng(0)
+    weights = generator.integers(1, levels + 1, (64, 64), "i1")
+    weights[generator.random(weights.shape) < 0.9] = 0
+    return Network((1, 64)).dense(weights, scale=0.7).content()

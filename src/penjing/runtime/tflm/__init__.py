@@ -11,6 +11,7 @@ an index beyond its lists ends the process.
 from penjing.runtime.tflm.operator_differences import OperatorDifference
 from penjing.runtime.tflm.tflm_comparison import TflmComparison, compare_in_tflm
 from penjing.runtime.tflm.tflm_runner import (
+    TFLM,
     Arena,
     TflmRun,
     TflmRunner,
@@ -20,6 +21,7 @@ from penjing.runtime.tflm.tflm_runner import (
 )
 
 __all__ = [
+    "TFLM",
     "Arena",
     "OperatorDifference",
     "TflmComparison",

@@ -10,13 +10,11 @@ import numpy as np
 from penjing.errors import FileFormatError
 from penjing.runtime.sample_inputs import make_rounds
 from penjing.runtime.tflm.tflm_runner import TFLM
+from penjing.tflite.decode_records import is_packed
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Call, Operator, calls, number_of
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, tensor_name
-
-DECODE = "TFLM_DECODE"
-"""The custom operator that decodes a packed weight."""
 
 _MOST_KEPT = 2**24  # bytes of all tensors of all samples
 _UNSEEN = (TensorType.STRING, TensorType.RESOURCE, TensorType.VARIANT)
@@ -35,12 +33,14 @@ class FileInTflm:
         inputs: Numbers of the tensors that it takes.
         outputs: Numbers of those that it gives.
         operators: Names of the operators that the file needs, sorted.
+        is_packed: Whether weights are encoded, which LiteRT cannot decode.
     """
 
     def __init__(self, content: bytes, where: str) -> None:
         self.content, self.where = content, where
         model = load_records(content, where)
         graph = model["subgraphs"][0]
+        self.is_packed = is_packed(model)
         self.tensors: list[Record] = graph["tensors"]
         self.calls: list[Call] = list(calls(model, graph))
         self.inputs: list[int] = [int(number) for number in graph["inputs"]]
@@ -62,7 +62,7 @@ class FileInTflm:
 
     def check_plain(self) -> None:
         """Refuse a packed file, which LiteRT cannot run."""
-        if DECODE in self.operators:
+        if self.is_packed:
             raise FileFormatError(
                 f"{self.where} is packed, for {TFLM} only: LiteRT, which it would be "
                 "compared with, does not run it. Give the plain file that it was "

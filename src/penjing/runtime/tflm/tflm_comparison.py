@@ -62,6 +62,21 @@ class TflmComparison(JsonValue):
     twin_arena: Arena | None = None
     twin_flash: int | None = None
 
+    def __str__(self) -> str:
+        first = "All tensors are LiteRT's. "
+        if self.first_difference is not None:
+            first = f"The first to round otherwise is {self.first_difference}. "
+        twin = ""
+        if self.twin_arena is not None and self.twin_flash is not None:
+            twin = (
+                f" Its twin takes {self.twin_flash:,} bytes of flash and "
+                f"{self.twin_arena.total:,} of RAM."
+            )
+        return (
+            f"{first}{self.flash:,} bytes of flash; {self.arena}.{twin} Operators: "
+            f"{', '.join(self.operators)}."
+        )
+
 
 def compare_in_tflm(
     content: bytes,

@@ -47,6 +47,12 @@ class Arena(JsonValue):
     tail: int
     total: int
 
+    def __str__(self) -> str:
+        return (
+            f"an arena of {self.total:,} bytes of RAM ({self.head:,} for activations, "
+            f"{self.tail:,} that stay), up to about 7 % less on a 32-bit device"
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class TflmRun:

@@ -28,7 +28,8 @@ from penjing.pipeline.runs.run_state import RunState, digest_of
 from penjing.pipeline.training import build_optimizer, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress, listening
-from penjing.proof.file_proof import VerifyReport, prove
+from penjing.proof.file_proof import prove
+from penjing.proof.verify_report import VerifyReport
 from penjing.sparse.dense_twin import dense_twin
 from penjing.version import __version__
 from penjing.web.wasm_verification import WASM
