@@ -22,7 +22,8 @@ from environment import write_results
 from keras import layers
 
 import penjing
-from penjing.sparse.dense_twin import dense_twin, fix_sizes
+from penjing.sparse.dense_twin import dense_twin
+from penjing.specializing import specialize
 
 # Filters of the 1x1 convolution, and stride of the depthwise one before it.
 BLOCKS = (
@@ -77,7 +78,7 @@ def measure(folder: Path, sparsity: float, options: argparse.Namespace) -> dict:
     penjing.export_litert(model, sparse, encoding="sparse", runtime="wasm")
     dense.write_bytes(dense_twin(sparse.read_bytes(), "sparse"))
     penjing.export_litert(model, int8, "int8", representative_data=images)
-    int8.write_bytes(fix_sizes(int8.read_bytes(), "int8")[0])
+    int8.write_bytes(specialize(int8.read_bytes()))
     proof = penjing.verify(
         sparse, twin=dense, inputs=images, engine=options.engine, rounds=1
     )

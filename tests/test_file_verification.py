@@ -16,7 +16,7 @@ from penjing import file_verification
 from penjing.errors import DataError, ExportError, FileFormatError
 from penjing.packing.packing import pack
 from penjing.runtime.tflm import has_tflm
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.specializing import specialize
 
 pytestmark = pytest.mark.once
 
@@ -27,7 +27,7 @@ needs_tflm = pytest.mark.skipif(not has_tflm(), reason="needs penjing[micro]")
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory):
     file = tmp_path_factory.mktemp("fixed") / "fixed.tflite"
-    file.write_bytes(fix_sizes(FILE.read_bytes(), "it")[0])
+    file.write_bytes(specialize(FILE.read_bytes()))
     return file
 
 

@@ -14,7 +14,7 @@ from penjing.arm.arm_session import ArmSession
 from penjing.errors import CompressionError, DataError, FileFormatError
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.sample_inputs import random_inputs
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.specializing import specialize
 
 pytestmark = pytest.mark.once
 
@@ -32,7 +32,7 @@ def files(tmp_path_factory):
     """Files of whole int8 and with floats outside, of fixed sizes."""
     folder = tmp_path_factory.mktemp("files")
     for path in DATA.glob("*.tflite"):
-        (folder / path.name).write_bytes(fix_sizes(path.read_bytes(), "it")[0])
+        (folder / path.name).write_bytes(specialize(path.read_bytes()))
     return sorted(folder.iterdir())
 
 

@@ -13,7 +13,7 @@ import penjing
 from penjing.errors import ExportError, FileFormatError
 from penjing.proof.file_proof import ProvingRuntime, prove
 from penjing.runtime.interpreter import TensorSpec
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.specializing import specialize
 from penjing.tflite.loading import read_litert
 
 pytestmark = pytest.mark.once
@@ -87,7 +87,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     path = folder / "dense.tflite"
     penjing.export_litert(build_topology("mobilenet", size=64), path)
-    path.write_bytes(fix_sizes(path.read_bytes(), "it")[0])
+    path.write_bytes(specialize(path.read_bytes()))
     (folder / "file.tflite").write_bytes(sparse_unchecked(path.read_bytes()))
     return folder
 
@@ -152,7 +152,7 @@ def test_a_twin_must_be_another_dense_file(folder, tmp_path):
 def test_a_twin_must_have_the_same_inputs(folder, tmp_path):
     other = tmp_path / "other.tflite"
     penjing.export_litert(build_topology("mobilenet", size=32), other)
-    other.write_bytes(fix_sizes(other.read_bytes(), "it")[0])
+    other.write_bytes(specialize(other.read_bytes()))
     with pytest.raises(ValueError, match="`twin` must be a file of the same network"):
         prove(made_up(), folder / "file.tflite", twin=other)
 

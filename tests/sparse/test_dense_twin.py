@@ -12,7 +12,7 @@ from tests.sparse.sparse_topologies import (
 
 import penjing
 from penjing.errors import FileFormatError
-from penjing.sparse.dense_twin import dense_twin, fix_sizes, has_sparse_tensors
+from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
 from penjing.sparse.sparse_weights import SparseWeight, store_sparse
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator, operator_code
@@ -192,19 +192,3 @@ def test_what_does_not_fit_is_refused(order, block_map, levels, values):
     content = hand_written([2, 3], order, block_map, levels, values)
     with pytest.raises(FileFormatError, match=r"sparse tensor b'weights'"):
         dense_twin(content, "it")
-
-
-def test_free_sizes_become_fixed_and_shapes_constant(network, tmp_path):
-    model, free = network
-    fixed, was_free = fix_sizes(free, "it")
-    assert was_free
-    path = tmp_path / "fixed.tflite"
-    path.write_bytes(fixed)
-    assert penjing.LiteRTModel(path).inputs[0].shape == (1, 32, 32, 3)
-    assert penjing.LiteRTModel(path).outputs[0].shape == (1, 10)
-    assert len(operators(fixed)) == len(operators(free)) - 3
-    assert RESHAPE in operators(fixed)
-    x = image_samples(model)
-    expected = outputs(free, tmp_path, x)
-    np.testing.assert_allclose(outputs(fixed, tmp_path, x), expected, atol=1e-6)
-    assert fix_sizes(fixed, "it") == (fixed, False)

@@ -20,7 +20,6 @@ from tests.sparse.sparse_topologies import (
 import penjing
 from penjing.arm.arm_session import ArmSession
 from penjing.errors import ExportError, FileFormatError
-from penjing.sparse.dense_twin import fix_sizes
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import encode_for
 from penjing.sparse.sparse_graph import graph_layout
@@ -31,6 +30,7 @@ from penjing.sparse.sparse_weights import (
     encode_blocks,
     store_sparse,
 )
+from penjing.specializing import specialize
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import operator_name
 from penjing.tflite.tensors import data_of
@@ -114,7 +114,7 @@ def run_on_arm(session, content, samples):
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_an_emulated_arm_does_what_webassembly_was_seen_to_do(name, dense_file, arm):
     """Of the wrong ones, it refuses a single one, and is silent about the others."""
-    dense = fix_sizes(dense_file(name), name)[0]
+    dense = specialize(dense_file(name))
     sparse, samples = sparse_unchecked(dense), image_samples(build_topology(name), 1)
     expected = run_on_arm(arm, dense, samples)
     if name == "convolution_behind_pooling":
@@ -125,7 +125,9 @@ def test_an_emulated_arm_does_what_webassembly_was_seen_to_do(name, dense_file, 
     for one, other in zip(run_on_arm(arm, sparse, samples), expected, strict=True):
         distance = max(distance, float(np.abs(one - other).max()))
         scale = max(scale, float(np.abs(other).max()))
-    if TOPOLOGIES[name].outcome == "wrong":
+    # Its shapes were computed when it was tried in WebAssembly, which broke its graph.
+    made_one = name == "dense_on_features"
+    if TOPOLOGIES[name].outcome == "wrong" or made_one:
         assert distance > 0.1 * scale
     else:
         assert distance < 5e-6 * scale

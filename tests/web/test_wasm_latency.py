@@ -8,7 +8,7 @@ from tests.web.wasm_engines import needs_node
 import penjing
 from penjing.errors import FileFormatError
 from penjing.runtime.interpreter import TensorSpec
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.specializing import specialize
 from penjing.tflite.loading import load_records
 from penjing.web import wasm_latency
 from penjing.web.wasm_latency import fixed_content, measure_wasm_latency
@@ -67,8 +67,8 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     free, sparse = folder / "a.tflite", folder / "bc.tflite"
     penjing.export_litert(build_topology("mobilenet", size=64), free)
-    fixed, was_free = fix_sizes(free.read_bytes(), "it")
-    assert was_free
+    fixed = specialize(free.read_bytes())
+    assert fixed != free.read_bytes()
     sparse.write_bytes(sparse_unchecked(fixed))
     return [free, sparse]
 

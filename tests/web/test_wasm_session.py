@@ -15,7 +15,7 @@ from penjing.errors import (
     DataError,
     FileFormatError,
 )
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.specializing import specialize
 from penjing.web.npm_packages import FOLDER_VARIABLE, find_packages
 from penjing.web.wasm_session import WasmSession
 
@@ -102,7 +102,7 @@ def test_a_damaged_file_is_refused_and_the_next_one_runs(session, file):
 
 @needs_node
 def test_free_sizes_are_refused_by_the_runtime_and_fixed_ones_run(session, tmp_path):
-    """What `fix_sizes` is for."""
+    """What `specialize` is for."""
     path = tmp_path / "model.tflite"
     flat = keras.layers.Flatten()
     penjing.export_litert(keras.Sequential([keras.Input((2, 3)), flat]), path)
@@ -111,7 +111,7 @@ def test_free_sizes_are_refused_by_the_runtime_and_fixed_ones_run(session, tmp_p
     free.feed([x])
     with pytest.raises(FileFormatError, match=r"does not match expected.*\[-1, 2, 3\]"):
         free.run()
-    fixed = session.load(fix_sizes(path.read_bytes(), "it")[0], "it")
+    fixed = session.load(specialize(path.read_bytes()), "it")
     fixed.feed([x])
     np.testing.assert_array_equal(fixed.run()[0], x.reshape(1, 6))
 

@@ -15,7 +15,7 @@ from tests.web.wasm_engines import needs_browser, needs_node
 import penjing
 from penjing.cli import main
 from penjing.errors import DataError, ExportError, FileFormatError
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.specializing import specialize
 
 pytestmark = pytest.mark.once
 
@@ -25,7 +25,7 @@ def write_pair(folder, name, **sizes):
     model = build_topology(name, **sizes)
     dense, sparse = folder / "dense.tflite", folder / "sparse.tflite"
     penjing.export_litert(model, dense)
-    dense.write_bytes(fix_sizes(dense.read_bytes(), name)[0])
+    dense.write_bytes(specialize(dense.read_bytes()))
     sparse.write_bytes(sparse_unchecked(dense.read_bytes()))
     return model, dense, sparse
 

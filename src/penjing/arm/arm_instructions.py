@@ -18,7 +18,7 @@ from penjing.progress import Listener, Progress, listening
 from penjing.runtime.sample_inputs import random_inputs
 from penjing.runtime.timing import litert_path
 from penjing.runtime.timing_rounds import checked_files
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.specializing import specialize
 from penjing.tflite.loading import read_litert
 
 
@@ -102,7 +102,7 @@ def count_instructions(
     """
     paths = checked_files(files)
     check_counts(runs=runs, threads=threads)
-    contents = [fix_sizes(read_litert(litert_path(p)), p)[0] for p in paths]
+    contents = [specialize(read_litert(litert_path(p)), where=p) for p in paths]
     counted = []
     with (
         listening(progress) as listen,

@@ -58,13 +58,15 @@ class ConversionConfig:
 
     The quantization is None, or another name of a mode, see `penjing.tflite.modes`.
     Input and output type are those of floats in the file. The observer, one of
-    `OBSERVERS`, says how int8 activations get their ranges.
+    `OBSERVERS`, says how int8 activations get their ranges. The runtime is the one that
+    the file is for, "micro" or any other.
     """
 
     quantization: str | None = None
     input_type: str = "float32"
     output_type: str = "float32"
     observer: str = "min_max"
+    runtime: str | None = None
 
     def __post_init__(self) -> None:
         allowed = self.mode.allowed_types
@@ -86,6 +88,11 @@ class ConversionConfig:
                 f"quantization={self.quantization!r}: only the ranges of int8 "
                 f"activations are observed, with {_OBSERVED}."
             )
+
+    @property
+    def is_micro(self) -> bool:
+        """Whether the file is for TensorFlow Lite Micro, which knows all sizes."""
+        return self.runtime == "micro"
 
     @property
     def mode(self) -> Mode:
@@ -145,7 +152,9 @@ def _convert(
     if trained is not None:
         types = {"input_type": config.input_type, "output_type": config.output_type}
         ends = EndGrids(model, signature, samples, **types)
-    outputs = _save(model, signature, folder, forward, ends)
+    outputs = _save(
+        model, signature, folder, forward, ends, growing=not config.is_micro
+    )
     rewrite_operations(folder, in_integers=config.mode.needs_calibration)
     if config.mode.needs_calibration:
         notes += _soften_fills(model, signature, samples, folder)
@@ -159,7 +168,11 @@ def _convert(
         file.edit(restore_floats)
         file.edit(trained.correct)
         if config.mode.weight_bits == 4:
-            file.edit(functools.partial(keep_calibrated_weights, bits=4))
+            one_scale = config.is_micro
+            keep = functools.partial(
+                keep_calibrated_weights, bits=4, dense_one_scale=one_scale
+            )
+            file.edit(keep)
         file.edit(fold_affine)
         return file
     if config.mode.needs_calibration:
@@ -193,7 +206,11 @@ def _calibrated(
     if rewritten:
         source = floats.model if floats else make_floats()
         keep = functools.partial(
-            keep_calibrated_weights, floats=source, bits=bits, fixed=fixed
+            keep_calibrated_weights,
+            floats=source,
+            bits=bits,
+            fixed=fixed,
+            dense_one_scale=config.is_micro,
         )
         file.edit(keep)
     # The converter writes files of many scales a third larger than they need be.
@@ -250,6 +267,8 @@ def _save(
     folder: str,
     forward: Callable[[Any], Any],
     ends: EndGrids | None,
+    *,
+    growing: bool,
 ) -> list[str]:
     """Write a SavedModel with one signature; give the names of its outputs."""
     import tensorflow as tf
@@ -275,7 +294,7 @@ def _save(
     module.serve = tf.function(serve, input_signature=specs, autograph=False)
     with (
         float32_compute(model),
-        convertible_loops(model),
+        convertible_loops(model, growing=growing),
         convertible_preprocessing(model),
     ):
         function = module.serve.get_concrete_function()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from penjing.export.verification import NO_16_BIT_KERNELS
+from penjing.tflite.layer_names import layer_in
 
 _MISSING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 _NAMED = re.compile(r"'(?:tf|tfl)\.(\w+)' op\b|operation '(?:tf|tfl)\.(\w+)'")
@@ -21,7 +22,10 @@ def explain(text: str, layers: Collection[str], activations: str) -> str:
     `text` is all that it said, `layers` are the names of those in the model,
     `activations` the type that they were to have.
     """
-    places = {kind: _layer_of(path, layers) for kind, path in _PLACE.findall(text)}
+    places = {
+        kind: layer_in(path.split("/")[:-1], layers)
+        for kind, path in _PLACE.findall(text)
+    }
     missing = list(dict.fromkeys(_MISSING.findall(text)))
     if missing:
         return (
@@ -41,18 +45,6 @@ def _advice(activations: str) -> str:
     if activations == "int16":
         return NO_16_BIT_KERNELS
     return "Replace the operation, or export with another `quantization`."
-
-
-def _layer_of(path: str, layers: Collection[str]) -> str | None:
-    """The innermost part of a path that is the name of a layer.
-
-    Tracing puts a number behind names that are there already.
-    """
-    for part in reversed(path.split("/")[:-1]):
-        for name in (part, re.sub(r"_\d+$", "", part)):
-            if name in layers:
-                return name
-    return None
 
 
 def _listed(kinds: Collection[str], places: Mapping[str, str | None]) -> str:

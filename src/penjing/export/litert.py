@@ -28,6 +28,7 @@ from penjing.export.ends.end_grids import check_columns
 from penjing.export.file_notes import file_notes, slow_kernels
 from penjing.export.mode_conversion import converted
 from penjing.export.samples import random_samples, representative_samples, spread_evenly
+from penjing.export.target_runtime import Target
 from penjing.export.trained_grids import has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
 from penjing.export.verification import verify as verify_file
@@ -37,7 +38,6 @@ from penjing.files import atomic_path
 from penjing.models.keras_quantized import make_plain, quantized_by_keras
 from penjing.models.signature import InputSignature, input_signature
 from penjing.shrinking.shrinking import ShrinkConfig, shrink_file
-from penjing.sparse.sparse_export import SparseConfig
 from penjing.tflite.edited_file import EditedFile
 
 _COMPARED = 10_000  # bytes of float32 weights, below which a twin is not worth it
@@ -60,7 +60,8 @@ def export_litert(
 ) -> Path:
     """Write a model as a `.tflite` file, and check that the file computes the same.
 
-    The batch size stays free, and so do other free axes. Inputs and outputs keep the
+    The batch size stays free, and so do other free axes, unless `runtime` needs them
+    known. Inputs and outputs keep the
     order of the model's; inputs are named as in the model, outputs by their key in a
     dict or `output_0`, `output_1`, ... A mixed precision model is exported in
     float32. A model that still carries transforms is stripped first; only "int8" of a
@@ -114,6 +115,11 @@ def export_litert(
             and "arm" (phones) for 1x1 convolutions, and of "x86" for dense layers
             pruned in blocks, `pattern=penjing.Block(4, 1)`. "wasm" also fixes the batch
             size to 1, with and without `encoding`: LiteRT.js runs no others.
+            "micro" is TensorFlow Lite Micro, the interpreter of microcontrollers, with
+            None, "int8", "int16x8" and "int8x4": a batch of 1, all shapes as they are
+            when it runs, and equal operators in place of those that it lacks. Where the
+            extra penjing[micro] is installed, the file also runs there, and is
+            compared with LiteRT's kernels.
         verify: Whether to compare the file with the model. The largest difference
             accepted for each mode is in `penjing.export.verification.TOLERANCES`.
 
@@ -136,8 +142,9 @@ def export_litert(
         input_type=input_type,
         output_type=output_type,
         observer=observer,
+        runtime=runtime,
     )
-    sparse = SparseConfig(encoding=encoding, runtime=runtime, quantization=quantization)
+    goal = Target(encoding=encoding, runtime=runtime, quantization=quantization)
     if finish not in (None, "smallest"):
         raise ValueError(f"`finish` must be None or 'smallest', got {finish!r}.")
     target = _checked_path(path)
@@ -147,6 +154,7 @@ def export_litert(
     _require_runtime()
     signature = input_signature(model.model if has_trained_grids(model) else model)
     _check_input_types(signature)
+    goal.check_model(model, signature)
     samples = None
     if representative_data is not None:
         samples = representative_samples(representative_data, signature)
@@ -157,15 +165,16 @@ def export_litert(
         if config.mode.has_integer_weights:
             notes += file_notes(file.model, _weights(model), config.mode, model.name)
             _tell_costs(file, model, signature, config, modules)
+        goal.fit(file, model)
         if finish:
             bits = "auto" if config.mode.has_integer_weights else None
             smallest = ShrinkConfig(bias_bits=bits)
             shrink_file(file, smallest, representative_data=samples)
-        if sparse.runtime:
-            file.edit(functools.partial(sparse.finish, where=model.name))
+        goal.encode(file, model.name)
         temporary.write_bytes(file.content)
         if verify:
             _verify(temporary, model, signature, samples, config)
+            notes += goal.prove(file.content, samples, model.name)
     for note in notes:
         warnings.warn(note, CompressionWarning, stacklevel=2)
     return target

@@ -25,14 +25,17 @@ Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 
 
 @contextlib.contextmanager
-def convertible_loops(model: keras.Model) -> Iterator[None]:
+def convertible_loops(model: keras.Model, *, growing: bool = True) -> Iterator[None]:
     """Let the recurrent layers of a model trace as convertible loops in the block.
 
     The model is on the TensorFlow backend, and after the block as before. Layers that
-    the user asked to unroll stay unrolled.
+    the user asked to unroll stay unrolled. `growing` lets the outputs of all steps
+    gather in a tensor that grows; without it, where the number of steps is known, it
+    has its full size from the start, and each step pushes the oldest one out.
     """
     loops = _loops_of(model)
-    with all_lent((layer, "inner_loop", _inner_loop_of(layer)) for layer in loops):
+    lent = ((x, "inner_loop", _inner_loop_of(x, growing)) for x in loops)
+    with all_lent(lent):
         yield
 
 
@@ -59,7 +62,7 @@ def _loops_of(model: keras.Model) -> list[keras.layers.RNN]:
     ]
 
 
-def _inner_loop_of(layer: keras.layers.RNN) -> Callable[..., Any]:
+def _inner_loop_of(layer: keras.layers.RNN, growing: bool) -> Callable[..., Any]:
     def inner_loop(
         sequences: Tensor, initial_state: Any, mask: Any, training: bool = False
     ) -> tuple[Tensor, Tensor, Any]:
@@ -78,6 +81,7 @@ def _inner_loop_of(layer: keras.layers.RNN) -> Callable[..., Any]:
             keras.tree.flatten(states),
             mask=mask[0] if keras.tree.is_nested(mask) else mask,
             layer=layer,
+            growing=growing,
         )
         return last, outputs, keras.tree.pack_sequence_as(states, flat)
 
@@ -91,6 +95,7 @@ def _loop(
     *,
     mask: Tensor | None,
     layer: keras.layers.RNN,
+    growing: bool,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Run a cell over the steps of `(batch, steps, ...)` sequences.
 
@@ -103,9 +108,12 @@ def _loop(
     keep = None if mask is None else _time_major(mask, layer.go_backwards)
     first, _ = step(steps[0], states)
     zeros = tf.zeros_like(first)
+    count = None if growing else steps.shape[0]
     # One row of zeros that is cut off again: the runtime cannot grow an empty tensor.
-    collected = zeros[tf.newaxis] if layer.return_sequences else tf.zeros([0])
-    shape = [None, *first.shape] if layer.return_sequences else collected.shape
+    collected = tf.repeat(zeros[tf.newaxis], count or 1, 0)
+    if not layer.return_sequences:
+        collected = tf.zeros([0])
+    shape = [count, *first.shape] if layer.return_sequences else collected.shape
 
     def body(time: Tensor, rows: Tensor, last: Tensor, *flat: Tensor) -> Any:
         output, new = step(tf.gather(steps, time), list(flat))
@@ -115,7 +123,8 @@ def _loop(
             output = _choose(here, output, masked)
             new = [_choose(here, a, b) for a, b in zip(new, flat, strict=True)]
         if layer.return_sequences:
-            rows = tf.concat([rows, output[tf.newaxis]], 0)
+            kept = rows if count is None else rows[1:]
+            rows = tf.concat([kept, output[tf.newaxis]], 0)
         return (time + 1, rows, output, *new)
 
     result = tf.while_loop(
@@ -132,7 +141,8 @@ def _loop(
     last = result[2]
     if not layer.return_sequences:
         return last, last[:, tf.newaxis], list(result[3:])
-    outputs = _time_major(result[1][1:], go_backwards=False)
+    outputs = result[1][1:] if count is None else result[1]
+    outputs = _time_major(outputs, go_backwards=False)
     outputs.set_shape([outputs.shape[0], sequences.shape[1], *outputs.shape[2:]])
     return last, outputs, list(result[3:])
 

@@ -1,4 +1,4 @@
-"""The same network in plainer files: no sparse tensors, no free sizes."""
+"""The same network in a plainer file, without sparse tensors."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.tflite.cleaning import share_buffers
-from penjing.tflite.constant_shapes import fold_shapes
 from penjing.tflite.edited_file import EditedFile
-from penjing.tflite.graph_edits import add_sizes, read_instead, set_input
+from penjing.tflite.graph_edits import read_instead
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
@@ -19,7 +18,6 @@ from penjing.tflite.tensors import (
     TensorType,
     all_tensors,
     data_of,
-    is_plain,
     set_values,
 )
 
@@ -55,42 +53,6 @@ def has_sparse_tensors(content: bytes, where: str) -> bool:
     """Whether a file holds tensors in sparse encoding."""
     model = load_records(content, where)
     return any(tensor["sparsity"] for tensor in all_tensors(model))
-
-
-def fix_sizes(content: bytes, where: str) -> tuple[bytes, bool]:
-    """The file without free sizes, and whether it had any; see `fix_free_sizes`."""
-    file = EditedFile(content, where)
-    was_free = file.edit(fix_free_sizes)
-    return file.content, was_free
-
-
-def fix_free_sizes(model: Record) -> bool:
-    """Make the sizes that a file leaves free those that it stores: a batch of 1.
-
-    LiteRT.js refuses files with free sizes, and what a RESHAPE with a computed shape
-    gives there is silently wrong. Both are gone from the result. False if none were.
-    """
-    free = [t for t in all_tensors(model) if np.any(t["shape_signature"] < 0)]
-    if not free:
-        return False
-    for tensor in free:
-        tensor.drop("shape_signature")
-    for graph in model["subgraphs"]:
-        for operator in graph["operators"]:
-            if operator_code(model, operator) == Operator.RESHAPE:
-                _fix_shape(model, graph, operator)
-    fold_shapes(model)  # what computed the shapes goes
-    return True
-
-
-def _fix_shape(model: Record, graph: Record, reshape: Record) -> None:
-    """Let a RESHAPE read the shape that its output has, as a constant."""
-    tensors, inputs = graph["tensors"], reshape["inputs"]
-    source, result = tensors[inputs[0]], tensors[reshape["outputs"][0]]
-    sizes = [np.prod(tensor["shape"], dtype="f8") for tensor in (source, result)]
-    if len(inputs) < 2 or is_plain(model, tensors[inputs[1]]) or sizes[0] != sizes[1]:
-        return
-    set_input(reshape, 1, add_sizes(model, graph, result["shape"]))
 
 
 def _remove_densify(model: Record, graph: Record) -> None:

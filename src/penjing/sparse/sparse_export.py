@@ -10,7 +10,6 @@ import numpy as np
 
 from penjing.errors import ExportError
 from penjing.sparse import sparse_rules
-from penjing.sparse.dense_twin import fix_free_sizes
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_graph import Layout, graph_layout
 from penjing.sparse.sparse_nodes import NOT_FLOAT, Node, read_nodes
@@ -53,7 +52,7 @@ class SparseConfig:
         if self.encoding and self.runtime:
             encode_for(model, self.runtime, where)
             return True
-        return self.runtime == "wasm" and _fix_batch(model, where)
+        return False
 
     def _check_quantization(self) -> None:
         mode = find_mode(self.quantization)
@@ -84,29 +83,14 @@ def check_runtime(runtime: object) -> None:
 def encode_for(model: Record, runtime: str, where: str) -> None:
     """Store the weights without zeros that the kernels of a runtime read so.
 
-    For "wasm" the batch size becomes 1: LiteRT.js runs no file that leaves it free.
-    Where zeros would save no time, or outputs would be wrong, it is refused.
+    For "wasm" no size may be free: LiteRT.js runs no such file. Where zeros would save
+    no time, or outputs would be wrong, it is refused.
     """
     if runtime == "x86":
         store_sparse(model, _chosen_blocks(model, where))
         return
-    if runtime == "wasm":
-        _fix_batch(model, where)
     make_padding_explicit(model)
     store_sparse(model, _chosen_convolutions(model, runtime, where))
-
-
-def _fix_batch(model: Record, where: str) -> bool:
-    """Leave no size free: LiteRT.js runs no such file. Whether there were any."""
-    for graph in model["subgraphs"]:
-        for tensor in (graph["tensors"][number] for number in graph["inputs"]):
-            if np.any(tensor["shape_signature"][1:] < 0):
-                raise ExportError(
-                    f"`{where}` is not exported for wasm: its input has the shape "
-                    f"{tuple(map(int, tensor['shape_signature']))}, and LiteRT.js runs "
-                    "no file with free sizes. Give keras.Input every size."
-                )
-    return fix_free_sizes(model)
 
 
 def layout_problems(nodes: Sequence[Node], layout: Layout) -> list[str]:

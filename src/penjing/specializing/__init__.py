@@ -7,3 +7,7 @@ wrong. So the file is run once, with a batch of 1, by LiteRT itself; each
 tensor gets the shape that it has there, and what depends on shapes and constants alone
 becomes a constant. What comes out has to give the same outputs bit by bit.
 """
+
+from penjing.specializing.specializing import specialize
+
+__all__ = ["specialize"]

@@ -23,6 +23,8 @@ _IMPURE = operators(
     HASHTABLE HASHTABLE_FIND HASHTABLE_IMPORT HASHTABLE_SIZE HASHTABLE_LOOKUP
     """
 )
+# What depends on the shape of its input alone.
+_OF_SHAPES = operators("SHAPE RANK ZEROS_LIKE")
 _SMALL = 1024  # bytes; larger results must be no larger than what they are made of
 
 
@@ -42,7 +44,7 @@ def _foldable(model: Record, graph: Record) -> Iterator[Record]:
     for operator in graph["operators"]:
         code = operator_code(model, operator)
         inputs = {int(n) for n in operator["inputs"] if n >= 0}
-        depends = code != Operator.SHAPE and not (inputs and inputs <= known)
+        depends = code not in _OF_SHAPES and not (inputs and inputs <= known)
         outputs = [graph["tensors"][n] for n in operator["outputs"] if n >= 0]
         if not depends and code not in _IMPURE and all(map(_is_number, outputs)):
             known.update(map(int, operator["outputs"]))
@@ -72,7 +74,20 @@ def fold_constants(model: Record, values: Mapping[Place, Array]) -> None:
             for number in map(int, operator["outputs"]):
                 set_values(model, graph["tensors"][number], values[g, number])
         graph["operators"] = kept
+        _drop_unread(model, graph)
     drop_unused(model)
+
+
+def _drop_unread(model: Record, graph: Record) -> None:
+    """Leave out operators that only compute what nobody reads, in place."""
+    read = {int(n) for n in graph["outputs"]}
+    kept = []
+    for operator in reversed(graph["operators"]):
+        is_pure = operator_code(model, operator) not in _IMPURE
+        if not is_pure or read.intersection(map(int, operator["outputs"])):
+            read.update(map(int, operator["inputs"]))
+            kept.append(operator)
+    graph["operators"] = kept[::-1]
 
 
 def _pays(

@@ -51,10 +51,14 @@ def specialize(content: bytes, *, batch: int = 1, where: str = "the file") -> by
     return file.content
 
 
-def has_free_sizes(model: Record) -> bool:
+def leaves_sizes_free(model: Record) -> bool:
+    """Whether a file leaves sizes free."""
+    return any(np.any(t["shape_signature"] < 0) for t in all_tensors(model))
+
+
+def _has_unknown_sizes(model: Record) -> bool:
     """Whether a file leaves sizes free, or computes some while it runs."""
-    free = any(np.any(t["shape_signature"] < 0) for t in all_tensors(model))
-    return free or any(
+    return leaves_sizes_free(model) or any(
         operator_code(model, operator) == Operator.SHAPE
         for graph in model["subgraphs"]
         for operator in graph["operators"]
@@ -63,10 +67,10 @@ def has_free_sizes(model: Record) -> bool:
 
 def specialize_file(file: EditedFile, *, batch: int = 1) -> None:
     """Make all sizes of a file known, in place; see `specialize`."""
-    if not has_free_sizes(file.model):
+    if not _has_unknown_sizes(file.model):
         return
     require_extra("ai_edge_litert.interpreter", "litert")
-    rounds = _rounds(file.model, batch, file.where)
+    rounds = sample_rounds(file.model, batch, file.where)
     graphs = _steady_graphs(file.model)
     wanted = foldable_tensors(file.model, graphs)
     with FileExaminer(len(file.content)) as examiner:
@@ -94,7 +98,7 @@ def specialize_file(file: EditedFile, *, batch: int = 1) -> None:
         )
 
 
-def _rounds(model: Record, batch: int, where: str) -> list[list[Array]]:
+def sample_rounds(model: Record, batch: int, where: str) -> list[list[Array]]:
     """Inputs of two runs; all sizes but the batch have to be known."""
     graph = model["subgraphs"][0]
     specs = []
@@ -139,19 +143,15 @@ def _steady_graphs(model: Record) -> set[int]:
 
 def _growing_graphs(model: Record, shapes: list[list[list[int] | None]]) -> set[int]:
     """Conditions and bodies of loops of which a state changes its shape."""
-    growing = set()
-    for graph in model["subgraphs"]:
-        for operator in graph["operators"]:
-            if operator_code(model, operator) != Operator.WHILE:
-                continue
-            used = pointed_to(operator, "graph")
-            body = operator["builtin_options"]["body_subgraph_index"]
-            inputs, outputs = (
-                [shapes[body][int(n)] for n in model["subgraphs"][body][side]]
-                for side in ("inputs", "outputs")
-            )
-            if inputs != outputs:
-                growing.update(used)
+    growing: set[int] = set()
+    for operator in _loops(model):
+        condition, body = pointed_to(operator, "graph")
+        inputs, outputs = (
+            [shapes[body][int(n)] for n in model["subgraphs"][body][side]]
+            for side in ("inputs", "outputs")
+        )
+        if inputs != outputs:
+            growing.update((condition, body))
     return growing
 
 
@@ -195,6 +195,27 @@ def _make_known(
         for tensor, shape in zip(tensors, shapes[g], strict=True):
             if shape is not None and not len(data_of(model, tensor)):
                 tensor["shape"] = np.array(shape, "<i4")
+    for operator in _loops(model):
+        _match_condition(model, operator, graphs)
+
+
+def _loops(model: Record) -> list[Record]:
+    return [
+        operator
+        for graph in model["subgraphs"]
+        for operator in graph["operators"]
+        if operator_code(model, operator) == Operator.WHILE
+    ]
+
+
+def _match_condition(model: Record, loop: Record, graphs: Collection[int]) -> None:
+    """Give what a condition takes, but need not look at, the shapes of the body's."""
+    condition, body = pointed_to(loop, "graph")
+    if condition not in graphs or body not in graphs:
+        return
+    taken, given = (model["subgraphs"][g] for g in (condition, body))
+    for mine, other in zip(taken["inputs"], given["inputs"], strict=True):
+        taken["tensors"][mine]["shape"] = given["tensors"][other]["shape"]
 
 
 def _same_outputs(one: TensorValues, other: TensorValues) -> bool:

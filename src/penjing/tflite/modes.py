@@ -23,6 +23,7 @@ _WRONG = {
     "weights trained on penjing.Grid(levels=3), which compress as well. ",
     "float32": "Files are float32 with quantization=None. ",
 }
+_HYBRID = "it has no kernels for integer weights beside float32 activations"
 _FOR_INT4 = (
     "Weights of 15 levels are too few for this model as it is: train it on them with "
     "penjing.quantize_aware(model, weights=penjing.Grid(bits=4)), or use weights of "
@@ -47,6 +48,8 @@ class Mode:
             the tests reach.
         advice: What to do where outputs are further off.
         no_sparse: Why no sparse kernel takes such weights; empty where some do.
+        no_micro: Why TensorFlow Lite Micro does not run such files; empty where it
+            does.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Mode:
     tolerance: float
     advice: str = "Use quantization=None for this model."
     no_sparse: str = ""
+    no_micro: str = ""
 
     @property
     def quantization(self) -> str | None:
@@ -105,8 +109,15 @@ MODES = (
         tolerance=0.2,
         no_sparse="sparse dense layers with int8 weights fail to load, or are silently "
         "wrong in blocks of 1x16, and zeros of int8 weights save no time",
+        no_micro=_HYBRID,
     ),
-    Mode(name="float16", title="float16 weights", weights="float16", tolerance=2e-2),
+    Mode(
+        name="float16",
+        title="float16 weights",
+        weights="float16",
+        tolerance=2e-2,
+        no_micro="it reads no float16 weights",
+    ),
     Mode(
         name="int8",
         title="int8",
@@ -133,6 +144,7 @@ MODES = (
         tolerance=0.7,
         advice=_FOR_INT4,
         no_sparse=_INTEGERS,
+        no_micro=_HYBRID,
     ),
     Mode(
         name="int4_weight_only",
@@ -142,6 +154,7 @@ MODES = (
         tolerance=0.7,
         advice=_FOR_INT4,
         no_sparse=_INTEGERS,
+        no_micro="it makes no floats of int4 weights",
     ),
     Mode(
         name="int8x4",

@@ -16,8 +16,9 @@ from penjing.measurement.latency_report import (
 from penjing.progress import Listener, Progress, listening
 from penjing.runtime.sample_inputs import random_inputs
 from penjing.runtime.timing_rounds import check_rounds, checked_files, take_turns
-from penjing.sparse.dense_twin import fix_sizes
-from penjing.tflite.loading import read_litert
+from penjing.specializing import specialize
+from penjing.specializing.specializing import leaves_sizes_free
+from penjing.tflite.loading import load_records, read_litert
 from penjing.web.wasm_session import WasmSession
 
 
@@ -87,4 +88,7 @@ def fixed_content(path: Path) -> tuple[bytes, bool]:
             f"{path} is a Keras model, and only .tflite files run in LiteRT.js: write "
             "one with penjing.export_litert(model, 'model.tflite') first."
         )
-    return fix_sizes(read_litert(path), str(path))
+    content, where = read_litert(path), str(path)
+    if not leaves_sizes_free(load_records(content, where)):
+        return content, False
+    return specialize(content, where=where), True

@@ -23,7 +23,7 @@ from penjing.runtime.tflm import (
 )
 from penjing.runtime.tflm.file_in_tflm import FileInTflm
 from penjing.runtime.tflm.operator_differences import distance
-from penjing.sparse.dense_twin import fix_sizes
+from penjing.specializing import specialize
 
 pytestmark = [
     pytest.mark.once,
@@ -35,7 +35,7 @@ FREE = Path(__file__).parents[2] / "data/mlperf_tiny/keyword_spotting.tflite"
 
 @pytest.fixture(scope="module")
 def keywords():
-    return fix_sizes(FREE.read_bytes(), "it")[0]
+    return specialize(FREE.read_bytes())
 
 
 def test_a_right_file_is_described(keywords):

@@ -10,7 +10,7 @@ scale; a QUANTIZE operator brings it to the one that follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ def keep_calibrated_weights(
     *,
     bits: int = 8,
     fixed: Sequence[FixedWeight] = (),
+    dense_one_scale: bool = False,
 ) -> None:
     """Give the weights of an int8 or int16x8 file the integers of training, in place.
 
@@ -71,13 +72,16 @@ def keep_calibrated_weights(
     that take no int4, are int8, on their grids. The weights are read in `floats`, the
     same model in float32; without it they are what the int8 integers stand for. `fixed`
     are weights of the Keras model, from which those of the file may have been folded.
+    With `dense_one_scale`, int4 weights of dense layers have one scale, as TensorFlow
+    Lite Micro wants; those trained with one for each channel are int8 then.
     """
     sources = _Sources(floats)
     for graph in model["subgraphs"]:
         for number, uses in find_weights(model, graph, TensorType.INT8):
             tensor = graph["tensors"][number]
             values = sources.find(tensor, *real_values(model, tensor))
-            stored = _integers(model, graph, uses, values, bits, fixed)
+            given = (bits, fixed, dense_one_scale)
+            stored = _integers(model, graph, uses, values, *given)
             if stored is not None and all(
                 _takes_scales(model, graph, use, stored) for use in uses
             ):
@@ -92,10 +96,16 @@ def _integers(
     values: Array,
     bits: int,
     fixed: Sequence[FixedWeight],
+    dense_one_scale: bool,
 ) -> IntegerWeights | None:
     axes = {use.channel_axis(values.ndim) for use in uses}
     narrow = bits == 4 and all(_takes_int4(model, graph, use) for use in uses)
-    if narrow and len({use.code for use in uses}) == 1:
+    codes = {use.code for use in uses}
+    if narrow and dense_one_scale and codes == {Operator.FULLY_CONNECTED}:
+        found = _int4_of_one_scale(values, axes, fixed)
+        if found is not None:
+            return found
+    elif narrow and len(codes) == 1:
         found = as_integers(values, axes, 4, fixed)
         if found is not None:
             return found.spread(min(axes))
@@ -103,6 +113,16 @@ def _integers(
     if stored is not None and any(use.needs_channels(graph) for use in uses):
         return stored.spread(min(axes))
     return stored
+
+
+def _int4_of_one_scale(
+    values: Array, axes: Collection[int], fixed: Sequence[FixedWeight]
+) -> IntegerWeights | None:
+    """As `as_integers`; `None` too of what was trained with scales of channels."""
+    trained = trained_integers(values, axes, 4, fixed)
+    if trained is None:
+        return as_integers(values, (), 4)
+    return trained if trained.channel_axis is None else None
 
 
 class _Sources:

@@ -1,0 +1,148 @@
+"""Where a file is to run, and what that asks of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.arguments import quoted
+from penjing.errors import ExportError, FileFormatError
+from penjing.export.micro_layers import check_layers
+from penjing.models.keras_private import all_layers
+from penjing.models.signature import InputSignature
+from penjing.runtime.sample_inputs import encode_rounds
+from penjing.runtime.tflm import TflmComparison, compare_in_tflm, has_tflm
+from penjing.runtime.tflm.file_in_tflm import FileInTflm
+from penjing.sparse.sparse_export import SparseConfig
+from penjing.sparse.sparse_rules import RUNTIMES as SPARSE_RUNTIMES
+from penjing.specializing.micro_file import fit_for_tflm
+from penjing.specializing.specializing import specialize_file
+from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.modes import MODES, find_mode
+
+RUNTIMES = (*SPARSE_RUNTIMES, "micro")
+# Runtimes that take no file with free sizes, as messages call them.
+_FIXED = {"wasm": "LiteRT.js", "micro": "TensorFlow Lite Micro"}
+_RANDOM, _REAL = 2, 4  # samples that a file is compared on
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a file of a mode is to run, with dense weights or with encoding "sparse".
+
+    The runtime, one of `RUNTIMES`, may be None without an encoding.
+    """
+
+    encoding: str | None = None
+    runtime: str | None = None
+    quantization: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.runtime is not None and self.runtime not in RUNTIMES:
+            raise ValueError(
+                f"`runtime` must be one of {quoted(RUNTIMES)}, got {self.runtime!r}: "
+                "which operators and types a file may hold depends on it."
+            )
+        if not self.is_micro:
+            self._sparse()
+            return
+        if self.encoding is not None:
+            raise ValueError(
+                f"encoding={self.encoding!r} does not go with runtime='micro': "
+                "TensorFlow Lite Micro has no sparse kernels. Leave it out."
+            )
+        why = find_mode(self.quantization).no_micro
+        if why:
+            allowed = [mode.quantization for mode in MODES if not mode.no_micro]
+            raise ValueError(
+                f"quantization={self.quantization!r} does not go with runtime='micro': "
+                f"TensorFlow Lite Micro does not run such files, for {why}. Use "
+                f"{quoted(allowed)}."
+            )
+
+    @property
+    def is_micro(self) -> bool:
+        """Whether it is TensorFlow Lite Micro."""
+        return self.runtime == "micro"
+
+    def check_model(self, model: keras.Model, signature: InputSignature) -> None:
+        """Refuse, before it is converted, what will not run there."""
+        if self.runtime not in _FIXED:
+            return
+        for item in signature.inputs:
+            if any(size is None for size in item.shape[1:]):
+                shape = tuple(-1 if size is None else size for size in item.shape)
+                raise ExportError(
+                    f"`{model.name}` is not exported for {self.runtime}: its input "
+                    f"has the shape {shape}, and {_FIXED[self.runtime]} runs no file "
+                    "with free sizes. Give keras.Input every size."
+                )
+        if self.is_micro:
+            check_layers(model, find_mode(self.quantization))
+
+    def fit(self, file: EditedFile, model: keras.Model) -> None:
+        """Make a converted file what the runtime takes, in place."""
+        if self.runtime not in _FIXED:
+            return
+        file.where = f"`{model.name}`"
+        try:
+            if self.is_micro:
+                fit_for_tflm(file, _names(model))
+            else:
+                specialize_file(file)
+        except FileFormatError as error:
+            raise ExportError(
+                f"`{model.name}` is not exported for {self.runtime}: {error}"
+            ) from error
+
+    def encode(self, file: EditedFile, where: str) -> None:
+        """Leave zeros out where that was asked for, in place."""
+        if self.encoding:
+            file.edit(functools.partial(self._sparse().finish, where=where))
+
+    def prove(
+        self, content: bytes, samples: Sequence[np.ndarray[Any, Any]] | None, name: str
+    ) -> list[str]:
+        """Compare a file there with LiteRT; gives what is to be said of it.
+
+        `samples` has an array for each input. Outputs that differ are an ExportError.
+        """
+        if not self.is_micro:
+            return []
+        if not has_tflm():
+            return [
+                f"The file of `{name}` was not run in TensorFlow Lite Micro, which is "
+                "not installed. Where there is a wheel of it (Linux on x86-64), pip "
+                'install "penjing[micro]" lets each export prove its file'
+            ]
+        _prove_in_tflm(content, samples, f"the file of `{name}`")
+        return []
+
+    def _sparse(self) -> SparseConfig:
+        return SparseConfig(
+            encoding=self.encoding, runtime=self.runtime, quantization=self.quantization
+        )
+
+
+def _names(model: keras.Model) -> Collection[str]:
+    layers = all_layers(model)
+    return {layer.name for layer in layers if not isinstance(layer, keras.Model)}
+
+
+def _prove_in_tflm(
+    content: bytes, samples: Sequence[np.ndarray[Any, Any]] | None, where: str
+) -> TflmComparison:
+    file = FileInTflm(content, where)
+    rounds = file.rounds(_RANDOM)
+    if samples is not None:
+        described = [file.described(number) for number in file.inputs]
+        rounds += encode_rounds(described, [a[:_REAL] for a in samples], where)
+    try:
+        return compare_in_tflm(content, where=where, inputs=rounds)
+    except FileFormatError as error:
+        raise ExportError(f"The file was not written: {error}") from error

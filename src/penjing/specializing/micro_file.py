@@ -1,0 +1,109 @@
+"""A file as TensorFlow Lite Micro takes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+import numpy as np
+
+from penjing.errors import ExportError
+from penjing.runtime.tensor_values import FileExaminer
+from penjing.specializing.composition import Array
+from penjing.specializing.dilations import join_dilations
+from penjing.specializing.specializing import sample_rounds, specialize_file
+from penjing.specializing.tflm_compositions import compose_for_tflm
+from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.layer_names import layer_in
+from penjing.tflite.operators import Operator, operator_code, operator_name
+from penjing.tflite.records import Record, pointed_to
+from penjing.tflite.tensors import tensor_name
+from penjing.tflite.tflm_operators import tflm_method
+
+_ROUNDING = 1e-5  # of floats, over the largest magnitude of an output
+_MOST = 4
+
+
+def fit_for_tflm(file: EditedFile, layers: Collection[str] = ()) -> None:
+    """Make a file one that TFLM takes and that computes the same, in place.
+
+    Its batch becomes 1 where it is free, and equal operators take the place of those
+    that TFLM lacks. `layers` are names of the model's layers, for messages. What TFLM
+    lacks then is an ExportError; a size that cannot be known is a FileFormatError.
+    """
+    specialize_file(file)
+    before = file.content
+    joined = file.edit(join_dilations)
+    if file.edit(compose_for_tflm) or joined:
+        _check_same(before, file)
+    problems = _unknown_operators(file.model, layers) + _growing_loops(
+        file.model, layers
+    )
+    if problems:
+        raise ExportError(
+            f"{file.where} is not exported for TensorFlow Lite Micro, which lacks what "
+            f"it needs: {'; '.join(problems[:_MOST])}. Write these layers in other "
+            "operations, or let the model begin behind them, or end before them."
+        )
+
+
+def _check_same(before: bytes, file: EditedFile) -> None:
+    """Refuse other outputs, in LiteRT, than before operators were replaced."""
+    rounds = sample_rounds(file.model, 1, file.where)
+    with FileExaminer(max(len(before), len(file.content))) as examiner:
+        expected, found = (
+            examiner.run(content, rounds, file.where)
+            for content in (before, file.content)
+        )
+    for one, other in zip(found, expected, strict=True):
+        if not all(map(_is_same, one.outputs, other.outputs)):
+            raise ExportError(
+                f"{file.where} gives other outputs once operators that TensorFlow Lite "
+                "Micro lacks are replaced: please report the model."
+            )
+
+
+def _is_same(one: Array, other: Array) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    largest = float(np.abs(other).max(initial=0.0))
+    return bool(np.allclose(one, other, rtol=0, atol=_ROUNDING * max(largest, 1e-30)))
+
+
+def _unknown_operators(model: Record, layers: Collection[str]) -> list[str]:
+    """The operators that TFLM does not know, and the layers that they come from."""
+    found: dict[str, None] = {}
+    for graph in model["subgraphs"]:
+        for operator in graph["operators"]:
+            if tflm_method(model["operator_codes"][operator["opcode_index"]]) is None:
+                name = operator_name(model, operator)
+                found[f"{name}{_origin(graph, operator, layers)}"] = None
+    return list(found)
+
+
+def _growing_loops(model: Record, layers: Collection[str]) -> list[str]:
+    """Loops with a state whose shape changes: TFLM knows each shape from the start."""
+    found: dict[str, None] = {}
+    for graph in model["subgraphs"]:
+        for operator in graph["operators"]:
+            if operator_code(model, operator) != Operator.WHILE:
+                continue
+            _, body = pointed_to(operator, "graph")
+            inner = model["subgraphs"][body]
+            sides = (
+                [list(inner["tensors"][n]["shape"]) for n in inner[side]]
+                for side in ("inputs", "outputs")
+            )
+            if len({str(side) for side in sides}) > 1:
+                where = _origin(graph, operator, layers)
+                found[f"a loop that collects the outputs of its steps{where}"] = None
+    return list(found)
+
+
+def _origin(graph: Record, operator: Record, layers: Collection[str]) -> str:
+    """The layer that an operator comes from, else the tensor that it gives."""
+    name = tensor_name(graph["tensors"][int(operator["outputs"][0])])
+    layer = layer_in(re.split(r"[/;:]", name), layers)
+    return f" (in the layer `{layer}`)" if layer else f" (which gives `{name}`)"

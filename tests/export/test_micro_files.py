@@ -1,0 +1,137 @@
+"""Files for TensorFlow Lite Micro: they run there, and are right; or say why not."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import penjing
+from penjing.errors import CompressionWarning, ExportError
+from penjing.export import target_runtime
+from penjing.runtime import tflm
+from penjing.tflite.loading import load_records
+from penjing.tflite.operators import operator_name
+from penjing.tflite.tensors import TensorType
+
+needs_tflm = pytest.mark.skipif(not tflm.has_tflm(), reason="needs penjing[micro]")
+once = pytest.mark.once
+LAYERS = keras.layers
+GENERATOR = np.random.default_rng(0)
+
+
+def images(*shape):
+    return np.abs(GENERATOR.normal(size=(20, *shape))).astype("float32")
+
+
+def names(path):
+    model = load_records(path.read_bytes(), "it")
+    return [operator_name(model, op) for op in model["subgraphs"][0]["operators"]]
+
+
+def small_cnn():
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            LAYERS.Conv2D(4, 3, activation="relu"),
+            LAYERS.Flatten(),
+            LAYERS.Dense(40, activation="relu"),
+            LAYERS.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+@needs_tflm
+@pytest.mark.parametrize("quantization", ["int8", "int8x4"])
+def test_a_convolutional_network_runs_there(quantization, tmp_path):
+    x = images(8, 8, 2)
+    path = penjing.export_litert(
+        small_cnn(),
+        tmp_path / "model.tflite",
+        quantization,
+        representative_data=x,
+        input_type="int8",
+        output_type="int8",
+        runtime="micro",
+    )
+    expected = ["CONV_2D", "RESHAPE", "FULLY_CONNECTED", "FULLY_CONNECTED", "SOFTMAX"]
+    assert names(path) == expected
+    model = penjing.LiteRTModel(path)
+    assert [spec.shape for spec in model.inputs + model.outputs] == [
+        (1, 8, 8, 2),
+        (1, 3),
+    ]
+    spec = model.inputs[0]
+    run = tflm.run_in_tflm(path.read_bytes(), [[spec.encode(x[:1])]])
+    (found,) = run.outputs[0]
+    assert np.abs(model.outputs[0].decode(found) - model.predict(x[:1])).max() < 0.01
+    if quantization == "int8x4":
+        (hidden,) = (
+            tensor
+            for tensor in load_records(path.read_bytes(), "it")["subgraphs"][0][
+                "tensors"
+            ]
+            if list(tensor["shape"]) == [40, 144]
+        )
+        assert hidden["type"] == TensorType.INT4
+        assert len(hidden["quantization"]["scale"]) == 1
+
+
+@once
+@pytest.mark.parametrize(
+    "quantization", ["dynamic", "float16", "int4", "int4_weight_only"]
+)
+def test_modes_that_it_does_not_take_are_refused_before_the_conversion(
+    quantization, tmp_path
+):
+    with pytest.raises(ValueError, match=r"Use None, 'int8', 'int16x8', 'int8x4'"):
+        penjing.export_litert(
+            None, tmp_path / "model.tflite", quantization, runtime="micro"
+        )
+
+
+@once
+def test_sparse_encoding_and_unknown_runtimes_are_refused(tmp_path):
+    path = tmp_path / "model.tflite"
+    with pytest.raises(ValueError, match="has no sparse kernels"):
+        penjing.export_litert(None, path, encoding="sparse", runtime="micro")
+    with pytest.raises(ValueError, match="'wasm', 'micro', got 'phone'"):
+        penjing.export_litert(None, path, runtime="phone")
+
+
+@pytest.mark.parametrize("runtime", ["micro", "wasm"])
+def test_free_sizes_are_refused_before_the_conversion(runtime, tmp_path):
+    model = keras.Sequential([keras.Input((None, 3)), LAYERS.Dense(2)])
+    with pytest.raises(ExportError, match=r"\(-1, -1, 3\).*Give keras.Input every"):
+        penjing.export_litert(model, tmp_path / "model.tflite", runtime=runtime)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "quantization", "why"),
+    [
+        (lambda: LAYERS.GRU(2, name="gate"), (4, 3), "int16x8", "no 16-bit kernels"),
+        (lambda: LAYERS.LayerNormalization(name="gate"), (4,), "int16x8", "squared"),
+        (lambda: LAYERS.Conv3D(1, 1, name="gate"), (2, 2, 2, 1), None, "CONV_3D"),
+    ],
+)
+def test_layers_that_it_lacks_are_named_before_the_conversion(
+    layer, shape, quantization, why, tmp_path
+):
+    model = keras.Sequential([keras.Input(shape), layer()])
+    with pytest.raises(ExportError, match=rf"The layer `gate` .*{why}"):
+        penjing.export_litert(
+            model,
+            tmp_path / "model.tflite",
+            quantization,
+            representative_data=images(*shape),
+            runtime="micro",
+        )
+
+
+@once
+def test_a_file_that_could_not_be_run_there_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(target_runtime, "has_tflm", lambda: False)
+    model = keras.Sequential([keras.Input((3,)), LAYERS.Dense(2)])
+    with pytest.warns(CompressionWarning, match=r"was not run .*penjing\[micro\]"):
+        penjing.export_litert(model, tmp_path / "model.tflite", runtime="micro")
+    assert names(tmp_path / "model.tflite") == ["FULLY_CONNECTED"]
