@@ -79,11 +79,13 @@ from penjing.report.documents import (
     Report,
     ScoreRow,
 )
+from penjing.runtime.ethos_u import VelaEstimate
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.tflm import Arena, OperatorDifference, TflmComparison
 from penjing.runtime.timing import OperatorTime
 from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
 from penjing.shrinking.shrinking import shrink_litert
+from penjing.sparse.ethos_estimate import EthosExplanation
 from penjing.sparse.model_changes import (
     SparseLayout,
     prepare_for_sparse_inference,
@@ -111,6 +113,7 @@ __all__ = [
     "DataError",
     "DataSummary",
     "Environment",
+    "EthosExplanation",
     "ExportError",
     "FileFormatError",
     "FileInstructions",
@@ -160,6 +163,7 @@ __all__ = [
     "TflmComparison",
     "Unstructured",
     "UnsupportedModelError",
+    "VelaEstimate",
     "VerifyReport",
     "WeightRow",
     "WeightSpec",

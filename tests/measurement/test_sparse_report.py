@@ -199,7 +199,7 @@ def test_the_command_prints_the_same(files):
 
 
 def test_what_is_no_runtime_or_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="'x86', 'arm', 'wasm', got 'gpu'"):
+    with pytest.raises(ValueError, match="'x86', 'arm', 'wasm', 'ethos-u', got 'gpu'"):
         penjing.explain_sparsity("model.tflite", "gpu")
     with pytest.raises(FileFormatError, match="unknown suffix"):
         penjing.explain_sparsity(tmp_path / "model.onnx", "wasm")

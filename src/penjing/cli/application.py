@@ -227,9 +227,10 @@ def inspect(
     runtime: Annotated[
         str | None,
         typer.Option(
-            metavar="x86|arm|wasm",
+            metavar="x86|arm|wasm|ethos-u",
             help="Say for every layer which kernel runs it there, and what its zeros "
-            "buy: bytes, milliseconds, both or nothing.",
+            "buy: bytes, milliseconds, both or nothing. ethos-u: estimates of flash, "
+            "SRAM and cycles by Arm's compiler Vela.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -15,12 +15,12 @@ from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.report.tables import names, new_table, notes, numbers
 
-RUNTIMES = ("x86", "arm", "wasm")
+RUNTIMES = ("x86", "arm", "wasm", "ethos-u")
 _STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
 
 
 def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
-    """Print what zeros buy on a runtime ("x86", "arm" or "wasm"), layer by layer."""
+    """Print what zeros buy on a runtime, one of `RUNTIMES`."""
     if runtime not in RUNTIMES:
         raise typer.BadParameter(
             f"takes {', '.join(RUNTIMES)}, got {runtime!r}."
@@ -36,10 +36,30 @@ def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
         print_json(explanation)
         return
     console = Console()
-    console.print(_table(explanation, file.name))
+    if runtime == "ethos-u":
+        console.print(_estimates(explanation, file.name))
+    else:
+        console.print(_table(explanation, file.name))
     for problem in explanation.problems:
         console.print(f"[yellow]change:[/yellow] {escape(problem)}")
-    console.print(escape(explanation.summary), style=_STYLES[explanation.outcome])
+    style = _STYLES[getattr(explanation, "outcome", "fast")]
+    console.print(escape(explanation.summary), style=style)
+
+
+def _estimates(explanation: Any, name: str) -> Table:
+    """The table of an `EthosExplanation`."""
+    table = new_table(
+        f"{name}: {explanation.file.conditions}",
+        names("estimates"),
+        *map(numbers, ("flash", "SRAM", "cycles", "ms")),
+        caption="Estimates of Vela, Ethos-U's compiler; nothing was measured. The twin "
+        "is the same network with int8 weights that nobody pruned.",
+    )
+    for label, row in (("file", explanation.file), ("twin", explanation.twin)):
+        counts = (row.flash, row.sram, row.cycles)
+        cells = [f"{value:,}" for value in counts]
+        table.add_row(label, *cells, f"{row.milliseconds:.3g}")
+    return table
 
 
 def _table(explanation: Any, name: str) -> Table:

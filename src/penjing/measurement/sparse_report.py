@@ -16,16 +16,24 @@ from keras import ops
 from penjing.engine.stripping import is_compressed, strip
 from penjing.errors import FileFormatError
 from penjing.export.litert import export_litert
+from penjing.export.samples import random_samples
+from penjing.export.trained_grids import has_trained_grids
 from penjing.files import as_path
 from penjing.json_values import JsonValue
 from penjing.models.model_files import load_keras_model
+from penjing.models.signature import input_signature
+from penjing.runtime.ethos_u import require_vela
+from penjing.sparse.ethos_estimate import EthosExplanation, explain_for_ethos
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import check_runtime
 from penjing.sparse.sparse_kernels import GraphKernels, LayerSparsity
+from penjing.sparse.sparse_rules import RUNTIMES
 from penjing.tflite.loading import load_records, read_litert
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import is_plain, values_of
 
+ETHOS_U = "ethos-u"
+_SAMPLES = 8
 _SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
 
 
@@ -84,7 +92,7 @@ class SparsityExplanation(JsonValue):
 
 def explain_sparsity(
     model_or_file: keras.Model | str | os.PathLike[str], runtime: str
-) -> SparsityExplanation:
+) -> SparsityExplanation | EthosExplanation:
     """Say for every layer which kernel runs it and what its zeros buy there.
 
     The rules stand in one table, `penjing.sparse.sparse_rules.SPARSE_RULES`. Whether a
@@ -95,31 +103,34 @@ def explain_sparsity(
         model_or_file: A built Keras model on any backend, or the path of a `.tflite`,
             `.keras`, `.h5` or `.hdf5` file. Of a `.tflite` file it says what is in
             there.
-        runtime: "x86" (servers, laptops), "arm" (phones) or "wasm" (browsers).
+        runtime: "x86" (servers, laptops), "arm" (phones) or "wasm" (browsers); or
+            "ethos-u", Arm's processor for networks beside a microcontroller, for which
+            the flash, SRAM and cycles of an int8 file are estimated by its compiler
+            Vela. The int8 file of a model is made with random data, as estimates depend
+            on its weights alone.
 
     Returns:
-        The rows, and what to change.
+        The rows, and what to change; for "ethos-u" the estimates for the file and for
+        its dense twin.
 
     Raises:
         FileFormatError: If the file is missing, corrupt or of another type.
-        ExportError: If the model cannot be converted.
+        ExportError: If the model cannot be converted, or nothing of the file would run
+            on Ethos-U.
+        MissingDependencyError: If Vela is not installed, for "ethos-u".
         UnsupportedModelError: If the model is not built.
         ValueError: If the runtime is none of these.
 
     Example:
         >>> print(explain_sparsity("model.tflite", "wasm"))  # doctest: +SKIP
     """
-    check_runtime(runtime)
+    if runtime == ETHOS_U:
+        return explain_for_ethos(*_int8_file(model_or_file))
+    check_runtime(runtime, (*RUNTIMES, ETHOS_U))
     if isinstance(model_or_file, keras.Model):
         return _explain_model(model_or_file, runtime)
-    path = as_path(model_or_file)
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise FileFormatError(
-            f"Cannot explain {model_or_file}: unknown suffix {suffix!r}. Allowed: "
-            f"{', '.join(_SUFFIXES)}."
-        )
-    if suffix != ".tflite":
+    path = _checked_path(model_or_file)
+    if path.suffix.lower() != ".tflite":
         return _explain_model(load_keras_model(path), runtime)
     model = load_records(read_litert(path), str(path))
     try:
@@ -129,6 +140,40 @@ def explain_sparsity(
             f"{path} has an operator or tensor that cannot be: {error}. Export it "
             "again."
         ) from error
+
+
+def _checked_path(file: str | os.PathLike[str]) -> Path:
+    path = as_path(file)
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise FileFormatError(
+            f"Cannot explain {file}: unknown suffix {suffix!r}. Allowed: "
+            f"{', '.join(_SUFFIXES)}."
+        )
+    return path
+
+
+def _int8_file(
+    model_or_file: keras.Model | str | os.PathLike[str],
+) -> tuple[bytes, str]:
+    """The bytes and the name of a file, or of the int8 file of a model."""
+    require_vela()  # before a model is converted
+    model = model_or_file
+    if not isinstance(model, keras.Model):
+        path = _checked_path(model)
+        if path.suffix.lower() == ".tflite":
+            return read_litert(path), str(path)
+        model = load_keras_model(path)
+    plain = model
+    if has_trained_grids(model):
+        plain = model.model
+    elif is_compressed(model):
+        model = plain = strip(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        samples = random_samples(input_signature(plain), plain, _SAMPLES)
+        export_litert(model, path, "int8", representative_data=samples, verify=False)
+        return path.read_bytes(), model.name
 
 
 def _explain_model(model: keras.Model, runtime: str) -> SparsityExplanation:

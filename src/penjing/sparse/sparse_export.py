@@ -70,11 +70,11 @@ class SparseConfig:
             )
 
 
-def check_runtime(runtime: object) -> None:
-    """Refuse what is none of `RUNTIMES`."""
-    if runtime not in RUNTIMES:
+def check_runtime(runtime: object, known: Sequence[str] = RUNTIMES) -> None:
+    """Refuse what is none of the known runtimes."""
+    if runtime not in known:
         raise ValueError(
-            f"`runtime` must be one of {', '.join(map(repr, RUNTIMES))}, got "
+            f"`runtime` must be one of {', '.join(map(repr, known))}, got "
             f"{runtime!r}: which zeros save time, and whether outputs stay right, "
             "depends on it."
         )
