@@ -45,7 +45,15 @@ def _prove_x86(file: str | os.PathLike[str], **options: Any) -> VerifyReport:
     return prove(X86, file, **_without_arena(options))
 
 
+def _prove_arm(file: str | os.PathLike[str], **options: Any) -> VerifyReport:
+    from penjing.arm.arm_verification import ARM
+    from penjing.proof.file_proof import prove
+
+    return prove(ARM, file, **_without_arena(options))
+
+
 RUNTIMES: dict[str, Callable[..., VerifyReport]] = {
+    "arm": _prove_arm,
     "micro": _prove_micro,
     "wasm": _prove_wasm,
     "x86": _prove_x86,
@@ -83,8 +91,9 @@ def verify(
         file: A `.tflite` file that the runtime takes as it is: for "wasm" and "micro"
             one without free sizes.
         runtime: "wasm": LiteRT.js, the runtime of browsers. "x86": LiteRT on this
-            machine. "micro": TensorFlow Lite Micro, the interpreter of
-            microcontrollers.
+            machine. "arm": LiteRT on an emulated ARM processor, as in phones and small
+            computers; see `penjing setup-arm`. "micro": TensorFlow Lite Micro, the
+            interpreter of microcontrollers.
         twin: A dense file of the same network. None: it is made from `file`, whose
             sparse tensors are written as dense ones. For "micro" the plain file that a
             packed one was made from; both must give the same, bit for bit.
@@ -94,10 +103,11 @@ def verify(
         samples: How many inputs are compared at most. None: 8; for "micro" 4 random
             ones, or all `inputs`.
         engine: For "wasm": "node", which is the default, or "chromium" for a browser
-            without a window.
+            without a window. For "arm": the processor, "cortex-a72", which is the
+            default, "cortex-a76" or "neoverse-n1".
         threads: Threads that the runtime may use; Node and "micro" have one.
-        rounds: Rounds of the timing; "micro" has none, as times here say nothing of
-            the device.
+        rounds: Rounds of the timing; "micro" and "arm" have none, as times here say
+            nothing of the device; see `count_instructions`.
         tolerance: Difference to the twin that is taken for rounding, over the largest
             magnitude of an output; 1e-4 by default. For "micro" difference to LiteRT
             that is let pass where all operators seem right; by default only what is
@@ -112,8 +122,8 @@ def verify(
         ExportError: If outputs differ, or are no numbers; if the arena is too large.
         FileFormatError: If a file is missing, corrupt, or does not run there.
         DataError: If `inputs` do not fit.
-        MissingDependencyError: If Node, a browser, the npm packages or the extra
-            penjing[micro] are missing.
+        MissingDependencyError: If Node, a browser, the npm packages, the extra
+            penjing[micro] or what `penjing setup-arm` fetches are missing.
         ValueError: If an argument is out of range.
 
     Example:

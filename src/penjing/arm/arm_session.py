@@ -20,6 +20,7 @@ from penjing.errors import CompressionError, DataError, FileFormatError
 from penjing.files import raise_limits, temporary_folder
 from penjing.runtime.file_bounds import bounds_for, most_output, said
 from penjing.runtime.interpreter import described_tensors
+from penjing.runtime.reference_model import fixed_description
 from penjing.runtime.worker_process import (
     Bounds,
     OrderError,
@@ -144,7 +145,8 @@ class ArmSession:
 class ArmModel:
     """A `.tflite` file in an `ArmSession`, or a FileFormatError if it does not load.
 
-    `inputs` and `outputs` are in the order of the file's signature.
+    `inputs` and `outputs` are in the order of the file's signature. Sizes that it
+    leaves free are those that it stores: a batch of 1.
     """
 
     def __init__(self, session: ArmSession, content: bytes, where: str) -> None:
@@ -152,7 +154,9 @@ class ArmModel:
         self._name, path = session.keep(content)
         self._arrays: list[Array] = []
         described = self._ask("open", file=str(path), threads=session.threads)
-        self.inputs, self.outputs, self._places = described_tensors(described)
+        self.inputs, self.outputs, self._places = described_tensors(
+            fixed_description(described)
+        )
 
     def feed(self, arrays: Sequence[Array]) -> None:
         """Set the inputs of the next runs; a DataError if the arrays do not fit."""

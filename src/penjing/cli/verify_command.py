@@ -20,6 +20,7 @@ from penjing.report.tables import names, new_table, numbers
 class ProofRuntime(enum.StrEnum):
     """The runtimes that files are proven in."""
 
+    arm = "arm"
     micro = "micro"
     wasm = "wasm"
     x86 = "x86"
@@ -32,7 +33,8 @@ def verify(
         typer.Option(
             help="micro: TensorFlow Lite Micro, the interpreter of microcontrollers "
             "(the extra micro). wasm: LiteRT.js, the runtime of browsers; "
-            "see penjing setup-wasm. x86: LiteRT on this machine."
+            "see penjing setup-wasm. x86: LiteRT on this machine. arm: LiteRT on an "
+            "emulated ARM processor; see penjing setup-arm."
         ),
     ] = ProofRuntime.wasm,
     twin: Annotated[
@@ -54,7 +56,7 @@ def verify(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, help="Rounds of the timing; micro has none.")
+        int, typer.Option(min=1, help="Rounds of the timing; micro and arm have none.")
     ] = 10,
     max_arena: Annotated[
         int | None,
@@ -74,7 +76,8 @@ def verify(
     takes turns with its dense twin: outputs are compared with the twin's and with
     those in Python, and both are timed. For micro every tensor is compared with
     LiteRT's reference kernels, a wrong operator is named, and you see what RAM and
-    flash the file takes on the device.
+    flash the file takes on the device. On arm nothing is timed, as it is emulated;
+    penjing benchmark --runtime arm counts instructions.
 
     [bold]Examples[/bold]
 
@@ -83,6 +86,7 @@ def verify(
         $ penjing verify sparse.tflite
         $ penjing verify sparse.tflite --twin dense.tflite --engine chromium
         $ penjing verify sparse.tflite --runtime x86 --threads 2
+        $ penjing verify sparse.tflite --runtime arm --engine cortex-a76
     """
     check_early(models=[file] if twin is None else [file, twin])
     with quiet_libraries():

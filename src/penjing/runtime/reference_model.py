@@ -1,4 +1,4 @@
-"""A `.tflite` file that runs on arrays by LiteRT's reference kernels."""
+"""`.tflite` files of fixed sizes: by reference kernels, or by those in use here."""
 
 from __future__ import annotations
 
@@ -31,6 +31,25 @@ class ReferenceModel(LiteRTModel):
 
     def _loaded(self, content: bytes, threads: int, isolated: bool) -> LoadedFile:
         return _ReferenceFile(self.path, content)
+
+
+class FixedModel(LiteRTModel):
+    """A file by the kernels of this machine, in a process of its own.
+
+    Sizes that the file leaves free are those that it stores: a batch of 1.
+
+    Example:
+        >>> FixedModel(Path("model.tflite")).inputs[0].shape  # doctest: +SKIP
+        (1, 28, 28, 1)
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+
+    def _loaded(self, content: bytes, threads: int, isolated: bool) -> LoadedFile:
+        file = FileElsewhere(self.path, threads)
+        file.description = fixed_description(file.description)
+        return file
 
 
 class _ReferenceFile:
