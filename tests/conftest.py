@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib
 import os
@@ -84,6 +85,25 @@ def short_collections():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def untraced(monkeypatch):
+    """Training steps run untraced, for tests that make few and look at what follows.
+
+    TensorFlow traces a model in training for seconds; JAX compiles either way.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    # Keras looks at whether a model has the `compile` of this class.
+    trainer = next(kind for kind in keras.Model.__mro__ if "compile" in vars(kind))
+    compile_model = trainer.compile
+
+    @functools.wraps(compile_model)
+    def compile_untraced(self, *arguments, **options):
+        return compile_model(self, *arguments, **{"run_eagerly": True, **options})
+
+    monkeypatch.setattr(trainer, "compile", compile_untraced)
 
 
 @pytest.fixture(scope="session")

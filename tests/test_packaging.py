@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import json
 import os
@@ -156,6 +157,7 @@ def test_changelog_and_citation_state_the_version():
     assert f"\nversion: {__version__}\n" in (root / "CITATION.cff").read_text()
 
 
+@functools.cache
 def loaded_by(statement: str, backend: str) -> set[str]:
     """Names of all modules loaded after `statement` in a new process."""
     code = f"{statement}; import json, sys; print(json.dumps(sorted(sys.modules)))"

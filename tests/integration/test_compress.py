@@ -65,6 +65,7 @@ def make_data():
     return UserData(train=make_arrays(), test=make_arrays(40), source="file /a/b.npz")
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 def test_the_channels_recipe_leaves_a_smaller_network_in_every_file(tmp_path):
     layers = [

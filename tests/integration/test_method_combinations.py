@@ -40,6 +40,7 @@ def make_model():
     return model
 
 
+@pytest.mark.usefixtures("untraced")
 def test_channels_fall_before_normalization_is_folded(tmp_path, monkeypatch):
     """The report of channels is of the model before its layers were folded away."""
 

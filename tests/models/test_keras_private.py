@@ -68,8 +68,9 @@ def test_no_other_module_touches_a_private_name_of_keras(modules):
     found = [
         f"{path}:{line} {name}"
         for path, tree in others.items()
+        for foreign in [names - set(own_names(tree))]
         for name, line in {**texts(tree), **attributes(tree)}.items()
-        if name in names - set(own_names(tree))
+        if name in foreign
     ]
     assert not found
 

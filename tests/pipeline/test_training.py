@@ -28,7 +28,7 @@ def all_values(model):
 
 @pytest.mark.parametrize("longest", [8, pytest.param(1000, marks=pytest.mark.once)])
 def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
-    longest, tmp_path, monkeypatch
+    longest, uninterrupted, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(resumable.training, "STEPS_BETWEEN_SAVES", longest)
     script = [sys.executable, "-m", "tests.pipeline.resumable"]
@@ -42,19 +42,27 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     # The state was saved after batch 28 of 60, or after the first epoch; 30 is the
     # first message after both.
     assert min(event.done for event in events if event.total) == 30
-    whole = resumable.train()
-    for left, right in zip(all_values(resumed), all_values(whole), strict=True):
+    values, _ = uninterrupted
+    for left, right in zip(all_values(resumed), values, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
-def test_epochs_that_run_together_give_what_single_ones_give(monkeypatch):
-    def trained(longest):
-        monkeypatch.setattr(resumable.training, "STEPS_BETWEEN_SAVES", longest)
+def trained(longest):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resumable.training, "STEPS_BETWEEN_SAVES", longest)
         events = []
         model = resumable.train(progress=events.append)
-        return all_values(model), [(e.done, e.total, e.detail[:9]) for e in events]
+    return all_values(model), [(e.done, e.total, e.detail[:9]) for e in events]
 
-    expected, places = trained(20)
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """Variables, and what was heard of single epochs."""
+    return trained(20)
+
+
+def test_epochs_that_run_together_give_what_single_ones_give(uninterrupted):
+    expected, places = uninterrupted
     assert places[-1] == (60, 60, "epoch 3/3")
     values, found = trained(1000)
     assert found == places
