@@ -135,3 +135,38 @@ def test_a_file_that_could_not_be_run_there_says_so(tmp_path, monkeypatch):
     with pytest.warns(CompressionWarning, match=r"was not run .*penjing\[micro\]"):
         penjing.export_litert(model, tmp_path / "model.tflite", runtime="micro")
     assert names(tmp_path / "model.tflite") == ["FULLY_CONNECTED"]
+
+
+@needs_tflm
+@once
+def test_a_packed_file_says_what_it_saves_and_takes(tmp_path, capsys):
+    model = small_cnn()
+    for layer in model.layers:
+        for weight in layer.weights[:1]:
+            weight.assign(np.sign(weight.numpy()) * 0.25)
+    options = {"runtime": "micro", "encoding": "packed"}
+    path = penjing.export_litert(model, tmp_path / "packed.tflite", **options)
+    assert names(path)[:1] == ["CUSTOM"] and names(path).count("CONV_2D") == 1
+    told = capsys.readouterr().err
+    assert "bytes less flash" in told and "more RAM (measured)" in told
+    with pytest.raises(penjing.FileFormatError, match="TensorFlow Lite Micro only"):
+        penjing.LiteRTModel(path)
+    with pytest.raises(
+        penjing.UnsupportedModelError, match="more than max_arena=1,000"
+    ):
+        penjing.export_litert(
+            model, tmp_path / "none.tflite", max_arena=1000, **options
+        )
+    assert not (tmp_path / "none.tflite").exists()
+
+
+@once
+def test_packed_files_are_for_micro_alone(tmp_path):
+    path = tmp_path / "model.tflite"
+    with pytest.raises(ValueError, match="is for TensorFlow Lite Micro alone"):
+        penjing.export_litert(None, path, encoding="packed")
+    with pytest.raises(ValueError, match="goes with encoding='packed'"):
+        penjing.export_litert(None, path, runtime="micro", max_arena=9)
+    with pytest.raises(ValueError, match="`max_arena`.* counts bytes of RAM"):
+        options = {"runtime": "micro", "encoding": "packed"}
+        penjing.export_litert(None, path, max_arena=0, **options)

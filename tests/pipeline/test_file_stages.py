@@ -7,7 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from penjing.errors import CompressionError, CompressionWarning, ExportError
+from penjing.errors import (
+    CompressionError,
+    CompressionWarning,
+    ExportError,
+    RecipeError,
+)
 from penjing.pipeline import (
     ExportRecipe,
     FractionalSchedule,
@@ -19,6 +24,7 @@ from penjing.pipeline import (
     file_stages,
 )
 from penjing.report.documents import read_json
+from penjing.runtime.tflm import has_tflm
 
 pytestmark = pytest.mark.once
 PRUNE = PruningConfig(FractionalSchedule(final_sparsity=0.5))
@@ -181,3 +187,48 @@ def test_the_same_run_elsewhere_gives_the_same_report(tmp_path, exported):
     assert repr(report).startswith(
         "<Report of 'net on data in memory': model.tflite is"
     )
+
+
+@pytest.mark.skipif(not has_tflm(), reason="needs penjing[micro]")
+def test_a_packed_file_is_in_the_report_with_flash_and_ram(tmp_path):
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((8,)), keras.layers.Dense(128, activation="relu")]
+    model = keras.Sequential([*layers, keras.layers.Dense(3)], name="net")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    recipe = Recipe(
+        name="tiny",
+        training=TrainingRecipe(epochs=1, batch_size=16),
+        methods=(QuantizeAwareRecipe(levels=3, activations="int8"),),
+        export=ExportRecipe(
+            quantizations=("int8",), runtime="micro", encoding="packed"
+        ),
+    )
+    report = compress(
+        model, make_data(), recipe, out=tmp_path / "out", accept_baseline=True
+    )
+    assert report.refused == ()
+    kinds = {row.name: row.kind for row in report.files}
+    assert "bytes less flash" in kinds["model.packed.tflite"]
+    assert "more RAM (measured)" in kinds["model.packed.tflite"]
+    sizes = {row.name: row.raw for row in report.files}
+    assert sizes["model.packed.tflite"] < sizes["model.tflite"]
+    scores = {row.name: row.metrics for row in report.scores}
+    assert scores["model.packed.tflite"] == scores["model.tflite"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoding": "packed"}, 'set `runtime` = "micro" too'),
+        ({"runtime": "micro", "max_arena": 9}, "`max_arena` bounds the RAM"),
+        (
+            {"runtime": "micro", "encoding": "packed", "max_arena": 0},
+            "`max_arena` bounds the RAM",
+        ),
+    ],
+)
+def test_settings_of_packed_files_that_do_not_go_together(settings, message):
+    with pytest.raises(RecipeError, match=message):
+        ExportRecipe(**settings)

@@ -54,6 +54,7 @@ def test_packaged_recipes_load():
         "channels",
         "channels-smallest",
         "default",
+        "micro",
         "smallest",
     ]
     for name in packaged_recipes():
@@ -259,7 +260,7 @@ def test_a_mistake_is_named_with_its_place_and_the_nearest_key(tmp_path, text, m
 def test_an_unknown_recipe_names_the_nearest_packaged_one():
     with pytest.raises(
         RecipeError,
-        match=r"article, channels, channels-smallest, default, smallest\. "
+        match=r"article, channels, channels-smallest, default, micro, smallest\. "
         "Did you mean `default`",
     ):
         load_recipe("defualt")

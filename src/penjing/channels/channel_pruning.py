@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from penjing.channels.constant_channels import fold_constant_channels
 from penjing.channels.cut_costs import CutCosts
 from penjing.channels.cut_search import (
     Candidates,
+    Cost,
     CutSearch,
     KeptUnits,
     as_candidates,
@@ -23,6 +25,7 @@ from penjing.channels.cut_search import (
     find_cut,
     least_units,
 )
+from penjing.channels.flash_estimate import flash_estimate
 from penjing.channels.removal import remove_channels
 from penjing.channels.scores import ChannelImportance, check_importance, score_channels
 from penjing.channels.target import ChannelTarget, check_weight_bits
@@ -82,7 +85,8 @@ def prune_channels(
             model's, or an integer, which is a number of them. 0.5 keeps half.
         parameters: The same for the numbers in all weights.
         flash: The same for the bytes of the finished int8 file on a microcontroller,
-            estimated from weights, biases and what layers take besides.
+            estimated from weights, biases and what layers take besides. Units go that
+            are worth least for each byte.
         weight_bits: For `flash`: bits that a number of a weight will take, up to 8. In
             plain int8 files these are 8; in those of `penjing.pack_litert` 4 with 16
             levels, and about 1.4 with 90 % zeros and 7 levels.
@@ -153,6 +157,9 @@ def prune_channels(
         for group, floor in zip(groups, floors, strict=True)
     ]
     costs = CutCosts(model, graph)
+    if target.kind == "flash":
+        flash = functools.partial(flash_estimate, costs, weight_bits=weight_bits)
+        candidates = per_cost(candidates, flash)
     if target.kind != "latency":
         search = CutSearch(candidates, scope)
         return _without(
@@ -160,10 +167,11 @@ def prune_channels(
         )
     with listening(progress) as listen:
         times = build_latency_model(model, quantization=quantization, progress=listen)
-        search = CutSearch(per_millisecond(candidates, costs, times), scope)
 
         def cost(kept: KeptUnits) -> float:
             return times.milliseconds(costs.input_and_output(kept))
+
+        search = CutSearch(per_cost(candidates, cost), scope)
 
         return cut_to_time(
             model,
@@ -188,16 +196,17 @@ _SLACK = 1.03  # times of the same file differ by as much
 _ROUNDS = 15
 
 
-def per_millisecond(
-    candidates: Sequence[Candidates], costs: CutCosts, times: LatencyModel
-) -> list[Candidates]:
-    """Scores over the time that a unit of the group takes: cheap losses go first."""
+def per_cost(candidates: Sequence[Candidates], cost: Cost) -> list[Candidates]:
+    """Scores over what a unit of the group costs: cheap losses go first.
+
+    The cost is in milliseconds or bytes of what is kept.
+    """
     weighed = []
-    whole = times.milliseconds()
+    whole = cost({})
     for group in candidates:
         count = max(group.allowed[0], group.size // 2)
         kept = {group.name: group.best(count)}
-        saved = whole - times.milliseconds(costs.input_and_output(kept))
+        saved = whole - cost(kept)
         unit = max(saved / max(group.size - count, 1), 1e-3 * whole / group.size)
         weighed.append(dataclasses.replace(group, scores=group.scores / unit))
     return weighed

@@ -161,8 +161,8 @@ def compress(
         str,
         typer.Option(
             metavar="NAME|FILE",
-            help="Packaged recipe (default, smallest, channels, article), or a "
-            "TOML file.",
+            help="Packaged recipe (default, smallest, channels, micro, article), or "
+            "a TOML file.",
         ),
     ] = "default",
     imports: ImportOption = None,

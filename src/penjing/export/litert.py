@@ -56,6 +56,7 @@ def export_litert(
     finish: str | None = None,
     encoding: str | None = None,
     runtime: str | None = None,
+    max_arena: int | None = None,
     verify: bool = True,
 ) -> Path:
     """Write a model as a `.tflite` file, and check that the file computes the same.
@@ -110,7 +111,9 @@ def export_litert(
             of `runtime` read them: a smaller and faster file. Only with float32 and
             float16 weights. Refused where no kernel would use the zeros, and where
             outputs would be silently wrong there; `penjing.explain_sparsity` says
-            which layers decide. None: dense.
+            which layers decide. "packed", with runtime "micro" alone: weights that are
+            decoded while the file runs take less flash and more RAM, see
+            `penjing.pack_litert`; both are printed. None: dense.
         runtime: Where the file is to run. Sparse kernels are those of "wasm" (browsers)
             and "arm" (phones) for 1x1 convolutions, and of "x86" for dense layers
             pruned in blocks, `pattern=penjing.Block(4, 1)`. "wasm" also fixes the batch
@@ -120,6 +123,8 @@ def export_litert(
             when it runs, and equal operators in place of those that it lacks. Where the
             extra penjing[micro] is installed, the file also runs there, and is
             compared with LiteRT's kernels.
+        max_arena: With encoding "packed": bytes of RAM that the arena may take. Layers
+            whose decoded weight does not fit stay plain. None: as many as it takes.
         verify: Whether to compare the file with the model. The largest difference
             accepted for each mode is in `penjing.export.verification.TOLERANCES`.
 
@@ -129,7 +134,8 @@ def export_litert(
     Raises:
         ExportError: If the conversion fails, the file computes something else, or
             sparse encoding would be wrong or buy no time; no file is left then.
-        UnsupportedModelError: If this is no built Keras model.
+        UnsupportedModelError: If this is no built Keras model, or no weight gets
+            smaller by packing or fits in the arena.
         DataError: If `representative_data` is missing or does not fit.
         ValueError: If an argument is out of range.
 
@@ -144,7 +150,12 @@ def export_litert(
         observer=observer,
         runtime=runtime,
     )
-    goal = Target(encoding=encoding, runtime=runtime, quantization=quantization)
+    goal = Target(
+        encoding=encoding,
+        runtime=runtime,
+        quantization=quantization,
+        max_arena=max_arena,
+    )
     if finish not in (None, "smallest"):
         raise ValueError(f"`finish` must be None or 'smallest', got {finish!r}.")
     target = _checked_path(path)
@@ -175,6 +186,7 @@ def export_litert(
         if verify:
             _verify(temporary, model, signature, samples, config)
             notes += goal.prove(file.content, samples, model.name)
+        temporary.write_bytes(goal.packed(file.content, model.name))
     for note in notes:
         warnings.warn(note, CompressionWarning, stacklevel=2)
     return target

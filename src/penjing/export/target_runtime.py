@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from penjing.arguments import quoted
+from penjing.arguments import check_integer, quoted
 from penjing.errors import ExportError, FileFormatError
 from penjing.export.micro_layers import check_layers
 from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature
+from penjing.packing.packing import ARENA_HINT, pack
 from penjing.runtime.sample_inputs import encode_rounds
 from penjing.runtime.tflm import TflmComparison, compare_in_tflm, has_tflm
 from penjing.runtime.tflm.file_in_tflm import FileInTflm
@@ -25,6 +27,7 @@ from penjing.specializing.specializing import specialize_file
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.modes import MODES, find_mode
 
+PACKED = "packed"
 RUNTIMES = (*SPARSE_RUNTIMES, "micro")
 # Runtimes that take no file with free sizes, as messages call them.
 _FIXED = {"wasm": "LiteRT.js", "micro": "TensorFlow Lite Micro"}
@@ -33,16 +36,19 @@ _RANDOM, _REAL = 2, 4  # samples that a file is compared on
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a file of a mode is to run, with dense weights or with encoding "sparse".
+    """Where a file of a mode is to run, with dense weights or in an encoding.
 
-    The runtime, one of `RUNTIMES`, may be None without an encoding.
+    The runtime, one of `RUNTIMES`, may be None without an encoding. "sparse" is for all
+    of them but "micro", "packed" for that alone, within an arena of `max_arena` bytes.
     """
 
     encoding: str | None = None
     runtime: str | None = None
     quantization: str | None = None
+    max_arena: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_packed()
         if self.runtime is not None and self.runtime not in RUNTIMES:
             raise ValueError(
                 f"`runtime` must be one of {quoted(RUNTIMES)}, got {self.runtime!r}: "
@@ -51,10 +57,11 @@ class Target:
         if not self.is_micro:
             self._sparse()
             return
-        if self.encoding is not None:
+        if self.encoding not in (None, PACKED):
             raise ValueError(
                 f"encoding={self.encoding!r} does not go with runtime='micro': "
-                "TensorFlow Lite Micro has no sparse kernels. Leave it out."
+                "TensorFlow Lite Micro has no sparse kernels. Leave it out, or let "
+                f"zeros pay in flash with encoding={PACKED!r}."
             )
         why = find_mode(self.quantization).no_micro
         if why:
@@ -102,7 +109,7 @@ class Target:
 
     def encode(self, file: EditedFile, where: str) -> None:
         """Leave zeros out where that was asked for, in place."""
-        if self.encoding:
+        if self.encoding == "sparse":
             file.edit(functools.partial(self._sparse().finish, where=where))
 
     def prove(
@@ -122,6 +129,37 @@ class Target:
             ]
         _prove_in_tflm(content, samples, f"the file of `{name}`")
         return []
+
+    def packed(self, content: bytes, name: str) -> bytes:
+        """The file in the form that it is written in, with its price told."""
+        if self.encoding != PACKED:
+            return content
+        where = f"the file of `{name}`"
+        packed = pack(content, max_arena=self.max_arena, where=where)
+        print(
+            f"The packed file of `{name}` takes {packed.flash_saved:,} bytes less "
+            f"flash ({len(packed.content):,} in place of {len(content):,}) and "
+            f"{packed.arena_added:,} more RAM "
+            f"({'measured' if packed.arena_is_measured else 'estimated'}).",
+            file=sys.stderr,
+        )
+        return packed.content
+
+    def _check_packed(self) -> None:
+        if self.encoding == PACKED and not self.is_micro:
+            raise ValueError(
+                f"encoding={PACKED!r} is for TensorFlow Lite Micro alone, which "
+                f"decodes weights while it runs; got runtime={self.runtime!r}. Use "
+                "runtime='micro'."
+            )
+        if self.max_arena is None:
+            return
+        if self.encoding != PACKED:
+            raise ValueError(
+                "`max_arena` bounds what decoded weights take: it goes with encoding="
+                f"{PACKED!r}, got encoding={self.encoding!r}."
+            )
+        check_integer("max_arena", self.max_arena, least=1, hint=ARENA_HINT)
 
     def _sparse(self) -> SparseConfig:
         return SparseConfig(

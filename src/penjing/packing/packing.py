@@ -23,6 +23,7 @@ from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, all_tensors, data_of, tensor_name
 from penjing.tflite.writing import write_records
 
+ARENA_HINT = "It counts bytes of RAM."
 _MEMORY_PLAN = b"OfflineMemoryAllocation"
 
 
@@ -75,7 +76,7 @@ def pack(
         ExportError: If the packed file computes something else in TFLM.
     """
     if max_arena is not None:
-        check_integer("max_arena", max_arena, least=1, hint="It counts bytes of RAM.")
+        check_integer("max_arena", max_arena, least=1, hint=ARENA_HINT)
     model = load_records(content, where)
     _check(model, where)
     plain = model.copy()
@@ -96,6 +97,44 @@ def pack(
         arena_added=arena - fitting.plain_arena,
         arena_is_measured=comparison.is_possible,
         compared=comparison.samples,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Chosen:
+    """The smallest packed file, not proven.
+
+    Attributes:
+        model: The plain file's tables, without what TFLM does not read.
+        constants: What could be packed.
+        rows: What would become of each.
+        content: The packed file.
+        plain_size: Bytes of the plain one.
+    """
+
+    model: Record
+    constants: Sequence[Constant]
+    rows: tuple[PackedWeight, ...]
+    content: bytes
+    plain_size: int
+
+
+def choose_forms(model: Record) -> Chosen:
+    """Find the form of each constant, for those who only want to know."""
+    plain_size = len(write_records(model))
+    plain = model.copy()
+    slim(plain)
+    constants = packable_constants(plain)
+    drop_names(plain)
+    files = PackedFiles(plain, constants)
+    allowed = [True] * len(constants)
+    forms = files.choose(allowed)
+    return Chosen(
+        model=plain,
+        constants=constants,
+        rows=_rows(constants, forms, allowed),
+        content=files.write(forms),
+        plain_size=plain_size,
     )
 
 

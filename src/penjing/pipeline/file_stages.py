@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import keras
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, MissingDependencyError
 from penjing.export.litert import export_litert
+from penjing.export.packed_files import pack_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import lower_levels, measure_size
 from penjing.models.model_files import load_keras_model
+from penjing.packing.packing import restore
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.training import evaluation_metrics
 from penjing.progress import Listener, Progress
@@ -28,6 +31,7 @@ BASELINE_KERAS = f"{BASELINE}.h5"
 BASELINE_FILE = f"{BASELINE}.tflite"
 RESULT_KERAS = f"{RESULT}.keras"
 RESULT_FILE = f"{RESULT}.tflite"
+PACKED_FILE = f"{RESULT}.packed.tflite"
 # The model in training, where it has ranges of activations, which no plain model has.
 UNSTRIPPED = f"{RESULT}.trained.keras"
 
@@ -81,6 +85,8 @@ class FileStages:
     stage: Callable[[str, Sequence[Path], Callable[[], Any]], Any]
     progress: Listener
     refused: dict[str, RefusedFile] = dataclasses.field(default_factory=dict)
+    # Flash and RAM of the packed file, once it is written.
+    packed: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -88,6 +94,10 @@ class FileStages:
         kinds = {BASELINE_FILE: "baseline, float32"}
         for name, mode in modes_of(self.recipe).items():
             kinds[name] = f"compressed, {mode.title}"
+        if self.recipe.export.encoding:
+            kinds[PACKED_FILE] = ", ".join(
+                ["packed for microcontrollers", *self.packed.values()]
+            )
         return {name: kind for name, kind in kinds.items() if name not in self.refused}
 
     @property
@@ -103,6 +113,8 @@ class FileStages:
         self._unless_refused(BASELINE_FILE, self._export_baseline)
         for name in modes_of(self.recipe):
             self._unless_refused(name, self._export_result)
+        if self.recipe.export.encoding:
+            self._unless_refused(PACKED_FILE, self._pack)
 
     def _unless_refused(self, name: str, work: Callable[[str], Any]) -> Any:
         """Do something with a file; where that is refused, keep the reason, go on."""
@@ -131,6 +143,7 @@ class FileStages:
             self.folder / (UNSTRIPPED if trained else RESULT_KERAS),
             quantization=mode.quantization,
             finish=export.finish,
+            runtime=export.runtime,
             observer=export.observer if observed else "min_max",
         )
 
@@ -153,6 +166,29 @@ class FileStages:
 
         self.stage(f"Exporting {name}", [path], write)
 
+    def _pack(self, name: str) -> None:
+        path = self.folder / name
+        if RESULT_FILE in self.refused:
+            path.unlink(missing_ok=True)
+            raise _LeftOutError(f"{RESULT_FILE}, of which it is made, is left out.")
+
+        def write() -> dict[str, str]:
+            path.unlink(missing_ok=True)
+            with _leaving_out():
+                report = pack_litert(
+                    self.folder / RESULT_FILE,
+                    path,
+                    max_arena=self.recipe.export.max_arena,
+                    progress=False,
+                )
+            how = "measured" if report.arena_is_measured else "estimated"
+            return {
+                "flash": f"{report.flash_saved:,} bytes less flash",
+                "arena": f"{report.arena_added:,} more RAM ({how})",
+            }
+
+        self.packed.update(self.stage(f"Packing {name}", [path], write))
+
     def scores(self) -> list[ScoreRow]:
         """Measure all models and files on the test data, but those that cannot run."""
         result = self.folder / RESULT_KERAS
@@ -167,7 +203,13 @@ class FileStages:
         return [row for row in rows if row is not None]
 
     def _score_file(self, name: str) -> ScoreRow:
-        return self._score(name, self.kinds[name], "litert", self.folder / name)
+        path = self.folder / name
+        if name != PACKED_FILE:
+            return self._score(name, self.kinds[name], "litert", path)
+        with tempfile.TemporaryDirectory() as folder:  # LiteRT does not run packed ones
+            twin = Path(folder) / RESULT_FILE
+            twin.write_bytes(restore(path.read_bytes(), str(path)))
+            return self._score(name, self.kinds[name], "litert", twin)
 
     def _score(
         self, name: str, kind: str, runtime: str, model: keras.Model | Path

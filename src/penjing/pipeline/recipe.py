@@ -175,13 +175,23 @@ class ExportRecipe:
             `penjing.shrink_litert`. None leaves them as converted.
         observer: How `"int8"` and `"int8x4"` find the ranges of activations that were
             not trained; see `penjing.export_litert`.
+        runtime: `"micro"`: the compressed files are for TensorFlow Lite Micro, with a
+            batch of 1; None: for LiteRT.
+        encoding: `"packed"`: the first file comes packed too, in a file of its own;
+            see `penjing.pack_litert`. With `runtime` "micro" alone.
+        max_arena: Bytes of RAM that the packed file's arena may take; None: as many as
+            it takes.
     """
 
     quantizations: tuple[Quantization, ...] = ("dynamic",)
     finish: Literal["smallest"] | None = None
     observer: Literal["min_max", "moving_average", "percentile", "mse"] = "min_max"
+    runtime: Literal["micro"] | None = None
+    encoding: Literal["packed"] | None = None
+    max_arena: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_runtime()
         if not self.quantizations:
             raise RecipeError(
                 '`quantizations` is empty. Name at least one mode, e.g. ["dynamic"].'
@@ -197,6 +207,18 @@ class ExportRecipe:
             raise RecipeError(
                 f'`observer` = "{self.observer}" needs {listed(observed)} among the '
                 f"`quantizations`, got {list(self.quantizations)}."
+            )
+
+    def _check_runtime(self) -> None:
+        if self.encoding and not self.runtime:
+            raise RecipeError(
+                f'`encoding` = "{self.encoding}" is for TensorFlow Lite Micro alone: '
+                'set `runtime` = "micro" too.'
+            )
+        if self.max_arena is not None and (self.max_arena < 1 or not self.encoding):
+            raise RecipeError(
+                "`max_arena` bounds the RAM of packed files, in bytes: a positive "
+                f'number beside `encoding` = "packed", got {self.max_arena}.'
             )
 
 

@@ -1,0 +1,154 @@
+"""What zeros and levels buy in flash, in RAM and in time on a microcontroller."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from penjing.json_values import JsonValue
+from penjing.packing.arena_estimate import arena_estimate
+from penjing.packing.decode_operators import decode_constants
+from penjing.packing.pack_report import PLAIN, form_text
+from penjing.packing.packing import PackedWeight, choose_forms
+from penjing.tflite.decode_records import is_packed
+from penjing.tflite.loading import load_records
+
+# Instructions on a Cortex-M4 with reference kernels, of whole networks: the CNN of
+# `benchmarks/packing.py`.
+TIMES = {
+    "table": "about +0.4 % instructions",
+    "tables": "about +0.4 % instructions",
+    "mask": "between +0.4 and +3.2 % instructions",
+    "huffman": "about +3.2 % instructions",
+    PLAIN: "none",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerFlash(JsonValue):
+    """A constant that an operator reads, and what its values buy.
+
+    Attributes:
+        layer: Path of the Keras layer, or what the file calls the weights.
+        operator: The operator that reads it, in the schema's name.
+        sparsity: Fraction of zeros.
+        levels: Distinct values.
+        weight: The form that it would get, its bytes and the RAM it takes.
+        time: What decoding adds to the instructions of a network, as counted on
+            others; nothing of this file was timed.
+    """
+
+    layer: str
+    operator: str
+    sparsity: float
+    levels: int
+    weight: PackedWeight
+    time: str
+
+    @property
+    def buys(self) -> str:
+        """What zeros and levels buy, in a few words."""
+        saved = self.weight.flash_before - self.weight.flash_after
+        if not saved:
+            return "nothing"
+        return f"{saved:,} bytes of flash for {self.weight.ram:,} of RAM"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlashExplanation(JsonValue):
+    """What `explain_sparsity(..., "micro")` found; see also `penjing.pack_litert`.
+
+    Attributes:
+        name: The file or model.
+        runtime: "micro".
+        layers: A row for each constant that could be packed, in the order of the file.
+        flash_before: Bytes of the file, plain.
+        flash_after: Bytes of the file, packed.
+        arena_before: Bytes that the arena must hold at once, estimated.
+        arena_after: The same for the packed file.
+        problems: What to change.
+    """
+
+    name: str
+    runtime: str
+    layers: tuple[LayerFlash, ...]
+    flash_before: int
+    flash_after: int
+    arena_before: int
+    arena_after: int
+    problems: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """Flash and RAM in a sentence."""
+        if self.flash_after >= self.flash_before:
+            return "On microcontrollers zeros and levels save no flash here."
+        return (
+            f"Packed, the file takes {self.flash_after:,} bytes of flash in place of "
+            f"{self.flash_before:,}, and an arena of {self.arena_after:,} bytes in "
+            f"place of {self.arena_before:,} (estimated)."
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{self.name} on {self.runtime}"]
+        lines += [
+            f"  {row.layer} ({row.operator}, {row.sparsity:.1%} zeros, {row.levels} "
+            f"levels): {form_text(row.weight)}; buys {row.buys}; time: {row.time}"
+            for row in self.layers
+        ]
+        return "\n".join([*lines, *self.problems, self.summary])
+
+
+def explain_flash(content: bytes, name: str) -> FlashExplanation:
+    """Say of the bytes of a file what each of its constants gains by packing.
+
+    A packed file is looked at as the plain one that it stands for. Nothing runs.
+
+    Raises:
+        FileFormatError: If the file is corrupt.
+    """
+    model = load_records(content, name)
+    if is_packed(model):
+        decode_constants(model, name)
+    chosen = choose_forms(model)
+    layers = tuple(
+        LayerFlash(
+            layer=constant.name,
+            operator=constant.reader,
+            sparsity=float(np.mean(constant.values == 0)),
+            levels=len(np.unique(constant.values)),
+            weight=row,
+            time=TIMES[row.form],
+        )
+        for constant, row in zip(chosen.constants, chosen.rows, strict=True)
+    )
+    packed = load_records(chosen.content, name)
+    return FlashExplanation(
+        name=name,
+        runtime="micro",
+        layers=layers,
+        flash_before=chosen.plain_size,
+        flash_after=len(chosen.content),
+        arena_before=arena_estimate(chosen.model),
+        arena_after=arena_estimate(packed),
+        problems=tuple(_problems(layers)),
+    )
+
+
+def _problems(layers: tuple[LayerFlash, ...]) -> list[str]:
+    plain = [row for row in layers if row.weight.form == PLAIN]
+    found = []
+    many = [row.layer for row in plain if row.levels > 32 and row.sparsity < 0.5]
+    if many:
+        found.append(
+            f"{len(many)} weights such as {many[0]!r} have too many levels and too few "
+            "zeros: prune or cluster them, with one scale for each weight; the recipe "
+            "'micro' does."
+        )
+    if not layers:
+        found.append(
+            "No constant of 64 numbers or more is read by a kernel that takes decoded "
+            "ones: export with quantization='int8'."
+        )
+    return found

@@ -1,0 +1,59 @@
+"""What zeros and levels buy, told before anything is packed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tests.packing.micro_files import MicroFile, levels
+
+from penjing.packing import tflm_comparison
+from penjing.packing.flash_explanation import explain_flash
+from penjing.packing.packing import pack
+
+pytestmark = pytest.mark.once
+
+SPARSE = levels((24, 64), [-2, -1, 1, 2], 0.9)
+NOISE = np.random.default_rng(0).integers(-128, 128, (64, 24))
+
+
+def two_layers():
+    file = MicroFile()
+    x = file.tensor((1, 64))
+    return file.end([x], [file.dense(file.dense(x, SPARSE), NOISE)])
+
+
+def test_each_layer_says_what_it_wins_and_what_it_costs(monkeypatch):
+    monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
+    explanation = explain_flash(two_layers(), "two")
+    first, second = explanation.layers
+    assert first.layer == "dense/kernel" and first.operator == "FULLY_CONNECTED"
+    assert first.levels == 5 and 0.85 < first.sparsity < 0.95
+    assert first.weight.form == "huffman" and first.weight.ram == 1536
+    assert "bytes of flash for 1,536 of RAM" in first.buys
+    assert first.time == "about +3.2 % instructions"
+    assert second.buys == "nothing" and second.time == "none"
+    assert "1 weights such as 'dense/kernel' have too many" in explanation.problems[0]
+    packed = pack(two_layers())
+    assert explanation.flash_after == len(packed.content)
+    assert explanation.flash_before == len(two_layers())
+    added = explanation.arena_after - explanation.arena_before
+    assert added == packed.arena_added
+    assert "(estimated)" in str(explanation)
+    assert json.loads(json.dumps(explanation.to_dict()))["runtime"] == "micro"
+
+
+def test_a_packed_file_is_seen_through(monkeypatch):
+    monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
+    packed = pack(two_layers()).content
+    forms = [row.weight.form for row in explain_flash(packed, "f").layers]
+    assert forms == ["huffman", "plain"]
+
+
+def test_where_nothing_is_won_it_says_so():
+    file = MicroFile()
+    x = file.tensor((1, 4))
+    explanation = explain_flash(file.end([x], [file.dense(x, np.ones((3, 4)))]), "f")
+    assert explanation.layers == ()
+    assert "No constant of 64 numbers" in explanation.problems[0]
