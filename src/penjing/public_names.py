@@ -69,6 +69,7 @@ from penjing.measurement.weight_report import SparsityReport, WeightRow, sparsit
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
+from penjing.packing.flash_explanation import FlashExplanation, LayerFlash
 from penjing.packing.pack_report import PackedWeight, PackReport
 from penjing.progress import Progress
 from penjing.proof.verify_report import VerifyReport
@@ -119,6 +120,7 @@ __all__ = [
     "FileInstructions",
     "FileLatency",
     "FileRow",
+    "FlashExplanation",
     "FractionalSchedule",
     "Grid",
     "GroupLasso",
@@ -130,6 +132,7 @@ __all__ = [
     "LatencyConditions",
     "LatencyModel",
     "LatencyReport",
+    "LayerFlash",
     "LayerSparsity",
     "LiteRTModel",
     "MacsReport",

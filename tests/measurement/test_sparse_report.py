@@ -199,7 +199,8 @@ def test_the_command_prints_the_same(files):
 
 
 def test_what_is_no_runtime_or_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="'x86', 'arm', 'wasm', 'ethos-u', got 'gpu'"):
+    known = "'x86', 'arm', 'wasm', 'micro', 'ethos-u', got 'gpu'"
+    with pytest.raises(ValueError, match=known):
         penjing.explain_sparsity("model.tflite", "gpu")
     with pytest.raises(FileFormatError, match="unknown suffix"):
         penjing.explain_sparsity(tmp_path / "model.onnx", "wasm")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from tests.packing.micro_files import MicroFile, levels
+from typer.testing import CliRunner
 
+import penjing
+from penjing.cli.application import app
 from penjing.packing import tflm_comparison
 from penjing.packing.flash_explanation import explain_flash
 from penjing.packing.packing import pack
@@ -57,3 +61,19 @@ def test_where_nothing_is_won_it_says_so():
     explanation = explain_flash(file.end([x], [file.dense(x, np.ones((3, 4)))]), "f")
     assert explanation.layers == ()
     assert "No constant of 64 numbers" in explanation.problems[0]
+
+
+def test_a_model_is_explained_by_its_layers(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(16, name="few")])
+    kernel = np.sign(model.layers[0].kernel.numpy()) * 0.25
+    model.layers[0].kernel.assign(np.where(np.arange(16) < 8, kernel, 0))
+    explanation = penjing.explain_sparsity(model, "micro")
+    (row,) = explanation.layers
+    assert row.layer.endswith("few") and row.levels == 3 and row.sparsity == 0.5
+    assert row.weight.form == "huffman" and row.weight.flash_after < 256
+    path = tmp_path / "two.tflite"
+    path.write_bytes(two_layers())
+    result = CliRunner().invoke(app, ["inspect", str(path), "--runtime", "micro"])
+    assert result.exit_code == 0, result.output
+    assert "huffman" in result.output and "change:" in result.output
+    assert "an arena of" in " ".join(result.output.split())

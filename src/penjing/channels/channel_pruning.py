@@ -158,8 +158,8 @@ def prune_channels(
     ]
     costs = CutCosts(model, graph)
     if target.kind == "flash":
-        flash = functools.partial(flash_estimate, costs, weight_bits=weight_bits)
-        candidates = per_cost(candidates, flash)
+        size = functools.partial(flash_estimate, costs, weight_bits=weight_bits)
+        candidates = per_cost(candidates, size)
     if target.kind != "latency":
         search = CutSearch(candidates, scope)
         return _without(

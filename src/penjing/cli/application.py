@@ -227,9 +227,10 @@ def inspect(
     runtime: Annotated[
         str | None,
         typer.Option(
-            metavar="x86|arm|wasm|ethos-u",
+            metavar="x86|arm|wasm|micro|ethos-u",
             help="Say for every layer which kernel runs it there, and what its zeros "
-            "buy: bytes, milliseconds, both or nothing. ethos-u: estimates of flash, "
+            "buy: bytes, milliseconds, both or nothing. micro: flash and RAM once the "
+            "file is packed. ethos-u: estimates of flash, "
             "SRAM and cycles by Arm's compiler Vela.",
         ),
     ] = None,

@@ -15,7 +15,7 @@ from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.report.tables import names, new_table, notes, numbers
 
-RUNTIMES = ("x86", "arm", "wasm", "ethos-u")
+RUNTIMES = ("x86", "arm", "wasm", "micro", "ethos-u")
 _STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
 
 
@@ -36,10 +36,8 @@ def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
         print_json(explanation)
         return
     console = Console()
-    if runtime == "ethos-u":
-        console.print(_estimates(explanation, file.name))
-    else:
-        console.print(_table(explanation, file.name))
+    tables = {"ethos-u": _estimates, "micro": _flash_table}
+    console.print(tables.get(runtime, _table)(explanation, file.name))
     for problem in explanation.problems:
         console.print(f"[yellow]change:[/yellow] {escape(problem)}")
     style = _STYLES[getattr(explanation, "outcome", "fast")]
@@ -59,6 +57,32 @@ def _estimates(explanation: Any, name: str) -> Table:
         counts = (row.flash, row.sram, row.cycles)
         cells = [f"{value:,}" for value in counts]
         table.add_row(label, *cells, f"{row.milliseconds:.3g}")
+    return table
+
+
+def _flash_table(explanation: Any, name: str) -> Table:
+    """The table of a `FlashExplanation`."""
+    from penjing.packing.pack_report import form_text
+
+    table = new_table(
+        f"{name} on {explanation.runtime}",
+        names("layer"),
+        *map(numbers, ("zeros", "levels")),
+        names("form"),
+        *map(numbers, ("flash", "packed", "RAM")),
+        notes("time"),
+    )
+    for row in explanation.layers:
+        weight = row.weight
+        sizes = (weight.flash_before, weight.flash_after, weight.ram)
+        table.add_row(
+            escape(row.layer),
+            f"{row.sparsity:.1%}",
+            f"{row.levels}",
+            form_text(weight),
+            *(f"{size:,}" for size in sizes),
+            row.time,
+        )
     return table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from penjing.files import as_path
 from penjing.json_values import JsonValue
 from penjing.models.model_files import load_keras_model
 from penjing.models.signature import input_signature
+from penjing.packing.flash_explanation import FlashExplanation, explain_flash
 from penjing.runtime.ethos_u import require_vela
 from penjing.sparse.ethos_estimate import EthosExplanation, explain_for_ethos
 from penjing.sparse.explicit_padding import make_padding_explicit
@@ -33,6 +35,7 @@ from penjing.tflite.records import Record
 from penjing.tflite.tensors import is_plain, values_of
 
 ETHOS_U = "ethos-u"
+MICRO = "micro"
 _SAMPLES = 8
 _SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
 
@@ -92,7 +95,7 @@ class SparsityExplanation(JsonValue):
 
 def explain_sparsity(
     model_or_file: keras.Model | str | os.PathLike[str], runtime: str
-) -> SparsityExplanation | EthosExplanation:
+) -> SparsityExplanation | EthosExplanation | FlashExplanation:
     """Say for every layer which kernel runs it and what its zeros buy there.
 
     The rules stand in one table, `penjing.sparse.sparse_rules.SPARSE_RULES`. Whether a
@@ -106,12 +109,14 @@ def explain_sparsity(
         runtime: "x86" (servers, laptops), "arm" (phones) or "wasm" (browsers); or
             "ethos-u", Arm's processor for networks beside a microcontroller, for which
             the flash, SRAM and cycles of an int8 file are estimated by its compiler
-            Vela. The int8 file of a model is made with random data, as estimates depend
-            on its weights alone.
+            Vela; or "micro" (TensorFlow Lite Micro): for each layer what zeros and
+            levels buy in flash once the file is packed, see `penjing.pack_litert`, and
+            what that takes in RAM and time. For the last two the int8 file of a model
+            is made with random data, as its weights alone count.
 
     Returns:
         The rows, and what to change; for "ethos-u" the estimates for the file and for
-        its dense twin.
+        its dense twin; for "micro" flash and an estimate of the arena, each twice.
 
     Raises:
         FileFormatError: If the file is missing, corrupt or of another type.
@@ -125,8 +130,14 @@ def explain_sparsity(
         >>> print(explain_sparsity("model.tflite", "wasm"))  # doctest: +SKIP
     """
     if runtime == ETHOS_U:
-        return explain_for_ethos(*_int8_file(model_or_file))
-    check_runtime(runtime, (*RUNTIMES, ETHOS_U))
+        require_vela()  # before a model is converted
+        return explain_for_ethos(*_int8_file(model_or_file)[:2])
+    if runtime == MICRO:
+        content, name, layers = _int8_file(model_or_file)
+        return explain_flash(
+            content, name, functools.partial(_find_layer, layers=layers)
+        )
+    check_runtime(runtime, (*RUNTIMES, MICRO, ETHOS_U))
     if isinstance(model_or_file, keras.Model):
         return _explain_model(model_or_file, runtime)
     path = _checked_path(model_or_file)
@@ -155,14 +166,13 @@ def _checked_path(file: str | os.PathLike[str]) -> Path:
 
 def _int8_file(
     model_or_file: keras.Model | str | os.PathLike[str],
-) -> tuple[bytes, str]:
-    """The bytes and the name of a file, or of the int8 file of a model."""
-    require_vela()  # before a model is converted
+) -> tuple[bytes, str, dict[Any, list[str]]]:
+    """The bytes and the name of a file, or of the int8 file of a model, and layers."""
     model = model_or_file
     if not isinstance(model, keras.Model):
         path = _checked_path(model)
         if path.suffix.lower() == ".tflite":
-            return read_litert(path), str(path)
+            return read_litert(path), str(path), {}
         model = load_keras_model(path)
     plain = model
     if has_trained_grids(model):
@@ -173,7 +183,7 @@ def _int8_file(
         path = Path(folder) / "model.tflite"
         samples = random_samples(input_signature(plain), plain, _SAMPLES)
         export_litert(model, path, "int8", representative_data=samples, verify=False)
-        return path.read_bytes(), model.name
+        return path.read_bytes(), model.name, _layer_paths(plain)
 
 
 def _explain_model(model: keras.Model, runtime: str) -> SparsityExplanation:

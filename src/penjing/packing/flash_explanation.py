@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from penjing.json_values import JsonValue
 from penjing.packing.arena_estimate import arena_estimate
 from penjing.packing.decode_operators import decode_constants
-from penjing.packing.pack_report import PLAIN, form_text
-from penjing.packing.packing import PackedWeight, choose_forms
+from penjing.packing.pack_report import PLAIN, PackedWeight, form_text
+from penjing.packing.packing import choose_forms
 from penjing.tflite.decode_records import is_packed
 from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
 
 # Instructions on a Cortex-M4 with reference kernels, of whole networks: the CNN of
 # `benchmarks/packing.py`.
@@ -100,10 +102,15 @@ class FlashExplanation(JsonValue):
         return "\n".join([*lines, *self.problems, self.summary])
 
 
-def explain_flash(content: bytes, name: str) -> FlashExplanation:
+def explain_flash(
+    content: bytes,
+    name: str,
+    find: Callable[[Record, Record], str] = lambda model, tensor: "",
+) -> FlashExplanation:
     """Say of the bytes of a file what each of its constants gains by packing.
 
     A packed file is looked at as the plain one that it stands for. Nothing runs.
+    `find` knows the layer of a model's tensor, or gives "".
 
     Raises:
         FileFormatError: If the file is corrupt.
@@ -112,16 +119,20 @@ def explain_flash(content: bytes, name: str) -> FlashExplanation:
     if is_packed(model):
         decode_constants(model, name)
     chosen = choose_forms(model)
+    first = [constant.places[0] for constant in chosen.constants]
+    tensors = [chosen.model["subgraphs"][g]["tensors"][t] for g, t in first]
     layers = tuple(
         LayerFlash(
-            layer=constant.name,
+            layer=find(chosen.model, tensor) or constant.name,
             operator=constant.reader,
             sparsity=float(np.mean(constant.values == 0)),
             levels=len(np.unique(constant.values)),
             weight=row,
             time=TIMES[row.form],
         )
-        for constant, row in zip(chosen.constants, chosen.rows, strict=True)
+        for constant, row, tensor in zip(
+            chosen.constants, chosen.rows, tensors, strict=True
+        )
     )
     packed = load_records(chosen.content, name)
     return FlashExplanation(
