@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from penjing.proof.output_comparison import (
 )
 from penjing.proof.verify_report import VerifyReport
 from penjing.runtime.interpreter import LiteRTModel
-from penjing.runtime.timing_rounds import take_turns
+from penjing.runtime.timing_rounds import Timed, take_turns
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
 from penjing.tflite.loading import load_records
 from penjing.tflite.tensors import TensorType, all_tensors
@@ -85,7 +85,7 @@ class RuntimeSession(Protocol):
     runtime: str
 
     def load(self, content: bytes, where: str) -> RunningFile:
-        """Load a file, which messages call `where`."""
+        """Load a file, which messages call `where`; `Timed` if the runtime is."""
 
 
 def prove(
@@ -143,7 +143,8 @@ def _latency(
     threads: int,
     rounds: int,
 ) -> LatencyReport:
-    times = take_turns(models, rounds=rounds, warm_up=_WARM_UP)
+    timed = cast(Mapping[str, Timed], models)
+    times = take_turns(timed, rounds=rounds, warm_up=_WARM_UP)
     conditions = LatencyConditions(
         runtime=runtime, threads=threads, rounds=rounds, warm_up=_WARM_UP
     )

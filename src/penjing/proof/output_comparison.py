@@ -10,13 +10,12 @@ import numpy as np
 from penjing.errors import DataError
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.sample_inputs import random_inputs
-from penjing.runtime.timing_rounds import Timed
 
 Array = np.ndarray[Any, Any]
 
 
-class RunningFile(Timed, Protocol):
-    """A file that a runtime has loaded, to be run and timed."""
+class RunningFile(Protocol):
+    """A file that a runtime has loaded, to be run."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
