@@ -19,6 +19,7 @@ OTHERS = {
     "_experimental_calibrate_only",
     "_get_full_signature_list",
     "_get_ops_details",
+    "_get_tensor_details",
 }
 
 
