@@ -318,6 +318,25 @@ def applications_table() -> list[str]:
     return lines
 
 
+def packing_table() -> list[str]:
+    lines = [
+        "| network (parameters) | weights | plain int8 | packed | shrunk, packed "
+        "| arena |",
+        "|---|---|---|---|---|---|",
+    ]
+    for network, kinds in _results("packing")["networks"].items():
+        for kind, row in kinds.items():
+            if not row["packed"]:
+                continue
+            cells = [f"{network} ({row['parameters']:,})", kind, f"{row['plain']:,}"]
+            for key in ("packed", "shrunk_and_packed"):
+                cells.append(f"{row[key]['flash']:,} ({row[f'ratio_{key}']:.1f}x)")
+            arena = row["packed"]
+            cells.append(f"{arena['arena_before']:,} -> {arena['arena']:,}")
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 TABLES = {
     "applications": applications_table,
     "channels": channels_table,
@@ -329,6 +348,7 @@ TABLES = {
     "latency-model": latency_model_table,
     "step-overhead": step_table,
     "mask-selection": mask_table,
+    "packing": packing_table,
     "import-cost": import_table,
     "shrink-models": shrink_table,
     "raw-size": raw_table,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from penjing.packing.decode_operators import insert_decoders
-from penjing.packing.forms import Encoded, all_forms, huffman
+from penjing.packing.forms import Encoded, all_forms, huffman, huffman_size
 from penjing.packing.packable import Constant
 from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.records import Record
@@ -84,18 +84,23 @@ class PackedFiles:
         places = [n for n, f in enumerate(forms) if f and f.form == "huffman"]
         groups: list[list[int]] = []
         for place in sorted(places, key=lambda n: -self.constants[n].size):
-            joined = [
-                (self._with_code(forms, [*group, place]), group) for group in groups
-            ]
-            best, group = min(
-                joined, key=lambda item: self.size(item[0]), default=(forms, [])
-            )
-            if self.size(best) < self.size(forms):
-                forms = best
-                group.append(place)
-            else:
-                groups.append([place])
+            group = max(groups, key=lambda found: self._gain(found, place), default=[])
+            if group and self._gain(group, place) > -_UNSURE_BYTES:
+                shared = self._with_code(forms, [*group, place])
+                if self.size(shared) < self.size(forms):
+                    forms = shared
+                    group.append(place)
+                    continue
+            groups.append([place])
         return forms
+
+    def _gain(self, group: Sequence[int], place: int) -> int:
+        """Bytes that a code wins by serving one more constant, without its records."""
+        sizes = [
+            huffman_size([self.constants[n] for n in numbers])
+            for numbers in (group, [place], [*group, place])
+        ]
+        return sizes[0] + sizes[1] - sizes[2]
 
     def _with_code(self, forms: Forms, places: Sequence[int]) -> Forms:
         encoded = huffman([self.constants[n] for n in places])

@@ -83,20 +83,22 @@ def _tabled(
 
 def _per_channel(constant: Constant, most_bits: int) -> Iterator[Encoded]:
     """A table for each channel, where its indices are shorter than with one for all."""
-    channel_of = constant.layout.channel_of()
-    channels = range(constant.layout.channels)
-    rows = [constant.values[channel_of == channel] for channel in channels]
+    layout = constant.layout
+    shape = (-1, layout.channels) if layout.is_last else (layout.channels, -1)
+    rows = constant.values.reshape(shape)
+    rows = rows.T if layout.is_last else rows
     levels = [np.unique(row) for row in rows]
     stride = max(map(len, levels))
     bits = _bits(stride)
     if bits >= most_bits or bits > MAX_TABLE_BITS or stride > _MOST_STEPS:
         return
     tables = np.zeros((len(rows), stride), constant.values.dtype)
-    indices = np.zeros(constant.values.size, "i8")
+    indices = np.zeros(rows.shape, "i8")
     for channel, (row, found) in enumerate(zip(rows, levels, strict=True)):
         tables[channel, : len(found)] = found
-        indices[channel_of == channel] = np.searchsorted(found, row)
-    yield _tabled(constant, "tables", bits, indices, tables)
+        indices[channel] = np.searchsorted(found, row)
+    flat = (indices.T if layout.is_last else indices).reshape(-1)
+    yield _tabled(constant, "tables", bits, flat, tables)
 
 
 def _masked(constant: Constant) -> Encoded:
@@ -114,11 +116,7 @@ def _masked(constant: Constant) -> Encoded:
 
 def huffman(constants: Sequence[Constant]) -> list[Encoded]:
     """Constants of int8 with one prefix code for all, which is then stored once."""
-    counts: Counter[int] = Counter()
-    for constant in constants:
-        levels, found = np.unique(constant.values, return_counts=True)
-        counts.update(dict(zip(levels.tolist(), found.tolist(), strict=True)))
-    code = make_code(counts)
+    code = make_code(_counts(constants))
     return [
         Encoded(
             form="huffman",
@@ -127,3 +125,18 @@ def huffman(constants: Sequence[Constant]) -> list[Encoded]:
         )
         for constant in constants
     ]
+
+
+def huffman_size(constants: Sequence[Constant]) -> int:
+    """Bytes of constants of int8 with one prefix code for all."""
+    counts = _counts(constants)
+    code = make_code(counts)
+    bits = sum(code.lengths[symbol] * count for symbol, count in counts.items())
+    return bits // 8 + len(write_huffman(code))
+
+
+def _counts(constants: Sequence[Constant]) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for constant in constants:
+        counts.update(constant.counts)
+    return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import defaultdict
 from typing import Any
 
@@ -49,6 +50,12 @@ class Constant:
     places: tuple[Place, ...]
     layout: Layout
     values: Array
+
+    @functools.cached_property
+    def counts(self) -> dict[int, int]:
+        """How often each number occurs."""
+        levels, found = np.unique(self.values, return_counts=True)
+        return dict(zip(levels.tolist(), found.tolist(), strict=True))
 
     @property
     def size(self) -> int:
