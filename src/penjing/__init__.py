@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 # Names that have a place of their own: `public_names` loads Keras, and most of these
 # need none.
 _PLACES = {
+    "CExport": "penjing.firmware.c_export",
     "VerifyReport": "penjing.proof.verify_report",
     "compress": "penjing.pipeline",
+    "export_c": "penjing.firmware.c_export",
     "verify": "penjing.file_verification",
 }
 

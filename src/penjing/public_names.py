@@ -46,6 +46,7 @@ from penjing.errors import (
 from penjing.export.litert import export_litert
 from penjing.export.packed_files import pack_litert
 from penjing.file_verification import verify
+from penjing.firmware.c_export import CExport, export_c
 from penjing.layer_sensitivity import sensitivity
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import InspectedTensor, Inspection, inspect_file
@@ -100,6 +101,7 @@ __all__ = [
     "ActivationConfig",
     "Arena",
     "Block",
+    "CExport",
     "ChannelGraph",
     "ChannelGroup",
     "ChannelReport",
@@ -178,6 +180,7 @@ __all__ = [
     "count_macs",
     "evaluate",
     "explain_sparsity",
+    "export_c",
     "export_litert",
     "fold_batch_normalization",
     "inspect_file",

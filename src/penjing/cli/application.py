@@ -35,6 +35,7 @@ from penjing.cli.early_checks import (
     check_early,
     check_metrics,
 )
+from penjing.cli.export_c_command import export_c
 from penjing.cli.pack_command import pack
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
@@ -284,6 +285,7 @@ app.command()(pack)
 app.command()(benchmark)
 app.command()(sensitivity)
 app.command()(verify)
+app.command()(export_c)
 app.command()(setup_wasm)
 app.command()(setup_arm)
 

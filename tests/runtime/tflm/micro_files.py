@@ -6,8 +6,11 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-INT8, INT32 = 9, 2
+INT8, INT32, RESOURCE = 9, 2, 13
+ADD, GELU, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 0, 150, 142, 143, 144
 FULLY_CONNECTED, SPACE_TO_BATCH_ND, SUM, QUANTIZE = 9, 38, 74, 114
+# The others are of version 2, as int8 needs it.
+VERSIONS = {SPACE_TO_BATCH_ND: 3, VAR_HANDLE: 1, READ_VARIABLE: 1, ASSIGN_VARIABLE: 1}
 
 
 class Network:
@@ -37,18 +40,23 @@ class Network:
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
+    def on(self, number):
+        self.last = number
+        return self
+
     def sizes(self, values):
         array = np.array(values, "<i4")
         return self.tensor("sizes", array.shape, data=array, kind=INT32)
 
-    def then(self, code, inputs, output, options=None, kind=0):
+    def then(self, code, inputs, output, options=None, kind=0, reads=True):
         operator = schema.OperatorT()
         operator.opcodeIndex = len(self._model.operatorCodes)
-        operator.inputs, operator.outputs = [self.last, *inputs], [output]
+        operator.inputs = [self.last, *inputs] if reads else inputs
+        operator.outputs = [] if output is None else [output]
         operator.builtinOptions, operator.builtinOptionsType = options, kind
         number = schema.OperatorCodeT()
-        number.builtinCode = number.deprecatedBuiltinCode = code
-        number.version = 3 if code == SPACE_TO_BATCH_ND else 2
+        number.builtinCode, number.deprecatedBuiltinCode = code, min(code, 127)
+        number.version = VERSIONS.get(code, 2)
         self._model.operatorCodes.append(number)
         self._graph.operators.append(operator)
         self.last = output
@@ -92,7 +100,7 @@ def amplified_rounding(seed=0):
     weights = np.random.default_rng(seed).integers(-20, 20, (16, 64), "i1")
     net = Network((1, 64)).dense(weights, scale=0.7)
     output = net.tensor("finer", (1, 16), 0.07)
-    return net.then(QUANTIZE, [], output, schema.QuantizeOptionsT(), 99).content()
+    return net.then(QUANTIZE, [], output, schema.QuantizeOptionsT(), 89).content()
 
 
 def pruned(levels=3):
@@ -101,3 +109,24 @@ def pruned(levels=3):
     weights = generator.integers(1, levels + 1, (64, 64), "i1")
     weights[generator.random(weights.shape) < 0.9] = 0
     return Network((1, 64)).dense(weights, scale=0.7).content()
+
+
+def unknown_operator():
+    """A GELU, which TFLM does not have."""
+    net = Network((1, 8))
+    return net.then(GELU, [], net.tensor("gelu", (1, 8), 0.5)).content()
+
+
+def state_keeping():
+    """Keeps its input between runs, and adds it to what it reads again."""
+    net = Network((1, 4))
+    start, handle = net.last, net.tensor("state", (), kind=RESOURCE)
+    options = schema.VarHandleOptionsT()
+    options.container, options.sharedName = "", "state"
+    net.then(VAR_HANDLE, [], handle, options, 111, reads=False)
+    assigned = schema.AssignVariableOptionsT()
+    net.then(ASSIGN_VARIABLE, [start], None, assigned, 113)
+    read = net.tensor("read", (1, 4), 0.5)
+    net.on(handle).then(READ_VARIABLE, [], read, schema.ReadVariableOptionsT(), 112)
+    total = net.tensor("total", (1, 4), 0.5)
+    return net.on(start).then(ADD, [read], total, schema.AddOptionsT(), 11).content()

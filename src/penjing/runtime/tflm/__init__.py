@@ -8,7 +8,9 @@ other room imports it. A file runs in a process of its own, as TFLM trusts every
 an index beyond its lists ends the process.
 """
 
+from penjing.runtime.tflm.file_in_tflm import FileInTflm
 from penjing.runtime.tflm.operator_differences import OperatorDifference
+from penjing.runtime.tflm.run_pair import allowed_difference
 from penjing.runtime.tflm.tflm_comparison import TflmComparison, compare_in_tflm
 from penjing.runtime.tflm.tflm_runner import (
     TFLM,
@@ -23,10 +25,12 @@ from penjing.runtime.tflm.tflm_runner import (
 __all__ = [
     "TFLM",
     "Arena",
+    "FileInTflm",
     "OperatorDifference",
     "TflmComparison",
     "TflmRun",
     "TflmRunner",
+    "allowed_difference",
     "compare_in_tflm",
     "has_tflm",
     "require_tflm",

@@ -28,6 +28,7 @@ class FileInTflm:
     Attributes:
         content: The file.
         where: What messages call it.
+        model: Table of the model.
         tensors: Tables of its tensors.
         calls: Its operators in their order.
         inputs: Numbers of the tensors that it takes.
@@ -38,7 +39,7 @@ class FileInTflm:
 
     def __init__(self, content: bytes, where: str) -> None:
         self.content, self.where = content, where
-        model = load_records(content, where)
+        self.model = model = load_records(content, where)
         graph = model["subgraphs"][0]
         self.is_packed = is_packed(model)
         self.tensors: list[Record] = graph["tensors"]

@@ -28,6 +28,7 @@ from penjing.runtime.tflm.operator_differences import (
 )
 from penjing.runtime.tflm.tflm_runner import TFLM, TflmRun
 from penjing.tflite.operators import Operator
+from penjing.tflite.records import Record
 
 Array = np.ndarray[Any, Any]
 
@@ -190,13 +191,11 @@ class RunPair:
         absolute = max(found.absolute for found in distances)
         relative = max(found.relative for found in distances)
         number = self._file.outputs[place]
-        table = self._file.tensors[number]
-        step, allowed = step_of(table), rounding(None, table)
-        found = absolute if has_steps(table) else relative
-        maker = self._file.maker_of(number)
-        if maker is not None and maker.code == Operator.DEQUANTIZE:
-            table = self._file.tensors[maker.inputs[0]]
-            allowed, found = rounding(None, table), absolute / step_of(table)
+        step = step_of(self._file.tensors[number])
+        table = _behind(self._file, number)
+        allowed, found = rounding(None, table), relative
+        if has_steps(table):
+            found = absolute * step / step_of(table)
         steps = found if has_steps(table) else None
         if steps is not None and np.isfinite(steps):
             steps = round(steps, 3)
@@ -256,6 +255,22 @@ class RunPair:
             return self._rounds[sample][self._file.inputs.index(number)]
         shape = [int(size) for size in self._file.tensors[number]["shape"]]
         return self._run.kept[sample][place].reshape(shape)
+
+
+def allowed_difference(file: FileInTflm, output: int, values: Array) -> float:
+    """By how much an output may differ by rounding, in numbers as they are stored."""
+    table = _behind(file, output)
+    if has_steps(table):
+        return rounding(None, table) * step_of(table) / step_of(file.tensors[output])
+    return rounding(None, table) * float(np.abs(values).max(initial=0.0))
+
+
+def _behind(file: FileInTflm, output: int) -> Record:
+    """The tensor whose arithmetic an output has: before a DEQUANTIZE integers."""
+    maker = file.maker_of(output)
+    if maker is not None and maker.code == Operator.DEQUANTIZE:
+        return file.tensors[maker.inputs[0]]
+    return file.tensors[output]
 
 
 def _allowed(found: OperatorDifference) -> str:

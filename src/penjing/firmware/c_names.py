@@ -1,0 +1,63 @@
+"""Names that C++ takes, and text that a comment may hold."""
+
+from __future__ import annotations
+
+import re
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_LONGEST = 63  # what C compilers must tell apart
+# Keywords of C++20 and of C; names of macros, of namespaces that the code uses, and of
+# devices on Windows.
+_TAKEN = """
+    alignas alignof and and_eq arena asm auto bitand bitor bool break case catch char
+    char16_t char32_t char8_t class co_await co_return co_yield compl concept const
+    const_cast consteval constexpr constinit continue decltype default delete do double
+    dynamic_cast else enum explicit export extern false float for friend goto if inline
+    int interpreter long main mutable namespace new noexcept not not_eq nullptr operator
+    or or_eq private protected public register reinterpret_cast requires resolver
+    restrict return short signed sizeof static static_assert static_cast std struct
+    switch template tensorflow tflite this thread_local throw true try typedef typeid
+    typename union unsigned using virtual void volatile wchar_t while wrong xor xor_eq
+    allocator assert aux con errno flatbuffers linux nul offsetof penjing prn unix EOF
+    NULL
+"""
+
+
+def check_c_name(name: str) -> str:
+    """Refuse what cannot name a namespace in C++; gives the name."""
+    reason = _refusal(name)
+    if reason:
+        raise ValueError(
+            f"`name` must be a C identifier of at most {_LONGEST} characters, as "
+            f"{c_name_of(name)!r}, got {name!r}: {reason}. Leave it out, or pass None, "
+            "and it is made from the name of the file."
+        )
+    return name
+
+
+def c_name_of(text: str) -> str:
+    """A C identifier that is like a text, as "2x-small model" gives "model_2x_small".
+
+    Example:
+        >>> c_name_of("my-model.v2"), c_name_of("class"), c_name_of("2x")
+        ('my_model_v2', 'class_model', 'model_2x')
+    """
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:_LONGEST].rstrip("_")
+    if not plain or not plain[0].isalpha():
+        plain = f"model_{plain}".rstrip("_")[:_LONGEST].rstrip("_")
+    return f"{plain}_model" if plain in _TAKEN.split() else plain
+
+
+def comment(text: str) -> str:
+    """Text that ends no comment, goes on no line and draws no trigraph."""
+    return re.sub(r"[^ -~]|[\\?]|\*/", "_", text)
+
+
+def _refusal(name: object) -> str:
+    if not isinstance(name, str) or not _IDENTIFIER.fullmatch(name):
+        return "it must have letters, digits and underscores, a letter first"
+    if name in _TAKEN.split():
+        return "C++ or the written code has that word already"
+    if "__" in name:
+        return "C++ keeps names with two underscores for itself"
+    return f"it has {len(name)} characters" if len(name) > _LONGEST else ""
