@@ -10,6 +10,7 @@ from penjing.tflite.tensors import TensorType, make_scales, set_values
 from penjing.tflite.writing import write_records
 
 _TYPES = {"f4": "FLOAT32", "i4": "INT32", "i1": "INT8", "i2": "INT16", "?": "BOOL"}
+_TYPES |= {"i8": "INT64"}
 
 
 class Graph:

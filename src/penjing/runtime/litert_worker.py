@@ -98,7 +98,9 @@ class Worker:
         for arrays in rounds:
             _feed(interpreter, arrays)
             interpreter.invoke()
-            outputs.append([interpreter.get_tensor(one["index"]) for one in details])
+            outputs.append(
+                [_plain(interpreter.get_tensor(one["index"])) for one in details]
+            )
             if len(values) < kept:
                 values.append([_value(interpreter, number) for number in tensors])
         return {"outputs": outputs, "tensors": values}
@@ -304,7 +306,8 @@ def _small_value(
 
 
 def _plain(array: np.ndarray) -> np.ndarray:
-    """Texts as an array that needs no pickle."""
+    """A value as an array, of texts as one that needs no pickle."""
+    array = np.asarray(array)
     return array.astype("S") if array.dtype.kind == "O" else array
 
 

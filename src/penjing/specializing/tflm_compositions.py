@@ -15,11 +15,43 @@ import numpy as np
 from penjing.runtime.tensor_values import FileExaminer
 from penjing.specializing.composition import Array, Composition
 from penjing.tflite.cleaning import drop_unused
-from penjing.tflite.operators import Operator, operator_code
+from penjing.tflite.operators import Operator, operator_code, operators
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType
 from penjing.tflite.writing import write_records
 
+# Operators that move values or mix them, with the places of their data: it can be done
+# in floats where TFLM lacks a type.
+_MOVING: dict[int, tuple[int, ...]] = {
+    Operator.EQUAL: (0, 1),
+    Operator.GATHER: (0,),
+    Operator.GATHER_ND: (0,),
+    Operator.LESS: (0, 1),
+    Operator.MIRROR_PAD: (0,),
+    Operator.NOT_EQUAL: (0, 1),
+    Operator.PAD: (0,),
+    Operator.REDUCE_MAX: (0,),
+    Operator.REDUCE_MIN: (0,),
+    Operator.RESIZE_BILINEAR: (0,),
+    Operator.RESIZE_NEAREST_NEIGHBOR: (0,),
+    Operator.SELECT_V2: (1, 2),
+    Operator.TRANSPOSE: (0,),
+}
+# The types that TFLM lacks, and of which operators.
+_LACKED = {
+    TensorType.INT16: operators(
+        """
+        EQUAL GATHER GATHER_ND LESS MIRROR_PAD NOT_EQUAL REDUCE_MAX REDUCE_MIN
+        RESIZE_BILINEAR
+        """
+    ),
+    TensorType.BOOL: operators(
+        """
+        GATHER GATHER_ND MIRROR_PAD PAD REDUCE_MAX REDUCE_MIN RESIZE_NEAREST_NEIGHBOR
+        SELECT_V2 TRANSPOSE
+        """
+    ),
+}
 _VALID = 1
 _MOST_FACTORS = 64
 # Abramowitz and Stegun, 7.1.26: erfc(z) = p(t) exp(-z z), t = 1 / (1 + 0.3275911 z);
@@ -34,17 +66,17 @@ def compose_for_tflm(model: Record) -> list[str]:
     """Replace operators that TFLM lacks, in place; the names of those replaced."""
     replaced = []
     for graph in model["subgraphs"]:
-        operators: list[Record] = []
+        written: list[Record] = []
         for operator in graph["operators"]:
             code = operator_code(model, operator)
             rule = _RULES.get(code)
             it = Composition(model, graph, operator)
             if rule is not None and rule(it):
                 replaced.append(Operator(code).name)
-                operators += it.operators
+                written += it.operators
             else:
-                operators.append(operator)
-        graph["operators"] = operators
+                written.append(operator)
+        graph["operators"] = written
     if replaced:
         drop_unused(model)
     return replaced
@@ -76,6 +108,8 @@ def _select(it: Composition) -> bool:
     """Of integers: condition * one + (not condition) * other."""
     condition, one, other = it.call.inputs
     output = it.call.output
+    if it.kind(output) == TensorType.BOOL:
+        return _in_floats(it)
     if it.kind(output) != TensorType.INT32:
         if it.call.code == Operator.SELECT and it.shape(condition) == it.shape(one):
             it.add(
@@ -87,9 +121,7 @@ def _select(it: Composition) -> bool:
     parts: list[int] = []
     for mask, values in ((condition, one), (opposite, other)):
         factor = it.tensor(mask, kind=TensorType.INT32)
-        options = Record("CastOptions", in_data_type=TensorType.BOOL)
-        options["out_data_type"] = TensorType.INT32
-        it.add(Operator.CAST, [mask], factor, options)
+        _cast(it, mask, factor)
         product = it.tensor(output)
         parts.append(it.pair(Operator.MUL, factor, values, product))
     it.pair(Operator.ADD, parts[0], parts[1], output)
@@ -100,11 +132,11 @@ def _reduce_max(it: Composition) -> bool:
     """Of int16, the maximum over axes that follow each other, by pooling."""
     source, axes = it.call.input(0), it.values(it.call.input(1))
     if it.kind(source) != TensorType.INT16 or axes is None:
-        return False
+        return _in_floats(it)
     shape = it.shape(source)
     places = sorted({int(axis) % len(shape) for axis in np.atleast_1d(axes)})
     if places != list(range(places[0], places[-1] + 1)):
-        return False
+        return _in_floats(it)
     before, behind = shape[: places[0]], shape[places[-1] + 1 :]
     size = math.prod(shape[axis] for axis in places)
     outer, inner = math.prod(before), math.prod(behind)
@@ -115,6 +147,49 @@ def _reduce_max(it: Composition) -> bool:
     it.add(Operator.MAX_POOL_2D, [image], pooled, options, 3)
     it.reshape(pooled, it.shape(it.call.output), it.call.output)
     return True
+
+
+def _expand_dims(it: Composition) -> bool:
+    """A new axis of booleans or indices is another shape."""
+    if it.kind(it.call.output) not in (TensorType.INT32, TensorType.BOOL):
+        return False
+    it.reshape(it.call.input(0), it.shape(it.call.output), it.call.output)
+    return True
+
+
+def _in_floats(it: Composition) -> bool:
+    """Make floats of the data, and what comes out into the type that it had."""
+    kind = it.kind(it.call.input(_MOVING[it.call.code][0]))
+    if it.call.code not in _LACKED.get(kind, ()):
+        return False
+    inputs = list(it.call.inputs)
+    for place in _MOVING[it.call.code]:
+        inputs[place] = _as_floats(it, inputs[place])
+    code, output = Operator(it.call.code), it.call.output
+    if it.kind(output) != kind:  # what compares gives booleans already
+        it.add(code, inputs, output, it.call.options)
+        return True
+    floats = it.tensor(output, kind=TensorType.FLOAT32)
+    it.add(code, inputs, floats, it.call.options)
+    if kind == TensorType.BOOL:
+        _cast(it, floats, output)
+    else:
+        it.add(Operator.QUANTIZE, [floats], output, Record("QuantizeOptions"), 2)
+    return True
+
+
+def _as_floats(it: Composition, number: int) -> int:
+    floats = it.tensor(number, kind=TensorType.FLOAT32)
+    if it.kind(number) == TensorType.BOOL:
+        return _cast(it, number, floats)
+    options = Record("DequantizeOptions")
+    return it.add(Operator.DEQUANTIZE, [number], floats, options, 3)
+
+
+def _cast(it: Composition, number: int, output: int) -> int:
+    options = Record("CastOptions", in_data_type=it.kind(number))
+    options["out_data_type"] = it.kind(output)
+    return it.add(Operator.CAST, [number], output, options)
 
 
 def _reduce_prod(it: Composition) -> bool:
@@ -216,9 +291,7 @@ def _looked_up(it: Composition) -> bool:
         return False
     table = it.constant(_table(it), "i1", like=output)
     wide, place = (it.tensor(x, kind=TensorType.INT32) for _ in range(2))
-    options = Record("CastOptions", in_data_type=TensorType.INT8)
-    options["out_data_type"] = TensorType.INT32
-    it.add(Operator.CAST, [x], wide, options)
+    _cast(it, x, wide)
     it.pair(Operator.ADD, wide, it.constant(128, "<i4"), place)
     it.add(Operator.GATHER, [table, place], output, Record("GatherOptions"), 2)
     return True
@@ -247,7 +320,11 @@ def _table(it: Composition) -> Array:
 
 
 _RULES: dict[int, Callable[[Composition], bool]] = {
+    **dict.fromkeys(_MOVING, _in_floats),
+    Operator.EXP: _looked_up,
+    Operator.EXPAND_DIMS: _expand_dims,
     Operator.GELU: _gelu,
+    Operator.LOG: _looked_up,
     Operator.REDUCE_ANY: _reduce_any,
     Operator.REDUCE_MAX: _reduce_max,
     Operator.REDUCE_PROD: _reduce_prod,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from penjing.runtime.reference_runner import (
     ReferenceRunner,
 )
 from penjing.runtime.tflm.file_in_tflm import FileInTflm
+from penjing.runtime.tflm.loop_bodies import LoopBody
 from penjing.runtime.tflm.operator_differences import (
     Distance,
     OperatorDifference,
@@ -54,7 +55,8 @@ class OutputDifference:
 class RunPair:
     """What the two runs of a file gave, in which `watched` tensors were kept.
 
-    `count` is the number of samples.
+    `count` is the number of samples. `check_file` refuses a file that is wrong on
+    samples; it is asked about the bodies of loops.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class RunPair:
         run: TflmRun,
         expected: ReferenceRun,
         watched: Sequence[int],
+        check_file: Callable[[FileInTflm, list[list[Array]]], None],
     ) -> None:
+        self._check_file = check_file
         self._file, self._rounds = file, rounds
         self._run, self._expected = run, expected
         self._places = {number: place for place, number in enumerate(watched)}
@@ -219,10 +223,28 @@ class RunPair:
         found = []
         for number in numbers:
             single = singles.get(number)
+            if self._checked_loop(number, runner):
+                continue
             if single is None or single.content is None:
                 return None
             found += [self._alone_difference(runner, single)]
         return [one for one in found if one is not None]
+
+    def _checked_loop(self, number: int, runner: ReferenceRunner) -> bool:
+        """Refuse a loop with a wrong operator in it; whether it is a loop."""
+        if self._file.calls[number].code != Operator.WHILE:
+            return False
+        name = f"the loop `{self._file.tensor_name(self._file.calls[number].output)}`"
+        where = f"{name} of {self._file.where}"
+        loop = LoopBody(self._file.content, where, number)
+        columns = list(zip(loop.given, loop.constants, strict=True))
+        starts = [
+            [self._value(s, n) if c is None else c for n, c in columns]
+            for s in self._samples
+        ]
+        body = FileInTflm(loop.content or b"", where)
+        self._check_file(body, loop.turns(starts, runner, where))
+        return True
 
     def _alone_difference(
         self, runner: ReferenceRunner, single: SingleOperator

@@ -163,10 +163,14 @@ def _compared(
         expected = other.submit(reference.run, file.content, rounds, **asked)
         run = runner.run(file.content, rounds, **asked)
         first = expected.result()
-    pair = RunPair(file, rounds, run, first, watched["tensors"])
+
+    def check_file(body: FileInTflm, samples: list[list[Array]]) -> None:
+        _compared(body, samples, runner, reference, tolerance)
+
+    pair = RunPair(file, rounds, run, first, watched["tensors"], check_file)
     if any(one.is_wrong for one in pair.differences()):  # the reference may be
         second = reference.run(file.content, rounds, kernels=OPTIMIZED, **asked)
-        pair = RunPair(file, rounds, run, second, watched["tensors"])
+        pair = RunPair(file, rounds, run, second, watched["tensors"], check_file)
     return _judged(file, pair, run.arena, reference, tolerance), run
 
 
