@@ -8,10 +8,11 @@ import pytest
 
 import penjing
 from penjing.errors import CompressionWarning, ExportError
-from penjing.export import target_runtime
+from penjing.export.targets import target_runtime
 from penjing.runtime import tflm
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import operator_name
+from penjing.tflite.stored_tensors import read_tflite
 from penjing.tflite.tensors import TensorType
 
 needs_tflm = pytest.mark.skipif(not tflm.has_tflm(), reason="needs penjing[micro]")
@@ -170,3 +171,102 @@ def test_packed_files_are_for_micro_alone(tmp_path):
     with pytest.raises(ValueError, match="`max_arena`.* counts bytes of RAM"):
         options = {"runtime": "micro", "encoding": "packed"}
         penjing.export_litert(None, path, max_arena=0, **options)
+
+
+def recurrent():
+    return keras.Sequential(
+        [
+            keras.Input((5, 3)),
+            LAYERS.Masking(),
+            LAYERS.GRU(4, return_sequences=True, name="gru"),
+            LAYERS.Bidirectional(LAYERS.LSTM(3, name="lstm")),
+            LAYERS.Dense(40, activation="gelu"),
+            LAYERS.Dense(2),
+        ]
+    )
+
+
+@needs_tflm
+@pytest.mark.parametrize(
+    "quantization", [None, pytest.param("int8x4", marks=pytest.mark.once)]
+)
+def test_loops_that_collect_their_outputs_run_there(quantization, tmp_path):
+    model = recurrent()
+    x = GENERATOR.normal(size=(40, 5, 3)).astype("float32")
+    x[:4, 3:] = 0  # masked
+    path = penjing.export_litert(
+        model,
+        tmp_path / "model.tflite",
+        quantization,
+        representative_data=x,
+        runtime="micro",
+    )
+    assert names(path).count("WHILE") == 3
+    found = tflm.run_in_tflm(path.read_bytes(), [[row[None]] for row in x[:4]])
+    expected = model.predict(x[:4], verbose=0)
+    actual = np.concatenate([outputs[0] for outputs in found.outputs])
+    tolerance = 1e-5 if quantization is None else 0.3 * expected.std()
+    np.testing.assert_allclose(actual, expected, atol=tolerance)
+
+
+@needs_tflm
+@once
+def test_trained_integers_are_those_of_the_file(tmp_path):
+    x = images(6, 6, 2)
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            LAYERS.Conv2D(4, 3, dilation_rate=2, activation="relu"),
+            LAYERS.Flatten(),
+            LAYERS.Dense(3),
+        ]
+    )
+    trained = penjing.quantize_aware(model, activations="int8")
+    trained.compile("adam", "mse")
+    trained.fit(x, np.ones((20, 3)), verbose=0, batch_size=5)
+    files = [
+        penjing.export_litert(trained, tmp_path / name, "int8", runtime=runtime)
+        for name, runtime in (("plain.tflite", None), ("micro.tflite", "micro"))
+    ]
+    kernels = [
+        {t.shape: t.values for t in read_tflite(file) if t.dtype == "int8"}
+        for file in files
+    ]
+    assert {(4, 3, 3, 2), (3, 16)} <= kernels[0].keys() & kernels[1].keys()
+    for shape in ((4, 3, 3, 2), (3, 16)):
+        np.testing.assert_array_equal(kernels[0][shape], kernels[1][shape])
+    plain, micro = (penjing.LiteRTModel(file).predict(x) for file in files)
+    np.testing.assert_array_equal(plain, micro)
+
+
+@needs_tflm
+@once
+def test_files_are_finished_for_it(tmp_path):
+    x = images(8, 8, 2)
+    path = tmp_path / "model.tflite"
+    sizes = []
+    for finish in (None, "smallest"):
+        penjing.export_litert(
+            small_cnn(),
+            path,
+            "int8",
+            representative_data=x,
+            runtime="micro",
+            finish=finish,
+        )
+        sizes.append(path.stat().st_size)
+    assert sizes[1] < sizes[0]
+    assert not any(
+        len(tensor["shape_signature"])
+        for tensor in load_records(path.read_bytes(), "it")["subgraphs"][0]["tensors"]
+    )
+
+
+@once
+def test_what_it_lacks_after_all_is_named_with_its_layer(tmp_path):
+    inputs = keras.Input((6,))
+    sorted_ones = LAYERS.Lambda(lambda x: keras.ops.top_k(x, 3)[0], name="best")
+    model = keras.Model(inputs, sorted_ones(LAYERS.Dense(6)(inputs)))
+    with pytest.raises(ExportError, match=r"TOPK_V2 \(in the layer `best`\)"):
+        penjing.export_litert(model, tmp_path / "model.tflite", runtime="micro")
+    assert not (tmp_path / "model.tflite").exists()

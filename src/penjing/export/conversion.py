@@ -19,6 +19,7 @@ from penjing.export.ends.affine_inputs import fold_affine
 from penjing.export.ends.end_grids import EndGrids
 from penjing.export.ends.end_types import check_types
 from penjing.export.float_readers import restore_floats
+from penjing.export.moved_values import keep_moved_values
 from penjing.export.observed_ranges import observe_ranges
 from penjing.export.precision import float32_compute
 from penjing.export.recurrence import check_calibration, convertible_loops
@@ -213,6 +214,7 @@ def _calibrated(
             dense_one_scale=config.is_micro,
         )
         file.edit(keep)
+    file.edit(keep_moved_values)
     # The converter writes files of many scales a third larger than they need be.
     file.edit(functools.partial(share_buffers, keep_order=True))
     return file

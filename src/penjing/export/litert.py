@@ -28,7 +28,7 @@ from penjing.export.ends.end_grids import check_columns
 from penjing.export.file_notes import file_notes, slow_kernels
 from penjing.export.mode_conversion import converted
 from penjing.export.samples import random_samples, representative_samples, spread_evenly
-from penjing.export.target_runtime import Target
+from penjing.export.targets.target_runtime import Target
 from penjing.export.trained_grids import has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
 from penjing.export.verification import verify as verify_file

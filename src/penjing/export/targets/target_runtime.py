@@ -13,7 +13,7 @@ import numpy as np
 
 from penjing.arguments import check_integer, quoted
 from penjing.errors import ExportError, FileFormatError
-from penjing.export.micro_layers import check_layers
+from penjing.export.targets.micro_layers import check_layers
 from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature
 from penjing.packing.packing import ARENA_HINT, pack
