@@ -109,7 +109,12 @@ def _growing_loops(model: Record, layers: Collection[str]) -> list[str]:
 
 
 def _origin(graph: Record, operator: Record, layers: Collection[str]) -> str:
-    """The layer that an operator comes from, else the tensor that it gives."""
+    """The layer that an operator comes from, or follows, else the tensor it gives."""
+    for side, word in (("outputs", "in"), ("inputs", "behind")):
+        for number in operator[side]:
+            name = tensor_name(graph["tensors"][number]) if number >= 0 else ""
+            layer = layer_in(re.split(r"[/;:]", name), layers)
+            if layer:
+                return f" ({word} the layer `{layer}`)"
     name = tensor_name(graph["tensors"][int(operator["outputs"][0])])
-    layer = layer_in(re.split(r"[/;:]", name), layers)
-    return f" (in the layer `{layer}`)" if layer else f" (which gives `{name}`)"
+    return f" (which gives `{name}`)"
