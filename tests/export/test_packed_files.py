@@ -92,6 +92,17 @@ def test_litert_says_that_a_packed_file_is_for_tflm_only(plain, tmp_path):
         penjing.shrink_litert(out)
 
 
+def test_a_packed_file_is_inspected_as_what_it_decodes_to(plain, tmp_path):
+    out = tmp_path / "packed.tflite"
+    penjing.pack_litert(plain, out, progress=False)
+    inspection = penjing.inspect_file(out)
+    (row,) = [r for r in inspection.tensors if r.dtype == "int8"]
+    assert row.shape == (24, 64) and row.distinct == 5
+    assert row.zeros == int((FEW_AND_SPARSE == 0).sum())
+    assert inspection.bytes == out.stat().st_size
+    assert "packed for TensorFlow Lite Micro" in inspection.hints[0]
+
+
 def test_what_cannot_be_packed_leaves_no_file(tmp_path):
     path = tmp_path / "noise.tflite"
     noise = np.random.default_rng(0).integers(-128, 128, (24, 64))

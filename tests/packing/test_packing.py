@@ -10,7 +10,7 @@ import pytest
 from tests.packing.micro_files import MicroFile, dense_file, levels
 
 from penjing.errors import ExportError, FileFormatError, UnsupportedModelError
-from penjing.packing import packing, tflm_comparison
+from penjing.packing import choice, tflm_comparison
 from penjing.packing.choice import PackedFiles
 from penjing.packing.forms import all_forms
 from penjing.packing.packable import packable_constants
@@ -217,12 +217,12 @@ def test_a_packed_file_that_computes_something_else_is_not_given(monkeypatch):
 
 def test_a_constant_that_decodes_wrong_is_not_given(monkeypatch):
     monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
-    found = packing.PackedFiles.write
+    found = choice.insert_decoders
 
-    def wrong(self, forms):
-        return found(self, tuple(f and _flipped(f) for f in forms))
+    def wrong(model, constants, forms):
+        found(model, constants, [form and _flipped(form) for form in forms])
 
-    monkeypatch.setattr(packing.PackedFiles, "write", wrong)
+    monkeypatch.setattr(choice, "insert_decoders", wrong)
     with pytest.raises(ExportError, match="does not decode to the same constants"):
         pack(dense_file(FEW))
 

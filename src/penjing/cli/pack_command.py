@@ -40,10 +40,10 @@ def pack(
 ) -> None:
     """Write a .tflite file for microcontrollers that takes less flash.
 
-    TensorFlow Lite Micro decodes each weight right before it is read: zeros and few
-    levels then pay in flash, and the largest decoded weight takes RAM. Both are told.
-    FILE stays as it is; LiteRT does not run the packed file. Outputs in TensorFlow
-    Lite Micro are those of FILE bit for bit, or nothing is written.
+    TensorFlow Lite Micro decodes each weight right before it is read: zeros and
+    few levels then pay in flash, and the largest decoded weight takes RAM. Both
+    are told. FILE stays as it is; LiteRT does not run the packed file. Outputs in
+    TensorFlow Lite Micro are those of FILE bit for bit, or nothing is written.
 
     [bold]Examples[/bold]
 

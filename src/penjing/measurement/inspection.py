@@ -17,8 +17,16 @@ from penjing.files import as_path, check_file, gzip_bytes
 from penjing.json_values import JsonValue
 from penjing.measurement.size import format_bytes
 from penjing.models.model_files import datasets, open_weights, read_values
-from penjing.tflite.stored_tensors import StoredTensor, read_tflite
+from penjing.packing.packing import restore
+from penjing.tflite.decode_records import DECODE, is_packed
+from penjing.tflite.loading import load_records, read_litert
+from penjing.tflite.stored_tensors import StoredTensor, read_tflite, stored_tensors
 
+_PACKED_HINT = (
+    "The file is packed for TensorFlow Lite Micro: the rows are what it decodes to. "
+    "What its weights take in flash and RAM says "
+    'penjing.explain_sparsity(file, "micro").'
+)
 _FORMATS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", ".tflite": "tflite"}
 _OPTIMIZER_GROUPS = ("optimizer", "optimizer_weights")
 
@@ -103,7 +111,8 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
         path: A `.keras`, `.h5` (whole model or weights) or `.tflite` file.
 
     Returns:
-        A row for each tensor with data, and hints.
+        A row for each tensor with data, and hints. Of a file that is packed for
+        microcontrollers, see `penjing.pack_litert`, those are the decoded constants.
 
     Raises:
         FileFormatError: If the file is missing, too large, corrupt or of another
@@ -121,7 +130,10 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
             f"{', '.join(_FORMATS)}."
         )
     path = check_file(path)
-    if suffix == ".tflite":
+    packed = suffix == ".tflite" and _plain_of_packed(path)
+    if packed:
+        found = [_from_tflite(tensor) for tensor in stored_tensors(packed, str(path))]
+    elif suffix == ".tflite":
         found = [_from_tflite(tensor) for tensor in read_tflite(path)]
     else:
         found = list(_from_h5(path))
@@ -134,8 +146,16 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
         format=_FORMATS[suffix],
         bytes=path.stat().st_size,
         tensors=rows,
-        hints=file_hints(rows, _FORMATS[suffix]),
+        hints=[_PACKED_HINT] if packed else file_hints(rows, _FORMATS[suffix]),
     )
+
+
+def _plain_of_packed(path: Path) -> bytes | None:
+    """The plain file that a packed one stands for; None for other files."""
+    content = read_litert(path)
+    if DECODE not in content or not is_packed(load_records(content, str(path))):
+        return None
+    return restore(content, str(path))
 
 
 def _from_tflite(tensor: StoredTensor) -> InspectedTensor:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from penjing.packing.decode_operators import insert_decoders
 from penjing.packing.forms import Encoded, all_forms, huffman, huffman_size
 from penjing.packing.packable import Constant
-from penjing.tflite.cleaning import share_buffers
+from penjing.tflite.cleaning import share_buffers, sort_tensors
 from penjing.tflite.records import Record
 from penjing.tflite.writing import write_records
 
 # What operators, tensors and alignment may take, of which a file is the only judge.
 _UNSURE_BYTES = 64
 _SURE_BYTES = 1024
+_ORDERS = ("type", "size", "falling size")
 
 Forms = tuple[Encoded | None, ...]
 Tick = Callable[[int, int], object]
@@ -34,6 +35,21 @@ class PackedFiles:
         insert_decoders(model, self.constants, forms)
         share_buffers(model)
         return write_records(model)
+
+    def smallest(self, forms: Forms) -> bytes:
+        """The file with these forms, its tensors in the order that leaves least gaps.
+
+        Tensors have other numbers in it than in the model.
+        """
+        files = [self.write(forms)]
+        model = self._model.copy()
+        insert_decoders(model, self.constants, forms)
+        for order in _ORDERS:
+            sorted_model = model.copy()
+            sort_tensors(sorted_model, by=order)
+            share_buffers(sorted_model)
+            files.append(write_records(sorted_model))
+        return min(files, key=len)
 
     def size(self, forms: Forms) -> int:
         """Its bytes."""

@@ -9,9 +9,8 @@ import numpy as np
 
 from penjing.json_values import JsonValue
 from penjing.packing.arena_estimate import arena_estimate
-from penjing.packing.decode_operators import decode_constants
 from penjing.packing.pack_report import PLAIN, PackedWeight, form_text
-from penjing.packing.packing import choose_forms
+from penjing.packing.packing import choose_forms, restore
 from penjing.tflite.decode_records import is_packed
 from penjing.tflite.loading import load_records
 from penjing.tflite.records import Record
@@ -117,7 +116,7 @@ def explain_flash(
     """
     model = load_records(content, name)
     if is_packed(model):
-        decode_constants(model, name)
+        model = load_records(restore(content, name), name)
     chosen = choose_forms(model)
     first = [constant.places[0] for constant in chosen.constants]
     tensors = [chosen.model["subgraphs"][g]["tensors"][t] for g, t in first]

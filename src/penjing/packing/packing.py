@@ -133,7 +133,7 @@ def choose_forms(model: Record) -> Chosen:
         model=plain,
         constants=constants,
         rows=_rows(constants, forms, allowed),
-        content=files.write(forms),
+        content=files.smallest(forms),
         plain_size=plain_size,
     )
 
@@ -221,7 +221,8 @@ class _Fitting:
             content = self._files.write(forms)
             arena = self._arena(content)
             if self._max_arena is None or arena <= self._max_arena:
-                return forms, content, arena
+                content = self._files.smallest(forms)
+                return forms, content, self._arena(content)
             least = arena if least is None else min(least, arena)
             self._leave_out_largest(forms, content)
 

@@ -44,7 +44,12 @@ def read_tflite(path: Path) -> list[StoredTensor]:
     They come in the file's order; those that share bytes come once. A file that is
     missing, too large or corrupt is a FileFormatError.
     """
-    model = load_tensors(read_litert(path), str(path))
+    return stored_tensors(read_litert(path), str(path))
+
+
+def stored_tensors(content: bytes, where: str) -> list[StoredTensor]:
+    """Read the tensors in the bytes of a file; see `read_tflite`."""
+    model = load_tensors(content, where)
     first: dict[int, Record] = {}
     for tensor in all_tensors(model):
         if len(data_of(model, tensor)):
