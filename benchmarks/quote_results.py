@@ -19,6 +19,7 @@ DOCUMENTS = (
     "README.md",
     "docs/benchmarks.md",
     "docs/channels.md",
+    "docs/microcontrollers.md",
     "docs/sparse-inference.md",
 )
 _BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -337,6 +338,38 @@ def packing_table() -> list[str]:
     return lines
 
 
+def micro_networks_table() -> list[str]:
+    networks = _results("micro_networks")["networks"]
+    modes = list(next(iter(networks.values())))
+    lines = [f"| network | {' | '.join(modes)} |", "|---|" + "---|" * len(modes)]
+    for name, row in networks.items():
+        cells = [_micro_cell(row[mode]) for mode in modes]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _micro_cell(found: dict) -> str:
+    if not found["runs"]:
+        return "refused"
+    arena = f"{found['arena']['total']:,} bytes"
+    if found["steps"] is None:
+        return arena
+    steps = round(found["steps"])
+    return f"{arena}, {steps} step{'' if steps == 1 else 's'}"
+
+
+def micro_mlperf_table() -> list[str]:
+    lines = ["| network | flash | arena | difference |", "|---|---|---|---|"]
+    for name, row in _results("micro_networks")["mlperf tiny"].items():
+        steps = round(row["steps"])
+        lines.append(
+            f"| {name.replace('_', ' ')} | {row['bytes']:,} bytes | "
+            f"{row['arena']['total']:,} bytes | {steps} "
+            f"step{'' if steps == 1 else 's'} |"
+        )
+    return lines
+
+
 TABLES = {
     "applications": applications_table,
     "channels": channels_table,
@@ -354,6 +387,8 @@ TABLES = {
     "raw-size": raw_table,
     "sparse-dense": sparse_dense_table,
     "wasm-speed": wasm_speed_table,
+    "micro-networks": micro_networks_table,
+    "micro-mlperf": micro_mlperf_table,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -16,8 +17,10 @@ from tests.runtime.tflm.micro_files import (
     unknown_operator,
     wrong_padding,
 )
+from typer.testing import CliRunner
 
 import penjing
+from penjing.cli.application import app
 from penjing.errors import CompressionError, ExportError, FileFormatError
 from penjing.firmware import firmware_model
 from penjing.packing.packing import pack
@@ -165,3 +168,18 @@ def test_a_file_that_does_not_run_is_refused(make, error, message, tmp_path):
 def test_names_are_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ValueError, match="`name` must be a C identifier"):
         penjing.export_c(tmp_path / "none.tflite", tmp_path, name="my-net")
+
+
+@needs_tflm
+def test_the_command_says_what_it_wrote(dense, tmp_path):
+    def run(*arguments):
+        words = ["export-c", str(dense), str(tmp_path / "it"), *arguments]
+        return CliRunner().invoke(app, words)
+
+    printed = run().output
+    assert all(f"my_net_2{end}" in printed for end in (".h", ".cc", "_main.cc"))
+    assert "RAM: kArenaSize = " in printed
+    assert "Operators: AddFullyConnected, AddQuantize." in printed
+    assert json.loads(run("--overwrite", "--json").output)["name"] == "my_net_2"
+    assert "already" in str(run().exception)
+    assert "`name` must be a C identifier" in str(run("--name", "2x").exception)

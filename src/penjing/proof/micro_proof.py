@@ -18,7 +18,7 @@ from penjing.packing.packing import restore
 from penjing.proof.verify_report import VerifyReport
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.tflm import TFLM, Arena, compare_in_tflm
-from penjing.tflite.decode_records import is_packed
+from penjing.tflite.decode_records import DECODE, is_packed
 from penjing.tflite.loading import load_records, read_litert
 
 _TWIN_NAME = "(the same file, not packed)"
@@ -70,7 +70,7 @@ def _twin(
     if twin is not None:
         other = as_path(twin)
         return str(other), read_litert(other)
-    if is_packed(load_records(content, str(path))):
+    if DECODE in content and is_packed(load_records(content, str(path))):
         return _TWIN_NAME, restore(content, str(path))
     return None, None
 
