@@ -34,6 +34,8 @@ _LEVELS: dict[str, tuple[tuple[int, str], ...]] = {
     "brotli": ((2**22, "11"), (MAX_FILE_BYTES, "9")),
     "xz": ((2**24, "9e"), (MAX_FILE_BYTES, "3")),
 }
+_LEAST_DICTIONARY = 2**18  # bytes: of xz preset 0, all others have larger ones
+_SMALLEST_DICTIONARY = 4096  # that xz takes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,7 +169,14 @@ def _compressed(compressor: str, name: str, data: bytes) -> int:
     if compressor == "brotli":
         return len(brotli.compress(data, quality=int(level)))
     extreme = lzma.PRESET_EXTREME if level.endswith("e") else 0
-    return len(lzma.compress(data, preset=int(level[0]) | extreme))
+    filters: dict[str, Any] = {
+        "id": lzma.FILTER_LZMA2,
+        "preset": int(level[0]) | extreme,
+    }
+    if len(data) <= _LEAST_DICTIONARY:
+        # As many bytes come out, without the preset's 64 MiB being set up.
+        filters["dict_size"] = max(len(data), _SMALLEST_DICTIONARY)
+    return len(lzma.compress(data, filters=[filters]))
 
 
 def format_bytes(count: int) -> str:
