@@ -16,12 +16,12 @@ VERSIONS = {SPACE_TO_BATCH_ND: 3, VAR_HANDLE: 1, READ_VARIABLE: 1, ASSIGN_VARIAB
 class Network:
     """A file that is written tensor by tensor; the first tensor is its input."""
 
-    def __init__(self, shape, scale=0.5, zero_point=0):
+    def __init__(self, shape, scale=0.5, zero_point=0, kind=INT8):
         self._model, self._graph = schema.ModelT(), schema.SubGraphT()
         self._model.version, self._model.subgraphs = 3, [self._graph]
         self._model.operatorCodes, self._model.buffers = [], [schema.BufferT()]
         self._graph.tensors, self._graph.operators = [], []
-        self.last = self.tensor("input", shape, scale, zero_point)
+        self.last = self.tensor("input", shape, scale, zero_point, kind=kind)
         self._graph.inputs = [self.last]
 
     def tensor(self, name, shape, scale=None, zero_point=0, data=None, kind=INT8):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.runtime.tflm.micro_files import (
+    Network,
     amplified_rounding,
     wrong_padding,
     wrong_reference,
@@ -56,6 +57,12 @@ def test_free_sizes_are_refused_with_the_way_out():
     message = r"leaves sizes of its input 'input_1' free, \[-1, 50, 10, 1\].*'micro'\)"
     with pytest.raises(FileFormatError, match=message):
         compare_in_tflm(FREE.read_bytes())
+
+
+@pytest.mark.parametrize("kind", [5, 1, 17])
+def test_inputs_that_are_no_numbers_of_tflm_are_refused(kind):
+    with pytest.raises(FileFormatError, match=r"takes \w+ values, 'input', .* has no"):
+        compare_in_tflm(Network((1, 8), kind=kind).content())
 
 
 def test_a_wrong_operator_is_named():

@@ -17,6 +17,10 @@ from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, tensor_name
 
 _MOST_KEPT = 2**24  # bytes of all tensors of all samples
+_TAKEN = (
+    *(TensorType.BOOL, TensorType.FLOAT32, TensorType.INT8, TensorType.INT16),
+    *(TensorType.INT32, TensorType.INT64, TensorType.UINT8),
+)
 _UNSEEN = (TensorType.STRING, TensorType.RESOURCE, TensorType.VARIANT)
 
 Array = np.ndarray[Any, Any]
@@ -47,11 +51,17 @@ class FileInTflm:
         self.inputs: list[int] = [int(number) for number in graph["inputs"]]
         self.outputs: list[int] = [int(number) for number in graph["outputs"]]
         self.operators = tuple(sorted(set(map(_code_name, model["operator_codes"]))))
-        self._check_sizes()
+        self._check_inputs()
 
-    def _check_sizes(self) -> None:
+    def _check_inputs(self) -> None:
         for number in self.inputs:
             tensor = self.tensors[number]
+            if TensorType(tensor["type"]) not in _TAKEN:
+                raise FileFormatError(
+                    f"{self.where} takes {TensorType(tensor['type']).dtype} values, "
+                    f"{tensor_name(tensor)!r}, and {TFLM} has no such inputs. Give it "
+                    "numbers: floats of 32 bits, or integers."
+                )
             shape = [int(size) for size in tensor["shape_signature"]]
             if any(size < 0 for size in shape):
                 raise FileFormatError(

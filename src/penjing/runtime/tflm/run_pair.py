@@ -290,7 +290,7 @@ def allowed_difference(file: FileInTflm, output: int, values: Array) -> float:
 def _behind(file: FileInTflm, output: int) -> Record:
     """The tensor whose arithmetic an output has: before a DEQUANTIZE integers."""
     maker = file.maker_of(output)
-    if maker is not None and maker.code == Operator.DEQUANTIZE:
+    if maker is not None and maker.code == Operator.DEQUANTIZE and maker.inputs:
         return file.tensors[maker.inputs[0]]
     return file.tensors[output]
 
