@@ -81,6 +81,12 @@ def test_a_mask_by_hand():
     )
 
 
+def test_a_zero_point_without_scale_is_not_read():
+    target = tensor((9,), points=[3])
+    target["quantization"].drop("scale")
+    assert layout_of(target).zeros.tolist() == [0]
+
+
 def test_a_mask_of_floats_keeps_their_bits():
     target = tensor((3,), TensorType.FLOAT32)
     values = np.array([-0.0, 0.0, np.nan], "<f4").view("<u4")

@@ -75,9 +75,9 @@ def verify(
     silently wrong in another: then the exit code is 1. In wasm and x86 a file
     takes turns with its dense twin: outputs are compared with the twin's and with
     those in Python, and both are timed. For micro every tensor is compared with
-    LiteRT's reference kernels, a wrong operator is named, and you see what RAM and
-    flash the file takes on the device. On arm nothing is timed, as it is emulated;
-    penjing benchmark --runtime arm counts instructions.
+    LiteRT's reference kernels, a wrong operator is named, and you see what RAM
+    and flash the file takes on the device. On arm, which is emulated, nothing is
+    timed; penjing benchmark --runtime arm counts instructions.
 
     [bold]Examples[/bold]
 

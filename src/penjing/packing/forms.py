@@ -61,7 +61,8 @@ def _forms(constant: Constant) -> Iterator[Encoded]:
             yield _tabled(constant, "table", bits, indices, levels[None])
         if constant.layout.channels > 1:
             yield from _per_channel(constant, bits)
-        yield _masked(constant)
+        if constant.layout.stored_as == "i1" or not constant.layout.zeros.any():
+            yield _masked(constant)  # of others, decoders take 0 for zero alone
     if constant.layout.stored_as == "i1":
         yield from huffman([constant])
 

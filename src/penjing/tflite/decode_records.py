@@ -97,7 +97,8 @@ def layout_of(tensor: Record) -> Layout | None:
     scales = tensor["quantization"] or Record("QuantizationParameters")
     channels, axis = max(len(scales["scale"]), 1), int(scales["quantized_dimension"])
     points = scales["zero_point"]
-    points = np.asarray(points if len(points) else [0], "i8")
+    is_read = len(points) and len(scales["scale"])  # one without the other is not
+    points = np.asarray(points if is_read else [0], "i8")
     is_last = channels > 1 and axis == len(shape) - 1
     known = axis == 0 or is_last
     fits = channels == 1 or (0 <= axis < len(shape) and shape[axis] == channels)
