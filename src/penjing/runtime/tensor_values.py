@@ -53,12 +53,14 @@ class FileExaminer:
         tensors: Sequence[int] = (),
         wanted: Sequence[tuple[int, int]] = (),
         most: int = 2**20,
+        kernels: str = OPTIMIZED,
     ) -> list[TensorValues]:
         """Run a file on inputs; gives what each round gave.
 
         `rounds` have an array in the stored type for each input, `tensors` is how many
         each graph has, `wanted` are graph and number of tensors whose values are asked
-        for, of `most` bytes each. A file that does not run is a FileFormatError, and
+        for, of `most` bytes each; `kernels` are LiteRT's for this machine, or its
+        reference kernels. A file that does not run is a FileFormatError, and
         `where` is what it calls the file.
         """
         file = self._worker.folder / "model.tflite"
@@ -70,7 +72,7 @@ class FileExaminer:
                 "examine",
                 bounds=bounds_for(size, declared=declared),
                 file=str(file),
-                kernels=OPTIMIZED,
+                kernels=kernels,
                 rounds=[list(arrays) for arrays in rounds],
                 tensors=list(tensors),
                 wanted=[list(pair) for pair in wanted],

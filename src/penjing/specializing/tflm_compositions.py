@@ -54,6 +54,8 @@ _LACKED = {
 }
 _VALID = 1
 _MOST_FACTORS = 64
+_ACTIVATION = "fused_activation_function"
+_SAME_SCALE = 1e-6  # of 32,768 steps none is then off by half a one
 # Abramowitz and Stegun, 7.1.26: erfc(z) = p(t) exp(-z z), t = 1 / (1 + 0.3275911 z);
 # off by at most 1.5e-7. The highest power comes first.
 _ERFC = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
@@ -226,6 +228,31 @@ def _reduce_any(it: Composition) -> bool:
     return True
 
 
+def _relabel(it: Composition) -> bool:
+    """A product with one number that leaves the integers as they are.
+
+    So `Rescaling` of pixels is: the same integers, in another scale.
+    """
+    x, factor = it.call.inputs
+    kinds = {it.kind(number) for number in (x, factor, it.call.output)}
+    tables = [it.record(n)["quantization"] for n in (x, factor, it.call.output)]
+    constant = it.values(factor)
+    if kinds - {TensorType.INT8, TensorType.INT16} or len(kinds) > 1:
+        return False
+    if constant is None or constant.size != 1 or it.call.option(_ACTIVATION):
+        return False
+    if any(table is None or len(table["scale"]) != 1 for table in tables):
+        return False
+    (mine, point), (step, zero), (new, same) = (
+        (float(t["scale"][0]), int(t["zero_point"][0])) for t in tables
+    )
+    ratio = mine * step * (float(constant.reshape(-1)[0]) - zero) / new
+    if point != same or abs(ratio - 1) > _SAME_SCALE:
+        return False
+    it.reshape(x, it.shape(it.call.output), it.call.output)
+    return True
+
+
 def _gelu(it: Composition) -> bool:
     if it.kind(it.call.input(0)) != TensorType.FLOAT32:
         return _looked_up(it)
@@ -325,6 +352,7 @@ _RULES: dict[int, Callable[[Composition], bool]] = {
     Operator.EXPAND_DIMS: _expand_dims,
     Operator.GELU: _gelu,
     Operator.LOG: _looked_up,
+    Operator.MUL: _relabel,
     Operator.REDUCE_ANY: _reduce_any,
     Operator.REDUCE_MAX: _reduce_max,
     Operator.REDUCE_PROD: _reduce_prod,
