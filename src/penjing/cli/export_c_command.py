@@ -32,10 +32,10 @@ def export_c(
     """Write a .tflite file as C++ sources for TensorFlow Lite Micro.
 
     An aligned array, a resolver of exactly the operators that the file uses, the
-    size of its arena, scales and zero points, a sample with the output that it must
-    give on the device, and a program of a few lines that runs it. Where the extra
-    micro is installed, the file is proven first, as by penjing verify --runtime
-    micro, and the arena is measured.
+    size of its arena, scales and zero points, a sample with the output that it
+    must give on the device, and a program of a few lines that runs it. Where the
+    extra micro is installed, the file is proven first, as by penjing verify
+    --runtime micro, and the arena is measured.
 
     [bold]Examples[/bold]
 
