@@ -299,6 +299,28 @@ def wasm_speed_table() -> list[str]:
     return lines
 
 
+def arm_table() -> list[str]:
+    """Instructions of files on emulated ARM processors, and how many times fewer."""
+    lines = [
+        "| network | zeros | file | Cortex-A72 | fewer | Neoverse N1 | fewer |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    results = _results("arm_instructions")
+    for title, key in (
+        ("MobileNetV1, 224x224", "mobilenet"),
+        ("four dense layers, 1x4 blocks", "dense_layers"),
+    ):
+        for row in results[key]:
+            for name, file in row["files"].items():
+                cells = " | ".join(
+                    f"{file[processor]['instructions'] / 1e6:.1f} "
+                    f"| {file[processor]['fewer']:.2f}x"
+                    for processor in ("cortex-a72", "neoverse-n1")
+                )
+                lines.append(f"| {title} | {row['sparsity']:.0%} | {name} | {cells} |")
+    return lines
+
+
 def applications_table() -> list[str]:
     """How exact the cut architectures are, and their files."""
     lines = [
@@ -371,6 +393,7 @@ def micro_mlperf_table() -> list[str]:
 
 
 TABLES = {
+    "arm-instructions": arm_table,
     "applications": applications_table,
     "channels": channels_table,
     "channels-int8": channels_int8_table,

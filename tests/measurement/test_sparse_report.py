@@ -107,8 +107,10 @@ def test_convolutions_save_no_time_on_x86(files):
 
 
 def test_blocks_along_the_inputs_pay_and_others_are_told():
-    right = penjing.explain_sparsity(pruned_dense(penjing.Block(4, 1)), "x86")
-    assert [(row.layer, row.buys) for row in right.layers] == [("sequential/d", BOTH)]
+    for runtime in ("x86", "arm"):
+        right = penjing.explain_sparsity(pruned_dense(penjing.Block(4, 1)), runtime)
+        rows = [(row.layer, row.buys) for row in right.layers]
+        assert (rows, right.outcome) == ([("sequential/d", BOTH)], "fast")
     wrong = penjing.explain_sparsity(pruned_dense(penjing.Block(1, 4)), "x86")
     (row,) = wrong.layers
     assert row.buys == "compressed bytes"
@@ -222,3 +224,5 @@ def test_the_table_has_one_row_for_an_operator_and_runtime():
             assert rows[0].source.split()[0] in SOURCES
     assert rule_for("CONV_2D", "wasm").milliseconds
     assert not rule_for("CONV_2D", "x86").milliseconds
+    assert rule_for("FULLY_CONNECTED", "arm").milliseconds
+    assert not rule_for("FULLY_CONNECTED", "wasm").milliseconds

@@ -233,12 +233,13 @@ def test_uneven_padding_is_left_as_it_is(dense_file):
 
 
 @once
-def test_dense_layers_in_blocks_run_on_the_kernel_for_them(tmp_path):
+@pytest.mark.parametrize("runtime", ["x86", "arm"])
+def test_dense_layers_in_blocks_run_on_the_kernel_for_them(runtime, tmp_path):
     kernels = [blocks_of_zeros(256, 256, 4, 1, seed=n) for n in range(2)]
     model = dense_model([*kernels, blocks_of_zeros(256, 8, 4, 1)])
     dense = penjing.export_litert(model, tmp_path / "dense.tflite")
     sparse = penjing.export_litert(
-        model, tmp_path / "sparse.tflite", encoding="sparse", runtime="x86"
+        model, tmp_path / "sparse.tflite", encoding="sparse", runtime=runtime
     )
     assert sparse.stat().st_size < 0.25 * dense.stat().st_size
     samples = np.random.default_rng(1).normal(size=(5, 256)).astype("float32")
@@ -254,6 +255,30 @@ def test_dense_layers_in_blocks_run_on_the_kernel_for_them(tmp_path):
         for op in content["subgraphs"][0]["operators"]
     ]
     assert versions[:2] == [8, 8] and versions[2] != 8
+    explanation = penjing.explain_sparsity(sparse, runtime)
+    assert (explanation.outcome, explanation.is_encoded) == ("fast", True)
+
+
+@once
+@needs_arm
+def test_convolutions_and_dense_layers_share_a_file_on_arm(arm, tmp_path):
+    """XNNPACK runs the ones with the channels first, LiteRT the others behind them."""
+    base = build_topology("features_alone", width=64)
+    hidden = keras.layers.Dense(256, activation="relu", name="blocks")
+    model = keras.Model(base.input, keras.layers.Dense(4)(hidden(base.output)))
+    bias = np.full(256, 0.1, "float32")
+    hidden.set_weights([blocks_of_zeros(256, 256, 4, 1), bias])
+    path = tmp_path / "both.tflite"
+    assert penjing.explain_sparsity(model, "arm").outcome == "fast"
+    penjing.export_litert(model, path, encoding="sparse", runtime="arm")
+    content = load_records(path.read_bytes(), "both")
+    names = [operator_name(content, op) for op in content["subgraphs"][0]["operators"]]
+    assert "DENSIFY" in names
+    assert any(c["version"] == 8 for c in content["operator_codes"])
+    samples = image_samples(model, 1)
+    (found,) = run_on_arm(arm, path.read_bytes(), samples)
+    expected = model.predict(samples, verbose=0)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @once

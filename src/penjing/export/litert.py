@@ -115,9 +115,9 @@ def export_litert(
             decoded while the file runs take less flash and more RAM, see
             `penjing.pack_litert`; both are printed. None: dense.
         runtime: Where the file is to run. Sparse kernels are those of "wasm" (browsers)
-            and "arm" (phones) for 1x1 convolutions, and of "x86" for dense layers
-            pruned in blocks, `pattern=penjing.Block(4, 1)`. "wasm" also fixes the batch
-            size to 1, with and without `encoding`: LiteRT.js runs no others.
+            and "arm" (phones) for 1x1 convolutions, and of "x86" and "arm" for dense
+            layers pruned in blocks, `pattern=penjing.Block(4, 1)`. "wasm" also fixes
+            the batch size to 1, with and without `encoding`: LiteRT.js runs no others.
             "micro" is TensorFlow Lite Micro, the interpreter of microcontrollers, with
             None, "int8", "int16x8" and "int8x4": a batch of 1, all shapes as they are
             when it runs, and equal operators in place of those that it lacks. Where the

@@ -13,7 +13,7 @@ from penjing.sparse import sparse_rules
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_graph import Layout, graph_layout
 from penjing.sparse.sparse_nodes import NOT_FLOAT, Node, read_nodes
-from penjing.sparse.sparse_rules import RUNTIMES
+from penjing.sparse.sparse_rules import RUNTIMES, rule_pays
 from penjing.sparse.sparse_weights import SparseWeight, block_sparsity, store_sparse
 from penjing.tflite.modes import find_mode
 from penjing.tflite.records import Record
@@ -21,6 +21,10 @@ from penjing.tflite.tensors import TensorType, is_plain, values_of
 
 ENCODINGS = (None, "sparse")
 _MOST_REASONS = 6
+_NO_CONVOLUTIONS = (
+    "Zeros of convolutions save no time on x86: XNNPACK turns its sparse kernels off "
+    "there."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,11 +90,19 @@ def encode_for(model: Record, runtime: str, where: str) -> None:
     For "wasm" no size may be free: LiteRT.js runs no such file. Where zeros would save
     no time, or outputs would be wrong, it is refused.
     """
+    chosen: list[SparseWeight] = []
+    problems: list[str] = []
+    if rule_pays("CONV_2D", runtime):
+        make_padding_explicit(model)
+        chosen, problems = _chosen_convolutions(model, runtime, where)
+    if rule_pays("FULLY_CONNECTED", runtime):
+        blocks, failures = _chosen_blocks(model)
+        chosen, problems = chosen + blocks, problems + failures
     if runtime == "x86":
-        store_sparse(model, _chosen_blocks(model, where))
-        return
-    make_padding_explicit(model)
-    store_sparse(model, _chosen_convolutions(model, runtime, where))
+        problems.append(_NO_CONVOLUTIONS)
+    if not chosen:
+        raise ExportError(_no_gain(where, runtime, problems))
+    store_sparse(model, chosen)
 
 
 def layout_problems(nodes: Sequence[Node], layout: Layout) -> list[str]:
@@ -155,7 +167,10 @@ def reached_from_poolings(nodes: Sequence[Node]) -> frozenset[int]:
     return frozenset(seen)
 
 
-def _chosen_convolutions(model: Record, runtime: str, where: str) -> list[SparseWeight]:
+def _chosen_convolutions(
+    model: Record, runtime: str, where: str
+) -> tuple[list[SparseWeight], list[str]]:
+    """The convolutions that run on sparse weights, and why others do not."""
     chosen = []
     problems: list[str] = []
     for g, graph in enumerate(model["subgraphs"]):
@@ -172,9 +187,7 @@ def _chosen_convolutions(model: Record, runtime: str, where: str) -> list[Sparse
             if (weights := nodes[n].weights) is not None
             and is_plain(model, graph["tensors"][weights])
         ]
-    if not chosen:
-        raise ExportError(_no_gain(where, runtime, problems))
-    return list(dict.fromkeys(chosen))
+    return list(dict.fromkeys(chosen)), problems
 
 
 def _too_few(nodes: Sequence[Node], ideal: Layout) -> str:
@@ -187,7 +200,8 @@ def _too_few(nodes: Sequence[Node], ideal: Layout) -> str:
     )
 
 
-def _chosen_blocks(model: Record, where: str) -> list[SparseWeight]:
+def _chosen_blocks(model: Record) -> tuple[list[SparseWeight], list[str]]:
+    """The dense layers that run on blocks, and why others do not."""
     chosen = []
     problems = []
     for g, graph in enumerate(model["subgraphs"]):
@@ -204,17 +218,11 @@ def _chosen_blocks(model: Record, where: str) -> list[SparseWeight]:
                 )
             else:
                 problems.append(f"{node.label}: {failure}.")
-    if not chosen:
-        problems.append(
-            "Zeros of convolutions save no time on x86: XNNPACK turns its sparse "
-            "kernels off there."
-        )
-        raise ExportError(_no_gain(where, "x86", problems))
-    return chosen
+    return chosen, problems
 
 
 def block_failure(model: Record, tensor: Record) -> str | None:
-    """Why a dense layer is not faster with block-sparse weights on x86, or None.
+    """Why a dense layer is not faster with block-sparse weights, or None.
 
     The weights are `(outputs, inputs)`.
     """

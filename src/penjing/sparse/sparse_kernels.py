@@ -95,13 +95,18 @@ class GraphKernels:
         rows = [row for _, row in self.rows()]
         if any(row.reason == _WRONG_BLOCKS for row in rows):
             return "wrong"
+        pays = any(row.buys == BOTH for row in rows)
         if self._runtime == "x86":
-            return "fast" if any(row.buys == BOTH for row in rows) else "dense"
-        if self._densified and not self._is_planned:
-            return self._layout.outcome
-        if self._ideal.outcome == "wrong":
-            return "wrong"
-        return self._layout.outcome if self._is_planned else "dense"
+            return "fast" if pays else "dense"
+        would_be_wrong = self._ideal.outcome == "wrong"
+        if self._is_planned:
+            found = "wrong" if would_be_wrong else self._layout.outcome
+        elif self._densified:
+            found = self._layout.outcome
+        else:
+            found = "wrong" if would_be_wrong and not pays else "dense"
+        # Dense layers in blocks do not ask for the channels first.
+        return "fast" if found == "dense" and pays else found
 
     def problems(self) -> list[str]:
         """What keeps the graph as a whole from sparse kernels."""
