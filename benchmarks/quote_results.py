@@ -321,6 +321,20 @@ def arm_table() -> list[str]:
     return lines
 
 
+def ethos_table() -> list[str]:
+    """Vela's estimates for the `cnn` with zeros and levels, next to the plain file."""
+    lines = [
+        "| weights of the int8 file | flash | times less | cycles | times fewer |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in _results("ethos_estimates")["rows"].items():
+        lines.append(
+            f"| {name} | {row['flash']:,} | {row['flash_ratio']:.1f}x "
+            f"| {row['cycles']:,} | {row['cycle_ratio']:.1f}x |"
+        )
+    return lines
+
+
 def applications_table() -> list[str]:
     """How exact the cut architectures are, and their files."""
     lines = [
@@ -393,6 +407,7 @@ def micro_mlperf_table() -> list[str]:
 
 
 TABLES = {
+    "ethos-estimates": ethos_table,
     "arm-instructions": arm_table,
     "applications": applications_table,
     "channels": channels_table,

@@ -14,6 +14,7 @@ from penjing.arm.arm_session import ArmSession
 from penjing.errors import CompressionError, DataError, FileFormatError
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.sample_inputs import random_inputs
+from penjing.runtime.worker_process import Bounds
 from penjing.specializing import specialize
 
 pytestmark = pytest.mark.once
@@ -65,6 +66,20 @@ def test_what_does_not_fit_or_load_is_refused_and_the_next_file_runs(session, fi
         session.load(content[:300], "damaged.tflite")
     model.feed(random_inputs(model.inputs, 0))
     assert len(model.run()) == 1
+
+
+@needs_arm
+def test_memory_is_bounded(session, files):
+    """From outside: QEMU passes on no limit that the program in it sets itself."""
+    name, path = session.keep(files[0].read_bytes())
+    given = {"name": name, "inputs": [np.zeros((64, 32, 32, 3), "int8")]}
+    wide = Bounds(memory=2**31, seconds=9)
+    session.ask("open", "it", wide, name=name, file=str(path), threads=1)
+    answer = session.ask("run", "it", wide, most=2**30, **given)
+    assert answer["outputs"][0].shape == (64, 10)
+    narrow = Bounds(memory=0, seconds=9)
+    with pytest.raises(FileFormatError, match="on ARM"):
+        session.ask("run", "it", narrow, most=2**30, **given)
 
 
 @needs_arm

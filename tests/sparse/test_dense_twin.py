@@ -13,7 +13,11 @@ from tests.sparse.sparse_topologies import (
 import penjing
 from penjing.errors import FileFormatError
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
-from penjing.sparse.sparse_weights import SparseWeight, store_sparse
+from penjing.sparse.sparse_weights import (
+    SPARSE_VERSION,
+    SparseWeight,
+    store_sparse,
+)
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
@@ -90,6 +94,9 @@ def test_blocks_of_dense_layers_are_decoded(tmp_path):
     weight = SparseWeight(graph=0, tensor=place, in_blocks=True)
     sparse = edited(dense, store_sparse, [weight])
     assert has_sparse_tensors(sparse, "it")
+    twin = load_records(dense_twin(sparse, "it"), "it")
+    # Else LiteRT would keep the dense layer from its fast kernels.
+    assert all(code["version"] != SPARSE_VERSION for code in twin["operator_codes"])
     expected, found = constants(dense), constants(dense_twin(sparse, "it"))
     assert expected.keys() == found.keys()
     for name, values in expected.items():

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import FileFormatError
+from penjing.sparse.sparse_weights import SPARSE_VERSION
 from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.graph_edits import read_instead
 from penjing.tflite.loading import load_records
-from penjing.tflite.operators import Operator, operator_code
+from penjing.tflite.operators import Operator, number_of, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import (
     TensorType,
@@ -22,6 +23,7 @@ from penjing.tflite.tensors import (
 )
 
 _MAX_VALUES = 2**29
+_SPARSE_DENSE_LAYER = (Operator.FULLY_CONNECTED, SPARSE_VERSION)
 _CSR = 1
 
 Array = np.ndarray[Any, Any]
@@ -40,10 +42,14 @@ def dense_twin(content: bytes, where: str) -> bytes:
 
 
 def _densify(model: Record, where: str) -> None:
-    for tensor in all_tensors(model):
-        if tensor["sparsity"]:
-            set_values(model, tensor, _decoded(model, tensor, where))
-            tensor.drop("sparsity")
+    sparse = [tensor for tensor in all_tensors(model) if tensor["sparsity"]]
+    for tensor in sparse:
+        set_values(model, tensor, _decoded(model, tensor, where))
+        tensor.drop("sparsity")
+    for code in model["operator_codes"] if sparse else ():
+        # By its version LiteRT would keep the dense layer from faster kernels.
+        if (number_of(code), code["version"]) == _SPARSE_DENSE_LAYER:
+            code["version"] = 1
     for graph in model["subgraphs"]:
         _remove_densify(model, graph)
     share_buffers(model, keep_order=True)

@@ -96,7 +96,7 @@ def encode_for(model: Record, runtime: str, where: str) -> None:
         make_padding_explicit(model)
         chosen, problems = _chosen_convolutions(model, runtime, where)
     if rule_pays("FULLY_CONNECTED", runtime):
-        blocks, failures = _chosen_blocks(model)
+        blocks, failures = _chosen_blocks(model, runtime)
         chosen, problems = chosen + blocks, problems + failures
     if runtime == "x86":
         problems.append(_NO_CONVOLUTIONS)
@@ -200,7 +200,7 @@ def _too_few(nodes: Sequence[Node], ideal: Layout) -> str:
     )
 
 
-def _chosen_blocks(model: Record) -> tuple[list[SparseWeight], list[str]]:
+def _chosen_blocks(model: Record, runtime: str) -> tuple[list[SparseWeight], list[str]]:
     """The dense layers that run on blocks, and why others do not."""
     chosen = []
     problems = []
@@ -209,7 +209,7 @@ def _chosen_blocks(model: Record) -> tuple[list[SparseWeight], list[str]]:
         for node in read_nodes(model, graph):
             if node.name != "FULLY_CONNECTED" or node.weights is None:
                 continue
-            failure = block_failure(model, graph["tensors"][node.weights])
+            failure = block_failure(model, graph["tensors"][node.weights], runtime)
             if failure is None and uses[node.weights] > 1:
                 failure = "its weights are used more than once"
             if failure is None:
@@ -221,7 +221,7 @@ def _chosen_blocks(model: Record) -> tuple[list[SparseWeight], list[str]]:
     return chosen, problems
 
 
-def block_failure(model: Record, tensor: Record) -> str | None:
+def block_failure(model: Record, tensor: Record, runtime: str) -> str | None:
     """Why a dense layer is not faster with block-sparse weights, or None.
 
     The weights are `(outputs, inputs)`.
@@ -238,18 +238,18 @@ def block_failure(model: Record, tensor: Record) -> str | None:
             f"its {values.size:,} weights are fewer than "
             f"{sparse_rules.MIN_BLOCK_WEIGHTS:,}; a dense kernel is faster"
         )
-    zeros = block_sparsity(values)
-    if zeros >= sparse_rules.MIN_BLOCK_ZEROS:
+    zeros, needed = block_sparsity(values), sparse_rules.MIN_BLOCK_ZEROS[runtime]
+    if zeros >= needed:
         return None
     return (
         f"{zeros:.0%} of its blocks of 4 inputs hold no value, and "
-        f"{sparse_rules.MIN_BLOCK_ZEROS:.0%} are needed; {_block_advice(values)}"
+        f"{needed:.0%} are needed; {_block_advice(values, needed)}"
     )
 
 
-def _block_advice(values: np.ndarray) -> str:
+def _block_advice(values: np.ndarray, needed: float) -> str:
     across = block_sparsity(np.ascontiguousarray(values.T))
-    if across >= sparse_rules.MIN_BLOCK_ZEROS:
+    if across >= needed:
         return (
             "its blocks lie along the outputs: prune with pattern=penjing.Block(4, 1), "
             "4 inputs of one output, not Block(1, 4)"

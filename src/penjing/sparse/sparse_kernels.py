@@ -187,7 +187,7 @@ class GraphKernels:
 
     def _dense_layer(self, tensor: Record, sparse_kernel: str) -> tuple[str, str]:
         dense = _DENSE["FULLY_CONNECTED"]
-        failure = block_failure(self._model, tensor)
+        failure = block_failure(self._model, tensor, self._runtime)
         if failure is not None:
             return dense, failure
         return (sparse_kernel, "") if self._is_planned else (dense, _ENCODE)

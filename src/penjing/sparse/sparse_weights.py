@@ -15,7 +15,8 @@ from penjing.tflite.operators import Operator, code_index, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import set_values, values_of
 
-_SPARSE_VERSION = 8  # of FULLY_CONNECTED; the only one with sparse weights
+SPARSE_VERSION = 8
+"""Version of FULLY_CONNECTED with sparse weights; fast kernels take it for no other."""
 
 Array = np.ndarray[Any, Any]
 
@@ -93,5 +94,5 @@ def _store_blocks(model: Record, g: int, t: int) -> None:
             operator["inputs"][1] == t
         ):
             operator["opcode_index"] = code_index(
-                model, Operator.FULLY_CONNECTED, _SPARSE_VERSION
+                model, Operator.FULLY_CONNECTED, SPARSE_VERSION
             )
