@@ -1,6 +1,6 @@
 """Instructions on an emulated ARM processor: zeros in convolutions and dense layers.
 
-    python benchmarks/arm_instructions.py
+    python benchmarks/arm_instructions.py [--parts mobilenet,dense_layers,topologies]
 
 A MobileNetV1 of 224x224 with random weights, the smallest of each 1x1 convolution set
 to zero; four dense layers of 1,024 units, pruned in blocks of 1x4; and the topologies
@@ -10,6 +10,7 @@ of the tests. QEMU counts instructions; see `penjing setup-arm`. They are no tim
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
 import numpy as np
-from environment import write_results
+from environment import RESULTS, write_results
 from sparse_dense import pruned_model
 from tests.sparse.sparse_topologies import (
     TOPOLOGIES,
@@ -37,6 +38,7 @@ from penjing.errors import CompressionError
 from penjing.sparse.dense_twin import dense_twin
 from penjing.specializing import specialize
 
+NAME = "arm_instructions"
 PROCESSORS = ("cortex-a72", "neoverse-n1")
 SPARSITIES = (0.8, 0.9, 0.95)
 
@@ -140,17 +142,28 @@ def run(session: ArmSession, content: bytes, samples: np.ndarray) -> list[np.nda
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--parts", default="mobilenet,dense_layers,topologies")
     options = parser.parse_args()
-    results: dict[str, list] = {"mobilenet": [], "dense_layers": [], "topologies": []}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for sparsity in SPARSITIES:
-            results["mobilenet"].append(mobilenet(folder, sparsity, options.runs))
-            results["dense_layers"].append(dense_layers(folder, sparsity, options.runs))
-            for rows in results.values():
-                print(rows[-1:], flush=True)
-        results["topologies"] = topologies(folder, options.runs)
-    write_results("arm_instructions", {"image_size": 224, **results})
+    known = {"mobilenet": mobilenet, "dense_layers": dense_layers}
+    results: dict[str, list] = {}
+    stored = RESULTS / f"{NAME}.json"
+    if stored.exists():
+        found = json.loads(stored.read_text())
+        results = {
+            part: found[part] for part in (*known, "topologies") if part in found
+        }
+    for part in options.parts.split(","):
+        with tempfile.TemporaryDirectory() as folder:
+            if part == "topologies":
+                rows = topologies(Path(folder), options.runs)
+            else:
+                rows = [
+                    known[part](Path(folder), sparsity, options.runs)
+                    for sparsity in SPARSITIES
+                ]
+        print(part, rows, flush=True)
+        results[part] = rows
+        write_results(NAME, {"image_size": 224, **results})
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ SPARSE_RULES: tuple[SparseRule, ...] = (
             "the channels first; else outputs are silently wrong",
         ),
         measured="wasm: 3.3x at 80 %, 4.9x at 90 %, 6.3x at 95 % (MobileNet, 224x224); "
-        "arm: 2.1x, 3.4x and 5.1x fewer instructions there (Cortex-A72, emulated)",
+        "arm: 2.1x, 3.5x and 5.1x fewer instructions there (Cortex-A72, emulated)",
         source=_REWRITE,
     ),
     SparseRule(
