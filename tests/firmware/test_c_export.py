@@ -46,7 +46,10 @@ def dense(tmp_path):
 
 def compile_all(stubs, folder):
     """Let each compiler that is there check all sources; none is linked."""
-    for compiler in filter(shutil.which, COMPILERS):
+    compilers = list(filter(shutil.which, COMPILERS))
+    if not compilers:
+        pytest.skip("the sources were read, but there is no C++ compiler to check them")
+    for compiler in compilers:
         done = subprocess.run(
             [compiler, "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
             + ["-I", stubs, "-I", folder]

@@ -120,5 +120,5 @@ def test_a_missing_vela_and_other_runtimes_are_said(monkeypatch):
     monkeypatch.setattr(vela_runner.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r'pip install "penjing\[ethos\]"'):
         penjing.explain_sparsity(INT8, "ethos-u")
-    with pytest.raises(ValueError, match="'wasm', 'ethos-u', got 'ethos'"):
+    with pytest.raises(ValueError, match="'wasm', 'micro', 'ethos-u', got 'ethos'"):
         penjing.explain_sparsity(INT8, "ethos")
