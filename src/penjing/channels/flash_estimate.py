@@ -6,8 +6,8 @@ import math
 
 from penjing.channels.cut_costs import CutCosts, Kept
 
-# What the CNN, the DS-CNN and the residual net of `benchmarks/packing.py` take besides
-# numbers: operators, descriptions of tensors, scales of layers.
+# Operators, descriptions of tensors and scales, chosen by hand: the plain int8 files of
+# the networks in `benchmarks/packing.py` are 1 to 5 % larger than the estimate.
 _FILE_BYTES = 600
 _LAYER_BYTES = 350
 _BIAS_BYTES = 4
