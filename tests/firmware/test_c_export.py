@@ -179,7 +179,7 @@ def test_the_command_says_what_it_wrote(dense, tmp_path):
         words = ["export-c", str(dense), str(tmp_path / "it"), *arguments]
         return CliRunner().invoke(app, words)
 
-    printed = run().output
+    printed = " ".join(run().output.split())
     assert all(f"my_net_2{end}" in printed for end in (".h", ".cc", "_main.cc"))
     assert "RAM: kArenaSize = " in printed
     assert "Operators: AddFullyConnected, AddQuantize." in printed

@@ -25,6 +25,7 @@ from penjing.runtime.tflm import (
 from penjing.runtime.tflm.file_in_tflm import FileInTflm
 from penjing.runtime.tflm.operator_differences import distance
 from penjing.specializing import specialize
+from penjing.tflite.tensors import tensor_name
 
 pytestmark = [
     pytest.mark.once,
@@ -46,6 +47,20 @@ def test_a_right_file_is_described(keywords):
     assert "DEPTHWISE_CONV_2D" in found.operators and "SOFTMAX" in found.operators
     assert 20_000 < found.arena.total < 30_000
     assert TflmComparison.from_dict(found.to_dict()) == found
+
+
+def test_samples_reach_all_that_floats_are_rounded_to(keywords):
+    *rounds, zero, low, high = (x for (x,) in FileInTflm(keywords, "it").rounds(2))
+    assert len(rounds) == 2 and not np.array_equal(*rounds)
+    (scale,) = {  # of the int8 that they are rounded to
+        float(tensor["quantization"]["scale"][0])
+        for tensor in FileInTflm(keywords, "it").tensors
+        if tensor_name(tensor) == "input_1_int8"
+    }
+    assert {x.dtype.name for x in (*rounds, zero, low, high)} == {"float32"}
+    assert len(np.unique(np.rint(rounds[0] / scale))) > 200
+    np.testing.assert_allclose(high - low, 255 * scale, rtol=1e-5)
+    assert not zero.any()
 
 
 def test_samples_of_the_user_are_compared(keywords):

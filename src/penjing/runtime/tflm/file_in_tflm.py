@@ -92,9 +92,37 @@ class FileInTflm:
             )
 
     def rounds(self, samples: int) -> list[list[Array]]:
-        """So many seeded random samples, and those at the ends of the types."""
+        """So many seeded random samples, and those at the ends of the types.
+
+        Floats that are rounded to integers first are spread over the range of these:
+        small ones would all fall on a few steps.
+        """
         described = [self.described(number) for number in self.inputs]
-        return make_rounds(described, free=False, seeds=samples)
+        rounds = make_rounds(described, free=False, seeds=samples)
+        for place, number in enumerate(self.inputs):
+            ends = self._rounded_range(number)
+            if ends is not None:
+                for seed, arrays in enumerate(rounds[:samples]):
+                    shape = arrays[place].shape
+                    values = np.random.default_rng(seed).uniform(*ends, shape)
+                    arrays[place] = values.astype("f4")
+                for arrays, end in zip(rounds[-2:], ends, strict=True):  # low and high
+                    arrays[place] = np.full_like(arrays[place], end)
+        return rounds
+
+    def _rounded_range(self, number: int) -> tuple[float, float] | None:
+        """The reals that the integers stand for which a float input is rounded to."""
+        if self.tensors[number]["type"] != TensorType.FLOAT32:
+            return None
+        readers = [call for call in self.calls if number in call.inputs]
+        if not readers or any(c.code != Operator.QUANTIZE for c in readers):
+            return None
+        table = self.described(readers[0].output)
+        if not table["scales"] or table["dtype"] not in ("int8", "uint8", "int16"):
+            return None
+        limits, scale = np.iinfo(table["dtype"]), table["scales"][0]
+        zero = table["zero_points"][0] if table["zero_points"] else 0
+        return (limits.min - zero) * scale, (limits.max - zero) * scale
 
     def described(self, number: int) -> dict[str, Any]:
         """A tensor as `sample_inputs` describes them."""
