@@ -36,6 +36,21 @@ def test_a_change_of_scale_is_made_by_quantize(tmp_path):
     np.testing.assert_allclose(actual, x[:, ::-1], atol=0.11)
 
 
+def test_what_is_chosen_between_comes_in_one_scale(tmp_path):
+    it = Graph()
+    x = it.tensor([1, 4], "i1", scale=0.1)
+    condition = it.constant([[1, 0, 1, 0]], "?")
+    other = it.constant([[10, 20, 30, 40]], "i1", scale=0.05)
+    y = it.tensor([1, 4], "i1", scale=0.2, zero_point=5)
+    it.add(Operator.SELECT_V2, [condition, x, other], y)
+    model = load_records(it.content([x], [y]), "it")
+    assert keep_moved_values(model)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(write_records(model))
+    actual = penjing.LiteRTModel(path).predict(np.array([[3.0, 1, -2, 1]], "float32"))
+    np.testing.assert_allclose(actual, [[3.0, 1.0, -2.0, 2.0]], atol=0.11)
+
+
 def test_one_scale_is_left_as_it_is():
     model = reversing(0.1)
     assert not keep_moved_values(model)

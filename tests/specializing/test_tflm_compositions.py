@@ -222,6 +222,21 @@ def test_a_composition_gives_the_same(name, examiner, runner):
     check(content, arrays, examiner, runner, "none" if stays else name.split()[0])
 
 
+@pytest.mark.parametrize("power", [3.0, 1.5, -0.5])
+def test_powers_are_products_or_go_by_the_logarithm(power, examiner, runner):
+    it = Graph()
+    x = it.tensor([2, 5])
+    y = it.add(
+        Operator.POW,
+        [x, it.constant([power])],
+        it.tensor([2, 5]),
+        Record("PowOptions"),
+    )
+    arrays = [values((2, 5), "f4")]
+    arrays = arrays if power == 3 else [np.abs(arrays[0]) + 0.1]
+    check(it.content([x], [y]), arrays, examiner, runner, "POW")
+
+
 @pytest.mark.parametrize(("scale", "found"), [(0.1, "RESHAPE"), (0.11, "MUL")])
 def test_a_product_that_leaves_the_integers_alone_is_another_scale(
     scale, found, examiner, runner

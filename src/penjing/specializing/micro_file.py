@@ -86,7 +86,8 @@ def _is_same(one: Array, other: Array, *, sixteen: bool) -> bool:
     if one.dtype.kind != "f" and one.dtype != np.int16:
         return np.array_equal(one, other)
     mine, wanted = one.astype("f8"), other.astype("f8")
-    allowed = (_ROUNDING_16 if sixteen else _ROUNDING) * np.abs(wanted).max(initial=0)
+    largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0)
+    allowed = (_ROUNDING_16 if sixteen else _ROUNDING) * largest
     return bool(np.allclose(mine, wanted, rtol=0, atol=allowed, equal_nan=True))
 
 
@@ -122,7 +123,7 @@ def _growing_loops(model: Record, layers: Collection[str]) -> list[str]:
 
 def _origin(graph: Record, operator: Record, layers: Collection[str]) -> str:
     """The layer that an operator comes from, or follows, else the tensor it gives."""
-    for side, word in (("outputs", "in"), ("inputs", "behind")):
+    for side, word in (("outputs", "in"), ("inputs", "in or behind")):
         for number in operator[side]:
             name = tensor_name(graph["tensors"][number]) if number >= 0 else ""
             layer = layer_in(re.split(r"[/;:]", name), layers)

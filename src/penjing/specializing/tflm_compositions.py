@@ -53,7 +53,7 @@ _LACKED = {
     ),
 }
 _VALID = 1
-_MOST_FACTORS = 64
+_MOST_FACTORS, _MOST_POWER = 64, 8
 _ACTIVATION = "fused_activation_function"
 _SAME_SCALE = 1e-6  # of 32,768 steps none is then off by half a one
 # Abramowitz and Stegun, 7.1.26: erfc(z) = p(t) exp(-z z), t = 1 / (1 + 0.3275911 z);
@@ -228,6 +228,26 @@ def _reduce_any(it: Composition) -> bool:
     return True
 
 
+def _power(it: Composition) -> bool:
+    """Of floats to one power: a product where it is whole, else by the logarithm."""
+    x, power, output = *it.call.inputs, it.call.output
+    exponent = it.values(power)
+    if exponent is None or exponent.size != 1 or it.kind(x) != TensorType.FLOAT32:
+        return False
+    value = float(exponent.reshape(-1)[0])
+    if value.is_integer() and 1 <= value <= _MOST_POWER:
+        product = functools.reduce(
+            functools.partial(it.pair, Operator.MUL), [x] * int(value)
+        )
+        it.reshape(product, it.shape(output), output)
+        return True
+    logarithm = it.tensor(x)
+    it.add(Operator.LOG, [x], logarithm)
+    product = it.pair(Operator.MUL, logarithm, it.constant(value, "<f4"))
+    it.add(Operator.EXP, [product], output, Record("ExpOptions"))
+    return True
+
+
 def _relabel(it: Composition) -> bool:
     """A product with one number that leaves the integers as they are.
 
@@ -353,6 +373,7 @@ _RULES: dict[int, Callable[[Composition], bool]] = {
     Operator.GELU: _gelu,
     Operator.LOG: _looked_up,
     Operator.MUL: _relabel,
+    Operator.POW: _power,
     Operator.REDUCE_ANY: _reduce_any,
     Operator.REDUCE_MAX: _reduce_max,
     Operator.REDUCE_PROD: _reduce_prod,
@@ -361,5 +382,6 @@ _RULES: dict[int, Callable[[Composition], bool]] = {
     Operator.SELECT: _select,
     Operator.SELECT_V2: _select,
     Operator.SIGN: _looked_up,
+    Operator.SQRT: _looked_up,
     Operator.TILE: _tile,
 }
