@@ -43,7 +43,7 @@ def small_cnn():
 
 
 @needs_tflm
-@pytest.mark.parametrize("quantization", ["int8", "int8x4"])
+@pytest.mark.parametrize("quantization", [pytest.param("int8", marks=once), "int8x4"])
 def test_a_convolutional_network_runs_there(quantization, tmp_path):
     x = images(8, 8, 2)
     path = penjing.export_litert(
@@ -187,9 +187,8 @@ def recurrent():
 
 
 @needs_tflm
-@pytest.mark.parametrize(
-    "quantization", [None, pytest.param("int8x4", marks=pytest.mark.once)]
-)
+@once
+@pytest.mark.parametrize("quantization", [None, "int8x4"])
 def test_loops_that_collect_their_outputs_run_there(quantization, tmp_path):
     model = recurrent()
     x = GENERATOR.normal(size=(40, 5, 3)).astype("float32")
