@@ -10,7 +10,7 @@ import pytest
 from tests.packing.micro_files import MicroFile, dense_file, levels
 
 from penjing.errors import ExportError, FileFormatError, UnsupportedModelError
-from penjing.packing import choice, tflm_comparison
+from penjing.packing import choice, decode_operators, tflm_comparison
 from penjing.packing.choice import PackedFiles
 from penjing.packing.forms import all_forms
 from penjing.packing.packable import packable_constants
@@ -22,7 +22,7 @@ from penjing.tflite.decode_records import is_decode
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import all_tensors, data_of
+from penjing.tflite.tensors import all_tensors, data_of, values_of
 from penjing.tflite.writing import write_records
 
 pytestmark = pytest.mark.once
@@ -259,6 +259,45 @@ def test_restored_it_is_the_plain_file_again(three, monkeypatch):
     packed = pack(three).content
     assert len(packed) < len(three) - 700
     assert read_by_operators(restore(packed)) == read_by_operators(three)
+
+
+def decoded_many_times(times, kinds=1):
+    """A packed file of which one vector is decoded again and again."""
+    model = load_records(pack(dense_file(FEW)).content, "f")
+    graph = model["subgraphs"][0]
+    (decoder,) = (one for one in graph["operators"] if is_decode(model, one))
+    (number,) = decoder["outputs"]
+    copies = []
+    for index in range(times):
+        copy = graph["tensors"][number].copy()
+        copy["quantization"] = copy["quantization"].copy()
+        copy["quantization"]["zero_point"] = np.array([index % kinds], "<i8")
+        copies.append(copy)
+    first = len(graph["tensors"])
+    graph["tensors"] = [*graph["tensors"], *copies]
+    decoder["outputs"] = np.array([number, *range(first, first + times)], "<i4")
+    decoder["inputs"] = np.tile(decoder["inputs"], times + 1)
+    return write_records(model)
+
+
+def test_what_is_decoded_again_is_decoded_and_stored_once(monkeypatch):
+    monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
+    model = load_records(decoded_many_times(60), "f")
+    buffers = len(model["buffers"])
+    decode_operators.decode_constants(model, "f")
+    assert len(model["buffers"]) == buffers + 1
+    tensors = model["subgraphs"][0]["tensors"][-60:]
+    assert all(np.array_equal(values_of(model, t), FEW) for t in tensors)
+
+
+def test_constants_far_beyond_the_size_of_a_file_are_not_decoded(monkeypatch):
+    monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
+    monkeypatch.setattr(decode_operators, "EXPANSION_FLOOR", 2**16)
+    assert restore(decoded_many_times(40, kinds=40))
+    hostile = decoded_many_times(60, kinds=60)
+    monkeypatch.setattr(decode_operators, "MAX_EXPANSION", 10)
+    with pytest.raises(FileFormatError, match=r"65,536 bytes once .*PENJING_LIMITS"):
+        restore(hostile, "it")
 
 
 def test_a_file_that_is_packed_is_not_packed_again():

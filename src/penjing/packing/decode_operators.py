@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from penjing.errors import FileFormatError
+from penjing.files import EXPANSION_FLOOR, MAX_EXPANSION, limit, raise_limits
 from penjing.packing.forms import Encoded
 from penjing.packing.packable import Constant
-from penjing.tflite.decode_records import DECODE, decoded, is_decode
+from penjing.tflite.decode_records import DECODE, decoded, is_decode, layout_of
 from penjing.tflite.flat_buffers import corrupt
 from penjing.tflite.graph_edits import add_tensor
 from penjing.tflite.operators import Operator
@@ -98,28 +101,74 @@ def _decode_code(model: Record) -> int:
 
 
 def decode_constants(model: Record, where: str) -> None:
-    """Make constants of what operators DECODE give, and take these out, in place."""
+    """Make constants of what operators DECODE give, and take these out, in place.
+
+    What several of them decode is decoded and stored once. A file whose constants are
+    far more than its own bytes is a FileFormatError: it is a bomb, not a network.
+    """
+    decoding = _Decoding(model, where)
     for graph in model["subgraphs"]:
         kept = []
         for operator in graph["operators"]:
             if is_decode(model, operator):
-                _decode_outputs(model, graph, operator, where)
+                decoding.decode_outputs(graph, operator)
             else:
                 kept.append(operator)
         graph["operators"] = kept
 
 
-def _decode_outputs(model: Record, graph: Record, operator: Record, where: str) -> None:
-    inputs, outputs = operator["inputs"].tolist(), operator["outputs"].tolist()
-    if len(inputs) != 2 * len(outputs) or min(inputs + outputs, default=-1) < 0:
-        raise corrupt(where, f"a {DECODE.decode()} has {len(inputs)} inputs")
-    for place, number in enumerate(outputs):
-        pair = [graph["tensors"][n] for n in inputs[2 * place : 2 * place + 2]]
-        if not all(is_plain(model, tensor) for tensor in pair):
-            raise corrupt(where, f"a {DECODE.decode()} reads what is no constant")
-        data, ancillary = (_bytes(model, tensor) for tensor in pair)
-        tensor = graph["tensors"][number]
-        set_values(model, tensor, decoded(data, ancillary, tensor, where))
+class _Decoding:
+    """Decodes what stands for constants, each once, up to what a file may hold."""
+
+    def __init__(self, model: Record, where: str) -> None:
+        self._model, self._where = model, where
+        size = sum(len(buffer["data"]) for buffer in model["buffers"])
+        self._most = limit(max(EXPANSION_FLOOR, MAX_EXPANSION * size))
+        self._decoded_bytes = 0
+        self._buffers: dict[tuple[object, ...], int] = {}
+
+    def decode_outputs(self, graph: Record, operator: Record) -> None:
+        inputs, outputs = operator["inputs"].tolist(), operator["outputs"].tolist()
+        if len(inputs) != 2 * len(outputs) or min(inputs + outputs, default=-1) < 0:
+            raise self._corrupt(f"has {len(inputs)} inputs")
+        for place, number in enumerate(outputs):
+            pair = [graph["tensors"][n] for n in inputs[2 * place : 2 * place + 2]]
+            if not all(is_plain(self._model, tensor) for tensor in pair):
+                raise self._corrupt("reads what is no constant")
+            self._decode(graph["tensors"][number], pair)
+
+    def _decode(self, tensor: Record, pair: list[Record]) -> None:
+        key = (*(int(source["buffer"]) for source in pair), _layout_key(tensor))
+        if key not in self._buffers:
+            self._count(tensor)
+            data, ancillary = (_bytes(self._model, source) for source in pair)
+            values = decoded(data, ancillary, tensor, self._where)
+            set_values(self._model, tensor, values)
+            self._buffers[key] = tensor["buffer"]
+        tensor["buffer"] = self._buffers[key]
+
+    def _count(self, tensor: Record) -> None:
+        layout = layout_of(tensor)  # None is refused where it is decoded
+        if layout is not None:
+            self._decoded_bytes += layout.count * np.dtype(layout.stored_as).itemsize
+        if self._decoded_bytes > self._most:
+            raise FileFormatError(
+                f"The constants of {self._where} take more than {self._most:,} bytes "
+                "once they are decoded, which is more than a file of its size may "
+                f"hold: it is corrupt, or a bomb. {raise_limits()}"
+            )
+
+    def _corrupt(self, reason: str) -> Exception:
+        return corrupt(self._where, f"a {DECODE.decode()} {reason}")
+
+
+def _layout_key(tensor: Record) -> tuple[object, ...]:
+    """What of a tensor decides its numbers."""
+    layout = layout_of(tensor)
+    if layout is None:
+        return ()
+    parts = dataclasses.asdict(layout)
+    return (tuple(parts.pop("zeros").tolist()), *parts.values())
 
 
 def _bytes(model: Record, tensor: Record) -> bytes:
