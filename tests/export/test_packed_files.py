@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.packing.micro_files import dense_file, levels
+from tests.packing.micro_files import MicroFile, dense_file, levels
 from typer.testing import CliRunner
 
 import penjing
 from penjing.cli.application import app
+from penjing.export import packed_files
 from penjing.packing.packing import restore
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.tflm import has_tflm
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator
+from penjing.tflite.records import Record
 from penjing.tflite.writing import write_records
 
 pytestmark = pytest.mark.once
@@ -43,11 +46,48 @@ def test_a_packed_file_lies_beside_its_plain_one(plain):
     assert report.arena_added == report.arena_after - report.arena_before > 1536
     text = str(report)
     assert "Outputs in TFLM equal the plain file's, bit for bit, on 4 inputs." in text
+    assert report.plain_is_right and "what it gives in LiteRT" in text
     assert f"arena: {report.arena_before:,} -> {report.arena_after:,} bytes" in text
     assert "measured in TFLM" in text and "huffman" in text
     with pytest.raises(penjing.CompressionError, match="There is a file"):
         penjing.pack_litert(plain)
     assert penjing.pack_litert(plain, overwrite=True, progress=False) == report
+
+
+@needs_tflm
+def test_a_file_that_tflm_runs_wrong_is_not_packed(tmp_path):
+    """A dilated convolution as converters write it: TFLM pads with 0."""
+    file = MicroFile()
+    x = file.tensor((1, 4, 4, 1))
+    padded, flat = file.tensor((4, 4, 4, 1)), file.tensor((1, 64))
+    for number in (x, padded, flat):
+        points = file.graph["tensors"][number]["quantization"]
+        points["zero_point"] = np.array([-128], "<i8")
+    twos = [
+        file.tensor((2,), "int32", [2, 2], ()),
+        file.tensor((2, 2), "int32", [[2, 2], [2, 2]], ()),
+    ]
+    options = Record("SpaceToBatchNDOptions")
+    file.operate(Operator.SPACE_TO_BATCH_ND, [x, *twos], padded, options)
+    shape = file.tensor((2,), "int32", [1, 64], ())
+    options = Record("ReshapeOptions", new_shape=np.array([1, 64], "<i4"))
+    file.operate(Operator.RESHAPE, [padded, shape], flat, options)
+    path = tmp_path / "dilated.tflite"
+    path.write_bytes(file.end([x], [file.dense(flat, FEW_AND_SPARSE)]))
+    with pytest.raises(penjing.ExportError, match=r"SPACE_TO_BATCH.* runtime='micro'"):
+        penjing.pack_litert(path, progress=False)
+    assert [item.name for item in tmp_path.iterdir()] == ["dilated.tflite"]
+
+
+@needs_tflm
+def test_a_plain_file_that_cannot_be_checked_is_said(plain, monkeypatch):
+    def fails(content, where):
+        raise penjing.MissingDependencyError("no LiteRT")
+
+    monkeypatch.setattr(packed_files, "compare_in_tflm", fails, raising=False)
+    report = penjing.pack_litert(plain, progress=False)
+    assert not report.plain_is_right
+    assert "is right there was not checked: LiteRT" in report.proof
 
 
 @needs_tflm

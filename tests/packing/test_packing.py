@@ -8,8 +8,14 @@ import itertools
 import numpy as np
 import pytest
 from tests.packing.micro_files import MicroFile, dense_file, levels
+from tests.runtime.tflm.micro_files import unknown_operator
 
-from penjing.errors import ExportError, FileFormatError, UnsupportedModelError
+from penjing.errors import (
+    CompressionWarning,
+    ExportError,
+    FileFormatError,
+    UnsupportedModelError,
+)
 from penjing.packing import choice, decode_operators, tflm_comparison
 from penjing.packing.choice import PackedFiles
 from penjing.packing.forms import all_forms
@@ -225,6 +231,54 @@ def test_a_constant_that_decodes_wrong_is_not_given(monkeypatch):
     monkeypatch.setattr(choice, "insert_decoders", wrong)
     with pytest.raises(ExportError, match="does not decode to the same constants"):
         pack(dense_file(FEW))
+
+
+def test_a_packed_file_whose_numbers_mean_something_else_is_not_given(monkeypatch):
+    monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
+    found = choice.insert_decoders
+
+    def wrong(model, constants, forms):
+        graph = model["subgraphs"][0]
+        (number,) = graph["outputs"]
+        graph["tensors"][number] = graph["tensors"][number].copy()
+        graph["tensors"][number]["quantization"] = None
+        found(model, constants, forms)
+
+    monkeypatch.setattr(choice, "insert_decoders", wrong)
+    with pytest.raises(ExportError, match="have other scales"):
+        pack(dense_file(FEW))
+
+
+def test_the_bound_holds_for_the_file_that_is_given(monkeypatch):
+    monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
+    smallest = PackedFiles.smallest
+    monkeypatch.setattr(PackedFiles, "smallest", lambda *a: smallest(*a) + bytes(16))
+    monkeypatch.setattr(
+        "penjing.packing.packing._Fitting._arena",
+        lambda self, content: 3000 if content.endswith(bytes(16)) else 1700,
+    )
+    with pytest.raises(UnsupportedModelError, match="3,000 bytes are needed"):
+        pack(dense_file(FEW), max_arena=2000)
+
+
+def test_a_bound_that_only_an_estimate_keeps_is_warned_of(monkeypatch):
+    monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
+    with pytest.warns(CompressionWarning, match="was not measured.*1,632.*needs more"):
+        pack(dense_file(FEW), max_arena=1632)
+
+
+@needs_tflm
+def test_no_process_is_left_of_a_file_that_tflm_refuses(monkeypatch):
+    closed = []
+    close = tflm_comparison.TflmRunner.close
+    monkeypatch.setattr(
+        tflm_comparison.TflmRunner, "close", lambda s: (closed.append(s), close(s))[1]
+    )
+    content = unknown_operator()
+    comparison = tflm_comparison.Comparison(content, load_records(content, "f"), "f")
+    with pytest.raises(FileFormatError, match="GELU"), comparison:
+        pass
+    assert closed and closed[-1]._worker is None
 
 
 def _flipped(form):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from penjing.errors import CompressionError
+from penjing.errors import CompressionError, ExportError, MissingDependencyError
 from penjing.files import as_path, check_target, write_bytes
 from penjing.packing.pack_report import PackReport
 from penjing.packing.packing import Packed, pack
 from penjing.progress import Listener, Progress, listening
+from penjing.runtime.tflm import compare_in_tflm
 from penjing.specializing.specializing import specialize_file
 from penjing.tflite.decode_records import is_packed
 from penjing.tflite.edited_file import EditedFile
@@ -41,8 +42,10 @@ def pack_litert(
     everything else.
 
     Where TFLM is installed, `pip install "penjing[micro]"`, both files run in it and
-    their outputs are compared, bit for bit. Constants are decoded in Python and
-    compared in any case. If anything differs, no file is written.
+    their outputs are compared, bit for bit; the plain one is compared with LiteRT too,
+    as by `penjing.verify(path, "micro")`, for TFLM runs some files wrong. Constants
+    are decoded in Python and compared in any case. If anything differs, no file is
+    written.
 
     Args:
         path: A plain file, as of `penjing.export_litert(..., runtime="micro")`: int8
@@ -63,7 +66,7 @@ def pack_litert(
             leaves sizes free besides the batch, or TFLM refuses it.
         UnsupportedModelError: If no weight gets smaller, or none fits in the arena;
             the message says by how many bytes.
-        ExportError: If outputs would differ.
+        ExportError: If outputs would differ, or the plain file runs wrong in TFLM.
         CompressionError: If `out` exists, or is `path`.
 
     Example:
@@ -80,11 +83,11 @@ def pack_litert(
             listen(Progress(stage=f"packing {source.name}", done=done, total=total))
 
         content = read_litert(source)
-        packed = pack(
-            _fixed(content, source), max_arena=max_arena, where=str(source), tick=tick
-        )
+        plain = _fixed(content, source)
+        packed = pack(plain, max_arena=max_arena, where=str(source), tick=tick)
+        is_right = bool(packed.compared) and _is_right(plain, str(source))
     write_bytes(target, packed.content)
-    return report_of(packed, target, len(content))
+    return report_of(packed, target, len(content), plain_is_right=is_right)
 
 
 def _fixed(content: bytes, source: Path) -> bytes:
@@ -93,6 +96,23 @@ def _fixed(content: bytes, source: Path) -> bytes:
     if not is_packed(file.model):
         specialize_file(file)
     return file.content
+
+
+def _is_right(plain: bytes, where: str) -> bool:
+    """Whether a file gives in TFLM what it gives in LiteRT; an ExportError if not.
+
+    False where it cannot be known, as LiteRT is not installed.
+    """
+    try:
+        compare_in_tflm(plain, where=where)
+    except MissingDependencyError:
+        return False
+    except ExportError as error:
+        raise ExportError(
+            f"{error} It was not packed. penjing.export_litert(model, path, "
+            "quantization, runtime='micro') replaces what runs wrong there."
+        ) from error
+    return True
 
 
 def packed_path(
@@ -113,7 +133,9 @@ def packed_path(
     return target
 
 
-def report_of(packed: Packed, path: Path, flash_before: int) -> PackReport:
+def report_of(
+    packed: Packed, path: Path, flash_before: int, *, plain_is_right: bool
+) -> PackReport:
     """The report of a packed file, beside a plain one of so many bytes."""
     return PackReport(
         path=str(path),
@@ -123,5 +145,6 @@ def report_of(packed: Packed, path: Path, flash_before: int) -> PackReport:
         arena_after=packed.arena_before + packed.arena_added,
         arena_is_measured=packed.arena_is_measured,
         compared=packed.compared,
+        plain_is_right=plain_is_right,
         weights=packed.rows,
     )

@@ -52,6 +52,8 @@ class PackReport(JsonValue):
             sizes of tensors, without what kernels and descriptions take.
         compared: On how many inputs the outputs of both files were compared in TFLM and
             found equal, bit for bit; 0 where TFLM is not installed.
+        plain_is_right: Whether the plain file was found to give in TFLM what it gives
+            in LiteRT; False where one of them is not installed.
         weights: The constants, in the order of their readers.
     """
 
@@ -62,6 +64,7 @@ class PackReport(JsonValue):
     arena_after: int
     arena_is_measured: bool
     compared: int
+    plain_is_right: bool = False
     weights: tuple[PackedWeight, ...]
 
     @property
@@ -82,14 +85,21 @@ class PackReport(JsonValue):
     @property
     def proof(self) -> str:
         """How it is known that the packed file computes the same, in a sentence."""
-        if self.compared:
+        if not self.compared:
             return (
-                f"Outputs in TFLM equal the plain file's, bit for bit, on "
-                f"{self.compared} inputs."
+                "Every constant decodes to its plain bytes. Outputs could not be "
+                "compared, nor the plain file's with those in LiteRT: TFLM is not "
+                'installed (pip install "penjing[micro]").'
             )
+        litert = (
+            "The plain file gives there what it gives in LiteRT, but for rounding."
+            if self.plain_is_right
+            else "Whether the plain file is right there was not checked: LiteRT is not "
+            'installed (pip install "penjing[litert]").'
+        )
         return (
-            "Every constant decodes to its plain bytes. Outputs could not be compared: "
-            'TFLM is not installed (pip install "penjing[micro]").'
+            f"Outputs in TFLM equal the plain file's, bit for bit, on "
+            f"{self.compared} inputs. {litert}"
         )
 
     def __str__(self) -> str:
@@ -111,7 +121,11 @@ class PackReport(JsonValue):
     @property
     def totals(self) -> str:
         """Flash and RAM before and after, in two lines."""
-        how = "measured in TFLM" if self.arena_is_measured else "estimated"
+        how = (
+            "measured in TFLM"
+            if self.arena_is_measured
+            else "estimated, the device needs more"
+        )
         return (
             f"flash: {self.flash_before:,} -> {self.flash_after:,} bytes "
             f"({self.ratio:.2f}x smaller)\n"

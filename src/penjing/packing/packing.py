@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
 
 from penjing.arguments import check_integer
-from penjing.errors import ExportError, FileFormatError, UnsupportedModelError
+from penjing.errors import (
+    CompressionWarning,
+    ExportError,
+    FileFormatError,
+    UnsupportedModelError,
+)
 from penjing.packing.arena_estimate import arena_estimate, live_bytes
 from penjing.packing.choice import Forms, PackedFiles, Tick
 from penjing.packing.decode_operators import decode_constants
@@ -89,6 +95,8 @@ def pack(
         fitting = _Fitting(files, comparison, max_arena, where)
         forms, packed, arena = fitting.find(tick)
     _check_decoded(plain, packed, where)
+    if max_arena is not None and not comparison.is_possible:
+        _warn_of_estimate(where, arena, max_arena)
     return Packed(
         content=packed,
         rows=_rows(constants, forms, fitting.allowed),
@@ -172,6 +180,17 @@ def _check(model: Record, where: str) -> None:
             )
 
 
+def _warn_of_estimate(where: str, arena: int, most: int) -> None:
+    warnings.warn(
+        f"The arena of {where} was not measured, as TensorFlow Lite Micro is not "
+        f"installed. The estimate of {arena:,} bytes is within max_arena={most:,}, but "
+        "lacks what kernels and descriptions of tensors take: the device needs more. "
+        'Measure it, where there is a wheel: pip install "penjing[micro]".',
+        CompressionWarning,
+        stacklevel=3,
+    )
+
+
 def _check_constants(model: Record, constants: Sequence[Constant], where: str) -> None:
     if constants:
         return
@@ -218,13 +237,12 @@ class _Fitting:
             forms = self._files.choose(self.allowed, tick)
             if not any(forms):
                 raise self._nothing(least)
-            content = self._files.write(forms)
+            content = self._files.smallest(forms)
             arena = self._arena(content)
             if self._max_arena is None or arena <= self._max_arena:
-                content = self._files.smallest(forms)
-                return forms, content, self._arena(content)
+                return forms, content, arena
             least = arena if least is None else min(least, arena)
-            self._leave_out_largest(forms, content)
+            self._leave_out_largest(forms, self._files.write(forms))
 
     def _arena(self, content: bytes) -> int:
         if self._comparison.is_possible:
@@ -304,29 +322,49 @@ def _rows(
 
 
 def _check_decoded(plain: Record, packed: bytes, where: str) -> None:
-    """Compare all that operators read in the packed file, decoded, with the plain."""
+    """Compare all that operators read and give in the packed file with the plain."""
     model = load_records(packed, where)
     decode_constants(model, where)
     for before, after in zip(plain["subgraphs"], model["subgraphs"], strict=True):
         pairs = zip(before["operators"], after["operators"], strict=True)
         if not all(
-            _same_inputs((plain, before, first), (model, after, second))
-            for first, second in pairs
+            _reads_the_same((plain, before, first), (model, after, second))
+            for first, second in [*pairs, (before, after)]
         ):
             raise ExportError(
-                f"{where} packed does not decode to the same constants, so it was not "
-                "written. Please report it with the file."
+                f"{where} packed does not decode to the same constants, or its tensors "
+                "have other scales, so it was not written. Please report it with the "
+                "file."
             )
 
 
-def _same_inputs(
+def _reads_the_same(
     first: tuple[Record, Record, Record], second: tuple[Record, Record, Record]
 ) -> bool:
-    def described(model: Record, graph: Record, operator: Record) -> list[object]:
-        tensors = [graph["tensors"][n] for n in operator["inputs"] if n >= 0]
+    """Whether two operators, or graphs, take and give the same tensors.
+
+    Constants are compared by their bytes, and of all tensors what numbers mean.
+    """
+
+    def described(model: Record, graph: Record, reader: Record) -> list[object]:
+        numbers = [n for side in ("inputs", "outputs") for n in reader[side]]
+        tensors = [graph["tensors"][n] for n in numbers if n >= 0]
         return [
-            (t["type"], tuple(t["shape"]), bytes(data_of(model, t).tobytes()))
+            (
+                t["type"],
+                tuple(t["shape"]),
+                _meaning(t),
+                bytes(data_of(model, t).tobytes()),
+            )
             for t in tensors
         ]
 
     return described(*first) == described(*second)
+
+
+def _meaning(tensor: Record) -> tuple[object, ...]:
+    """Scales and zero points, the latter 0 where none are stored."""
+    table = tensor["quantization"] or Record("QuantizationParameters")
+    scales, points = table["scale"].tolist(), table["zero_point"].tolist()
+    axis = int(table["quantized_dimension"]) if scales else 0
+    return tuple(scales), tuple(points) if any(points) else (), axis

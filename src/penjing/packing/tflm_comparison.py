@@ -22,7 +22,8 @@ Measure = Callable[[bytes], int]
 class Comparison:
     """The plain file in TFLM, where that is installed, and packed ones beside it.
 
-    It is a context manager: a process ends with the block.
+    It is a context manager: the plain file runs where the block begins, and a process
+    ends with the block.
 
     Attributes:
         is_possible: Whether TFLM is installed.
@@ -32,11 +33,10 @@ class Comparison:
     def __init__(self, content: bytes, model: Record, where: str) -> None:
         self.is_possible = has_tflm()
         self.samples = SAMPLES if self.is_possible else 0
-        self._where = where
+        self._where, self._content = where, content
         if self.is_possible:
             self._runner = TflmRunner()
             self._rounds = _rounds(model)
-            self.plain = self._run(content)
 
     def _run(self, content: bytes) -> TflmRun:
         return self._runner.run(content, self._rounds, where=self._where)
@@ -57,6 +57,12 @@ class Comparison:
         return run.arena.total
 
     def __enter__(self) -> Comparison:
+        if self.is_possible:
+            try:
+                self.plain = self._run(self._content)
+            except BaseException:  # nobody ends the process of a block not entered
+                self._runner.close()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
