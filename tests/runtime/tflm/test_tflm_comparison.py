@@ -12,6 +12,7 @@ from tests.runtime.tflm.micro_files import (
     wrong_padding,
     wrong_reference,
 )
+from tests.specializing.graphs import Graph
 
 from penjing.errors import ExportError, FileFormatError
 from penjing.runtime.reference_runner import OPTIMIZED, ReferenceRunner
@@ -25,6 +26,8 @@ from penjing.runtime.tflm import (
 from penjing.runtime.tflm.file_in_tflm import FileInTflm
 from penjing.runtime.tflm.operator_differences import distance
 from penjing.specializing import specialize
+from penjing.tflite.operators import Operator
+from penjing.tflite.records import Record
 from penjing.tflite.tensors import tensor_name
 
 pytestmark = [
@@ -152,3 +155,23 @@ def test_a_twin_gives_the_same_bit_for_bit(keywords):
         compare_in_tflm(amplified_rounding(1), twin=amplified_rounding(2))
     with pytest.raises(ValueError, match="`twin` must be a file of the same network"):
         compare_in_tflm(keywords, twin=wrong_reference())
+
+
+def test_outputs_must_be_numbers_even_where_litert_gives_none():
+    net = Graph()
+    x, y = net.tensor([1, 2]), net.tensor([1, 2])
+    net.add(Operator.ADD, [x, net.constant([np.nan, 0.0])], y, Record("AddOptions"))
+    content = net.content([x], [y])
+    with pytest.raises(ExportError, match="'tensor_1' holds NaN or .* sample 1 of 4"):
+        compare_in_tflm(content)
+    with pytest.raises(ExportError, match="sample 1 of 1. Do not ship it"):
+        compare_in_tflm(content, inputs=[[np.zeros((1, 2), "f4")]])
+
+
+def test_zeros_may_give_no_numbers_as_in_keras():
+    net = Graph()
+    x, y = net.tensor([1, 2]), net.tensor([1, 2])
+    net.add(Operator.DIV, [x, x], y, Record("DivOptions"))
+    assert compare_in_tflm(net.content([x], [y])).difference == 0.0
+    with pytest.raises(ExportError, match="sample 1 of 1"):
+        compare_in_tflm(net.content([x], [y]), inputs=[[np.zeros((1, 2), "f4")]])

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import platform
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.runtime.hostile_files import endless_file
+from tests.specializing.graphs import Graph
 
 from penjing.errors import FileFormatError, MissingDependencyError
 from penjing.runtime import tflm
-from penjing.runtime.tflm import TflmRunner, run_in_tflm, tflm_runner
+from penjing.runtime.tflm import TflmRunner, run_in_tflm, tflm_runner, tflm_worker
+from penjing.tflite.operators import Operator
+from penjing.tflite.records import Record
 
 pytestmark = pytest.mark.once
 
 DATA = Path(__file__).parents[2] / "data"
-KEYWORDS = (DATA / "mlperf_tiny/keyword_spotting.tflite").read_bytes()
+KEYWORDS_FILE = DATA / "mlperf_tiny/keyword_spotting.tflite"
+KEYWORDS = KEYWORDS_FILE.read_bytes()
 HYBRID = (DATA / "saved_by_0_1/runs/finished/model.tflite").read_bytes()
 needs_tflm = pytest.mark.skipif(not tflm.has_tflm(), reason="needs penjing[micro]")
 
@@ -32,6 +39,18 @@ def samples(count=2):
     generator = np.random.default_rng(0)
     shape = (1, 50, 10, 1)
     return [[generator.normal(size=shape).astype("f4") * 20] for _ in range(count)]
+
+
+@contextlib.contextmanager
+def redirected(log):
+    """Standard error of this process, which the worker reads, is a file."""
+    errors = os.dup(2)
+    os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(errors, 2)
+        os.close(errors)
 
 
 @needs_tflm
@@ -80,6 +99,47 @@ def test_a_file_that_ends_the_process_does_not_harm_the_next(runner):
     with pytest.raises(FileFormatError, match="Micro crashes on the file"):
         runner.run(KEYWORDS, samples(1), tensors=[10_000_000], kept=1)
     assert runner.run(KEYWORDS, samples(1)).arena.total > 0
+
+
+@needs_tflm
+def test_a_file_that_gives_nothing_is_refused(runner):
+    net = Graph()
+    x, y = net.tensor([1, 2]), net.tensor([1, 2])
+    net.add(Operator.ADD, [x, x], y, Record("AddOptions"))
+    with pytest.raises(FileFormatError, match="cannot run it: It has no outputs"):
+        runner.run(net.content([x], []), [[np.zeros((1, 2), "f4")]], where="it")
+
+
+@needs_tflm
+def test_outputs_that_cannot_be_read_are_an_error(monkeypatch):
+    def unreadable(_, index):
+        raise ValueError("no such type")
+
+    runtime = pytest.importorskip("tflite_micro").runtime
+    monkeypatch.setattr(runtime.Interpreter, "get_output", unreadable)
+    worker = tflm_worker.Worker()
+    with pytest.raises(ValueError, match="no such type"):
+        worker.run(str(KEYWORDS_FILE), samples(1), 2**20)
+
+
+@needs_tflm
+def test_files_that_make_tflm_talk_still_tell_of_their_arena(monkeypatch):
+    """What it says of the arena comes last, however much it says before."""
+    runtime = pytest.importorskip("tflite_micro").runtime
+    say = runtime.Interpreter.print_allocations
+
+    def talk(interpreter):
+        os.write(2, b"words\n" * 2000)
+        say(interpreter)
+
+    monkeypatch.setattr(runtime.Interpreter, "print_allocations", talk)
+    worker = tflm_worker.Worker()
+    with tempfile.TemporaryFile() as log, redirected(log):
+        found = worker.run(str(KEYWORDS_FILE), samples(1), 2**20)
+        monkeypatch.setattr(runtime.Interpreter, "print_allocations", lambda _: None)
+        with pytest.raises(RuntimeError, match="not say what its arena holds"):
+            worker.run(str(KEYWORDS_FILE), samples(1), 2**20)
+    assert found["arena"]["total"] > 20_000
 
 
 @needs_tflm

@@ -120,3 +120,14 @@ def rounding(code: int | None, tensor: Record) -> float:
     if code in _CONVOLUTIONS and tensor["type"] != TensorType.INT16:
         return 0
     return _STEPS.get(TensorType(tensor["type"]), 0)
+
+
+def excess(found: Distance, code: int | None, tensor: Record) -> float:
+    """By how much a distance is more than rounding, in what `rounding` gives.
+
+    Magnitudes do not rank integers: one step of small numbers is a large share of them.
+    """
+    if not np.isfinite(found.absolute):
+        return float(np.inf)
+    size = found.absolute if has_steps(tensor) else found.relative
+    return size - rounding(code, tensor)

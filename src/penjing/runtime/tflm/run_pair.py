@@ -23,6 +23,7 @@ from penjing.runtime.tflm.operator_differences import (
     OperatorDifference,
     count_steps,
     distance,
+    excess,
     has_steps,
     rounding,
     step_of,
@@ -56,7 +57,8 @@ class RunPair:
     """What the two runs of a file gave, in which `watched` tensors were kept.
 
     `count` is the number of samples. `check_file` refuses a file that is wrong on
-    samples; it is asked about the bodies of loops.
+    samples; it is asked about the bodies of loops, and about samples whose tensors were
+    not kept.
     """
 
     def __init__(
@@ -115,18 +117,44 @@ class RunPair:
 
     def outputs(self) -> list[OutputDifference]:
         """How far each output is from that of the reference kernels."""
-        return [self._output(place) for place in range(len(self._file.outputs))]
+        samples, places = range(self.count), range(len(self._file.outputs))
+        return [self._output(place, samples) for place in places]
 
-    def check_output(
-        self, output: OutputDifference, runner: ReferenceRunner, first: str
+    def check_outputs(
+        self, tolerance: float | None, runner: ReferenceRunner, first: str
     ) -> None:
-        """Refuse an output, unless its difference is the sum of many roundings.
+        """Refuse outputs that differ, unless that is the sum of many roundings.
 
         That is so where each operator gives, on the inputs that it has in TFLM, what
-        the reference kernels give. `first` says which operator differs first.
+        the reference kernels give. A difference up to `tolerance` of the largest
+        magnitude is let pass. `first` says which operator differs first.
+        """
+        for place in range(len(self._file.outputs)):
+            single = [self._output(place, [sample]) for sample in range(self.count)]
+            wrong = [
+                sample
+                for sample, output in enumerate(single)
+                if output.is_wrong
+                and (tolerance is None or output.relative > tolerance)
+            ]
+            if wrong:
+                worst = max(wrong, key=lambda sample: _size(single[sample]))
+                self._check_output(single[worst], worst, runner, first)
+
+    def _check_output(
+        self, output: OutputDifference, sample: int, runner: ReferenceRunner, first: str
+    ) -> None:
+        """Refuse a sample whose operators do not all compute what they should.
+
+        Where its tensors were not kept, it is run again, alone.
         """
         alone = None
-        if np.isfinite(output.relative):
+        if sample not in self._samples:
+            numbers = range(len(self._file.calls))
+            if not any(map(self._file.keeps_state, numbers)):
+                self._check_file(self._file, [list(self._rounds[sample])])
+                return
+        elif np.isfinite(output.relative):
             alone = self._alone(self._unjudged(), runner)
         if alone is None:
             raise ExportError(
@@ -155,10 +183,15 @@ class RunPair:
                 (self._distance(sample, n), n) for n in self._file.calls[number].outputs
             ]
         for distances in (same, other):
-            worst = max(distances, key=lambda pair: pair[0].relative, default=None)
-            if worst is not None and worst[0].relative:
+            differing = [pair for pair in distances if pair[0].relative]
+            if differing:
+                worst = max(differing, key=lambda pair: self._excess(number, *pair))
                 return self._described(number, *worst, same_inputs=distances is same)
         return None
+
+    def _excess(self, number: int, found: Distance, tensor: int) -> float:
+        """By how much a tensor that an operator gives differs by more than rounding."""
+        return excess(found, self._file.calls[number].code, self._file.tensors[tensor])
 
     def _described(
         self, number: int, found: Distance, tensor: int, *, same_inputs: bool
@@ -189,9 +222,9 @@ class RunPair:
         expected = self._expected.tensors[sample][place]
         return distance(self._run.kept[sample][place], expected)
 
-    def _output(self, place: int) -> OutputDifference:
-        pairs = zip(self._run.outputs, self._expected.outputs, strict=True)
-        distances = [distance(mine[place], other[place]) for mine, other in pairs]
+    def _output(self, place: int, samples: Sequence[int]) -> OutputDifference:
+        mine, expected = self._run.outputs, self._expected.outputs
+        distances = [distance(mine[s][place], expected[s][place]) for s in samples]
         absolute = max(found.absolute for found in distances)
         relative = max(found.relative for found in distances)
         number = self._file.outputs[place]
@@ -251,6 +284,10 @@ class RunPair:
     ) -> OperatorDifference | None:
         """How an operator differs from the kernels that it is nearest to."""
         samples = self._samples
+
+        def by_excess(pair: tuple[Distance, int]) -> float:
+            return self._excess(single.number, *pair)
+
         rounds = [[self._value(s, n) for n in single.given] for s in samples]
         outputs = self._file.calls[single.number].outputs
         worst = []
@@ -264,8 +301,8 @@ class RunPair:
                 for s in samples
                 for place, n in enumerate(outputs)
             ]
-            worst.append(max(pairs, key=lambda pair: pair[0].relative))
-        nearest = min(worst, key=lambda pair: pair[0].relative)
+            worst.append(max(pairs, key=by_excess))
+        nearest = min(worst, key=by_excess)
         if not nearest[0].relative:
             return None
         return self._described(single.number, *nearest, same_inputs=True)
@@ -293,6 +330,10 @@ def _behind(file: FileInTflm, output: int) -> Record:
     if maker is not None and maker.code == Operator.DEQUANTIZE and maker.inputs:
         return file.tensors[maker.inputs[0]]
     return file.tensors[output]
+
+
+def _size(output: OutputDifference) -> float:
+    return output.relative if output.steps is None else output.steps
 
 
 def _allowed(found: OperatorDifference) -> str:

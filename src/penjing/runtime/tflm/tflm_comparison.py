@@ -108,6 +108,7 @@ def compare_in_tflm(
 
     Raises:
         ExportError: If an operator or an output differs by more; the operator is named.
+            If outputs are no numbers.
         FileFormatError: If the file leaves sizes free, is corrupt, or does not run in
             TFLM or in LiteRT; if it is packed and has no twin.
         DataError: If samples cannot be made, as of texts.
@@ -124,11 +125,14 @@ def compare_in_tflm(
         if twin is None:
             file.check_plain()
             rounds = _rounds(file, inputs, samples)
-            return _compared(file, rounds, runner, reference, tolerance)[0]
+            found, run = _compared(file, rounds, runner, reference, tolerance)
+            _check_numbers(file, run, samples if inputs is None else len(rounds))
+            return found
         plain = FileInTflm(twin, f"the twin of {where}")
         file.check_ends(plain)
         rounds = _rounds(plain, inputs, samples)
         found, expected = _compared(plain, rounds, runner, reference, tolerance)
+        _check_numbers(plain, expected, samples if inputs is None else len(rounds))
         run = runner.run(content, rounds, where=where)
         _check_twins(where, run, expected)
         return dataclasses.replace(
@@ -185,11 +189,8 @@ def _judged(
     pair.check_operators(found, reference)
     pair.check_places()
     first = f"The first that differs is {found[0]}. " if found else ""
+    pair.check_outputs(tolerance, reference, first)
     outputs = pair.outputs()
-    for output in outputs:
-        allowed = tolerance is not None and output.relative <= tolerance
-        if output.is_wrong and not allowed:
-            pair.check_output(output, reference, first)
     steps = [output.steps for output in outputs if output.steps is not None]
     return TflmComparison(
         samples=pair.count,
@@ -201,6 +202,23 @@ def _judged(
         operators=file.operators,
         flash=len(file.content),
     )
+
+
+def _check_numbers(file: FileInTflm, run: TflmRun, samples: int) -> None:
+    """Refuse outputs that are no numbers, in LiteRT too.
+
+    At the ends of the types, which come after the samples, a network may give such: one
+    that divides by the range of its input does for zeros, and in Keras too.
+    """
+    for sample, outputs in enumerate(run.outputs[:samples], 1):
+        for number, values in zip(file.outputs, outputs, strict=True):
+            if not np.isfinite(np.asarray(values, "f8")).all():
+                raise ExportError(
+                    f"{file.where} gives no numbers in {TFLM}, nor in LiteRT: its "
+                    f"output {file.tensor_name(number)!r} holds NaN or infinity in "
+                    f"sample {sample} of {samples}. Do not ship it: look for weights "
+                    "that are no numbers, and for divisions and logarithms of zero."
+                )
 
 
 def _check_twins(where: str, run: TflmRun, expected: TflmRun) -> None:

@@ -66,9 +66,10 @@ def _recorded(
 
     with _Words() as words:
         interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena)
-        outputs = [_outputs(interpreter, inputs) for inputs in rounds]
+        count = _output_count(content)
+        outputs = [_outputs(interpreter, inputs, count) for inputs in rounds]
         interpreter.print_allocations()
-    return outputs, words.text
+    return outputs, words.end
 
 
 def _preserved(
@@ -82,33 +83,46 @@ def _preserved(
             arena_size=arena,
             intrepreter_config=runtime.InterpreterConfig.kPreserveAllTensors,
         )
+        count = _output_count(content)
         outputs, values = [], []
         for inputs in rounds:
-            outputs.append(_outputs(interpreter, inputs))
+            outputs.append(_outputs(interpreter, inputs, count))
             found = [interpreter.GetTensor(number, 0) for number in tensors]
             values.append([np.array(one["tensor_data"]) for one in found])
     return {"outputs": outputs, "tensors": values}
 
 
-def _outputs(interpreter: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:
+def _output_count(content: bytes) -> int:
+    """How many outputs a file has that TFLM has loaded: beyond them it has errors."""
+    from tflite_micro import runtime
+
+    model = runtime.schema_fb.Model.GetRootAsModel(content, 0)
+    count = int(model.Subgraphs(0).OutputsLength())
+    if not count:
+        raise ValueError("It has no outputs.")
+    return count
+
+
+def _outputs(
+    interpreter: Any, inputs: list[np.ndarray], count: int
+) -> list[np.ndarray]:
     for place, array in enumerate(inputs):
         interpreter.set_input(array, place)
     interpreter.invoke()
-    found: list[np.ndarray] = []
-    with contextlib.suppress(IndexError, ValueError):
-        while True:
-            found.append(np.array(interpreter.get_output(len(found))))
-    return found
+    return [np.array(interpreter.get_output(place)) for place in range(count)]
 
 
 def _arena(said: str) -> dict[str, int]:
-    return {part: int(size) for part, size in _ARENA.findall(said)}
+    found = {part: int(size) for part, size in _ARENA.findall(said)}
+    if set(found) != {"head", "tail", "total"}:
+        raise RuntimeError("It does not say what its arena holds.")
+    return found
 
 
 class _Words:
-    """What TFLM says inside the block; it ends the message of its errors."""
+    """What TFLM says inside the block, first and last; it ends the words of errors."""
 
-    text = ""
+    text = end = ""
 
     def __enter__(self) -> _Words:
         self._start = Path(_ERRORS).stat().st_size
@@ -118,6 +132,9 @@ class _Words:
         with open(_ERRORS, "rb") as log:
             log.seek(self._start)
             self.text = log.read(_LONGEST_WORDS).decode("utf-8", "replace")
+            size = log.seek(0, 2)
+            log.seek(max(self._start, size - _LONGEST_WORDS))
+            self.end = log.read(_LONGEST_WORDS).decode("utf-8", "replace")
         if isinstance(error, RuntimeError):
             raise RuntimeError(_sentences(self.text) or str(error)) from error
 
