@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.firmware.stub_headers import write_stubs
+from tests.packing.micro_files import MicroFile
 from tests.runtime.tflm.micro_files import (
     amplified_rounding,
     pruned,
@@ -25,6 +28,7 @@ from penjing.errors import CompressionError, ExportError, FileFormatError
 from penjing.firmware import firmware_model
 from penjing.packing.packing import pack
 from penjing.runtime.tflm import has_tflm, run_in_tflm
+from penjing.tflite.operators import Operator
 
 pytestmark = pytest.mark.once
 needs_tflm = pytest.mark.skipif(not has_tflm(), reason="needs penjing[micro]")
@@ -148,6 +152,51 @@ def test_nothing_is_written_over(dense, tmp_path):
     penjing.export_c(dense, folder, name="other")
     penjing.export_c(dense, folder, overwrite=True)
     assert "int main()" in main.read_text()
+
+
+def test_files_of_two_exports_never_lie_side_by_side(dense, tmp_path, monkeypatch):
+    folder = tmp_path / "it"
+    penjing.export_c(dense, folder)
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    dense.write_bytes(pruned())
+    write = Path.write_bytes
+
+    def full_disk(path, data):
+        if b"CountWrong" in data:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(CompressionError, match=r"_self_test\.h: No space left"):
+            penjing.export_c(dense, folder, overwrite=True)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+
+
+def test_a_header_of_another_file_does_not_compile(dense, tmp_path, stubs):
+    folder = tmp_path / "it"
+    penjing.export_c(dense, folder)
+    header = (folder / "model.h").read_text()
+    size = dense.stat().st_size
+    (folder / "model.h").write_text(header.replace(f"_size = {size};", "_size = 9;"))
+    if not any(map(shutil.which, COMPILERS)):
+        pytest.skip("needs a C++ compiler")
+    with pytest.raises(AssertionError, match=r"model\.h is of another file"):
+        compile_all(stubs, folder)
+
+
+@pytest.mark.parametrize("has", [False, pytest.param(True, marks=needs_tflm)])
+def test_outputs_that_are_no_numbers_are_refused(has, tmp_path, monkeypatch):
+    monkeypatch.setattr(firmware_model, "has_tflm", lambda: has)
+    file = MicroFile()
+    x = file.tensor((1, 8), "float32", scales=())
+    y = file.tensor((1, 8), "float32", scales=())
+    file.operate(Operator.LOG, [x], y)
+    path = tmp_path / "log.tflite"
+    path.write_bytes(file.end([x], [y]))
+    with pytest.raises(ExportError, match="NaN"):
+        penjing.export_c(path, tmp_path / "it")
+    assert not (tmp_path / "it").exists()
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ def test_names_are_like_the_texts(text, name):
         ("a__b", "two underscores"),
         ("int", "C[+][+] or the written code has that word"),
         ("std", "C[+][+] or the written code has that word"),
+        ("size_t", "'size_t_model', got 'size_t'"),
+        ("uint8_t", "C[+][+] or the written code has that word"),
         ("x" * 64, "it has 64 characters"),
         ("x\n", "a letter first"),
     ],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 from penjing.errors import CompressionError
-from penjing.files import as_path, check_folder, write_text
+from penjing.files import as_path, atomic_path, check_folder, utf8_text
 from penjing.firmware.c_names import c_name_of, check_c_name, comment
 from penjing.firmware.c_values import byte_lines
 from penjing.firmware.firmware_model import FirmwareModel, SelfTest
@@ -93,7 +94,8 @@ def export_c(
         The files, operators, flash and arena.
 
     Raises:
-        ExportError: If the file computes something else in TFLM.
+        ExportError: If the file computes something else in TFLM, or gives values that
+            are no finite numbers.
         FileFormatError: If the file is missing, corrupt, leaves sizes free, does not
             run, or uses an operator that TFLM does not have.
         CompressionError: If a file is there already, or cannot be written.
@@ -124,8 +126,7 @@ def export_c(
     }
     texts = {place: _render(template, values) for place, template in targets.items()}
     target.mkdir(parents=True, exist_ok=True)
-    for place, text in texts.items():
-        write_text(place, text)
+    _write_all(texts)
     return CExport(
         name=chosen,
         files=tuple(map(str, targets)),
@@ -142,6 +143,14 @@ def _check_free(path: Path, overwrite: bool) -> None:
             f"There is a file {path} already. Give another `name` or folder, or "
             "overwrite=True to write over it."
         )
+
+
+def _write_all(texts: dict[Path, str]) -> None:
+    """Write files that belong together: none takes its name before all are written."""
+    with contextlib.ExitStack() as stack:
+        for place, text in texts.items():
+            temporary = stack.enter_context(atomic_path(place))
+            temporary.write_bytes(utf8_text(text).encode("utf-8"))
 
 
 def _arena_size(arena: Arena | None) -> int:

@@ -7,7 +7,7 @@ import re
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LONGEST = 63  # what C compilers must tell apart
 # Keywords of C++20 and of C; names of macros, of namespaces that the code uses, and of
-# devices on Windows.
+# devices on Windows; and types that the code writes without `std`.
 _TAKEN = """
     alignas alignof and and_eq arena asm auto bitand bitor bool break case catch char
     char16_t char32_t char8_t class co_await co_return co_yield compl concept const
@@ -19,7 +19,8 @@ _TAKEN = """
     switch template tensorflow tflite this thread_local throw true try typedef typeid
     typename union unsigned using virtual void volatile wchar_t while wrong xor xor_eq
     allocator assert aux con errno flatbuffers linux nul offsetof penjing prn unix EOF
-    NULL
+    NULL size_t ptrdiff_t int8_t int16_t int32_t int64_t intptr_t uint8_t uint16_t
+    uint32_t uint64_t uintptr_t INT64_MIN TfLiteStatus kTfLiteOk TF_LITE_ENSURE_STATUS
 """
 
 

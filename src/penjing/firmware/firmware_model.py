@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from penjing.errors import FileFormatError
+from penjing.errors import ExportError, FileFormatError
 from penjing.firmware.c_names import comment
 from penjing.firmware.c_values import C_TYPES, float_text, value_lines
 from penjing.packing.packing import restore
@@ -56,7 +56,23 @@ class FirmwareModel:
         self.variables = _variables(self._file.model)
 
     def self_test(self) -> SelfTest:
-        """Run it on a seeded sample, and prove it, where TFLM is installed."""
+        """Run it on a seeded sample, and prove it, where TFLM is installed.
+
+        Outputs that are no finite numbers are an ExportError: no device can be held to
+        them.
+        """
+        test = self._run_sample()
+        for number, values in zip(self._file.outputs, test.outputs, strict=True):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise ExportError(
+                    f"{self._where} gives NaN or infinite values, in its output "
+                    f"{self._file.tensor_name(number)!r}, for random inputs: a device "
+                    "cannot be tested against them. Look for divisions, logarithms and "
+                    "powers in the model that leave the range of floats."
+                )
+        return test
+
+    def _run_sample(self) -> SelfTest:
         content, where = self._file.content, self._where
         sample = self._file.rounds(1)[0]
         plain = restore(content, where) if self._file.is_packed else None

@@ -5,3 +5,6 @@
 alignas(16) const unsigned char {{ array }}[] = {
 {{ content }}
 };
+
+static_assert(sizeof({{ array }}) == {{ array }}_size,
+              "{{ name }}.h is of another file: export both anew.");
