@@ -1,5 +1,6 @@
 """Instructions counted in the emulator, and what it takes."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from tests.arm.arm_engines import needs_counting
 
 import penjing
-from penjing.arm import counting_emulator
+from penjing.arm import arm_instructions, counting_emulator
 from penjing.arm.counting_emulator import QEMU_VARIABLE
 from penjing.errors import CompressionError, FileFormatError, MissingDependencyError
 
@@ -35,6 +36,37 @@ def test_instructions_are_those_of_the_kernels():
         assert 2 < one.instructions / other.instructions < 4
     assert {message.stage for message in told} == {"Counting"}
     assert "instructions" in str(older) and " ms" not in str(older)
+
+
+class Emulated:
+    """Stands in for a session whose emulator counts what it is told."""
+
+    runtime, inputs = "LiteRT on ARM", ()
+
+    def __init__(self, counts):
+        self._counts = counts
+
+    def load(self, content, path):
+        return self
+
+    def feed(self, inputs):
+        pass
+
+    run = close = lambda self: None
+
+    def count(self, runs, counter):
+        return self._counts
+
+
+@pytest.mark.parametrize("counts", [[0, 0, 0], [500, 0, 500], [500, -2, 500]])
+def test_a_counter_that_stands_still_is_an_error(counts, monkeypatch):
+    @contextlib.contextmanager
+    def session(engine, threads):
+        yield Emulated(counts), Path("counter")
+
+    monkeypatch.setattr(arm_instructions, "counting_session", session)
+    with pytest.raises(CompressionError, match=rf"no instructions .*{FILES[0].name}"):
+        penjing.count_instructions(FILES, progress=False)
 
 
 @pytest.mark.parametrize(

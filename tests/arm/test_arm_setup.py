@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import threading
 
 import pytest
 from tests.arm.debian_packages import Mirror, deb, row
@@ -103,6 +104,37 @@ def test_all_is_fetched_and_tried_once(mirror, tmp_path):
     assert _Session.started == 1
     assert len(mirror.asked) == 2
     assert left(tmp_path) == ["arm", "packages.json"]
+
+
+def test_of_two_at_once_one_fetches_and_the_other_waits(mirror, tmp_path, monkeypatch):
+    started, may_end, found = threading.Event(), threading.Event(), []
+
+    class Slow(_Session):
+        def close(self):
+            started.set()
+            assert may_end.wait(20)
+
+    monkeypatch.setattr(arm_setup, "ArmSession", Slow)
+    threads = [
+        threading.Thread(target=lambda: found.append(setup_arm(progress=False)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+        assert started.wait(20)
+    threads[1].join(0.2)  # it waits, and harms nothing
+    may_end.set()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(one.fetched for one in found) == [False, True]
+    assert Slow.started == 1 and len(mirror.asked) == 2
+    assert find_arm() and left(tmp_path) == ["arm", "packages.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_said(mirror, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CompressionError, match="Cannot write .* another folder"):
+        setup_arm(tmp_path / "file" / "arm", progress=False)
 
 
 def test_a_file_that_stopped_in_the_middle_is_gone_on_with(mirror, tmp_path):

@@ -12,7 +12,8 @@ import statistics
 from collections.abc import Sequence
 
 from penjing.arguments import check_counts
-from penjing.arm.counting_emulator import counting_session
+from penjing.arm.counting_emulator import QEMU_VARIABLE, counting_session
+from penjing.errors import CompressionError
 from penjing.json_values import JsonValue
 from penjing.progress import Listener, Progress, listening
 from penjing.runtime.sample_inputs import random_inputs
@@ -91,6 +92,7 @@ def count_instructions(
 
     Raises:
         FileFormatError: If a file is missing, corrupt, or does not run there.
+        CompressionError: If the emulator's counter stands still.
         MissingDependencyError: If what `penjing setup-arm` fetches, a QEMU with plugins
             or a C compiler is missing.
         ValueError: If an argument is out of range.
@@ -113,17 +115,27 @@ def count_instructions(
             model = session.load(content, path)
             model.feed(random_inputs(model.inputs, seed=0))
             model.run()
-            counted.append(round(statistics.median(model.count(runs, counter))))
+            counted.append(_median(model.count(runs, counter), path))
             model.close()
     rows = [
         FileInstructions(
             path=path,
             bytes=len(content),
             instructions=count,
-            fewer=counted[0] / max(count, 1),
+            fewer=counted[0] / count,
         )
         for path, content, count in zip(paths, contents, counted, strict=True)
     ]
     return InstructionReport(
         runtime=session.runtime, threads=threads, files=tuple(rows)
     )
+
+
+def _median(counts: Sequence[int], path: str) -> int:
+    if min(counts) <= 0:
+        raise CompressionError(
+            f"The emulator counted no instructions while {path} ran ({list(counts)}): "
+            f"its plugin does not count here. Name another QEMU in the variable "
+            f"{QEMU_VARIABLE}."
+        )
+    return round(statistics.median(counts))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -87,27 +89,51 @@ def setup_arm(
     """
     check_machine()
     target = arm_folder() if folder is None else Path(os.path.abspath(folder))
-    if is_complete(target) and is_undamaged(target, CONTENT):
+    if _is_there(target):
         return _described(target, fetched=False)
     if target.exists() and not _is_ours(target):
         raise CompressionError(
             f"{target} holds something else. Choose an empty or a new folder with "
             "`--dir`."
         )
-    with listening(progress) as listen:
-        _set_up(target, listen)
-    return _described(target, fetched=True)
+    downloads = target.with_name(_DOWNLOADS.format(target.name))
+    with listening(progress) as listen, _alone_in(downloads, target):
+        fetched = not _is_there(target)  # another may have been first
+        if fetched:
+            _set_up(target, downloads, listen)
+        shutil.rmtree(downloads, ignore_errors=True)
+    return _described(target, fetched=fetched)
 
 
-def _set_up(target: Path, listen: Listener) -> None:
+def _is_there(target: Path) -> bool:
+    return is_complete(target) and is_undamaged(target, CONTENT)
+
+
+@contextlib.contextmanager
+def _alone_in(downloads: Path, target: Path) -> Iterator[None]:
+    """Hold the folder of downloads, once all who held it before are done."""
+    lock = FileLock(downloads / "lock")
+    try:
+        while not lock.is_locked:
+            downloads.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # the other took it away
+                lock.acquire()
+    except OSError as error:
+        raise CompressionError(
+            f"Cannot write {target}: {error.strerror or error}. Choose another folder "
+            "with `--dir`."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _set_up(target: Path, downloads: Path, listen: Listener) -> None:
     with replaced_folder(target, SECONDS) as temporary:
-        downloads = target.with_name(_DOWNLOADS.format(target.name))
-        downloads.mkdir(exist_ok=True)
-        with FileLock(downloads / "lock"):
-            _fill(ArmFolder(temporary), downloads, listen)
+        _fill(ArmFolder(temporary), downloads, listen)
         shutil.copyfile(PACKAGES, temporary / PACKAGES.name)
         note_digest(temporary, CONTENT)
-    shutil.rmtree(downloads, ignore_errors=True)
 
 
 def _fill(arm: ArmFolder, downloads: Path, listen: Listener) -> None:
