@@ -216,6 +216,11 @@ def test_a_packed_file_is_in_the_report_with_flash_and_ram(tmp_path):
     assert sizes["model.packed.tflite"] < sizes["model.tflite"]
     scores = {row.name: row.metrics for row in report.scores}
     assert scores["model.packed.tflite"] == scores["model.tflite"]
+    runtimes = {row.name: row.runtime for row in report.scores}
+    assert runtimes["model.packed.tflite"] == "litert-restored"
+    assert runtimes["model.tflite"] == "litert"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "LiteRT, unpacked" in page and "It runs no packed file" in page
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,8 @@ def explain_sparsity(
 
     Raises:
         FileFormatError: If the file is missing, corrupt or of another type.
-        ExportError: If the model cannot be converted, or nothing of the file would run
-            on Ethos-U.
+        ExportError: If the model cannot be converted, for "micro" if TensorFlow Lite
+            Micro lacks what it needs, or if nothing of the file would run on Ethos-U.
         MissingDependencyError: If Vela is not installed, for "ethos-u".
         UnsupportedModelError: If the model is not built.
         ValueError: If the runtime is none of these.
@@ -131,9 +131,9 @@ def explain_sparsity(
     """
     if runtime == ETHOS_U:
         require_vela()  # before a model is converted
-        return explain_for_ethos(*_int8_file(model_or_file)[:2])
+        return explain_for_ethos(*_int8_file(model_or_file, None)[:2])
     if runtime == MICRO:
-        content, name, layers = _int8_file(model_or_file)
+        content, name, layers = _int8_file(model_or_file, MICRO)
         return explain_flash(
             content, name, functools.partial(_find_layer, layers=layers)
         )
@@ -165,9 +165,12 @@ def _checked_path(file: str | os.PathLike[str]) -> Path:
 
 
 def _int8_file(
-    model_or_file: keras.Model | str | os.PathLike[str],
+    model_or_file: keras.Model | str | os.PathLike[str], runtime: str | None
 ) -> tuple[bytes, str, dict[Any, list[str]]]:
-    """The bytes and the name of a file, or of the int8 file of a model, and layers."""
+    """The bytes and the name of a file, or of the int8 file of a model, and layers.
+
+    The file of a model is exported for a runtime.
+    """
     model = model_or_file
     if not isinstance(model, keras.Model):
         path = _checked_path(model)
@@ -182,7 +185,14 @@ def _int8_file(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         samples = random_samples(input_signature(plain), plain, _SAMPLES)
-        export_litert(model, path, "int8", representative_data=samples, verify=False)
+        export_litert(
+            model,
+            path,
+            "int8",
+            representative_data=samples,
+            verify=False,
+            runtime=runtime,
+        )
         return path.read_bytes(), model.name, _layer_paths(plain)
 
 

@@ -13,17 +13,13 @@ from penjing.packing.pack_report import PLAIN, PackedWeight, form_text
 from penjing.packing.packing import choose_forms, restore
 from penjing.tflite.decode_records import is_packed
 from penjing.tflite.loading import load_records
+from penjing.tflite.operators import operator_name
 from penjing.tflite.records import Record
+from penjing.tflite.tflm_operators import tflm_method
 
-# Instructions on a Cortex-M4 with reference kernels, of whole networks: the CNN of
-# `benchmarks/packing.py`.
-TIMES = {
-    "table": "about +0.4 % instructions",
-    "tables": "about +0.4 % instructions",
-    "mask": "between +0.4 and +3.2 % instructions",
-    "huffman": "about +3.2 % instructions",
-    PLAIN: "none",
-}
+# What decoding takes, as nothing was timed.
+_DECODED = "decoded anew in each run, not timed"
+_NO_TIME = "none"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,8 +32,7 @@ class LayerFlash(JsonValue):
         sparsity: Fraction of zeros.
         levels: Distinct values.
         weight: The form that it would get, its bytes and the RAM it takes.
-        time: What decoding adds to the instructions of a network, as counted on
-            others; nothing of this file was timed.
+        time: What decoding adds to each run, in words: nothing was timed.
     """
 
     layer: str
@@ -127,7 +122,7 @@ def explain_flash(
             sparsity=float(np.mean(constant.values == 0)),
             levels=len(np.unique(constant.values)),
             weight=row,
-            time=TIMES[row.form],
+            time=_NO_TIME if row.form == PLAIN else _DECODED,
         )
         for constant, row, tensor in zip(
             chosen.constants, chosen.rows, tensors, strict=True
@@ -142,8 +137,25 @@ def explain_flash(
         flash_after=len(chosen.content),
         arena_before=arena_estimate(chosen.model),
         arena_after=arena_estimate(packed),
-        problems=tuple(_problems(layers)),
+        problems=(*_lacking(model), *_problems(layers)),
     )
+
+
+def _lacking(model: Record) -> list[str]:
+    """The operators that TFLM does not have: the file does not run there at all."""
+    names = {
+        operator_name(model, operator)
+        for graph in model["subgraphs"]
+        for operator in graph["operators"]
+        if tflm_method(model["operator_codes"][operator["opcode_index"]]) is None
+    }
+    if not names:
+        return []
+    return [
+        f"TensorFlow Lite Micro does not run this file, as it lacks "
+        f"{', '.join(sorted(names))}: export it with penjing.export_litert(model, "
+        "path, quantization, runtime='micro')."
+    ]
 
 
 def _problems(layers: tuple[LayerFlash, ...]) -> list[str]:

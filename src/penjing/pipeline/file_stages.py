@@ -22,7 +22,7 @@ from penjing.packing.packing import restore
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.training import evaluation_metrics
 from penjing.progress import Listener, Progress
-from penjing.report.documents import FileRow, RefusedFile, ScoreRow
+from penjing.report.documents import RESTORED, FileRow, RefusedFile, ScoreRow
 from penjing.tflite.modes import Mode, mode_named
 
 BASELINE = "baseline"
@@ -209,7 +209,7 @@ class FileStages:
         with tempfile.TemporaryDirectory() as folder:  # LiteRT does not run packed ones
             twin = Path(folder) / RESULT_FILE
             twin.write_bytes(restore(path.read_bytes(), str(path)))
-            return self._score(name, self.kinds[name], "litert", twin)
+            return self._score(name, self.kinds[name], RESTORED, twin)
 
     def _score(
         self, name: str, kind: str, runtime: str, model: keras.Model | Path
@@ -221,7 +221,7 @@ class FileStages:
             # What Keras calls a list of outputs, which files only number.
             numbered = isinstance(getattr(self.model, "output", None), (list, tuple))
             names = self.model.output_names if numbered else None
-            with _leaving_out() if runtime == "litert" else contextlib.nullcontext():
+            with _leaving_out() if runtime != "keras" else contextlib.nullcontext():
                 return dict(evaluate(model, x, y, metrics=metrics, output_names=names))
 
         metrics = self.stage(f"Evaluating {name}", [], measure)

@@ -23,7 +23,8 @@ from penjing.version import __version__
 
 SCHEMA_VERSION = 1
 FLOAT_FILE = "baseline.tflite"
-RUNTIMES = {"keras": "Keras", "litert": "LiteRT"}
+RESTORED = "litert-restored"
+RUNTIMES = {"keras": "Keras", "litert": "LiteRT", RESTORED: "LiteRT, unpacked"}
 _MAX_REPORT_BYTES = 50_000_000
 
 
@@ -68,7 +69,8 @@ class ScoreRow(JsonValue):
     Args:
         name: File name within the output folder.
         kind: What it is, for people.
-        runtime: `"keras"` or `"litert"`.
+        runtime: `"keras"`, `"litert"`, or `"litert-restored"`: LiteRT ran the plain
+            file that a packed one decodes to.
         metrics: Value by metric.
     """
 
