@@ -9,8 +9,10 @@ from ai_edge_litert import schema_py_generated as schema
 INT8, INT32, RESOURCE = 9, 2, 13
 ADD, GELU, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 0, 150, 142, 143, 144
 FULLY_CONNECTED, SPACE_TO_BATCH_ND, SUM, QUANTIZE = 9, 38, 74, 114
+RESHAPE = 22
 # The others are of version 2, as int8 needs it.
 VERSIONS = {SPACE_TO_BATCH_ND: 3, VAR_HANDLE: 1, READ_VARIABLE: 1, ASSIGN_VARIABLE: 1}
+VERSIONS[RESHAPE] = 1
 
 
 class Network:

@@ -7,7 +7,9 @@ import pytest
 from tests.specializing.graphs import Graph
 
 from penjing.errors import ExportError
-from penjing.runtime.tflm import compare_in_tflm, has_tflm
+from penjing.runtime.reference_runner import ReferenceRunner
+from penjing.runtime.tflm import compare_in_tflm, has_tflm, tflm_comparison
+from penjing.runtime.tflm.file_in_tflm import FileInTflm
 from penjing.runtime.tflm.loop_bodies import LoopBody
 from penjing.tflite.operators import Operator
 from penjing.tflite.records import Record
@@ -121,6 +123,73 @@ def test_a_wrong_operator_within_a_loop_is_named():
     content = looping(in_integers(wrong_padding))
     with pytest.raises(ExportError, match=r"the loop `tensor_2` .* SPACE_TO_BATCH_ND"):
         compare_in_tflm(content)
+
+
+def less_turns(monkeypatch, counter):
+    """TFLM stops after 11 of the 12 turns; the runs of other files are as they are."""
+    run, content = tflm_comparison.TflmRunner.run, looping(in_integers(dense))
+    file = FileInTflm(content, "it")
+    places = {n: p for p, n in enumerate(file.watched(1)["tensors"])}
+    count, state = (places[number] for number in file.calls[0].outputs)
+
+    def early(self, asked, *arguments, **options):
+        done = run(self, asked, *arguments, **options)
+        if asked == content:
+            for kept, other, outputs in zip(
+                done.kept, done.kept_outputs, done.outputs, strict=True
+            ):
+                kept[count] = np.full_like(kept[count], counter)
+                kept[state] = 0.7 * kept[state]
+                other[0], outputs[0] = 0.7 * other[0], 0.7 * outputs[0]
+        return done
+
+    monkeypatch.setattr(tflm_comparison.TflmRunner, "run", early)
+    return content
+
+
+@pytest.mark.parametrize("counter", [11, 13])
+def test_a_loop_that_takes_another_number_of_turns_is_wrong(monkeypatch, counter):
+    content = less_turns(monkeypatch, counter)
+    with pytest.raises(
+        ExportError, match="loop `tensor_2` does not take as many turns"
+    ):
+        compare_in_tflm(content, samples=1)
+
+
+def test_a_loop_ends_where_its_condition_no_longer_holds(monkeypatch):
+    """Though its counter were the same in both."""
+    content = less_turns(monkeypatch, TURNS)
+    monkeypatch.setattr(LoopBody, "goes_on", lambda *_: True)
+    with pytest.raises(ExportError, match="does not take as many turns"):
+        compare_in_tflm(content, samples=1)
+
+
+def test_whether_a_loop_goes_on_is_asked_of_what_it_gave():
+    loop = LoopBody(looping(in_integers(dense)), "it", 0)
+    image = np.zeros(IMAGE, "f4")
+    with ReferenceRunner() as runner:
+        found = [
+            loop.goes_on([[np.array(n, "i4"), image]], runner, "it")
+            for n in (TURNS - 1, TURNS)
+        ]
+    assert found == [True, False]
+
+
+def test_a_condition_that_is_wrong_in_tflm_is_named(monkeypatch):
+    content = less_turns(monkeypatch, TURNS)
+    condition = LoopBody(content, "it", 0).condition
+    run = tflm_comparison.TflmRunner.run
+
+    def wrong(self, asked, *arguments, **options):
+        done = run(self, asked, *arguments, **options)
+        if asked == condition:
+            for values in (*done.outputs, *done.kept_outputs, *done.kept):
+                values[0] = ~values[0]
+        return done
+
+    monkeypatch.setattr(tflm_comparison.TflmRunner, "run", wrong)
+    with pytest.raises(ExportError, match="condition of the loop .* of LESS"):
+        compare_in_tflm(content, samples=1)
 
 
 def test_a_body_begins_with_what_the_loop_is_given():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.runtime.tflm.micro_files import (
+    RESHAPE,
     Network,
     amplified_rounding,
     wrong_padding,
@@ -175,3 +176,16 @@ def test_zeros_may_give_no_numbers_as_in_keras():
     assert compare_in_tflm(net.content([x], [y])).difference == 0.0
     with pytest.raises(ExportError, match="sample 1 of 1"):
         compare_in_tflm(net.content([x], [y]), inputs=[[np.zeros((1, 2), "f4")]])
+
+
+@pytest.mark.parametrize(("scale", "zero_point"), [(0.25, 0), (0.5, 3)])
+def test_a_twin_gives_numbers_of_the_same_meaning(scale, zero_point):
+    """Stored outputs are equal, bit for bit, and mean something else."""
+
+    def reshaped(*quantization):
+        net = Network((1, 4), *quantization)
+        output = net.tensor("rows", (2, 2), *quantization)
+        return net.then(RESHAPE, [net.sizes([2, 2])], output).content()
+
+    with pytest.raises(ValueError, match="must be a file of the same network.*scale"):
+        compare_in_tflm(reshaped(scale, zero_point), twin=reshaped(0.5, 0))

@@ -81,7 +81,7 @@ class FileInTflm:
             )
 
     def check_ends(self, other: FileInTflm) -> None:
-        """Refuse a twin that takes or gives other arrays."""
+        """Refuse a twin that takes or gives other arrays, or in other scales."""
         mine, others = [
             [_end(f.tensors[n]) for n in f.inputs + f.outputs] for f in (self, other)
         ]
@@ -173,9 +173,15 @@ class FileInTflm:
         return variable or name in ("READ_VARIABLE", "CUSTOM")
 
 
-def _end(tensor: Record) -> tuple[tuple[int, ...], str]:
+def _end(tensor: Record) -> tuple[Any, ...]:
+    """Shape and type of an array, and what its integers mean."""
     shape = tuple(int(size) for size in tensor["shape"])
-    return shape, TensorType(tensor["type"]).dtype
+    dtype, table = TensorType(tensor["type"]).dtype, tensor["quantization"]
+    if not table or not len(table["scale"]):
+        return shape, dtype
+    scales = tuple(float(scale) for scale in table["scale"])
+    points = tuple(int(point) for point in table["zero_point"]) or (0,)
+    return shape, dtype, f"scale {scales}", f"zero point {points}"
 
 
 def _code_name(code: Record) -> str:

@@ -1,8 +1,10 @@
-"""Loops, judged by one turn: the body as a file of its own.
+"""Loops, judged by one turn: body and condition as files of their own.
 
 What a loop gives is the sum of the roundings of all its turns, in floats that stand for
 integers within. So the body is compared as any file is, operator by operator, on what
-the loop begins with and on what the first turns make of it.
+the loop begins with and on what the first turns make of it; so is the condition. That
+the loop takes as many turns is seen by what it ends with: the condition no longer
+holds, and integers that stand for themselves, such as counters, are equal.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class LoopBody:
 
     Attributes:
         content: It as a file; None where the operator is no loop.
+        condition: What says whether the loop goes on, as a file of the same inputs.
         given: The tensors that the loop begins with.
         constants: The values of those that are constants, else None.
     """
@@ -38,11 +41,21 @@ class LoopBody:
         graph = model["subgraphs"][0]
         operator = graph["operators"][number]
         self.content: bytes | None = None
+        self.condition: bytes | None = None
         self.given = [int(tensor) for tensor in operator["inputs"]]
         tensors = [graph["tensors"][tensor] for tensor in self.given]
         self.constants = [numbers_of(model, tensor) for tensor in tensors]
         if operator_code(model, operator) == Operator.WHILE:
-            self.content = _as_file(model, operator)
+            options = operator["builtin_options"]
+            self.content = _as_file(model, options["body_subgraph_index"])
+            self.condition = _as_file(model, options["cond_subgraph_index"])
+
+    def goes_on(
+        self, ends: Sequence[Sequence[Array]], runner: ReferenceRunner, where: str
+    ) -> bool:
+        """Whether the loop would have to go on after any of the `ends` that it gave."""
+        run = runner.run(self.condition or b"", ends, where=where)
+        return any(bool(np.any(outputs[0])) for outputs in run.outputs)
 
     def turns(
         self, starts: Sequence[Sequence[Array]], runner: ReferenceRunner, where: str
@@ -56,12 +69,12 @@ class LoopBody:
         return rounds
 
 
-def _as_file(model: Record, loop: Record) -> bytes:
-    """The body in place of the main graph; others stay where it needs some."""
-    place = loop["builtin_options"]["body_subgraph_index"]
-    body = model["subgraphs"][place].copy()
-    is_nested = any(pointed_to(operator, "graph") for operator in body["operators"])
+def _as_file(model: Record, place: int) -> bytes:
+    """A graph in place of the main one; others stay where it needs some."""
+    file = model.copy()
+    graph = model["subgraphs"][place].copy()
+    is_nested = any(pointed_to(operator, "graph") for operator in graph["operators"])
     others = model["subgraphs"][1:] if is_nested else []
-    model["subgraphs"] = [body, *others]
-    model.drop("signature_defs")
-    return write_records(model)
+    file["subgraphs"] = [graph, *others]
+    file.drop("signature_defs")
+    return write_records(file)

@@ -25,11 +25,12 @@ from penjing.runtime.tflm.operator_differences import (
     distance,
     excess,
     has_steps,
+    is_float,
     rounding,
     step_of,
 )
 from penjing.runtime.tflm.tflm_runner import TFLM, TflmRun
-from penjing.tflite.operators import Operator
+from penjing.tflite.operators import Call, Operator
 from penjing.tflite.records import Record
 
 Array = np.ndarray[Any, Any]
@@ -265,9 +266,10 @@ class RunPair:
 
     def _checked_loop(self, number: int, runner: ReferenceRunner) -> bool:
         """Refuse a loop with a wrong operator in it; whether it is a loop."""
-        if self._file.calls[number].code != Operator.WHILE:
+        call = self._file.calls[number]
+        if call.code != Operator.WHILE or not self._has_values(call):
             return False
-        name = f"the loop `{self._file.tensor_name(self._file.calls[number].output)}`"
+        name = f"the loop `{self._file.tensor_name(call.output)}`"
         where = f"{name} of {self._file.where}"
         loop = LoopBody(self._file.content, where, number)
         columns = list(zip(loop.given, loop.constants, strict=True))
@@ -275,9 +277,37 @@ class RunPair:
             [self._value(s, n) if c is None else c for n, c in columns]
             for s in self._samples
         ]
-        body = FileInTflm(loop.content or b"", where)
-        self._check_file(body, loop.turns(starts, runner, where))
+        turns = loop.turns(starts, runner, where)
+        self._check_file(FileInTflm(loop.content or b"", where), turns)
+        condition = FileInTflm(loop.condition or b"", f"the condition of {where}")
+        self._check_file(condition, turns)
+        self._check_turns(name, loop, call, runner)
         return True
+
+    def _has_values(self, call: Call) -> bool:
+        """Whether all that an operator gives was kept: a resource is not."""
+        return all(number in self._places for number in call.outputs)
+
+    def _check_turns(
+        self, name: str, loop: LoopBody, call: Call, runner: ReferenceRunner
+    ) -> None:
+        """Refuse a loop that does not take the turns that it takes in LiteRT."""
+        tensors = self._file.tensors
+        counters = [
+            n
+            for n in call.outputs
+            if not (is_float(tensors[n]) or has_steps(tensors[n]))
+        ]
+        unequal = any(
+            self._distance(s, n).absolute for s in self._samples for n in counters
+        )
+        ends = [[self._value(s, n) for n in call.outputs] for s in self._samples]
+        where = f"the condition of {name}"
+        if unequal or loop.goes_on(ends, runner, where):
+            raise ExportError(
+                f"{self._file.where} is wrong in {TFLM}: {name} does not take as many "
+                "turns there as in LiteRT, or counts them otherwise. Do not ship it."
+            )
 
     def _alone_difference(
         self, runner: ReferenceRunner, single: SingleOperator
