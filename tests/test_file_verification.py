@@ -12,7 +12,7 @@ import pytest
 from tests.runtime.tflm.micro_files import amplified_rounding, pruned, wrong_padding
 
 import penjing
-from penjing import file_verification
+from penjing import cli, file_verification
 from penjing.errors import DataError, ExportError, FileFormatError
 from penjing.packing.packing import pack
 from penjing.runtime.tflm import has_tflm
@@ -173,3 +173,26 @@ def test_a_file_is_proven_on_this_machine(fixed, tmp_path):
     assert report.runtime.startswith("LiteRT ") and report.samples == 2
     assert report.difference == 0.0 and report.python_difference < 0.05
     assert report.ratio > 0 and report.latency.conditions.threads == 1
+
+
+@needs_tflm
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            [],
+            "Differs by summed roundings from LiteRT's reference kernels on 7 samples",
+        ),
+        (
+            ["--tolerance", "0.5"],
+            "Differs by tolerance from LiteRT's reference kernels",
+        ),
+    ],
+)
+def test_what_passes_by_more_than_rounding_says_so(tmp_path, capsys, options, words):
+    file = tmp_path / "file.tflite"
+    file.write_bytes(amplified_rounding())
+    assert cli.main(["verify", str(file), "--runtime", "micro", *options]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert words in shown and "The same outputs" not in shown
+    assert "CMSIS-NN takes scratch memory on top" in shown

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from tests.sparse.sparse_topologies import build_topology, sparse_unchecked
+from tests.specializing.graphs import Graph
 
 import penjing
 from penjing.errors import ExportError, FileFormatError
@@ -15,6 +16,8 @@ from penjing.proof.file_proof import ProvingRuntime, prove
 from penjing.runtime.interpreter import TensorSpec
 from penjing.specializing import specialize
 from penjing.tflite.loading import read_litert
+from penjing.tflite.operators import Operator
+from penjing.tflite.records import Record
 
 pytestmark = pytest.mark.once
 
@@ -167,3 +170,21 @@ def test_what_the_runtime_does_not_take_is_not_run(folder):
     with pytest.raises(FileFormatError, match="is not for it"):
         prove(refusing, folder / "file.tflite")
     assert len(sessions) == before
+
+
+@pytest.mark.parametrize("kind", ["i2", "i1"])
+def test_integers_of_16_bits_are_as_exact_as_floats(tmp_path, kind):
+    """33 steps of int16 are a thousandth of their range; of int8 it is none."""
+    net, scale = Graph(), {"scale": 1.0 / np.iinfo(kind).max}
+    x, stored = net.tensor([1, 4]), net.tensor([1, 4], kind, **scale)
+    y = net.tensor([1, 4])
+    net.add(Operator.QUANTIZE, [x], stored, Record("QuantizeOptions"))
+    net.add(Operator.DEQUANTIZE, [stored], y, Record("DequantizeOptions"), 3)
+    file = tmp_path / "file.tflite"
+    file.write_bytes(net.content([x], [y]))
+    wrong = made_up(file=0.01, twin=0.01)
+    if kind == "i1":
+        assert prove(wrong, file, samples=2, rounds=1).python_difference > 0.009
+    else:
+        with pytest.raises(ExportError, match="in Python by 0.01.*; 0.001 is allowed"):
+            prove(wrong, file, samples=2, rounds=1)

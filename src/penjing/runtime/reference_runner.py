@@ -30,11 +30,12 @@ Array = np.ndarray[Any, Any]
 class ReferenceRun:
     """What a file gave: for each sample its outputs, and the tensors of those kept.
 
-    A tensor of None is a state that its operator keeps to itself.
+    A tensor of None is a state that its operator keeps to itself. `kernels` ran it.
     """
 
     outputs: list[list[Array]]
     tensors: list[list[Array | None]]
+    kernels: str = REFERENCE
 
 
 class ReferenceRunner:
@@ -72,7 +73,8 @@ class ReferenceRunner:
             self._largest = len(content)
         watched: dict[str, Any] = {"tensors": list(map(int, tensors)), "kept": kept}
         try:
-            return ReferenceRun(**self._asked(content, inputs, kernels, **watched))
+            answer = self._asked(content, inputs, kernels, **watched)
+            return ReferenceRun(**answer, kernels=kernels)
         except OrderError as error:
             if kernels == OPTIMIZED:
                 raise unrunnable(where, error) from error

@@ -100,12 +100,19 @@ def test_an_operator_that_the_reference_has_wrong_is_right():
             for kernels in ({}, {"kernels": OPTIMIZED})
         )
     assert distance(mine, other).absolute > 2
-    assert compare_in_tflm(content).steps == 0.0
+    found = compare_in_tflm(content)
+    assert (found.steps, found.kernels, found.passed_by) == (
+        0.0,
+        "optimized",
+        "rounding",
+    )
+    assert "LiteRT's optimized kernels" in str(found)
 
 
 def test_roundings_that_add_up_are_right(monkeypatch):
     found = compare_in_tflm(amplified_rounding())
     assert (found.steps, found.first_difference.steps) == (10.0, 1)
+    assert (found.passed_by, found.kernels) == ("summed roundings", "reference")
     assert (
         str(found.first_difference) == "FULLY_CONNECTED 'dense' (operator 0) by 1 step"
     )
@@ -114,7 +121,9 @@ def test_roundings_that_add_up_are_right(monkeypatch):
         ExportError, match=r"output 'finer' .* by 10 steps .* by 1 step"
     ):
         compare_in_tflm(amplified_rounding())
-    assert compare_in_tflm(amplified_rounding(), tolerance=0.1).steps == 10.0
+    let_pass = compare_in_tflm(amplified_rounding(), tolerance=0.1)
+    assert (let_pass.steps, let_pass.passed_by) == (10.0, "tolerance")
+    assert "Outputs pass by tolerance. " in str(let_pass)
 
 
 def test_an_operator_that_is_wrong_on_other_inputs_is_found(monkeypatch):

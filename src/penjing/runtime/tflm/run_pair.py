@@ -57,7 +57,8 @@ class OutputDifference:
 class RunPair:
     """What the two runs of a file gave, in which `watched` tensors were kept.
 
-    `count` is the number of samples. `check_file` refuses a file that is wrong on
+    `count` is the number of samples, and `kernels` says which of LiteRT's gave what it
+    is compared with. `check_file` refuses a file that is wrong on
     samples; it is asked about the bodies of loops, and about samples whose tensors were
     not kept.
     """
@@ -76,6 +77,7 @@ class RunPair:
         self._run, self._expected = run, expected
         self._places = {number: place for place, number in enumerate(watched)}
         self._samples = range(len(run.kept))
+        self.kernels = "reference" if expected.kernels == REFERENCE else "optimized"
         self.count = len(rounds)
 
     def differences(self) -> list[OperatorDifference]:
@@ -160,9 +162,10 @@ class RunPair:
         if alone is None:
             raise ExportError(
                 f"{self._file.where} is wrong in {TFLM}: its output {output.name!r} "
-                f"differs from that of LiteRT's reference kernels by {output}. {first}"
-                "Do not ship it, unless it keeps its accuracy on real samples; a "
-                "`tolerance` then allows the difference."
+                f"differs from that of LiteRT's {self.kernels} kernels by {output}. "
+                f"{first}Do not ship it, unless it keeps its accuracy on real samples: "
+                "then `tolerance` (--tolerance) lets pass so large a share of the "
+                "largest magnitude."
             )
         self._refuse_wrong(alone)
 

@@ -22,7 +22,7 @@ from penjing.json_values import JsonValue
 from penjing.runtime.reference_runner import OPTIMIZED, ReferenceRunner
 from penjing.runtime.tflm.file_in_tflm import FileInTflm
 from penjing.runtime.tflm.operator_differences import OperatorDifference, distance
-from penjing.runtime.tflm.run_pair import RunPair
+from penjing.runtime.tflm.run_pair import OutputDifference, RunPair
 from penjing.runtime.tflm.tflm_runner import TFLM, Arena, TflmRun, TflmRunner
 
 SAMPLES = 4
@@ -49,6 +49,12 @@ class TflmComparison(JsonValue):
         flash: Bytes of the file, which lies in flash as it is.
         twin_arena: RAM for the twin that it was compared with; None without one.
         twin_flash: Flash for the twin.
+        kernels: Which of LiteRT's it was compared with: "reference", or "optimized"
+            ones, those for this machine, where the reference ones do not run the file
+            or have an operator of it wrong.
+        passed_by: Why differences of outputs are right: "rounding" of one operator, if
+            any; "summed roundings" of operators that are each right; "tolerance", which
+            the user gave.
     """
 
     samples: int
@@ -61,11 +67,18 @@ class TflmComparison(JsonValue):
     flash: int
     twin_arena: Arena | None = None
     twin_flash: int | None = None
+    kernels: str = "reference"
+    passed_by: str = "rounding"
 
     def __str__(self) -> str:
-        first = "All tensors are LiteRT's. "
+        first = f"All tensors are those of LiteRT's {self.kernels} kernels. "
         if self.first_difference is not None:
-            first = f"The first to round otherwise is {self.first_difference}. "
+            first = (
+                f"The first to round otherwise than LiteRT's {self.kernels} kernels is "
+                f"{self.first_difference}. "
+            )
+        if self.passed_by != "rounding":
+            first += f"Outputs pass by {self.passed_by}. "
         twin = ""
         if self.twin_arena is not None and self.twin_flash is not None:
             twin = (
@@ -201,7 +214,18 @@ def _judged(
         arena=arena,
         operators=file.operators,
         flash=len(file.content),
+        kernels=pair.kernels,
+        passed_by=_passed_by(outputs, tolerance),
     )
+
+
+def _passed_by(outputs: Sequence[OutputDifference], tolerance: float | None) -> str:
+    """Why outputs are right that were not refused; the weakest of the reasons."""
+    large = [output.relative for output in outputs if output.is_wrong]
+    if not large:
+        return "rounding"
+    within = tolerance is not None and min(large) <= tolerance
+    return "tolerance" if within else "summed roundings"
 
 
 def _check_numbers(file: FileInTflm, run: TflmRun, samples: int) -> None:

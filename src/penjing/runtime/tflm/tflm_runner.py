@@ -34,8 +34,9 @@ Array = np.ndarray[Any, Any]
 class Arena(JsonValue):
     """The one block of memory that TFLM works in, in bytes, on a 64-bit machine.
 
-    Pointers are half as wide on a microcontroller: up to about 7 % less is needed
-    there, never more.
+    It is that of TFLM's reference kernels. Pointers are half as wide on a
+    microcontroller: up to about 7 % less is needed there. Kernels for a processor, as
+    those of CMSIS-NN, take scratch memory on top: about a tenth.
 
     Attributes:
         head: Activations, which take each other's place, and decoded weights.
@@ -50,7 +51,8 @@ class Arena(JsonValue):
     def __str__(self) -> str:
         return (
             f"an arena of {self.total:,} bytes of RAM ({self.head:,} for activations, "
-            f"{self.tail:,} that stay), up to about 7 % less on a 32-bit device"
+            f"{self.tail:,} that stay), with reference kernels up to about 7 % less on "
+            "a 32-bit device"
         )
 
 
