@@ -100,6 +100,45 @@ def test_shapes_that_depend_on_values_are_refused():
         specialize(it.content([x], [y]), where="it")
 
 
+def sized_by_the_largest(ids, least):
+    """A file that gives as many ones as its largest id, or `least`, and one more."""
+    it = Graph()
+    x = it.tensor([1, ids], "i4", free=True)
+    axes, largest = it.constant([0, 1], "i4"), it.tensor([], "i4")
+    it.add(Operator.REDUCE_MAX, [x, axes], largest, Record("ReducerOptions"))
+    size = it.tensor([], "i4")
+    options = Record("MaximumMinimumOptions")
+    it.add(Operator.MAXIMUM, [largest, it.constant(least, "i4")], size, options)
+    last = it.tensor([], "i4")
+    one = it.constant(1, "i4")
+    size = it.add(Operator.ADD, [size, one], last, Record("AddOptions"))
+    sizes = it.tensor([1], "i4")
+    it.add(Operator.PACK, [size], sizes, Record("PackOptions", values_count=1))
+    y = it.add(Operator.FILL, [sizes, it.constant(1.0)], it.tensor([0]))
+    return it.content([x], [y])
+
+
+def test_shapes_that_random_ids_do_not_change_are_refused_too():
+    with pytest.raises(FileFormatError, match="the shape .* for some inputs"):
+        specialize(sized_by_the_largest(8, 0), where="it")
+
+
+def test_shapes_that_only_larger_ids_change_are_refused_too():
+    with pytest.raises(FileFormatError, match="the shape .* for some inputs"):
+        specialize(sized_by_the_largest(8, 2), where="it")
+
+
+def test_ids_that_a_vocabulary_does_not_have_do_no_harm(tmp_path):
+    it = Graph()
+    x = it.tensor([1, 8], "i4", free=True)
+    rows = it.constant(np.arange(8).reshape(2, 4), "f4")
+    y = it.tensor([1, 8, 4], free=True)
+    it.add(Operator.GATHER, [rows, x], y, Record("GatherOptions"))
+    fixed = specialize(it.content([x], [y]))
+    given = run(fixed, tmp_path, np.ones((1, 8), "int32"))
+    assert given.tolist() == [[[4, 5, 6, 7]] * 8]
+
+
 def test_chance_is_refused():
     it = Graph()
     x = it.tensor([1, 2], free=True)

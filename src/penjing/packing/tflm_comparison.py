@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 
 from penjing.errors import ExportError
-from penjing.runtime.interpreter import TensorSpec
-from penjing.runtime.sample_inputs import random_inputs
+from penjing.runtime.sample_inputs import random_inputs, spec_of
 from penjing.runtime.tflm import TflmRun, TflmRunner, has_tflm
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import TensorType, tensor_name
 
 SAMPLES = 4
 
@@ -79,15 +77,5 @@ def _equal(plain: list[Any], packed: list[Any]) -> bool:
 
 def _rounds(model: Record) -> list[list[np.ndarray[Any, Any]]]:
     graph = model["subgraphs"][0]
-    specs = [_spec(graph["tensors"][int(number)]) for number in graph["inputs"]]
+    specs = [spec_of(graph["tensors"][int(number)]) for number in graph["inputs"]]
     return [random_inputs(specs, seed) for seed in range(SAMPLES)]
-
-
-def _spec(tensor: Record) -> TensorSpec:
-    scales = tensor["quantization"] and tensor["quantization"]["scale"]
-    return TensorSpec(
-        name=tensor_name(tensor),
-        shape=tuple(int(size) for size in tensor["shape"]),
-        dtype=TensorType(tensor["type"]).dtype,
-        scale=float(scales[0]) if scales is not None and len(scales) else 0.0,
-    )

@@ -11,6 +11,8 @@ import numpy as np
 from penjing.errors import DataError
 from penjing.files import limit, raise_limits
 from penjing.runtime.interpreter import TensorSpec
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import TensorType, tensor_name
 
 _SEEDS = 4
 _BATCH = 4
@@ -36,10 +38,30 @@ def make_rounds(
         shapes = [_shape(item, free, batch) for item in inputs]
         rounds.append(random_inputs(specs, seed, shapes))
     shapes = [_shape(item, free, 1) for item in inputs]
-    for bound in ("zero", "low", "high"):
-        pairs = zip(specs, shapes, strict=True)
-        rounds.append([_bound(spec, shape, bound) for spec, shape in pairs])
-    return rounds
+    return rounds + bound_inputs(specs, shapes)
+
+
+def bound_inputs(
+    specs: Sequence[TensorSpec], shapes: Sequence[tuple[int, ...]]
+) -> list[list[Any]]:
+    """Make inputs at the bounds of the types: all zero, all low, all high."""
+    return [
+        [_bound(spec, shape, bound) for spec, shape in zip(specs, shapes, strict=True)]
+        for bound in ("zero", "low", "high")
+    ]
+
+
+def spec_of(tensor: Record, shape: Sequence[int] | None = None) -> TensorSpec:
+    """A tensor of a file as inputs are made for it; its stored shape by default."""
+    table = tensor["quantization"] or Record("QuantizationParameters")
+    scales, points = table["scale"], table["zero_point"]
+    return TensorSpec(
+        name=tensor_name(tensor),
+        shape=tuple(int(n) for n in (tensor["shape"] if shape is None else shape)),
+        dtype=TensorType(tensor["type"]).dtype,
+        scale=float(scales[0]) if len(scales) else 0.0,
+        zero_point=int(points[0]) if len(points) else 0,
+    )
 
 
 def make_inputs(inputs: Sequence[dict[str, Any]], batch: int) -> list[Any]:
