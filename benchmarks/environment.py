@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "ai-edge-litert")
+_PACKAGES = (
+    *("keras", "tensorflow", "jax", "torch", "numpy", "ai-edge-litert"),
+    *("tflite-micro", "ethos-u-vela"),
+)
 
 
 def describe_environment() -> dict[str, Any]:

@@ -72,7 +72,7 @@ def specialize_file(file: EditedFile, *, batch: int = 1) -> None:
     if not _has_unknown_sizes(file.model):
         return
     require_extra("ai_edge_litert.interpreter", "litert")
-    original = EditedFile(file.content, file.where)
+    original = _Original(file)
     rounds = sample_rounds(file.model, batch, file.where)
     graphs = _steady_graphs(file.model)
     wanted = foldable_tensors(file.model, graphs)
@@ -81,12 +81,12 @@ def specialize_file(file: EditedFile, *, batch: int = 1) -> None:
             file.content,
             rounds,
             file.where,
-            tensors=[len(graph["tensors"]) for graph in file.model["subgraphs"]],
+            tensors=original.tensors,
             wanted=wanted,
             most=_MOST_BYTES,
         )
         graphs -= _growing_graphs(file.model, before[0].shapes)
-        _check_shapes(file, before, graphs)
+        original.check_shapes(before, graphs)
         values = _same_values(wanted, before)
         values = {place: value for place, value in values.items() if place[0] in graphs}
         edit = functools.partial(_make_known, shapes=before[0].shapes, graphs=graphs)
@@ -97,6 +97,37 @@ def specialize_file(file: EditedFile, *, batch: int = 1) -> None:
         more = _more_rounds(file.model, batch, file.where)
         if not same or not _is_same_for(more, examiner, original, file, before[0]):
             raise _other_outputs(file.where, batch)
+
+
+class _Original:
+    """A file as it was before it is edited.
+
+    Attributes:
+        content: The file.
+        tensors: How many tensors each graph has.
+    """
+
+    def __init__(self, file: EditedFile) -> None:
+        self.content, self._where = file.content, file.where
+        graphs = file.model["subgraphs"]
+        self._names = [[tensor_name(t) for t in graph["tensors"]] for graph in graphs]
+        self.tensors = [len(names) for names in self._names]
+
+    def check_shapes(
+        self, runs: Sequence[TensorValues], graphs: Collection[int]
+    ) -> None:
+        """Refuse it where the shape of a tensor depends on the inputs' values."""
+        first, second = (run.shapes for run in runs)
+        for g in graphs:
+            for name, one, other in zip(
+                self._names[g], first[g], second[g], strict=True
+            ):
+                if one != other:
+                    raise FileFormatError(
+                        f"The tensor `{name}` of {self._where} has the shape {one} for "
+                        f"some inputs and {other} for others: sizes that depend on "
+                        "values cannot be fixed. Compute them outside of the model."
+                    )
 
 
 def _other_outputs(where: str, batch: int) -> FileFormatError:
@@ -172,26 +203,10 @@ def _growing_graphs(model: Record, shapes: list[list[list[int] | None]]) -> set[
     return growing
 
 
-def _check_shapes(
-    file: EditedFile, runs: Sequence[TensorValues], graphs: Collection[int]
-) -> None:
-    """Refuse a file in which the shape of a tensor depends on the inputs' values."""
-    first, second = (run.shapes for run in runs)
-    for g in graphs:
-        tensors = file.model["subgraphs"][g]["tensors"]
-        for tensor, one, other in zip(tensors, first[g], second[g], strict=True):
-            if one != other:
-                raise FileFormatError(
-                    f"The tensor `{tensor_name(tensor)}` of {file.where} has the shape "
-                    f"{one} for some inputs and {other} for others: sizes that depend "
-                    "on values cannot be fixed. Compute them outside of the model."
-                )
-
-
 def _is_same_for(
     rounds: Sequence[list[Array]],
     examiner: FileExaminer,
-    original: EditedFile,
+    original: _Original,
     file: EditedFile,
     usual: TensorValues,
 ) -> bool:
@@ -199,15 +214,14 @@ def _is_same_for(
 
     Shapes in the main graph are to be the `usual` ones; a loop may not run at all.
     """
-    tensors = [len(graph["tensors"]) for graph in original.model["subgraphs"]]
     for arrays in rounds:
         try:
             (before,) = examiner.run(
-                original.content, [arrays], file.where, tensors=tensors
+                original.content, [arrays], file.where, tensors=original.tensors
             )
         except FileFormatError:
             continue
-        _check_shapes(original, (usual, before), {0})
+        original.check_shapes((usual, before), {0})
         (after,) = examiner.run(file.content, [arrays], file.where)
         if not _same_outputs(before, after):
             return False
