@@ -186,7 +186,9 @@ def export_litert(
         if verify:
             _verify(temporary, model, signature, samples, config)
             notes += goal.prove(file.content, samples, model.name)
-        temporary.write_bytes(goal.packed(file.content, model.name))
+        written = goal.packed(file.content, model.name)
+        if written is not file.content:
+            temporary.write_bytes(written)
     for note in notes:
         warnings.warn(note, CompressionWarning, stacklevel=2)
     return target
