@@ -168,7 +168,7 @@ def test_packed_files_are_for_micro_alone(tmp_path):
         penjing.export_litert(None, path, encoding="packed")
     with pytest.raises(ValueError, match="goes with encoding='packed'"):
         penjing.export_litert(None, path, runtime="micro", max_arena=9)
-    with pytest.raises(ValueError, match="`max_arena`.* counts bytes of RAM"):
+    with pytest.raises(ValueError, match=r"`max_arena`.*\. It counts bytes of RAM"):
         options = {"runtime": "micro", "encoding": "packed"}
         penjing.export_litert(None, path, max_arena=0, **options)
 

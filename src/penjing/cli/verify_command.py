@@ -143,8 +143,9 @@ def _print_micro(report: Any) -> None:
         names("bytes"),
         numbers("file"),
         *([numbers("twin")] if with_twin else []),
-        caption="RAM: the arena with reference kernels, of which a 32-bit device needs "
-        "up to about 7 % less; CMSIS-NN takes scratch memory on top.",
+        caption="RAM: the smallest arena in which the file starts and runs, with "
+        "reference kernels; a 32-bit device needs somewhat less, CMSIS-NN takes "
+        "scratch memory on top.",
     )
     mine, twin = found.arena, found.twin_arena
     rows = [("flash", found.flash, found.twin_flash)]
@@ -152,6 +153,7 @@ def _print_micro(report: Any) -> None:
         ("RAM", "total"),
         ("- activations", "head"),
         ("- what stays", "tail"),
+        ("- planning at the start", "planning"),
     ):
         rows.append((name, getattr(mine, part), getattr(twin, part, None)))
     for name, value, other in rows:

@@ -29,7 +29,7 @@ from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, all_tensors, data_of, tensor_name
 from penjing.tflite.writing import write_records
 
-ARENA_HINT = "It counts bytes of RAM."
+ARENA_HINT = " It counts bytes of RAM."
 _MEMORY_PLAN = b"OfflineMemoryAllocation"
 
 

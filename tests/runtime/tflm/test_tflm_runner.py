@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import platform
 import tempfile
@@ -59,9 +60,38 @@ def test_a_file_runs_and_says_what_its_arena_holds():
     assert [array.shape for array in run.outputs[0]] == [(1, 12)]
     assert np.isclose(run.outputs[0][0].sum(), 1.0, atol=0.05)
     assert not np.array_equal(run.outputs[0][0], run.outputs[1][0])
-    assert run.arena.total == run.arena.head + run.arena.tail
+    assert 0 <= run.arena.planning < 16  # rounded up
+    assert run.arena.total == run.arena.head + run.arena.tail + run.arena.planning
     assert 20_000 < run.arena.total < 30_000 and run.arena.head > 10_000
     assert run.kept == [] and run.kept_outputs == []
+
+
+@needs_tflm
+def test_the_arena_is_the_smallest_that_the_file_starts_in(runner):
+    """Many small tensors: the plan of their places is larger than they are."""
+    net = Graph()
+    tensors = [net.tensor([1, 4]) for _ in range(60)]
+    for before, after in itertools.pairwise(tensors):
+        net.add(Operator.RELU, [before], after)
+    content = net.content([tensors[0]], [tensors[-1]])
+    arena = runner.run(content, [[np.ones((1, 4), "f4")]]).arena
+    assert arena.planning > 1000 and f"{arena.planning:,} while it starts" in str(arena)
+    start = pytest.importorskip("tflite_micro").runtime.Interpreter.from_bytes
+    start(content, arena_size=arena.total).invoke()
+    with pytest.raises(RuntimeError):
+        start(content, arena_size=arena.total - 16)
+
+
+@pytest.mark.parametrize("least", [16, 96, 112, 1024, 5008, 8000])
+def test_the_smallest_enough_is_found_in_few_tries(least):
+    tried = []
+
+    def is_enough(size):
+        tried.append(size)
+        return size >= least
+
+    assert tflm_worker._least(is_enough, 90, 8000) == max(least, 96)
+    assert len(tried) <= 12 and max(tried) < 8000
 
 
 @needs_tflm

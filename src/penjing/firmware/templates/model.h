@@ -17,9 +17,10 @@ namespace penjing {
 namespace {{ name }} {
 
 {% if arena_size %}
-// Bytes of RAM for the arena: {{ arena }} measured by TFLM on a 64-bit machine, of which
-// a 32-bit device needs up to about 7 % less, and a tenth more for scratch memory of
-// kernels that are written for one processor. AllocateTensors() says what is missing.
+// Bytes of RAM for the arena: {{ arena }}, the smallest in which the file starts and
+// runs in TFLM on a 64-bit machine (a 32-bit device needs somewhat less), and a tenth
+// more for scratch memory of kernels that are written for one processor.
+// AllocateTensors() says what is missing.
 constexpr size_t kArenaSize = {{ arena_size }};
 {% else %}
 // Bytes of RAM for the arena: NOT KNOWN, as TFLM was not installed where this was

@@ -35,23 +35,34 @@ class Arena(JsonValue):
     """The one block of memory that TFLM works in, in bytes, on a 64-bit machine.
 
     It is that of TFLM's reference kernels. Pointers are half as wide on a
-    microcontroller: up to about 7 % less is needed there. Kernels for a processor, as
-    those of CMSIS-NN, take scratch memory on top: about a tenth.
+    microcontroller: somewhat less is needed there. Kernels for a processor, as those
+    of CMSIS-NN, take scratch memory on top: about a tenth.
 
     Attributes:
         head: Activations, which take each other's place, and decoded weights.
         tail: What stays: descriptions of tensors, and what kernels prepared.
-        total: Both.
+        total: The smallest arena with which the file starts and runs, in steps of 16.
+            It was tried. It is more than head and tail where there are many tensors and
+            small activations: see `planning`.
     """
 
     head: int
     tail: int
     total: int
 
+    @property
+    def planning(self) -> int:
+        """Bytes beside head and tail that TFLM takes for a while, as the file starts.
+
+        It plans the places of tensors with them; they are free again once it runs.
+        """
+        return self.total - self.head - self.tail
+
     def __str__(self) -> str:
+        plan = f", {self.planning:,} while it starts" if self.planning > 0 else ""
         return (
             f"an arena of {self.total:,} bytes of RAM ({self.head:,} for activations, "
-            f"{self.tail:,} that stay), with reference kernels up to about 7 % less on "
+            f"{self.tail:,} that stay{plan}), with reference kernels somewhat less on "
             "a 32-bit device"
         )
 

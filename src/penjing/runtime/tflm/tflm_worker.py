@@ -8,8 +8,11 @@ which is read again through `/proc`, as the wheel is for Linux alone.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Sequence
+import signal
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ _ERRORS = "/proc/self/fd/2"
 _LONGEST_WORDS = 4000
 _ARENA = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
 _MICRO = "[RecordingMicroAllocator]"
+_FIRST_STEP = 1024
+_LONGEST_TRY = 60  # seconds
 
 
 class Worker:
@@ -40,15 +45,17 @@ class Worker:
     ) -> dict[str, Any]:
         """Run a file on inputs, one after the other, in an arena of so many bytes.
 
-        Gives for each round the outputs, what the arena holds, and the values of
-        `tensors`, numbers of the main graph, for the first `kept` rounds, from a run of
-        its own in which none takes the place of another. A RuntimeError has TFLM's
-        words.
+        Gives for each round the outputs; what the arena holds, and as its `total` the
+        smallest with which the file starts and runs; and the values of `tensors`,
+        numbers of the main graph, for the first `kept` rounds, from a run of its own in
+        which none takes the place of another. A RuntimeError has TFLM's words.
         """
         content = _aligned(Path(file).read_bytes())
         outputs, said = _recorded(content, rounds, arena)
         found = _preserved(content, rounds[:kept], arena, tensors) if kept else None
-        return {"outputs": outputs, "arena": _arena(said), "kept": found}
+        parts = _arena(said)
+        parts["total"] = _needed(content, rounds[:1], parts["total"], arena)
+        return {"outputs": outputs, "arena": parts, "kept": found}
 
 
 def _aligned(content: bytes) -> bytes:
@@ -117,6 +124,61 @@ def _arena(said: str) -> dict[str, int]:
     if set(found) != {"head", "tail", "total"}:
         raise RuntimeError("It does not say what its arena holds.")
     return found
+
+
+def _needed(
+    content: bytes, rounds: list[list[np.ndarray]], recorded: int, arena: int
+) -> int:
+    """The smallest arena with which a file starts and runs; `arena` is known to do.
+
+    It is more than what is recorded where planning needs more while the file starts: a
+    description of each tensor, for a while.
+    """
+    starts = _least(lambda size: _runs(content, [], size), recorded, arena)
+    return _least(lambda size: _runs(content, rounds, size), starts, arena)
+
+
+def _least(is_enough: Callable[[int], bool], low: int, most: int) -> int:
+    """The smallest multiple of 16 from `low` on that is enough; `most` is."""
+    low = -(-low // ALIGNMENT) * ALIGNMENT
+    if low >= most or is_enough(low):
+        return min(low, most)
+    step = _FIRST_STEP
+    while low + step < most and not is_enough(low + step):
+        low, step = low + step, 2 * step
+    high = min(low + step, most)
+    while high - low > ALIGNMENT:
+        middle = low + (high - low) // (2 * ALIGNMENT) * ALIGNMENT
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
+def _runs(content: bytes, rounds: list[list[np.ndarray]], size: int) -> bool:
+    """Whether a file starts in an arena of that size, and runs on the inputs.
+
+    It is tried in a fork: in an arena that is too small TFLM may write where it must
+    not, which ends the process.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forks beside threads
+        child = os.fork()
+    if not child:
+        signal.alarm(_LONGEST_TRY)
+        code = 1
+        try:
+            _try(content, rounds, size)
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _try(content: bytes, rounds: list[list[np.ndarray]], size: int) -> None:
+    from tflite_micro import runtime
+
+    interpreter = runtime.Interpreter.from_bytes(content, arena_size=size)
+    for inputs in rounds:
+        _outputs(interpreter, inputs, _output_count(content))
 
 
 class _Words:
