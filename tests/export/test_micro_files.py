@@ -8,6 +8,7 @@ import pytest
 
 import penjing
 from penjing.errors import CompressionWarning, ExportError
+from penjing.export import litert
 from penjing.export.targets import target_runtime
 from penjing.runtime import tflm
 from penjing.tflite.loading import load_records
@@ -127,6 +128,63 @@ def test_layers_that_it_lacks_are_named_before_the_conversion(
             representative_data=images(*shape),
             runtime="micro",
         )
+
+
+@once
+@pytest.mark.parametrize("has_wheel", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("uint8", r'input_type="uint8".*scale 1, zero point 0.*dtype="int32"'),
+        ("int64", 'dtype="int32"'),
+        ("float16", 'dtype="float32"'),
+    ],
+)
+def test_inputs_that_it_cannot_read_are_named_before_the_conversion(
+    kind, advice, has_wheel, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(target_runtime, "has_tflm", lambda: has_wheel)
+    monkeypatch.setattr(litert, "converted", None)
+    pixels = keras.Input((4, 4, 3), name="pixels", dtype=kind)
+    model = keras.Model(pixels, LAYERS.Dense(2)(LAYERS.Rescaling(1 / 255)(pixels)))
+    with pytest.raises(ExportError, match=rf"The input `pixels` .* {kind}.*{advice}"):
+        penjing.export_litert(model, tmp_path / "model.tflite", runtime="micro")
+    assert not list(tmp_path.iterdir())
+
+
+@once
+def test_a_fixed_batch_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(target_runtime, "has_tflm", lambda: False)
+    model = keras.Sequential([keras.Input((3,), batch_size=4), LAYERS.Dense(2)])
+    with pytest.warns(CompressionWarning, match="takes 4 samples at once.*batch of 1"):
+        path = penjing.export_litert(
+            model, tmp_path / "model.tflite", runtime="micro", verify=False
+        )
+    assert penjing.LiteRTModel(path).inputs[0].shape == (4, 3)
+
+
+@needs_tflm
+@once
+def test_the_advice_for_bytes_gives_a_file_that_takes_them(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 3), name="pixels"),
+            LAYERS.Rescaling(1 / 255),
+            LAYERS.Flatten(),
+            LAYERS.Dense(2),
+        ]
+    )
+    data = np.stack([np.full((4, 4, 3), value, "float32") for value in (0, 128, 255)])
+    path = penjing.export_litert(
+        model,
+        tmp_path / "model.tflite",
+        "int8",
+        runtime="micro",
+        input_type="uint8",
+        representative_data=data,
+    )
+    (end,) = penjing.LiteRTModel(path).inputs
+    assert (end.dtype, end.scale, end.zero_point) == ("uint8", 1.0, 0)
 
 
 @once

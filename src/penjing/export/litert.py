@@ -165,7 +165,7 @@ def export_litert(
     _require_runtime()
     signature = input_signature(model.model if has_trained_grids(model) else model)
     _check_input_types(signature)
-    goal.check_model(model, signature)
+    notes += goal.check_model(model, signature)
     samples = None
     if representative_data is not None:
         samples = representative_samples(representative_data, signature)

@@ -13,7 +13,7 @@ import numpy as np
 
 from penjing.arguments import check_integer, quoted
 from penjing.errors import ExportError, FileFormatError
-from penjing.export.targets.micro_layers import check_layers
+from penjing.export.targets.micro_layers import check_inputs, check_layers
 from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature
 from penjing.packing.packing import ARENA_HINT, pack
@@ -77,10 +77,13 @@ class Target:
         """Whether it is TensorFlow Lite Micro."""
         return self.runtime == "micro"
 
-    def check_model(self, model: keras.Model, signature: InputSignature) -> None:
-        """Refuse, before it is converted, what will not run there."""
+    def check_model(self, model: keras.Model, signature: InputSignature) -> list[str]:
+        """Refuse, before it is converted, what will not run there.
+
+        Gives what is to be said of the rest.
+        """
         if self.runtime not in _FIXED:
-            return
+            return []
         for item in signature.inputs:
             if any(size is None for size in item.shape[1:]):
                 shape = tuple(-1 if size is None else size for size in item.shape)
@@ -90,7 +93,19 @@ class Target:
                     "with free sizes. Give keras.Input every size."
                 )
         if self.is_micro:
+            check_inputs(model, signature)
             check_layers(model, find_mode(self.quantization))
+        return self._batch_notes(model, signature)
+
+    def _batch_notes(self, model: keras.Model, signature: InputSignature) -> list[str]:
+        """Batches that the model fixes, which other models get as 1."""
+        fixed = [item for item in signature.inputs if item.shape[0] not in (None, 1)]
+        return [
+            f"The file of `{model.name}` takes {item.shape[0]} samples at once, as its "
+            f"input `{item.name}` fixes that batch, and so much more RAM. Leave out "
+            "`batch_size` of keras.Input to get a batch of 1"
+            for item in fixed[:1]
+        ]
 
     def fit(self, file: EditedFile, model: keras.Model) -> None:
         """Make a converted file what the runtime takes, in place."""
