@@ -13,13 +13,16 @@ from typer.testing import CliRunner
 import penjing
 from penjing.cli.application import app
 from penjing.export import packed_files
-from penjing.packing.packing import restore
+from penjing.packing.packing import pack, restore
 from penjing.runtime.interpreter import LiteRTModel
+from penjing.runtime.reference_runner import ReferenceRunner
 from penjing.runtime.tflm import has_tflm
+from penjing.runtime.trials import FileRunner
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import Operator
 from penjing.tflite.records import Record
 from penjing.tflite.writing import write_records
+from penjing.web import wasm_latency
 
 pytestmark = pytest.mark.once
 needs_tflm = pytest.mark.skipif(not has_tflm(), reason="needs penjing[micro]")
@@ -123,13 +126,33 @@ def test_a_packed_file_is_refused(plain, tmp_path):
         penjing.pack_litert(out)
 
 
-def test_litert_says_that_a_packed_file_is_for_tflm_only(plain, tmp_path):
+@pytest.mark.parametrize("scales", [1, 24], ids=["one scale", "scales of channels"])
+def test_litert_says_that_a_packed_file_is_for_tflm_only(scales, tmp_path):
     out = tmp_path / "packed.tflite"
-    penjing.pack_litert(plain, out, progress=False)
-    with pytest.raises(penjing.FileFormatError, match="TensorFlow Lite Micro only"):
-        LiteRTModel(out)
-    with pytest.raises(penjing.FileFormatError, match="Run the plain file from which"):
-        penjing.shrink_litert(out)
+    steps = np.linspace(0.1, 1, scales)
+    out.write_bytes(pack(dense_file(FEW_AND_SPARSE, steps)).content)
+    content = out.read_bytes()
+    x = np.zeros((1, 64), "i1")
+    for work in (
+        lambda: LiteRTModel(out),
+        lambda: LiteRTModel(out, isolated=False),
+        lambda: penjing.shrink_litert(out),
+        lambda: penjing.shrink_litert(out, verify=False),
+        lambda: penjing.measure_latency([out], progress=False),
+        lambda: penjing.count_instructions([out], progress=False),
+        lambda: wasm_latency.fixed_content(out),
+        lambda: penjing.verify(out, "x86"),
+        lambda: penjing.verify(out, "arm"),
+        lambda: penjing.verify(out, "wasm"),
+        lambda: penjing.evaluate(out, x, np.zeros(1)),
+        lambda: FileRunner().run(content, [], str(out)),
+        lambda: ReferenceRunner().run(content, [[x]], where=str(out)),
+    ):
+        with pytest.raises(penjing.FileFormatError, match="Lite Micro only") as caught:
+            work()
+        assert str(out) in str(caught.value)
+        assert "Run the plain file from which" in str(caught.value)
+        assert "damaged" not in str(caught.value)
 
 
 def test_a_packed_file_is_inspected_as_what_it_decodes_to(plain, tmp_path):

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from tests.integration.refusal import Refusal, Unbuilt, compiled, data, pruned, small
 
-from penjing import CompressionError, DataError, UnsupportedModelError, prune_channels
+from penjing import DataError, UnsupportedModelError, prune_channels
+from penjing.channels.cut_search import OutOfReachError
 
 layers = keras.layers
 
@@ -53,7 +54,7 @@ REFUSALS = [
     refused(
         "a ratio that empties a layer",
         "ratio=0.95 would empty layers: at most 0.833 of the channels can go .. Lower",
-        CompressionError,
+        OutOfReachError,
         ratio=0.95,
     ),
     refused("a ratio of 1", r"`ratio` .* in \[0, 1\), got 1.0", ratio=1.0),
@@ -62,13 +63,13 @@ REFUSALS = [
         "macs that cannot be met",
         "macs=10 cannot be met: the best that can be reached is 11 multiply-accumulates"
         ", 0.167 of the model's 66",
-        CompressionError,
+        OutOfReachError,
         macs=10,
     ),
     refused(
         "parameters that cannot be met",
         "parameters=0.05 cannot be met: the best .* parameters",
-        CompressionError,
+        OutOfReachError,
         parameters=0.05,
     ),
     refused("macs above 1", "`macs` is what stays: a fraction .* got 1.5", macs=1.5),

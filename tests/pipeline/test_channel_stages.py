@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from penjing.pipeline import (
     QuantizeAwareRecipe,
     run_recipe,
 )
+from penjing.pipeline.recipe_files import load_recipe
 from penjing.pipeline.runs.run_state import RunState
+from penjing.recipes.recipe_text import packaged_recipes
 
 
 def values(model):
@@ -92,3 +96,36 @@ def test_a_cut_alone_gives_a_plain_trained_model():
     assert not penjing.is_compressed(model)
     assert model.get_layer("hidden").units == 8
     assert model.compiled
+
+
+@pytest.mark.once
+def test_a_target_beyond_reach_is_an_error_that_names_the_recipe():
+    plan = recipe(ratio=None, flash=0.1, steps=2, epochs_before=0, distillation=0.0)
+    with pytest.raises(penjing.CompressionError) as caught:
+        run_recipe(build(), data(), plan)
+    text = str(caught.value)
+    assert "The recipe 'tiny' asks for flash=0.1, 2 cuts of an equal part: " in text
+    assert "bytes of flash, estimated, 0." in text
+    assert "These are keys of its method prune_channels." in text
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "target", [{"flash": 0.1}, {"macs": 0.01}, {"ratio": 0.99}], ids=str
+)
+def test_best_effort_takes_what_can_be_cut_and_says_so(target):
+    changes = {"ratio": None, "group_lasso": 0.0, "distillation": 0.0, **target}
+    plan = recipe(steps=1, epochs_before=0, recovery_epochs=0, **changes)
+    plan = dataclasses.replace(
+        plan, methods=(dataclasses.replace(plan.methods[0], best_effort=True),)
+    )
+    with pytest.warns(penjing.CompressionWarning, match="as far as they can be"):
+        model = run_recipe(build(), data(), plan)
+    assert model.get_layer("hidden").units == 8
+
+
+@pytest.mark.once
+def test_what_comes_with_penjing_takes_what_can_be_cut():
+    for name in packaged_recipes():
+        for method in load_recipe(name).methods:
+            assert getattr(method, "best_effort", True), name

@@ -16,6 +16,7 @@ from penjing.arm.counting_emulator import QEMU_VARIABLE, counting_session
 from penjing.errors import CompressionError
 from penjing.json_values import JsonValue
 from penjing.progress import Listener, Progress, listening
+from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.sample_inputs import random_inputs
 from penjing.runtime.timing import litert_path
 from penjing.runtime.timing_rounds import checked_files
@@ -104,7 +105,7 @@ def count_instructions(
     """
     paths = checked_files(files)
     check_counts(runs=runs, threads=threads)
-    contents = [specialize(read_litert(litert_path(p)), where=p) for p in paths]
+    contents = [_fixed_content(path) for path in paths]
     counted = []
     with (
         listening(progress) as listen,
@@ -129,6 +130,12 @@ def count_instructions(
     return InstructionReport(
         runtime=session.runtime, threads=threads, files=tuple(rows)
     )
+
+
+def _fixed_content(path: str) -> bytes:
+    content = read_litert(litert_path(path))
+    refuse_packed(content, path)
+    return specialize(content, where=path)
 
 
 def _median(counts: Sequence[int], path: str) -> int:

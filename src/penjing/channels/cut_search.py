@@ -172,10 +172,21 @@ def units_in_steps(
     return {"step": step, "floor": min(max(math.ceil(min_channels / width), 1), size)}
 
 
+class OutOfReachError(CompressionError):
+    """A target is beyond what can be cut.
+
+    `reachable` is the nearest one, as `prune_channels` takes it for the same kind.
+    """
+
+    def __init__(self, text: str, reachable: float | int) -> None:
+        super().__init__(text)
+        self.reachable = reachable
+
+
 _WORDS = {
     "macs": "multiply-accumulates",
     "parameters": "parameters",
-    "flash": "bytes of flash, estimated,",
+    "flash": "bytes of flash, estimated",
     "latency": "milliseconds",
 }
 
@@ -266,19 +277,21 @@ def _cost_of(
     return lambda kept: fixed + costs.weighted(kernels, kept), float(report.macs)
 
 
-def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> CompressionError:
+def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> OutOfReachError:
     limits = (
         "Lower `round_to` or `min_channels`, or let more layers be cut; "
         "penjing.channel_report(model) says why layers stay whole."
     )
     if target.kind == "ratio":
-        return CompressionError(
+        return OutOfReachError(
             f"ratio={target.value} would empty layers: at most {1 - best:.3f} of the "
             "channels can go, for each group keeps at least one multiple of "
-            f"`round_to`. {limits}"
+            f"`round_to`. {limits}",
+            1.0 - best,
         )
-    return CompressionError(
+    return OutOfReachError(
         f"{target.kind}={target.value} cannot be met: the best that can be reached is "
         f"{best:,.6g} {_WORDS[target.kind]}, {best / whole:.3f} of the model's "
-        f"{whole:,.6g}. {limits}"
+        f"{whole:,.6g}. {limits}",
+        math.ceil(best),
     )

@@ -46,6 +46,9 @@ class ChannelPruneRecipe:
         temperature: Softens the logits that are distilled.
         batch_norm_batches: Batches on which batch normalization is estimated anew after
             each cut, where the model has any; 0 leaves it as it is.
+        best_effort: Where a target, not of `latency`, is beyond what can be cut:
+            whether a cut then takes what it can and warns of it, as in the recipes that
+            come with penjing, or is an error.
     """
 
     method: ClassVar[str] = "prune_channels"
@@ -72,6 +75,7 @@ class ChannelPruneRecipe:
     distillation: float = 0.0
     temperature: float = 3.0
     batch_norm_batches: int = 50
+    best_effort: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -87,6 +91,11 @@ class ChannelPruneRecipe:
             raise RecipeError(
                 f"`steps` = {self.steps} needs a target in fractions, which are shared "
                 f"among the cuts; got {target.kind} = {target.value!r}."
+            )
+        if self.best_effort and target.kind == "latency":
+            raise RecipeError(
+                "`best_effort` is for targets that are known before a cut, not for "
+                f"`latency` = {target.value!r}, which is measured. Leave it out."
             )
         self._check_training()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import keras
 
 from penjing.channels.channel_pruning import prune_channels
+from penjing.channels.cut_search import OutOfReachError
 from penjing.channels.group_lasso import GroupLasso
 from penjing.engine.batch_statistics import (
     find_batch_normalizations,
     reestimate_batch_normalization,
 )
+from penjing.errors import CompressionError, CompressionWarning
 from penjing.models.copying import copy_model, name_weights, weight_paths
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
@@ -94,9 +97,40 @@ class ChannelStages:
     def _cut(self, model: keras.Model) -> keras.Model:
         whole = copy_model(model)
         whole.compile(**self._compile_arguments(1))
-        smaller = prune_channels(
-            whole,
-            **self.channels.target_of_a_step(),  # type: ignore[arg-type]
+        target = self.channels.target_of_a_step()
+        try:
+            smaller = self._pruned(whole, target)
+        except OutOfReachError as error:
+            if not self.channels.best_effort:
+                raise CompressionError(self._beyond(str(error))) from error
+            smaller = self._pruned(whole, {next(iter(target)): error.reachable})
+            warnings.warn(
+                f"Channels were cut as far as they can be. {self._beyond(str(error))}",
+                CompressionWarning,
+                stacklevel=2,
+            )
+        batches = self.channels.batch_norm_batches
+        if not batches or not find_batch_normalizations(smaller):
+            return smaller
+        return reestimate_batch_normalization(
+            smaller, self.data.source, batches=batches
+        )
+
+    def _beyond(self, reason: str) -> str:
+        """What is said of a target that cannot be met, and whose target it is."""
+        target, steps = self.channels.target, self.channels.steps
+        share = f", {steps} cuts of an equal part" if steps > 1 else ""
+        return (
+            f"The recipe {self.recipe.name!r} asks for {target.kind}={target.value}"
+            f"{share}: {reason} These are keys of its method prune_channels."
+        )
+
+    def _pruned(
+        self, model: keras.Model, target: dict[str, float | int | str]
+    ) -> keras.Model:
+        return prune_channels(
+            model,
+            **target,  # type: ignore[arg-type]
             weight_bits=self.channels.weight_bits,
             importance=self.channels.importance,
             scope=self.channels.scope,
@@ -107,12 +141,6 @@ class ChannelStages:
             data=self.data.source,
             quantization=self._timed_file(),
             progress=self.progress,
-        )
-        batches = self.channels.batch_norm_batches
-        if not batches or not find_batch_normalizations(smaller):
-            return smaller
-        return reestimate_batch_normalization(
-            smaller, self.data.source, batches=batches
         )
 
     def _timed_file(self) -> str | None:

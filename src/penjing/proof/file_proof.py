@@ -27,6 +27,7 @@ from penjing.proof.output_comparison import (
     run_first,
 )
 from penjing.proof.verify_report import VerifyReport
+from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.timing_rounds import Timed, take_turns
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
@@ -107,6 +108,7 @@ def prove(
     check_tolerance(tolerance)
     path = as_path(file)
     content = runtime.read(path)
+    refuse_packed(content, str(path))
     twin_name, twin_content = _twin(runtime, path, content, twin)
     reference = runtime.reference(path)
     arrays = choose_samples(reference, inputs, samples)
@@ -166,6 +168,7 @@ def _twin(
             "made from the file."
         )
     other_content = runtime.read_twin(other)
+    refuse_packed(other_content, str(other))
     if has_sparse_tensors(other_content, str(other)):
         raise ValueError(
             f"`twin` must be a dense file, but {other} has sparse tensors. Leave it "

@@ -9,6 +9,8 @@ from __future__ import annotations
 from penjing.errors import FileFormatError
 from penjing.files import limit, raise_limits
 from penjing.runtime.worker_process import Bounds, OrderError, WorkerEndError
+from penjing.tflite.decode_records import DECODE, is_packed
+from penjing.tflite.loading import load_records
 
 _MEMORY = 3 * 2**29
 _MEMORY_PER_BYTE = 16  # of the file: kernels make copies of weights
@@ -25,7 +27,6 @@ _DECLARED_PER_SECOND = 8_000_000
 _DECLARED_PRODUCT_PER_SECOND = 1e11
 _OUTPUT_BYTES = 2**29
 _LONGEST_WORDS = 1000
-_PACKED = "TFLM_DECODE"  # of the words that LiteRT has for such a file
 
 
 def bounds_for(
@@ -53,14 +54,31 @@ def most_output(inputs: int) -> int:
     return limit(_OUTPUT_BYTES + _MEMORY_PER_INPUT * inputs)
 
 
-def unrunnable(where: str, error: BaseException) -> FileFormatError:
-    """The error of a file that the runtime refuses, with the runtime's own words."""
-    if _PACKED in said(error):
-        return FileFormatError(
+def refuse_packed(content: bytes, where: str) -> None:
+    """Refuse a file for TFLM alone, before LiteRT speaks of damage; others pass.
+
+    Its operators are looked for, not LiteRT's words: which part of such a file LiteRT
+    refuses first depends on the file.
+    """
+    if _is_packed(content, where):
+        raise FileFormatError(
             f"LiteRT cannot run {where}: it is packed for TensorFlow Lite Micro only, "
             "whose operator TFLM_DECODE LiteRT lacks. Run the plain file from which "
             "penjing.pack_litert made it, or penjing.verify(file, 'micro')."
         )
+
+
+def _is_packed(content: bytes, where: str) -> bool:
+    if DECODE not in content:
+        return False
+    try:
+        return is_packed(load_records(content, where))
+    except FileFormatError:  # a damaged one is LiteRT's to refuse
+        return False
+
+
+def unrunnable(where: str, error: BaseException) -> FileFormatError:
+    """The error of a file that the runtime refuses, with the runtime's own words."""
     return FileFormatError(
         f"LiteRT cannot run {where}: {said(error)} The file is damaged, or it needs "
         "operations that this runtime does not have, or more memory than it may take. "

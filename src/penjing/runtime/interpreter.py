@@ -17,6 +17,7 @@ from penjing.files import as_path, raise_limits
 from penjing.runtime.file_bounds import (
     lacked_memory,
     out_of_memory,
+    refuse_packed,
     said,
     unrunnable,
 )
@@ -157,6 +158,7 @@ class LiteRTModel:
         check_counts(num_threads=num_threads)
         self.path = as_path(path)
         content = read_litert(self.path)
+        refuse_packed(content, str(self.path))
         require_extra("ai_edge_litert.interpreter", "litert")
         try:
             self._file = self._loaded(content, num_threads, isolated)

@@ -16,7 +16,7 @@ import numpy as np
 
 from penjing.errors import require_extra
 from penjing.runtime import litert_worker
-from penjing.runtime.file_bounds import bounds_for, ended, unrunnable
+from penjing.runtime.file_bounds import bounds_for, ended, refuse_packed, unrunnable
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 
 REFERENCE = "BUILTIN_REF"
@@ -68,6 +68,7 @@ class ReferenceRunner:
         refuses, or that crashes it, is a FileFormatError. Where the kernels lack a
         version of an operator, those for this machine run it.
         """
+        refuse_packed(content, where)
         if len(content) > self._largest:  # what a process may take depends on it
             self.close()
             self._largest = len(content)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from penjing.runtime import litert_worker
-from penjing.runtime.file_bounds import bounds_for, ended, unrunnable
+from penjing.runtime.file_bounds import bounds_for, ended, refuse_packed, unrunnable
 from penjing.runtime.reference_runner import OPTIMIZED
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 
@@ -63,6 +63,7 @@ class FileExaminer:
         reference kernels. A file that does not run is a FileFormatError, and
         `where` is what it calls the file.
         """
+        refuse_packed(content, where)
         file = self._worker.folder / "model.tflite"
         file.write_bytes(content)
         declared = sum(array.nbytes for array in rounds[0])

@@ -14,7 +14,7 @@ from penjing.errors import DataError, FileFormatError, require_extra
 from penjing.files import as_path
 from penjing.json_values import JsonValue
 from penjing.runtime import litert_worker
-from penjing.runtime.file_bounds import bounds_for, ended, unrunnable
+from penjing.runtime.file_bounds import bounds_for, ended, refuse_packed, unrunnable
 from penjing.runtime.operator_files import single_operators
 from penjing.runtime.product_files import KernelProduct, write_product
 from penjing.runtime.sample_inputs import make_inputs
@@ -61,6 +61,7 @@ class TimedFile:
     ) -> None:
         self.path = litert_path(path)
         content = read_litert(self.path)
+        refuse_packed(content, str(self.path))
         require_extra("ai_edge_litert.interpreter", "litert")
         self._where = str(self.path)
         self._size, self._threads = len(content), threads

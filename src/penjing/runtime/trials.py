@@ -12,7 +12,7 @@ import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.runtime import litert_worker
-from penjing.runtime.file_bounds import bounds_for, ended, unrunnable
+from penjing.runtime.file_bounds import bounds_for, ended, refuse_packed, unrunnable
 from penjing.runtime.sample_inputs import encode_rounds, make_rounds
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 
@@ -73,6 +73,7 @@ class FileRunner:
         LiteRT cannot load, crashes on, or that takes too long or too much memory is a
         FileFormatError.
         """
+        refuse_packed(content, where)
         if len(content) > self._largest:  # what a process may take depends on it
             self.close()
             self._largest = len(content)

@@ -15,6 +15,7 @@ from typing import Any
 
 from penjing.errors import CompressionWarning
 from penjing.files import as_path, write_bytes
+from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.trials import Trial
 from penjing.shrinking.dead_units import dead_unit_edits
 from penjing.shrinking.rounding import equal_scale_edits, round_biases
@@ -115,6 +116,7 @@ def shrink_litert(
     )
     source = as_path(path)
     file = EditedFile(read_litert(source), str(source))
+    refuse_packed(file.content, file.where)
     report = shrink_file(
         file, config, representative_data=representative_data, verify=verify
     )

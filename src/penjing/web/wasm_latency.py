@@ -14,6 +14,7 @@ from penjing.measurement.latency_report import (
     summarize_rounds,
 )
 from penjing.progress import Listener, Progress, listening
+from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.sample_inputs import random_inputs
 from penjing.runtime.timing_rounds import check_rounds, checked_files, take_turns
 from penjing.specializing import specialize
@@ -89,6 +90,7 @@ def fixed_content(path: Path) -> tuple[bytes, bool]:
             "one with penjing.export_litert(model, 'model.tflite') first."
         )
     content, where = read_litert(path), str(path)
+    refuse_packed(content, where)
     if not leaves_sizes_free(load_records(content, where)):
         return content, False
     return specialize(content, where=where), True
