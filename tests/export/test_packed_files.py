@@ -164,6 +164,18 @@ def test_a_packed_file_is_inspected_as_what_it_decodes_to(plain, tmp_path):
     assert row.zeros == int((FEW_AND_SPARSE == 0).sum())
     assert inspection.bytes == out.stat().st_size
     assert "packed for TensorFlow Lite Micro" in inspection.hints[0]
+    assert row.packed == "huffman" and "packed in the form huffman" in row.hint
+    assert "one by one" not in row.hint
+    assert row.bytes < 1536 / 3 and row.gzip < row.bytes + 30
+    assert sum(row.bytes for row in inspection.tensors) < inspection.bytes
+
+
+@pytest.mark.parametrize("runtime", ["ethos-u", "x86", "wasm"])
+def test_what_packed_files_gain_elsewhere_is_not_explained(runtime, plain, monkeypatch):
+    monkeypatch.setattr("penjing.measurement.sparse_report.require_vela", lambda: None)
+    plain.write_bytes(pack(plain.read_bytes()).content)
+    with pytest.raises(penjing.FileFormatError, match="Micro only.*Run the plain"):
+        penjing.explain_sparsity(plain, runtime)
 
 
 def test_what_cannot_be_packed_leaves_no_file(tmp_path):

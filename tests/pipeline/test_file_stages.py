@@ -24,6 +24,7 @@ from penjing.pipeline import (
     file_stages,
 )
 from penjing.report.documents import read_json
+from penjing.report.terminal import score_table
 from penjing.runtime.tflm import has_tflm
 
 pytestmark = pytest.mark.once
@@ -219,6 +220,13 @@ def test_a_packed_file_is_in_the_report_with_flash_and_ram(tmp_path):
     runtimes = {row.name: row.runtime for row in report.scores}
     assert runtimes["model.packed.tflite"] == "litert-restored"
     assert runtimes["model.tflite"] == "litert"
+    packed = report.file("model.packed.tflite")
+    assert report.result == packed.name
+    assert report.ratio == report.file("baseline.h5").zip / packed.zip
+    assert report.file_ratio == report.file("baseline.tflite").raw / packed.raw
+    table = score_table(report)
+    assert "its plain file (LiteRT, unpacked)" in table.columns[1].cells
+    assert "LiteRT runs no packed file" in table.caption
     page = (tmp_path / "out" / "report.html").read_text()
     assert "LiteRT, unpacked" in page and "It runs no packed file" in page
 

@@ -17,13 +17,15 @@ from penjing.files import as_path, check_file, gzip_bytes
 from penjing.json_values import JsonValue
 from penjing.measurement.size import format_bytes
 from penjing.models.model_files import datasets, open_weights, read_values
+from penjing.packing.packed_constants import packed_constants
 from penjing.packing.packing import restore
-from penjing.tflite.decode_records import DECODE, is_packed
-from penjing.tflite.loading import load_records, read_litert
+from penjing.runtime.file_bounds import is_for_tflm
+from penjing.tflite.loading import read_litert
 from penjing.tflite.stored_tensors import StoredTensor, read_tflite, stored_tensors
 
 _PACKED_HINT = (
-    "The file is packed for TensorFlow Lite Micro: the rows are what it decodes to. "
+    "The file is packed for TensorFlow Lite Micro: the rows are what it decodes to, "
+    "with the bytes that it packs them in. "
     "What its weights take in flash and RAM says "
     'penjing.explain_sparsity(file, "micro").'
 )
@@ -46,6 +48,8 @@ class InspectedTensor(JsonValue):
         gzip: The same bytes after gzip level 9; of more than 2**25 bytes level 6.
         is_sparse: Whether zeros are left out.
         is_optimizer_state: Whether only training needs it.
+        packed: Form in which a file for microcontrollers packs it, whose bytes then
+            count; empty for others.
         num_scales: Scales of its quantization, 0 where it is not quantized.
         hint: Where its bytes buy nothing, else empty.
     """
@@ -60,6 +64,7 @@ class InspectedTensor(JsonValue):
     gzip: int
     is_sparse: bool = False
     is_optimizer_state: bool = False
+    packed: str = ""
     num_scales: int = 0
     hint: str = ""
 
@@ -130,9 +135,9 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
             f"{', '.join(_FORMATS)}."
         )
     path = check_file(path)
-    packed = suffix == ".tflite" and _plain_of_packed(path)
+    packed = suffix == ".tflite" and _is_packed(path)
     if packed:
-        found = [_from_tflite(tensor) for tensor in stored_tensors(packed, str(path))]
+        found = _from_packed(path)
     elif suffix == ".tflite":
         found = [_from_tflite(tensor) for tensor in read_tflite(path)]
     else:
@@ -150,12 +155,25 @@ def inspect_file(path: str | os.PathLike[str]) -> Inspection:
     )
 
 
-def _plain_of_packed(path: Path) -> bytes | None:
-    """The plain file that a packed one stands for; None for other files."""
-    content = read_litert(path)
-    if DECODE not in content or not is_packed(load_records(content, str(path))):
-        return None
-    return restore(content, str(path))
+def _is_packed(path: Path) -> bool:
+    return is_for_tflm(read_litert(path), str(path))
+
+
+def _from_packed(path: Path) -> list[InspectedTensor]:
+    """Rows of the plain file that a packed one stands for, with the packed bytes."""
+    content, where = read_litert(path), str(path)
+    constants, rows = packed_constants(content, where), []
+    for tensor in stored_tensors(restore(content, where), where):
+        row, packed = _from_tflite(tensor), constants.get(tensor.data)
+        if packed is not None:
+            row = dataclasses.replace(
+                row,
+                packed=packed.form,
+                bytes=len(packed.data),
+                gzip=gzip_bytes(packed.data),
+            )
+        rows.append(row)
+    return rows
 
 
 def _from_tflite(tensor: StoredTensor) -> InspectedTensor:
@@ -234,6 +252,7 @@ def has_unused_zeros(tensor: InspectedTensor) -> bool:
     """Whether many zeros are stored one by one."""
     return (
         not tensor.is_sparse
+        and not tensor.packed
         and not tensor.is_optimizer_state
         and tensor.size >= _FEW_ELEMENTS
         and (tensor.zeros or 0) >= _MANY_ZEROS * tensor.size
@@ -250,6 +269,8 @@ def tensor_hint(tensor: InspectedTensor, quantized_file: bool) -> str:
             f"{tensor.sparsity:.0%} zeros stored one by one: only compression uses "
             f"them ({format_bytes(tensor.bytes)} -> {format_bytes(tensor.gzip)})"
         )
+    if tensor.packed:
+        parts.append(f"packed in the form {tensor.packed}, decoded while it runs")
     if tensor.is_sparse:
         parts.append("sparse-encoded: zeros are left out, indices are stored")
     if quantized_file and tensor.dtype == "float32":

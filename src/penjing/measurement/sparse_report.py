@@ -25,6 +25,7 @@ from penjing.models.model_files import load_keras_model
 from penjing.models.signature import input_signature
 from penjing.packing.flash_explanation import FlashExplanation, explain_flash
 from penjing.runtime.ethos_u import require_vela
+from penjing.runtime.file_bounds import refuse_packed
 from penjing.sparse.ethos_estimate import EthosExplanation, explain_for_ethos
 from penjing.sparse.explicit_padding import make_padding_explicit
 from penjing.sparse.sparse_export import check_runtime
@@ -131,7 +132,9 @@ def explain_sparsity(
     """
     if runtime == ETHOS_U:
         require_vela()  # before a model is converted
-        return explain_for_ethos(*_int8_file(model_or_file, None)[:2])
+        content, name, _ = _int8_file(model_or_file, None)
+        refuse_packed(content, name, "Vela")
+        return explain_for_ethos(content, name)
     if runtime == MICRO:
         content, name, layers = _int8_file(model_or_file, MICRO)
         return explain_flash(
@@ -143,7 +146,9 @@ def explain_sparsity(
     path = _checked_path(model_or_file)
     if path.suffix.lower() != ".tflite":
         return _explain_model(load_keras_model(path), runtime)
-    model = load_records(read_litert(path), str(path))
+    content = read_litert(path)
+    refuse_packed(content, str(path))
+    model = load_records(content, str(path))
     try:
         return _explained(model, str(path), runtime)
     except (IndexError, KeyError, TypeError, ValueError) as error:

@@ -102,9 +102,14 @@ class FileStages:
 
     @property
     def result(self) -> str:
-        """The file to deploy: the recipe's first one that was written."""
+        """The file to deploy: the recipe's first one that was written, packed if so."""
         modes = modes_of(self.recipe)
-        wanted = [RESULT_FILE, *(name for name in modes if "float32" not in name)]
+        packed = [PACKED_FILE] if self.recipe.export.encoding else []
+        wanted = [
+            *packed,
+            RESULT_FILE,
+            *(name for name in modes if "float32" not in name),
+        ]
         found = [name for name in [*wanted, *modes] if name not in self.refused]
         return next(iter(found), RESULT_KERAS)
 

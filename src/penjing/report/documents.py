@@ -24,7 +24,11 @@ from penjing.version import __version__
 SCHEMA_VERSION = 1
 FLOAT_FILE = "baseline.tflite"
 RESTORED = "litert-restored"
-RUNTIMES = {"keras": "Keras", "litert": "LiteRT", RESTORED: "LiteRT, unpacked"}
+RUNTIMES = {
+    "keras": "Keras",
+    "litert": "LiteRT",
+    RESTORED: "its plain file (LiteRT, unpacked)",
+}
 _MAX_REPORT_BYTES = 50_000_000
 
 
@@ -113,8 +117,8 @@ class Report(JsonValue):
         history: Loss and metrics at the end of each epoch.
         seconds: Time by stage.
         reference: Name of the file that ratios are measured against.
-        result: Name of the compressed file: of those that could be written, the one
-            that the recipe names first.
+        result: Name of the compressed file: of those that could be written, the packed
+            one, or else the one that the recipe names first.
         channels: Channels before and after, where some were removed.
         warnings: What penjing warned of on the way.
         directions: Whether `"higher"` or `"lower"` values of a metric are better, or

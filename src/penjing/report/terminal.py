@@ -8,7 +8,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from penjing.channels.channel_report import ChannelReport
-from penjing.report.documents import FLOAT_FILE, RUNTIMES, Report, ScoreRow, smaller
+from penjing.report.documents import (
+    FLOAT_FILE,
+    RESTORED,
+    RUNTIMES,
+    Report,
+    ScoreRow,
+    smaller,
+)
 from penjing.report.tables import (
     names,
     new_table,
@@ -55,6 +62,12 @@ def size_table(report: Report) -> Table:
     return table
 
 
+_OF_PACKED = (
+    "LiteRT runs no packed file: its score is that of the plain file with the same "
+    "constants."
+)
+
+
 def score_table(report: Report) -> Table:
     """Build the table of models: what each scored, and its distance to the first."""
     table = new_table(
@@ -72,6 +85,8 @@ def score_table(report: Report) -> Table:
             text = report.difference(row)
             cells.append(f"[{color}]{text}[/{color}]" if color else text)
         style = _style(report, row.name)
+        if row.runtime == RESTORED:
+            table.caption = _OF_PACKED
         table.add_row(escape(row.name), RUNTIMES[row.runtime], *cells, style=style)
     return table
 

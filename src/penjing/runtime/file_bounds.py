@@ -54,21 +54,22 @@ def most_output(inputs: int) -> int:
     return limit(_OUTPUT_BYTES + _MEMORY_PER_INPUT * inputs)
 
 
-def refuse_packed(content: bytes, where: str) -> None:
+def refuse_packed(content: bytes, where: str, runtime: str = "LiteRT") -> None:
     """Refuse a file for TFLM alone, before LiteRT speaks of damage; others pass.
 
     Its operators are looked for, not LiteRT's words: which part of such a file LiteRT
     refuses first depends on the file.
     """
-    if _is_packed(content, where):
+    if is_for_tflm(content, where):
         raise FileFormatError(
-            f"LiteRT cannot run {where}: it is packed for TensorFlow Lite Micro only, "
-            "whose operator TFLM_DECODE LiteRT lacks. Run the plain file from which "
-            "penjing.pack_litert made it, or penjing.verify(file, 'micro')."
+            f"{runtime} cannot run {where}: it is packed for TensorFlow Lite Micro "
+            f"only, whose operator TFLM_DECODE {runtime} lacks. Run the plain file "
+            "from which penjing.pack_litert made it, or penjing.verify(file, 'micro')."
         )
 
 
-def _is_packed(content: bytes, where: str) -> bool:
+def is_for_tflm(content: bytes, where: str) -> bool:
+    """Whether a file is whole and packed, so that TFLM alone runs it."""
     if DECODE not in content:
         return False
     try:
