@@ -210,3 +210,17 @@ def test_progress_is_told(plain):
     told = []
     penjing.pack_litert(plain, progress=told.append)
     assert told[-1].done == told[-1].total == 1
+
+
+def test_the_commands_name_options_as_they_are_typed(plain, tmp_path):
+    (tmp_path / "dense.packed.tflite").write_bytes(b"mine")
+    runner = CliRunner()
+    said = runner.invoke(app, ["pack", str(plain)], env={"COLUMNS": "1000"})
+    assert said.exit_code
+    text = " ".join((said.output + str(said.exception)).split())
+    assert "Give another --out, or --overwrite to write over it." in text
+    (tmp_path / "net.h").write_bytes(b"mine")
+    folder = ["export-c", str(plain), str(tmp_path), "--name", "net"]
+    said = runner.invoke(app, folder, env={"COLUMNS": "1000"})
+    text = " ".join((said.output + str(said.exception)).split())
+    assert "Give another --name or folder, or --overwrite to write over it." in text

@@ -38,6 +38,36 @@ def test_names_are_like_the_texts(text, name):
     assert c_name_of(text) == name
 
 
+MACROS = [
+    "M_PI",
+    "M_SQRT1_2",
+    "NULL",
+    "EOF",
+    "INT8_MAX",
+    "UINT32_C",
+    "INT_MAX",
+    "CHAR_BIT",
+    "SIZE_MAX",
+    "DBL_EPSILON",
+    "NAN",
+    "INFINITY",
+    "SEEK_SET",
+    "stdout",
+    "EDOM",
+    "SIGINT",
+    "PRIu32",
+    "INT_LEAST8_MAX",
+    "RAND_MAX",
+    "FP_NAN",
+    "LC_ALL",
+]
+
+
+@pytest.mark.parametrize("name", ["ECG", "SIGN", "micro", "LSTM", "INTRO", "M1"])
+def test_names_that_only_look_like_macros_are_taken(name):
+    assert check_c_name(name) == name == c_name_of(name)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -50,6 +80,8 @@ def test_names_are_like_the_texts(text, name):
         ("std", "C[+][+] or the written code has that word"),
         ("size_t", "'size_t_model', got 'size_t'"),
         ("uint8_t", "C[+][+] or the written code has that word"),
+        (3, "'model_3', got 3: it must be a text, not int"),
+        *((macro, "has that word already") for macro in MACROS),
         ("x" * 64, "it has 64 characters"),
         ("x\n", "a letter first"),
     ],

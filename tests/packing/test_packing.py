@@ -10,8 +10,10 @@ import pytest
 from tests.packing.micro_files import MicroFile, dense_file, levels
 from tests.runtime.tflm.micro_files import unknown_operator
 
+import penjing
 from penjing.errors import (
     CompressionWarning,
+    DataError,
     ExportError,
     FileFormatError,
     UnsupportedModelError,
@@ -352,6 +354,48 @@ def test_constants_far_beyond_the_size_of_a_file_are_not_decoded(monkeypatch):
     monkeypatch.setattr(decode_operators, "MAX_EXPANSION", 10)
     with pytest.raises(FileFormatError, match=r"65,536 bytes once .*PENJING_LIMITS"):
         restore(hostile, "it")
+
+
+def two_inputs():
+    """A dense layer for each of two equal inputs, with a signature that names them."""
+    file = MicroFile()
+    ends = [file.tensor((1, 64), name=b"serving_default_x:0") for _ in range(2)]
+    outputs = [file.dense(x, FEW_AND_SPARSE) for x in ends]
+    signature = Record("SignatureDef", signature_key=b"serving_default")
+    signature["inputs"] = [
+        Record("TensorMap", name=name, tensor_index=n)
+        for name, n in zip([b"left", b"right"], ends, strict=True)
+    ]
+    signature["outputs"] = [
+        Record("TensorMap", name=name, tensor_index=n)
+        for name, n in zip([b"output_1", b"output_0"], outputs, strict=True)
+    ]
+    file.model["signature_defs"] = [signature]
+    return file.end(ends, outputs)
+
+
+def test_several_inputs_and_outputs_keep_their_names(tmp_path):
+    content = pack(two_inputs()).content
+    graph = load_records(content, "f")["subgraphs"][0]
+    names = [
+        [graph["tensors"][n]["name"] for n in graph[side]]
+        for side in ("inputs", "outputs")
+    ]
+    assert names == [[b"left", b"right"], [b"output_1", b"output_0"]]
+    path = tmp_path / "packed.tflite"
+    path.write_bytes(content)
+    if has_tflm():
+        x = np.zeros((2, 64), "f4")
+        penjing.verify(path, "micro", inputs={"right": x, "left": x})
+        with pytest.raises(DataError, match="packed.tflite has the inputs") as caught:
+            penjing.verify(path, "micro", inputs={"wrong": x, "left": x})
+        assert "['left', 'right']" in str(caught.value)
+        assert str(path) in str(caught.value)
+
+
+def test_one_input_takes_no_bytes_for_its_name():
+    content = pack(dense_file(FEW_AND_SPARSE)).content
+    assert all(not t["name"] for t in all_tensors(load_records(content, "f")))
 
 
 def test_a_file_that_is_packed_is_not_packed_again():

@@ -11,7 +11,12 @@ from rich.markup import escape
 
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.cli.early_checks import check_early
-from penjing.cli.shared_options import JsonOption, LiteRTArgument, OverwriteOption
+from penjing.cli.shared_options import (
+    JsonOption,
+    LiteRTArgument,
+    OverwriteOption,
+    spoken_options,
+)
 
 
 def export_c(
@@ -43,7 +48,7 @@ def export_c(
         $ penjing export-c small.packed.tflite firmware --name wake_word
     """
     check_early(models=[file], out=folder)
-    with quiet_libraries():
+    with quiet_libraries(), spoken_options():
         from penjing.firmware.c_export import export_c as run
 
         done = run(file, folder, name, overwrite=overwrite)

@@ -13,7 +13,12 @@ from rich.table import Table
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, progress_bar
 from penjing.cli.early_checks import check_early
-from penjing.cli.shared_options import JsonOption, LiteRTArgument, OverwriteOption
+from penjing.cli.shared_options import (
+    JsonOption,
+    LiteRTArgument,
+    OverwriteOption,
+    spoken_options,
+)
 from penjing.report.tables import names, new_table, notes, numbers
 
 OutOption = Annotated[
@@ -52,7 +57,7 @@ def pack(
         $ penjing pack model.tflite --out packed.tflite --overwrite --json
     """
     check_early(models=[file])
-    with progress_bar() as progress:
+    with progress_bar() as progress, spoken_options():
         select_backend(None)
         from penjing.export.packed_files import pack_litert
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from penjing.cli.backend_choice import Backend
+from penjing.errors import CompressionError
 
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")
@@ -126,3 +129,22 @@ RuntimeOption = Annotated[
         "instructions on an emulated ARM processor; see penjing setup-arm."
     ),
 ]
+
+_SPOKEN = {
+    "another `out`": "another --out",
+    "another `name` or folder": "another --name or folder",
+    "overwrite=True": "--overwrite",
+}
+
+
+@contextlib.contextmanager
+def spoken_options() -> Iterator[None]:
+    """Let refusals of files that are there name options as they are typed."""
+    try:
+        yield
+    except CompressionError as error:
+        text = str(error)
+        for argument, option in _SPOKEN.items():
+            text = text.replace(argument, option)
+        error.args = (text, *error.args[1:])
+        raise

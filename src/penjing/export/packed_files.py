@@ -34,8 +34,9 @@ def pack_litert(
     operators, descriptions and alignment included: indices of 1 to 7 bits into a table
     of its levels, or into one for each channel; a bit mask with the values that are not
     zero; a Huffman code, which several weights may share; or it stays plain. What TFLM
-    does not read is left out: names, signatures, metadata, and scales that follow from
-    others. Zeros, few levels, and one scale for each weight are what pays.
+    does not read is left out: names but those of several inputs or outputs, signatures,
+    metadata, and scales that follow from others. Zeros, few levels, and one scale for
+    each weight are what pays.
 
     The price is RAM: a decoded weight lies in the arena while it is read, so the
     largest layer decides. LiteRT does not run packed files; keep the plain one for

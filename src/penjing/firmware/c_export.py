@@ -56,7 +56,7 @@ class CExport(JsonValue):
         )
         return (
             f"{', '.join(self.files)}: {self.flash:,} bytes of flash; {ram}. "
-            f"{len(self.operators)} operators."
+            f"{_counted(len(self.operators))}."
         )
 
 
@@ -135,6 +135,10 @@ def export_c(
         arena=test.arena,
         arena_size=arena_size,
     )
+
+
+def _counted(operators: int) -> str:
+    return "1 operator" if operators == 1 else f"{operators} operators"
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

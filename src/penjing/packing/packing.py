@@ -89,7 +89,7 @@ def pack(
     slim(plain)
     constants = packable_constants(plain)
     _check_constants(plain, constants, where)
-    drop_names(plain)
+    drop_names(plain, keep_ends=True)
     files = PackedFiles(plain, constants)
     with Comparison(content, model, where) as comparison:
         fitting = _Fitting(files, comparison, max_arena, where)
@@ -133,7 +133,7 @@ def choose_forms(model: Record) -> Chosen:
     plain = model.copy()
     slim(plain)
     constants = packable_constants(plain)
-    drop_names(plain)
+    drop_names(plain, keep_ends=True)
     files = PackedFiles(plain, constants)
     allowed = [True] * len(constants)
     forms = files.choose(allowed)
@@ -149,7 +149,8 @@ def choose_forms(model: Record) -> Chosen:
 def restore(content: bytes, where: str = "the file") -> bytes:
     """Write a packed file as a plain one, which LiteRT and other tools read.
 
-    It computes the same; names, which packing leaves out, stay out. A file that is not
+    It computes the same; names, which packing leaves out but of several inputs or
+    outputs, stay out. A file that is not
     packed is written anew. A corrupt one is a FileFormatError.
     """
     model = load_records(content, where)

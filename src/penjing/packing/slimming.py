@@ -10,6 +10,7 @@ from penjing.tflite.cleaning import (
     drop_ranges,
     drop_repeated_shapes,
     drop_unused,
+    name_ends,
 )
 from penjing.tflite.operators import WEIGHTED, Operator, number_of, operator_code
 from penjing.tflite.records import Record
@@ -22,10 +23,12 @@ _SCALED_BY_WEIGHTS = (Operator.CONV_2D, Operator.DEPTHWISE_CONV_2D)
 def slim(model: Record) -> None:
     """Leave out what TFLM does not read, in place.
 
-    Signatures, metadata and ranges, not yet names; sizes that were free; zero points of
+    Signatures, metadata and ranges, not yet names, which inputs and outputs get of the
+    signature; sizes that were free; zero points of
     weights beyond the first, as all of them are 0; and scales of biases that follow
     from those of weights and input. Outputs keep the order that they have in the graph.
     """
+    name_ends(model)
     model.drop("signature_defs", "metadata", "metadata_buffer", "description")
     for graph in model["subgraphs"]:
         for record in (graph, *graph["operators"]):

@@ -44,7 +44,7 @@ def prove_in_tflm(
     twin_name, plain = _twin(path, content, twin)
     options: dict[str, Any] = {} if samples is None else {"samples": samples}
     if inputs is not None:
-        options["inputs"] = _stored(plain or content, inputs, samples)
+        options["inputs"] = _stored(plain or content, path, inputs, samples)
     found = compare_in_tflm(
         content, where=str(path), twin=plain, tolerance=tolerance, **options
     )
@@ -75,7 +75,9 @@ def _twin(
     return None, None
 
 
-def _stored(content: bytes, inputs: Any, samples: int | None) -> list[list[Any]]:
+def _stored(
+    content: bytes, path: Path, inputs: Any, samples: int | None
+) -> list[list[Any]]:
     """The user's samples as the file stores them, one run for each batch of the file.
 
     Of several samples in one run, which TFLM allows too, the last ones are repeated.
@@ -84,6 +86,7 @@ def _stored(content: bytes, inputs: Any, samples: int | None) -> list[list[Any]]
         file = folder / "plain.tflite"
         file.write_bytes(content)
         model = LiteRTModel(file)
+    model.path = path  # which messages name
     arrays = model.match(inputs)
     count = len(arrays[0]) if samples is None else min(samples, len(arrays[0]))
     batch = max(1, *(spec.shape[0] if spec.shape else 1 for spec in model.inputs))

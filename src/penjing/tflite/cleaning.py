@@ -15,10 +15,31 @@ from penjing.tflite.tensors import all_tensors, data_of
 _READ_METADATA = (b"reduced_precision_support",)
 
 
-def drop_names(model: Record) -> None:
-    """Leave out the names of tensors and graphs."""
+def drop_names(model: Record, *, keep_ends: bool = False) -> None:
+    """Leave out the names of tensors and graphs.
+
+    `keep_ends` keeps those of several inputs, and of several outputs, of the first
+    graph: equal ones are not told apart without.
+    """
+    graph = model["subgraphs"][0]
+    sides = [graph["inputs"], graph["outputs"]] if keep_ends else []
+    kept = {int(n): graph["tensors"][n]["name"] for s in sides if len(s) > 1 for n in s}
     for record in (*all_tensors(model), *model["subgraphs"]):
         record.drop("name")
+    for number, name in kept.items():
+        if name:
+            graph["tensors"][number]["name"] = name
+
+
+def name_ends(model: Record) -> None:
+    """Call inputs and outputs of the first graph as its signature does, if any."""
+    signatures = [s for s in model["signature_defs"] if s["subgraph_index"] == 0]
+    signatures.sort(key=lambda s: s["signature_key"] != b"serving_default")
+    tensors = model["subgraphs"][0]["tensors"]
+    for signature in signatures[:1]:
+        for end in (*signature["outputs"], *signature["inputs"]):
+            if end["name"]:
+                tensors[end["tensor_index"]]["name"] = end["name"]
 
 
 def drop_metadata(model: Record) -> None:
