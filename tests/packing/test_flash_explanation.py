@@ -16,6 +16,7 @@ from penjing.cli.application import app
 from penjing.packing import tflm_comparison
 from penjing.packing.flash_explanation import explain_flash
 from penjing.packing.packing import pack
+from penjing.runtime.tflm import has_tflm
 
 pytestmark = pytest.mark.once
 
@@ -46,7 +47,21 @@ def test_each_layer_says_what_it_wins_and_what_it_costs(monkeypatch):
     added = explanation.arena_after - explanation.arena_before
     assert added == packed.arena_added
     assert "(estimated)" in str(explanation)
+    assert not explanation.arena_is_measured
+    assert "bytes of RAM for activations alone" in explanation.summary
+    assert explanation.summary.endswith("(estimated): the arena is larger.")
     assert json.loads(json.dumps(explanation.to_dict()))["runtime"] == "micro"
+
+
+@pytest.mark.skipif(not has_tflm(), reason="needs penjing[micro]")
+def test_where_tflm_is_the_arena_is_measured():
+    content = two_layers()
+    explanation, packed = explain_flash(content, "two"), pack(content)
+    assert explanation.arena_is_measured and packed.arena_is_measured
+    assert explanation.arena_before == packed.arena_before > 1000
+    assert explanation.arena_after == packed.arena_before + packed.arena_added
+    assert f"an arena of {explanation.arena_after:,} bytes" in explanation.summary
+    assert "(measured)" in explanation.summary
 
 
 def test_operators_that_tflm_lacks_are_said():
@@ -73,6 +88,15 @@ def test_where_nothing_is_won_it_says_so():
     explanation = explain_flash(file.end([x], [file.dense(x, np.ones((3, 4)))]), "f")
     assert explanation.layers == ()
     assert "No constant of 64 numbers" in explanation.problems[0]
+    assert "Its largest has 12 numbers" in explanation.problems[0]
+    assert "int8" not in explanation.problems[0]
+
+
+def test_a_file_without_weights_says_so():
+    file = MicroFile()
+    ends = [file.tensor((1, 4))]
+    (problem,) = explain_flash(file.end(ends, ends), "f").problems
+    assert problem.endswith("no weights, so there is nothing to pack.")
 
 
 def test_a_model_is_explained_by_its_layers(tmp_path, capsys):

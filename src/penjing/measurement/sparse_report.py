@@ -117,7 +117,8 @@ def explain_sparsity(
 
     Returns:
         The rows, and what to change; for "ethos-u" the estimates for the file and for
-        its dense twin; for "micro" flash and an estimate of the arena, each twice.
+        its dense twin; for "micro" flash and the arena (measured in TFLM
+        where that is installed, else its activations alone, estimated), each twice.
 
     Raises:
         FileFormatError: If the file is missing, corrupt or of another type.

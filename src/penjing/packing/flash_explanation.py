@@ -7,15 +7,19 @@ from collections.abc import Callable
 
 import numpy as np
 
+from penjing.errors import ExportError, FileFormatError
 from penjing.json_values import JsonValue
 from penjing.packing.arena_estimate import arena_estimate
 from penjing.packing.pack_report import PLAIN, PackedWeight, form_text
-from penjing.packing.packing import choose_forms, restore
+from penjing.packing.packable import why_none
+from penjing.packing.packing import Chosen, choose_forms, restore
+from penjing.packing.tflm_comparison import Comparison
 from penjing.tflite.decode_records import is_packed
 from penjing.tflite.loading import load_records
 from penjing.tflite.operators import operator_name
 from penjing.tflite.records import Record
 from penjing.tflite.tflm_operators import tflm_method
+from penjing.tflite.writing import write_records
 
 # What decoding takes, as nothing was timed.
 _DECODED = "decoded anew in each run, not timed"
@@ -61,8 +65,10 @@ class FlashExplanation(JsonValue):
         layers: A row for each constant that could be packed, in the order of the file.
         flash_before: Bytes of the file, plain.
         flash_after: Bytes of the file, packed.
-        arena_before: Bytes that the arena must hold at once, estimated.
+        arena_before: Bytes of the arena that the file needs in TFLM where that was
+            measured; else an estimate of its activations alone.
         arena_after: The same for the packed file.
+        arena_is_measured: Whether TFLM ran both files.
         problems: What to change.
     """
 
@@ -73,6 +79,7 @@ class FlashExplanation(JsonValue):
     flash_after: int
     arena_before: int
     arena_after: int
+    arena_is_measured: bool
     problems: tuple[str, ...]
 
     @property
@@ -80,10 +87,15 @@ class FlashExplanation(JsonValue):
         """Flash and RAM in a sentence."""
         if self.flash_after >= self.flash_before:
             return "On microcontrollers zeros and levels save no flash here."
+        if self.arena_is_measured:
+            ram = f"an arena of {self.arena_after:,} bytes"
+            how = "(measured)"
+        else:
+            ram = f"{self.arena_after:,} bytes of RAM for activations alone"
+            how = "(estimated): the arena is larger"
         return (
             f"Packed, the file takes {self.flash_after:,} bytes of flash in place of "
-            f"{self.flash_before:,}, and an arena of {self.arena_after:,} bytes in "
-            f"place of {self.arena_before:,} (estimated)."
+            f"{self.flash_before:,}, and {ram} in place of {self.arena_before:,} {how}."
         )
 
     def __str__(self) -> str:
@@ -103,7 +115,8 @@ def explain_flash(
 ) -> FlashExplanation:
     """Say of the bytes of a file what each of its constants gains by packing.
 
-    A packed file is looked at as the plain one that it stands for. Nothing runs.
+    A packed file is looked at as the plain one that it stands for. Where TFLM is
+    installed, it runs both files, to measure their arenas.
     `find` knows the layer of a model's tensor, or gives "".
 
     Raises:
@@ -128,17 +141,34 @@ def explain_flash(
             chosen.constants, chosen.rows, tensors, strict=True
         )
     )
-    packed = load_records(chosen.content, name)
+    arenas = _measured(chosen, name)
+    is_measured = arenas is not None
+    if arenas is None:
+        packed = load_records(chosen.content, name)
+        arenas = arena_estimate(chosen.model), arena_estimate(packed)
     return FlashExplanation(
         name=name,
         runtime="micro",
         layers=layers,
         flash_before=chosen.plain_size,
         flash_after=len(chosen.content),
-        arena_before=arena_estimate(chosen.model),
-        arena_after=arena_estimate(packed),
-        problems=(*_lacking(model), *_problems(layers)),
+        arena_before=arenas[0],
+        arena_after=arenas[1],
+        arena_is_measured=is_measured,
+        problems=(*_lacking(model), *_problems(model, layers)),
     )
+
+
+def _measured(chosen: Chosen, name: str) -> tuple[int, int] | None:
+    """The arenas of the plain and the packed file; None where TFLM runs not both."""
+    try:
+        plain = write_records(chosen.model)
+        with Comparison(plain, chosen.model, name) as comparison:
+            if not comparison.is_possible:
+                return None
+            return comparison.plain.arena.total, comparison.arena(chosen.content)
+    except (ExportError, FileFormatError):
+        return None
 
 
 def _lacking(model: Record) -> list[str]:
@@ -158,7 +188,7 @@ def _lacking(model: Record) -> list[str]:
     ]
 
 
-def _problems(layers: tuple[LayerFlash, ...]) -> list[str]:
+def _problems(model: Record, layers: tuple[LayerFlash, ...]) -> list[str]:
     plain = [row for row in layers if row.weight.form == PLAIN]
     found = []
     many = [row.layer for row in plain if row.levels > 32 and row.sparsity < 0.5]
@@ -171,6 +201,6 @@ def _problems(layers: tuple[LayerFlash, ...]) -> list[str]:
     if not layers:
         found.append(
             "No constant of 64 numbers or more is read by a kernel that takes decoded "
-            "ones: export with quantization='int8'."
+            f"ones. {why_none(model)}"
         )
     return found

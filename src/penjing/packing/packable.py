@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections import defaultdict
 from typing import Any
 
@@ -12,7 +13,13 @@ import numpy as np
 from penjing.tflite.decode_records import Layout, layout_of
 from penjing.tflite.operators import WEIGHTED, Operator, operator_code, operator_name
 from penjing.tflite.records import Record
-from penjing.tflite.tensors import TensorType, data_of, is_plain, tensor_name
+from penjing.tflite.tensors import (
+    TensorType,
+    all_tensors,
+    data_of,
+    is_plain,
+    tensor_name,
+)
 
 Array = np.ndarray[Any, Any]
 Place = tuple[int, int]
@@ -77,6 +84,30 @@ def packable_constants(model: Record) -> list[Constant]:
             if constant is not None:
                 found.append(constant)
     return found
+
+
+def why_none(model: Record) -> str:
+    """Why a model has no packable constant, and what to do about it."""
+    stored = [t for t in all_tensors(model) if len(data_of(model, t)) > 1]
+    if not stored:
+        return "It has no weights, so there is nothing to pack."
+    counts = [math.prod(int(size) for size in t["shape"]) for t in stored]
+    large = [t for t, n in zip(stored, counts, strict=True) if n >= _LEAST_VALUES]
+    if not large:
+        return (
+            f"Its largest has {max(counts)} numbers, so there is nothing to gain: what "
+            "says how to decode takes more."
+        )
+    if all(layout_of(t) is None or not is_plain(model, t) for t in large):
+        types = sorted({TensorType(t["type"]).dtype for t in large})
+        return f"Their types are {', '.join(types)}: export with quantization='int8'."
+    numbers = {t["buffer"] for t in large}
+    places, _ = _readers(model)
+    names = {name for b in numbers for _, name in places.get(b, [])}
+    return (
+        f"Those that it has are read by {', '.join(sorted(names)) or 'nothing'}, "
+        "before anything is decoded, or are given as they are: they stay plain."
+    )
 
 
 def _readers(model: Record) -> tuple[dict[int, list[tuple[Place, str]]], set[int]]:

@@ -19,7 +19,7 @@ from penjing.packing.arena_estimate import arena_estimate, live_bytes
 from penjing.packing.choice import Forms, PackedFiles, Tick
 from penjing.packing.decode_operators import decode_constants
 from penjing.packing.pack_report import PLAIN, PackedWeight
-from penjing.packing.packable import Constant, packable_constants
+from penjing.packing.packable import Constant, packable_constants, why_none
 from penjing.packing.slimming import fill_scales, slim
 from penjing.packing.tflm_comparison import Comparison
 from penjing.tflite.cleaning import drop_names, drop_unused
@@ -206,7 +206,7 @@ def _check_constants(model: Record, constants: Sequence[Constant], where: str) -
         f"{where} has no constant that TensorFlow Lite Micro can decode: none of 64 "
         "numbers or more, of int8, int16, int32, int64 or float32, that a convolution, "
         f"a dense layer, GATHER, BATCH_MATMUL or arithmetic reads. Its types are "
-        f"{', '.join(found) or 'none'}. Export with quantization='int8'."
+        f"{', '.join(found) or 'none'}. {why_none(model)}"
     )
 
 
