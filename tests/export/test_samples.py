@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import keras
 import numpy as np
 import pytest
 
+import penjing
 from penjing.errors import DataError
-from penjing.export.samples import random_samples, representative_samples
+from penjing.export.samples import (
+    random_samples,
+    representative_samples,
+    without_spread,
+)
 from penjing.models.signature import InputSignature, ModelInput, input_signature
 
 ONE = InputSignature(
@@ -122,6 +128,28 @@ def test_data_that_does_not_fit_one_input_is_refused(data, message):
 def test_data_that_does_not_fit_two_inputs_is_refused(data, message):
     with pytest.raises(DataError, match=message):
         representative_samples(data, TWO)
+
+
+def test_inputs_without_spread_are_told_by_name():
+    signature = input_signature(
+        keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(1)])
+    )
+    (note,) = without_spread([np.full((4, 3), 0.5, "f4")], signature)
+    assert "for the input `x` are equal (0.5)" in note and "Give real inputs" in note
+    assert without_spread([np.eye(3, dtype="f4")], signature) == []
+    assert without_spread([np.zeros((4, 3), "i4")], signature) == []
+
+
+@pytest.mark.parametrize("mode", ["int8", "dynamic"])
+def test_data_without_spread_is_warned_of_where_it_gives_ranges(mode, tmp_path):
+    model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = np.zeros((4, 3), "f4")
+        path = tmp_path / "f.tflite"
+        penjing.export_litert(model, path, mode, representative_data=data, verify=False)
+    told = [str(w.message) for w in caught if "`x` are equal (0)" in str(w.message)]
+    assert len(told) == (mode == "int8")
 
 
 def test_random_inputs_are_seeded_and_stay_in_the_vocabulary():

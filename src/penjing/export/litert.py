@@ -27,7 +27,12 @@ from penjing.export.conversion import ConversionConfig
 from penjing.export.ends.end_grids import check_columns
 from penjing.export.file_notes import file_notes, slow_kernels
 from penjing.export.mode_conversion import converted
-from penjing.export.samples import random_samples, representative_samples, spread_evenly
+from penjing.export.samples import (
+    random_samples,
+    representative_samples,
+    spread_evenly,
+    without_spread,
+)
 from penjing.export.targets.target_runtime import Target
 from penjing.export.trained_grids import has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
@@ -90,7 +95,8 @@ def export_litert(
             convolutions; what "int8" says applies, and other weights stay int8.
         representative_data: Real inputs: array, list or dict of arrays, or a data
             set of batches. At most 500 samples are used, for calibration and for the
-            comparison. Without it the comparison runs on random inputs.
+            comparison. Without it the comparison runs on random inputs. An input whose
+            values are all equal has no range, which is warned of.
         input_type: "float32"; also "int8" or "uint8" with "int8" and "int8x4", "int16"
             with "int16x8". Applies to float inputs. Where a model whose activations
             were trained begins or ends with an operation in float, the range is that of
@@ -170,6 +176,8 @@ def export_litert(
     if representative_data is not None:
         samples = representative_samples(representative_data, signature)
         check_columns(samples, signature, input_type)
+        if config.mode.needs_calibration:
+            notes += without_spread(samples, signature)
     with atomic_path(target) as temporary:
         file = converted(model, signature, config, samples, modules)
         notes += file.notes

@@ -59,6 +59,17 @@ def representative_samples(
     ]
 
 
+def without_spread(samples: list[np.ndarray], signature: InputSignature) -> list[str]:
+    """Say of which float inputs all values are equal: no range can be seen in them."""
+    return [
+        f"All values of `representative_data` for the input `{item.name}` are equal "
+        f"({array.flat[0]:g}), so ranges of activations are those of this one value, "
+        "and outputs for other inputs can be far off. Give real inputs."
+        for item, array in zip(signature.inputs, samples, strict=True)
+        if array.dtype.kind == "f" and array.size > 1 and np.ptp(array) == 0
+    ]
+
+
 def random_samples(
     signature: InputSignature, model: keras.Model, count: int, seed: int = 0
 ) -> list[np.ndarray]:
