@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penjing.channels.cut_search import Candidates, CutSearch, units_in_steps
+from penjing.channels.cut_search import (
+    Candidates,
+    CutSearch,
+    _out_of_reach,
+    units_in_steps,
+)
 from penjing.channels.target import ChannelTarget
 
 pytestmark = pytest.mark.once
@@ -121,3 +126,18 @@ def test_a_budget_is_met_and_nothing_that_fits_is_left_out(search, part, weight)
 )
 def test_fractions_and_amounts_mean_what_stays(given_target, whole, amount):
     assert ChannelTarget(**given_target).amount(whole) == pytest.approx(amount)
+
+
+@pytest.mark.parametrize(
+    ("target", "whole", "best", "in_reach"),
+    [
+        ({"flash": 0.2}, 3000.0, 2000.0, 2200),
+        ({"macs": 1500}, 3000.0, 2000.0, 2500),
+        ({"ratio": 0.9}, 1.0, 0.5, 0.45),
+    ],
+)
+def test_what_is_in_reach_is_the_share_of_what_can_be_cut(
+    target, whole, best, in_reach
+):
+    error = _out_of_reach(ChannelTarget(**target), whole, best)
+    assert error.in_reach == pytest.approx(in_reach)

@@ -113,13 +113,15 @@ def test_a_target_beyond_reach_is_an_error_that_names_the_recipe():
 @pytest.mark.parametrize(
     "target", [{"flash": 0.1}, {"macs": 0.01}, {"ratio": 0.99}], ids=str
 )
-def test_best_effort_takes_what_can_be_cut_and_says_so(target):
+def test_best_effort_takes_a_share_of_what_can_be_cut_and_says_so(target):
     changes = {"ratio": None, "group_lasso": 0.0, "distillation": 0.0, **target}
     plan = recipe(steps=1, epochs_before=0, recovery_epochs=0, **changes)
     plan = dataclasses.replace(
         plan, methods=(dataclasses.replace(plan.methods[0], best_effort=True),)
     )
-    with pytest.warns(penjing.CompressionWarning, match="as far as they can be"):
+    with pytest.warns(
+        penjing.CompressionWarning, match="same share was cut of what can be cut"
+    ):
         model = run_recipe(build(), data(), plan)
     assert model.get_layer("hidden").units == 8
 

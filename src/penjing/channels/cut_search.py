@@ -175,12 +175,13 @@ def units_in_steps(
 class OutOfReachError(CompressionError):
     """A target is beyond what can be cut.
 
-    `reachable` is the nearest one, as `prune_channels` takes it for the same kind.
+    `in_reach` takes the same share of what can be cut, and leaves as much of it as the
+    target leaves of the whole: a target as `prune_channels` takes it for the same kind.
     """
 
-    def __init__(self, text: str, reachable: float | int) -> None:
+    def __init__(self, text: str, in_reach: float | int) -> None:
         super().__init__(text)
-        self.reachable = reachable
+        self.in_reach = in_reach
 
 
 _WORDS = {
@@ -287,11 +288,12 @@ def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> OutOfReac
             f"ratio={target.value} would empty layers: at most {1 - best:.3f} of the "
             "channels can go, for each group keeps at least one multiple of "
             f"`round_to`. {limits}",
-            1.0 - best,
+            float(target.value) * (1.0 - best),
         )
+    share = min(target.amount(whole) / whole, 1.0)
     return OutOfReachError(
         f"{target.kind}={target.value} cannot be met: the best that can be reached is "
-        f"{best:,.6g} {_WORDS[target.kind]}, {best / whole:.3f} of the model's "
-        f"{whole:,.6g}. {limits}",
-        math.ceil(best),
+        f"{best:,.0f} {_WORDS[target.kind]}, {best / whole:.3f} of the model's "
+        f"{whole:,.0f}. {limits}",
+        math.ceil(best + share * (whole - best)),
     )

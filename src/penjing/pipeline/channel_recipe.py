@@ -47,8 +47,8 @@ class ChannelPruneRecipe:
         batch_norm_batches: Batches on which batch normalization is estimated anew after
             each cut, where the model has any; 0 leaves it as it is.
         best_effort: Where a target, not of `latency`, is beyond what can be cut:
-            whether a cut then takes what it can and warns of it, as in the recipes that
-            come with penjing, or is an error.
+            whether a cut then takes the same share of what can be cut and warns of it,
+            as in the recipes that come with penjing, or is an error.
     """
 
     method: ClassVar[str] = "prune_channels"

@@ -103,9 +103,10 @@ class ChannelStages:
         except OutOfReachError as error:
             if not self.channels.best_effort:
                 raise CompressionError(self._beyond(str(error))) from error
-            smaller = self._pruned(whole, {next(iter(target)): error.reachable})
+            smaller = self._pruned(whole, {next(iter(target)): error.in_reach})
             warnings.warn(
-                f"Channels were cut as far as they can be. {self._beyond(str(error))}",
+                "The same share was cut of what can be cut. "
+                f"{self._beyond(str(error))}",
                 CompressionWarning,
                 stacklevel=2,
             )
