@@ -61,7 +61,7 @@ def c_name_of(text: str) -> str:
     plain = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:_LONGEST].rstrip("_")
     if not plain or not plain[0].isalpha():
         plain = f"model_{plain}".rstrip("_")[:_LONGEST].rstrip("_")
-    return f"{plain}_model" if _is_taken(plain) else plain
+    return "_".join((plain, "model")) if _is_taken(plain) else plain
 
 
 def comment(text: str) -> str:
