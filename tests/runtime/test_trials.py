@@ -48,7 +48,7 @@ def sound():
 def fragile(tmp_path, monkeypatch):
     path = tmp_path / "worker.py"
     path.write_text(FRAGILE.format(worker=litert_worker.__file__))
-    monkeypatch.setattr(trials, "_WORKER", str(path))
+    monkeypatch.setattr(trials.FileRunner, "source", str(path))
 
 
 def process_of(runner, content):

@@ -10,18 +10,18 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from penjing.errors import require_extra
 from penjing.runtime import litert_worker
 from penjing.runtime.file_bounds import bounds_for, ended, refuse_packed, unrunnable
-from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
+from penjing.runtime.kept_worker import KeptWorker
+from penjing.runtime.worker_process import OrderError, WorkerEndError
 
 REFERENCE = "BUILTIN_REF"
 OPTIMIZED = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
-_WORKER = litert_worker.__file__
 
 Array = np.ndarray[Any, Any]
 
@@ -38,18 +38,19 @@ class ReferenceRun:
     kernels: str = REFERENCE
 
 
-class ReferenceRunner:
+class ReferenceRunner(KeptWorker):
     """Runs `.tflite` files with reference kernels, in a process of its own.
 
     It is a context manager: the process ends with the block. Where LiteRT is not
     installed, it is a MissingDependencyError.
     """
 
+    source = litert_worker.__file__
+
     def __init__(self) -> None:
+        super().__init__()
         if importlib.util.find_spec("ai_edge_litert") is None:  # loading it takes time
             require_extra("ai_edge_litert.interpreter", "litert")
-        self._worker: WorkerProcess | None = None
-        self._largest = 0
 
     def run(
         self,
@@ -69,9 +70,7 @@ class ReferenceRunner:
         version of an operator, those for this machine run it.
         """
         refuse_packed(content, where)
-        if len(content) > self._largest:  # what a process may take depends on it
-            self.close()
-            self._largest = len(content)
+        self._make_room(content)
         watched: dict[str, Any] = {"tensors": list(map(int, tensors)), "kept": kept}
         try:
             answer = self._asked(content, inputs, kernels, **watched)
@@ -84,18 +83,6 @@ class ReferenceRunner:
             raise ended(where, error) from error
         return self.run(content, inputs, where=where, kernels=OPTIMIZED, **watched)
 
-    def start(self) -> None:
-        """Start the process, while this program does other things."""
-        if self._worker is None:
-            memory = bounds_for(self._largest).memory
-            self._worker = WorkerProcess(_WORKER, memory=memory)
-
-    def close(self) -> None:
-        """End the process, if there is one."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-
     def _asked(
         self,
         content: bytes,
@@ -103,23 +90,13 @@ class ReferenceRunner:
         kernels: str,
         **watched: Any,
     ) -> dict[str, Any]:
-        self.start()
-        if self._worker is None:
-            raise RuntimeError("The process was closed.")
-        file = self._worker.folder / "model.tflite"
-        file.write_bytes(content)
+        worker = self.start()
         declared = sum(array.nbytes for arrays in inputs for array in arrays)
-        return self._worker.ask(
+        return worker.ask(
             "keep",
             bounds=bounds_for(self._largest, declared=declared),
-            file=str(file),
+            file=self._stored(worker, content),
             kernels=kernels,
             rounds=[list(arrays) for arrays in inputs],
             **watched,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

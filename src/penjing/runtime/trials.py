@@ -13,6 +13,7 @@ import numpy as np
 from penjing.errors import FileFormatError
 from penjing.runtime import litert_worker
 from penjing.runtime.file_bounds import bounds_for, ended, refuse_packed, unrunnable
+from penjing.runtime.kept_worker import KeptWorker
 from penjing.runtime.sample_inputs import encode_rounds, make_rounds
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 
@@ -20,7 +21,6 @@ from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerPro
 # back on, which are also nearest to those of microcontrollers.
 _KERNELS = ("AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
 _ADVICE = "Use `verify=False` if you trust it. "
-_WORKER = litert_worker.__file__
 
 Round = list[np.ndarray]
 
@@ -52,16 +52,14 @@ class _EndlessError(FileFormatError):
     """A file that was ended at the limit of time: on other inputs it would be too."""
 
 
-class FileRunner:
+class FileRunner(KeptWorker):
     """Runs `.tflite` files in a process of its own, one after the other.
 
     It is a context manager: the process ends with the block. Files that crash it, or
     take too long, are run once more in a new one, which no other file has touched.
     """
 
-    def __init__(self) -> None:
-        self._worker: WorkerProcess | None = None
-        self._largest = 0
+    source = litert_worker.__file__
 
     def run(
         self, content: bytes, rounds: Sequence[Round], where: str, *, own: int = 0
@@ -74,9 +72,7 @@ class FileRunner:
         FileFormatError.
         """
         refuse_packed(content, where)
-        if len(content) > self._largest:  # what a process may take depends on it
-            self.close()
-            self._largest = len(content)
+        self._make_room(content)
         try:
             if self._worker is not None:
                 try:
@@ -85,7 +81,7 @@ class FileRunner:
                     if error.seconds is not None:
                         raise
                 self.close()
-            return self._asked(self._started(), content, rounds, own)
+            return self._asked(self.start(), content, rounds, own)
         except OrderError as error:
             raise unrunnable(where, error) from error
         except WorkerEndError as error:
@@ -94,23 +90,6 @@ class FileRunner:
             refused = ended(where, error, advice=_ADVICE if late else "")
             raise (_EndlessError(str(refused)) if late else refused) from error
 
-    def close(self) -> None:
-        """End the process, if there is one."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _started(self) -> WorkerProcess:
-        bounds = bounds_for(self._largest)
-        self._worker = WorkerProcess(_WORKER, memory=bounds.memory)
-        return self._worker
-
     def _asked(
         self,
         worker: WorkerProcess,
@@ -118,13 +97,11 @@ class FileRunner:
         rounds: Sequence[Round],
         own: int,
     ) -> Outcome:
-        file = worker.folder / "model.tflite"
-        file.write_bytes(content)
         declared = max((_bytes(arrays) for arrays in rounds), default=0)
         answer = worker.ask(
             "try_out",
             bounds=bounds_for(self._largest, inputs=own, declared=declared),
-            file=str(file),
+            file=self._stored(worker, content),
             kernels=_KERNELS,
             rounds=rounds,
         )

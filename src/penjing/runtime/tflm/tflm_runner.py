@@ -7,7 +7,7 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,11 @@ from penjing.errors import FileFormatError, MissingDependencyError
 from penjing.files import limit, raise_limits
 from penjing.json_values import JsonValue
 from penjing.runtime.file_bounds import bounds_for, ended, said
+from penjing.runtime.kept_worker import KeptWorker
 from penjing.runtime.tflm import tflm_worker
-from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
+from penjing.runtime.worker_process import OrderError, WorkerEndError
 
 TFLM = "TensorFlow Lite Micro"
-_WORKER = tflm_worker.__file__
 # More than a microcontroller has; what nobody writes to takes no memory.
 _ARENA = 2**28
 _ADVICE = (
@@ -109,7 +109,7 @@ def require_tflm() -> None:
     )
 
 
-class TflmRunner:
+class TflmRunner(KeptWorker):
     """Runs `.tflite` files in TFLM, one after the other, in a process of its own.
 
     It is a context manager: the process ends with the block. A file that ends it does
@@ -117,10 +117,11 @@ class TflmRunner:
     MissingDependencyError.
     """
 
+    source = tflm_worker.__file__
+
     def __init__(self) -> None:
+        super().__init__()
         require_tflm()
-        self._worker: WorkerProcess | None = None
-        self._largest = 0
 
     def run(
         self,
@@ -130,7 +131,6 @@ class TflmRunner:
         where: str = "the file",
         tensors: Sequence[int] = (),
         kept: int = 0,
-        own: int = 0,
     ) -> TflmRun:
         """Run a file on samples.
 
@@ -141,7 +141,6 @@ class TflmRunner:
             where: What messages call the file.
             tensors: Numbers of tensors of the main graph whose values are wanted.
             kept: For how many samples, the first ones.
-            own: How many bytes of the inputs are the user's, not made up.
 
         Returns:
             Outputs, arena and tensors.
@@ -150,12 +149,10 @@ class TflmRunner:
             FileFormatError: If TFLM refuses the file, with its own reason; if the file
                 crashes it, or takes more time or memory than a file may.
         """
-        if len(content) > self._largest:  # what a process may take depends on it
-            self.close()
-            self._largest = len(content)
+        self._make_room(content)
         rounds = [list(arrays) for arrays in inputs]
         try:
-            answer = self._asked(content, rounds, own, tensors=list(tensors), kept=kept)
+            answer = self._asked(content, rounds, tensors=list(tensors), kept=kept)
         except OrderError as error:
             raise _refused(where, error) from error
         except WorkerEndError as error:
@@ -169,44 +166,24 @@ class TflmRunner:
             kept_outputs=watched["outputs"],
         )
 
-    def start(self) -> None:
-        """Start the process, which loads TFLM while this program does other things."""
-        if self._worker is None:
-            memory = bounds_for(self._largest).memory + limit(_ARENA)
-            self._worker = WorkerProcess(_WORKER, memory=memory)
-
-    def close(self) -> None:
-        """End the process, if there is one."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+    def _memory(self) -> int:
+        return super()._memory() + limit(_ARENA)
 
     def _asked(
-        self, content: bytes, rounds: list[list[Array]], own: int, **watched: Any
+        self, content: bytes, rounds: list[list[Array]], **watched: Any
     ) -> dict[str, Any]:
-        self.start()
-        worker = self._worker
-        if worker is None:  # for the type checker
-            raise RuntimeError("The process was closed.")
-        file = worker.folder / "model.tflite"
-        file.write_bytes(content)
+        worker = self.start()
         sizes = [sum(array.nbytes for array in arrays) for arrays in rounds]
-        bounds = bounds_for(self._largest, inputs=own, declared=sum(sizes) - own)
+        bounds = bounds_for(self._largest, declared=sum(sizes))
         bounds = dataclasses.replace(bounds, memory=bounds.memory + limit(_ARENA))
         return worker.ask(
             "run",
             bounds=bounds,
-            file=str(file),
+            file=self._stored(worker, content),
             rounds=rounds,
             arena=limit(_ARENA),
             **watched,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def run_in_tflm(
