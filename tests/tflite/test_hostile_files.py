@@ -148,7 +148,7 @@ def test_a_file_that_never_ends_is_stopped(sound, monkeypatch, tmp_path):
     worker.write_text(
         "class Worker:\n    def try_out(self, **_):\n        while True: pass\n"
     )
-    monkeypatch.setattr(trials, "_WORKER", str(worker))
+    monkeypatch.setattr(trials.FileRunner, "source", str(worker))
     monkeypatch.setenv("PENJING_LIMITS", "0.01")
     said = "for more than [12] seconds .*`verify=False` .*PENJING_LIMITS=4"
     with pytest.raises(FileFormatError, match=said):
@@ -158,7 +158,7 @@ def test_a_file_that_never_ends_is_stopped(sound, monkeypatch, tmp_path):
 def test_a_crash_of_the_runtime_is_one_error(sound, monkeypatch, tmp_path):
     worker = tmp_path / "worker.py"
     worker.write_text("import os\nos.abort()")
-    monkeypatch.setattr(trials, "_WORKER", str(worker))
+    monkeypatch.setattr(trials.FileRunner, "source", str(worker))
     with pytest.raises(FileFormatError, match=r"LiteRT crashes on it \(exit code -6\)"):
         run(sound)
 
