@@ -2,7 +2,12 @@ import dataclasses
 import json
 
 import pytest
-from tests.report.example_report import file_row, make_regression, make_report
+from tests.report.example_report import (
+    file_row,
+    make_regression,
+    make_report,
+    make_searched,
+)
 
 from penjing.errors import FileFormatError
 from penjing.report.documents import Report, read_json, write_json
@@ -31,6 +36,24 @@ def test_json_gives_the_report_back(tmp_path):
         "reason": "",
         "methods": ["pruned", "clustered"],
     }
+
+
+def test_json_gives_a_search_back(tmp_path):
+    report = make_searched()
+    assert read_json(write_json(report, tmp_path / "report.json")) == report
+    rows = (report.front[0], report.staircase[1], report.evidence.weights[0])
+    assert [type(row).from_dict(row.to_dict()) for row in rows] == list(rows)
+    assert report.control.steps == 5625
+
+
+def test_a_report_from_before_there_was_a_search_is_read():
+    table = make_searched().to_dict()
+    added = ("budget", "front", "control", "staircase", "evidence", "commands")
+    for name in added:
+        del table[name]
+    report = Report.from_dict(table)
+    assert [getattr(report, name) or None for name in added] == [None] * len(added)
+    assert report.ratio == make_searched().ratio
 
 
 def test_a_report_from_before_distinct_values_were_kept_is_read():

@@ -22,7 +22,8 @@ from penjing.packing.packing import restore
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.training import evaluation_metrics
 from penjing.progress import Listener, Progress
-from penjing.report.documents import RESTORED, FileRow, RefusedFile, ScoreRow
+from penjing.report.documents import RESTORED, FileRow, RefusedFile
+from penjing.report.score_rows import ScoreRow
 from penjing.tflite.modes import Mode, mode_named
 
 BASELINE = "baseline"

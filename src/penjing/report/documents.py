@@ -18,6 +18,9 @@ from penjing.measurement.metric_direction import change_of, direction_of
 from penjing.measurement.scoring import first_metric
 from penjing.measurement.size import Size
 from penjing.measurement.weight_report import WeightRow, total_sparsity
+from penjing.report.evidence_rows import Evidence
+from penjing.report.score_rows import ScoreRow
+from penjing.report.search_rows import BudgetRow, ControlRow, FrontRow, StairRow
 from penjing.text_table import text_table
 from penjing.version import __version__
 
@@ -67,24 +70,6 @@ class FileRow(Size):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScoreRow(JsonValue):
-    """What one model scored on the test data.
-
-    Args:
-        name: File name within the output folder.
-        kind: What it is, for people.
-        runtime: `"keras"`, `"litert"`, or `"litert-restored"`: LiteRT ran the plain
-            file that a packed one decodes to.
-        metrics: Value by metric.
-    """
-
-    name: str
-    kind: str
-    runtime: str
-    metrics: Mapping[str, float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class RefusedFile(JsonValue):
     """A file that could not be written, or that did not run.
 
@@ -124,6 +109,12 @@ class Report(JsonValue):
         directions: Whether `"higher"` or `"lower"` values of a metric are better, or
             `"unknown"`; of metrics that are not named here, what their names say.
         refused: Files that the recipe asked for and that could not be had.
+        budget: What a search was allowed, and whether that is met.
+        front: The files that a search found, of which none beats another in all.
+        control: The dense model, trained on as the result was.
+        staircase: The files on the way from the baseline to the result.
+        evidence: Layers, weights and examples, before and after.
+        commands: What gives the same result again, as it is typed.
 
     Example:
         >>> report.ratio  # doctest: +SKIP
@@ -148,6 +139,12 @@ class Report(JsonValue):
     warnings: tuple[str, ...] = ()
     directions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     refused: tuple[RefusedFile, ...] = ()
+    budget: BudgetRow | None = None
+    front: tuple[FrontRow, ...] = ()
+    control: ControlRow | None = None
+    staircase: tuple[StairRow, ...] = ()
+    evidence: Evidence | None = None
+    commands: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """A table with one line for each file, and what the compression came to."""

@@ -13,9 +13,9 @@ from penjing.report.documents import (
     RESTORED,
     RUNTIMES,
     Report,
-    ScoreRow,
     smaller,
 )
+from penjing.report.score_rows import ScoreRow
 from penjing.report.tables import (
     names,
     new_table,
