@@ -12,12 +12,12 @@ import keras
 
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.export.litert import checked_imports
-from penjing.layer_sensitivity import architecture_of
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.baseline_check import check_baseline
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
+from penjing.pipeline.run_digest import digest_of_run
 from penjing.pipeline.runs.noted_warnings import noted_warnings
 from penjing.pipeline.runs.output_folder import (
     as_absolute,
@@ -27,14 +27,12 @@ from penjing.pipeline.runs.output_folder import (
     shown,
 )
 from penjing.pipeline.runs.random_state import set_global_seeds
-from penjing.pipeline.runs.run_state import RunState, digest_of, remove_files
+from penjing.pipeline.runs.run_state import RunState, remove_files
+from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun
 from penjing.pipeline.stages import REPORTS, Stages, output_names
 from penjing.pipeline.training import check_training, compile_arguments
 from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report
-from penjing.version import __version__
-
-STATE_FOLDER = ".state/compression"
 
 
 def compress(
@@ -120,26 +118,24 @@ def compress(
         check_scores(user_data, loaded, recipe.training, arguments["loss"])
         if known_loss and not accept_baseline:
             check_baseline(user_data, loaded)
-    digest = _digest(recipe, seed, source, data_parts(user_data, data))
+    digest = digest_of_run(recipe, seed, source, data_parts(user_data, data))
     with output_folder(**written) as folder, listening(progress) as listen:
         state = RunState(folder / STATE_FOLDER, digest, restart=restart)
         _announce(state, folder, user_data.notes, listen)
         if state.origin != "resumed":
             # It is of files that do not stay.
             remove_files(folder, REPORTS)
-        run = Stages(
+        run = StagedRun(
             model=loaded,
             data=user_data,
-            data_name=name,
             recipe=recipe,
             folder=folder,
             seed=seed,
             imports=modules,
             state=state,
             progress=listen,
-            warned=tuple(warned),
         )
-        report = run.report()
+        report = Stages(run=run, data_name=name, warned=tuple(warned)).report()
     for row in report.refused:
         warnings.warn(f"{row.name}: {row.reason}", CompressionWarning, stacklevel=2)
     return report
@@ -164,26 +160,6 @@ def _has_keras_loss(arguments: dict[str, Any]) -> bool:
         for loss in keras.tree.flatten(arguments["loss"])
         if loss is not None
     )
-
-
-def _digest(recipe: Recipe, seed: int, source: Any, data: list[Any]) -> str:
-    """What the run depends on; `source` is a model or its path."""
-    return digest_of(
-        [
-            {"penjing": __version__, "keras": keras.__version__},
-            {"backend": keras.backend.backend(), "seed": seed},
-            recipe.to_dict(),
-            *([source] if isinstance(source, Path) else _model_parts(source)),
-            *data,
-        ]
-    )
-
-
-def _model_parts(model: keras.Model) -> list[Any]:
-    weights = [keras.ops.convert_to_numpy(weight.value) for weight in model.weights]
-    paths = [weight.path for weight in model.weights]
-    compiled = model.get_compile_config()
-    return [model.name, paths, architecture_of(model), compiled, *weights]
 
 
 def _announce(

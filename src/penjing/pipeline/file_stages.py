@@ -7,7 +7,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -73,8 +73,9 @@ class FileStages:
     """Exports, scores and sizes; each stage is skipped where it is finished.
 
     `stage` runs one, given its name and files; `has_ranges` says that the model in
-    training was written too. `refused` holds the files that could not be written or
-    run, by their names.
+    training was written too. `only_result` leaves out all files but the one to deploy,
+    and what it is made of. `part` of the data is what files are scored on. `refused`
+    holds the files that could not be written or run, by their names.
     """
 
     model: keras.Model
@@ -85,15 +86,23 @@ class FileStages:
     has_ranges: bool
     stage: Callable[[str, Sequence[Path], Callable[[], Any]], Any]
     progress: Listener
+    only_result: bool = False
+    part: Literal["test", "validation"] = "test"
     refused: dict[str, RefusedFile] = dataclasses.field(default_factory=dict)
     # Flash and RAM of the packed file, once it is written.
     packed: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
+    def modes(self) -> dict[str, Mode]:
+        """The compressed `.tflite` files to write, the one to deploy last."""
+        modes = modes_of(self.recipe)
+        return {RESULT_FILE: modes[RESULT_FILE]} if self.only_result else modes
+
+    @property
     def kinds(self) -> dict[str, str]:
         """File name -> what it is, of all `.tflite` files that were written."""
-        kinds = {BASELINE_FILE: "baseline, float32"}
-        for name, mode in modes_of(self.recipe).items():
+        kinds = {} if self.only_result else {BASELINE_FILE: "baseline, float32"}
+        for name, mode in self.modes.items():
             kinds[name] = f"compressed, {mode.title}"
         if self.recipe.export.encoding:
             kinds[PACKED_FILE] = ", ".join(
@@ -104,7 +113,7 @@ class FileStages:
     @property
     def result(self) -> str:
         """The file to deploy: the recipe's first one that was written, packed if so."""
-        modes = modes_of(self.recipe)
+        modes = self.modes
         packed = [PACKED_FILE] if self.recipe.export.encoding else []
         wanted = [
             *packed,
@@ -115,9 +124,10 @@ class FileStages:
         return next(iter(found), RESULT_KERAS)
 
     def export(self) -> None:
-        """Write all `.tflite` files, but those that are refused."""
-        self._unless_refused(BASELINE_FILE, self._export_baseline)
-        for name in modes_of(self.recipe):
+        """Write the `.tflite` files, but those that are refused."""
+        if not self.only_result:
+            self._unless_refused(BASELINE_FILE, self._export_baseline)
+        for name in self.modes:
             self._unless_refused(name, self._export_result)
         if self.recipe.export.encoding:
             self._unless_refused(PACKED_FILE, self._pack)
@@ -138,7 +148,7 @@ class FileStages:
         self._export(name, quantization=mode_named("float32").quantization)
 
     def _export_result(self, name: str) -> None:
-        mode = modes_of(self.recipe)[name]
+        mode = self.modes[name]
         export = self.recipe.export
         # Ranges of activations are those of the model in training, where it has them,
         # and else found by the recipe's observer.
@@ -196,17 +206,19 @@ class FileStages:
         self.packed.update(self.stage(f"Packing {name}", [path], write))
 
     def scores(self) -> list[ScoreRow]:
-        """Measure all models and files on the test data, but those that cannot run."""
+        """Score all models and files on the data, but those that cannot run."""
         result = self.folder / RESULT_KERAS
         rows = [
             self._score(BASELINE, "baseline, float32", "keras", self.model),
             self._score(RESULT_KERAS, "compressed, float32", "keras", result),
-            *(
-                self._unless_refused(name, self._score_file)
-                for name in list(self.kinds)
-            ),
+            *(self.score_file(name) for name in list(self.kinds)),
         ]
         return [row for row in rows if row is not None]
+
+    def score_file(self, name: str) -> ScoreRow | None:
+        """Score a `.tflite` file in its runtime; None where it cannot run."""
+        row: ScoreRow | None = self._unless_refused(name, self._score_file)
+        return row
 
     def _score_file(self, name: str) -> ScoreRow:
         path = self.folder / name
@@ -221,8 +233,8 @@ class FileStages:
         self, name: str, kind: str, runtime: str, model: keras.Model | Path
     ) -> ScoreRow:
         def measure() -> dict[str, float]:
-            test = self.data.test
-            x, y = test if isinstance(test, tuple) else (test, None)
+            part = getattr(self.data, self.part)
+            x, y = part if isinstance(part, tuple) else (part, None)
             metrics = evaluation_metrics(self.model, self.recipe.training)
             # What Keras calls a list of outputs, which files only number.
             numbered = isinstance(getattr(self.model, "output", None), (list, tuple))

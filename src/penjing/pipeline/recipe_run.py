@@ -96,6 +96,17 @@ def cut_and_train(
     return trained, cut
 
 
+def training_steps(recipe: Recipe, data: Any) -> int:
+    """Batches that are trained by a recipe in all, before and after each cut too."""
+    source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=0)
+    epochs = recipe.training.epochs_of(source.steps_per_epoch)
+    cuts_channels, _ = split_channels(recipe)
+    if cuts_channels:
+        cuts = recipe.methods[0]
+        epochs += cuts.epochs_before + cuts.recovery_epochs * cuts.steps
+    return epochs * source.steps_per_epoch
+
+
 def _folded(model: keras.Model, recipe: Recipe) -> keras.Model:
     """The model without batch normalization where activations are rounded later.
 

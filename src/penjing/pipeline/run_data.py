@@ -120,7 +120,8 @@ def image_size(input_shape: Any) -> tuple[int, ...] | None:
 def data_parts(data: UserData, spec: Any) -> list[Any]:
     """Give what stands for the data in a digest: arrays, or the name of a loader."""
     parts: list[Any] = []
-    for part in (data.train, data.test):
+    known = [data.train, data.test, data.validation]
+    for part in [part for part in known if part is not None]:
         if isinstance(part, tuple):
             parts += [np.asarray(array) for array in keras.tree.flatten(part)]
         else:

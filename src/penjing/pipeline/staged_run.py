@@ -1,0 +1,114 @@
+"""A recipe's run in stages whose files and results are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from penjing.channels.channel_report import channel_report
+from penjing.data.data_sources import UserData
+from penjing.engine.stripping import is_compressed, strip
+from penjing.measurement.weight_report import sparsity_report
+from penjing.pipeline.file_stages import RESULT_KERAS, UNSTRIPPED, FileStages
+from penjing.pipeline.recipe import Recipe
+from penjing.pipeline.recipe_run import cut_and_train, split_channels
+from penjing.pipeline.runs.model_writing import write_keras
+from penjing.pipeline.runs.output_folder import claim_outputs
+from penjing.pipeline.runs.random_state import set_global_seeds, stage_seed
+from penjing.pipeline.runs.run_state import RunState
+from penjing.pipeline.training import compile_arguments
+from penjing.progress import Listener, Progress
+
+STATE_FOLDER = ".state/compression"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class StagedRun:
+    """What all stages of one run share; each is skipped where it is finished.
+
+    The data fits the model; `imports` are modules that the exporting process must
+    import.
+    """
+
+    model: keras.Model
+    data: UserData
+    recipe: Recipe
+    folder: Path
+    seed: int
+    imports: tuple[str, ...]
+    state: RunState
+    progress: Listener
+
+    def stage(
+        self, name: str, files: Sequence[Path], function: Callable[[], Any]
+    ) -> Any:
+        """Run a stage unless it is finished; chance begins anew in each."""
+        self.progress(Progress(stage=name))
+        set_global_seeds(stage_seed(self.seed, name))
+
+        def work() -> Any:
+            claim_outputs(self.folder, [file.name for file in files])
+            return function()
+
+        return self.state.run_stage(name, files, work)
+
+    @functools.cached_property
+    def trained(self) -> dict[str, Any]:
+        """What the training gave: `weights`, `history` and `channels`, for JSON.
+
+        The models that it made are in the folder.
+        """
+        written = [self.folder / RESULT_KERAS, self.folder / UNSTRIPPED]
+        trained: dict[str, Any] = self.stage("Training", written, self._train)
+        return trained
+
+    def _train(self) -> dict[str, Any]:
+        compressed, cut = cut_and_train(
+            self.model,
+            self.data.train,
+            self.recipe,
+            seed=self.seed,
+            state=self.state,
+            progress=self.progress,
+        )
+        # Plain where channels were cut and nothing else.
+        stripped = strip(compressed) if is_compressed(compressed) else compressed
+        arguments = compile_arguments(self.model, self.recipe.training, steps=1)
+        # Loss and metrics stay with the file; SGD has no slots that would be stored.
+        stripped.compile(**{**arguments, "optimizer": "sgd"})
+        unstripped = self.folder / UNSTRIPPED
+        unstripped.unlink(missing_ok=True)  # of another recipe
+        if getattr(compressed, "activations", None) is not None:
+            # The ranges of its activations are in no plain model.
+            compressed.compile(**{**arguments, "optimizer": "sgd"})
+            write_keras(compressed, unstripped)
+        write_keras(stripped, self.folder / RESULT_KERAS)
+        cuts_channels, _ = split_channels(self.recipe)
+        found = channel_report(self.model, cut).to_dict() if cuts_channels else None
+        rows = sparsity_report(compressed).rows
+        self.state.forget_variables()
+        return {
+            "weights": [row.to_dict() for row in rows],
+            "history": self.state.history,
+            "channels": found,
+        }
+
+    def files(self, **options: Any) -> FileStages:
+        """The stages after the training, which is run first; see `FileStages`."""
+        _ = self.trained
+        return FileStages(
+            model=self.model,
+            data=self.data,
+            recipe=self.recipe,
+            folder=self.folder,
+            imports=self.imports,
+            has_ranges=(self.folder / UNSTRIPPED).is_file(),
+            stage=self.stage,
+            progress=self.progress,
+            **options,
+        )

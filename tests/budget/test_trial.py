@@ -1,0 +1,185 @@
+"""A trial: one file, scored on validation data, and kept."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from penjing.budget import trial_costs
+from penjing.budget.trial import TrialOrder, TrialOutcome, run_trial
+from penjing.data.data_sources import UserData
+from penjing.errors import ExportError, RecipeError
+from penjing.measurement.accuracy import evaluate
+from penjing.measurement.size import measure_size
+from penjing.pipeline import (
+    ExportRecipe,
+    FractionalSchedule,
+    PruningConfig,
+    Recipe,
+    TrainingRecipe,
+    file_stages,
+)
+
+pytestmark = pytest.mark.once
+
+RECIPE = Recipe(
+    name="tiny",
+    training=TrainingRecipe(epochs=2, batch_size=48),
+    methods=(PruningConfig(FractionalSchedule(final_sparsity=0.5)),),
+    export=ExportRecipe(quantizations=("dynamic", "int8")),
+)
+
+
+def make_model():
+    keras.utils.clear_session(free_memory=False)  # the same names in each
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((8,)),
+        keras.layers.Dense(16, activation="relu", name="hidden"),
+        keras.layers.Dense(3, name="logits"),
+    ]
+    model = keras.Sequential(layers, name="net")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    return model
+
+
+def make_part(count, seed):
+    x = np.random.default_rng(seed).normal(size=(count, 8)).astype("float32")
+    return x, np.argmax(x[:, :3], -1)
+
+
+def make_data():
+    train, validation = make_part(96, 0), make_part(40, 1)
+    # Nothing of it is ever looked at.
+    test = (np.full((4, 8), np.nan, "float32"), np.zeros(4, "int64"))
+    return UserData(train=train, validation=validation, test=test, source="memory")
+
+
+def order(**settings):
+    recipe = settings.pop("recipe", RECIPE)
+    return TrialOrder(name="0001", recipe=recipe.to_dict(), **settings)
+
+
+def silent(event):
+    pass
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trials") / "0001"
+    asked = order(costs=("gzip", "macs"))
+    return folder, run_trial(asked, make_model(), make_data(), folder, progress=silent)
+
+
+def test_a_trial_leaves_one_file_with_its_score_and_costs(finished):
+    folder, outcome = finished
+    assert (outcome.status, outcome.reason) == ("finished", "")
+    visible = {path.name for path in folder.iterdir() if path.name != ".state"}
+    assert visible == {"model.tflite", "model.keras", "recipe.toml", "outcome.json"}
+    size = measure_size(folder / "model.tflite")
+    macs = 8 * 16 + 16 * 3
+    assert outcome.costs == {"raw": size.raw, "gzip": size.gzip, "macs": macs}
+    x, y = make_data().validation
+    assert outcome.metrics == evaluate(folder / outcome.file, x, y)
+    assert outcome.steps == 2 * 2
+    assert outcome.sparsity == 0.5
+    written = json.loads((folder / "outcome.json").read_text())
+    assert TrialOutcome.from_dict(written) == outcome
+
+
+def test_an_order_survives_json():
+    asked = order(costs=("gzip", "latency"), lowest=0.5, imports=("json",))
+    assert TrialOrder.from_dict(json.loads(json.dumps(asked.to_dict()))) == asked
+
+
+def test_a_finished_trial_is_not_done_again(finished):
+    folder, outcome = finished
+    before = (folder / "model.tflite").stat().st_mtime_ns
+    stages = []
+    again = run_trial(
+        order(), make_model(), make_data(), folder, progress=stages.append
+    )
+    assert again == outcome and stages == []
+    more = run_trial(
+        order(costs=("latency",)), make_model(), make_data(), folder, progress=silent
+    )
+    assert 0 < more.costs["latency"] < 1
+    assert (folder / "model.tflite").stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def quick(monkeypatch, untraced):
+    """Files that hold the weights and nothing else, from steps that run untraced."""
+
+    def export(model, path, **_):
+        weights = [keras.ops.convert_to_numpy(w).tobytes() for w in model.weights]
+        path.write_bytes(b"".join(weights))
+
+    monkeypatch.setattr(file_stages, "export_litert", export)
+    monkeypatch.setattr(file_stages, "evaluate", lambda *_, **__: {"accuracy": 0.5})
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_recipe_or_other_data_in_the_same_folder_begins_anew(tmp_path):
+    def run(data, **settings):
+        run_trial(order(**settings), make_model(), data, tmp_path, progress=silent)
+        return (tmp_path / "model.keras").read_bytes()
+
+    data = make_data()
+    first = run(data)
+    assert run(data) == first
+    assert run(data, seed=1) != first
+    train = tuple(array[:80] for array in data.train)
+    assert run(dataclasses.replace(data, train=train), seed=1) != first
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_the_listener_raises_leaves_the_trial_unfinished(tmp_path):
+    def stop(event):
+        if event.stage == "Exporting model.tflite":
+            raise TimeoutError
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    first = run_trial(order(), make_model(), make_data(), whole, progress=silent)
+    with pytest.raises(TimeoutError):
+        run_trial(order(), make_model(), make_data(), cut, progress=stop)
+    assert not (cut / "outcome.json").exists()
+    heard = []
+    again = run_trial(order(), make_model(), make_data(), cut, progress=heard.append)
+    assert not [event for event in heard if event.total]  # no batch was trained again
+    assert again.metrics == first.metrics
+    for name in ("model.tflite", "model.keras"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_cannot_be_measured_is_a_failed_trial(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("no such thing")
+
+    monkeypatch.setitem(trial_costs.COSTS, "macs", refuse)
+    asked = order(costs=("macs",))
+    outcome = run_trial(asked, make_model(), make_data(), tmp_path, progress=silent)
+    assert (outcome.status, outcome.reason) == ("failed", "no such thing")
+    assert outcome.file is None and outcome.costs == {}
+    assert (tmp_path / "outcome.json").is_file()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_refused_file_is_a_failed_trial_with_the_reason(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise ExportError("the layer 'hidden' has no kernel")
+
+    monkeypatch.setattr(file_stages, "export_litert", refuse)
+    outcome = run_trial(order(), make_model(), make_data(), tmp_path, progress=silent)
+    assert (outcome.status, outcome.file) == ("failed", None)
+    assert outcome.reason == "model.tflite: the layer 'hidden' has no kernel"
+
+
+def test_a_recipe_that_is_none_is_refused(tmp_path):
+    asked = TrialOrder(name="0007", recipe={"name": "mine", "epochs": 3})
+    with pytest.raises(RecipeError, match="the trial 0007: unknown key `epochs`"):
+        run_trial(asked, make_model(), make_data(), tmp_path, progress=silent)
