@@ -22,7 +22,7 @@ pytestmark = pytest.mark.once
 
 RECIPE = Recipe(
     name="tiny",
-    training=TrainingRecipe(epochs=2, batch_size=16),
+    training=TrainingRecipe(epochs=1, batch_size=16),
     methods=(
         PruningConfig(schedule=FractionalSchedule(final_sparsity=0.5)),
         ClusteringConfig(num_clusters=4, exclude=("logits",)),
@@ -48,7 +48,21 @@ def finished(tmp_path_factory):
     x = np.random.default_rng(0).normal(size=(96, 8)).astype("float32")
     arrays = x, np.argmax(x[:, :3], -1)
     data = UserData(train=arrays, test=arrays, source="file b.npz")
-    return folder, compress(model, data, RECIPE, out=folder, progress=False)
+    return folder, compress(
+        model,
+        data,
+        RECIPE,
+        out=folder,
+        overrides={"training.epochs": 2},
+        progress=False,
+    )
+
+
+def test_the_report_has_the_recipe_as_it_was_changed(finished):
+    folder, report = finished
+    written = json.loads((folder / "report.json").read_text())["recipe"]
+    assert written["training"]["epochs"] == len(report.history) == 2
+    assert written["description"] == "Changed: training.epochs = 2."
 
 
 def test_the_report_says_how_many_values_a_clustered_weight_has(finished):

@@ -50,12 +50,14 @@ from penjing.cli.shared_options import (
     PixelsOption,
     RestartOption,
     SeedOption,
+    SettingOption,
     SplitSeedOption,
 )
 from penjing.cli.shrink_command import shrink
 from penjing.cli.sparsity_table import show_sparsity
 from penjing.cli.verify_command import setup_wasm, verify
 from penjing.data.data_spec import PIXELS
+from penjing.recipes.overrides import parse_settings
 from penjing.report.tables import (
     names,
     new_table,
@@ -166,6 +168,7 @@ def compress(
             "a TOML file.",
         ),
     ] = "default",
+    settings: SettingOption = None,
     imports: ImportOption = None,
     backend: BackendOption = None,
     seed: SeedOption = 0,
@@ -192,12 +195,14 @@ def compress(
         $ penjing compress model.keras --data data.npz --out out
         $ penjing compress model.keras --data data:load --recipe my.toml --out out
         $ penjing compress model.keras --data photos --import my_layers --out out
+        $ penjing compress m.keras --data d.npz --set training.epochs=5 --out out
     """
     check_early(
         models=[model],
         suffixes=KERAS_FILES,
         data=data,
         recipe=recipe,
+        settings=settings,
         out=out,
         imports=imports,
     )
@@ -211,6 +216,7 @@ def compress(
             data,
             recipe,
             out=out,
+            overrides=parse_settings(settings),
             seed=seed,
             imports=imports or (),
             restart=restart,

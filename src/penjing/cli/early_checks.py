@@ -10,6 +10,7 @@ import typer
 from penjing.data.data_spec import check_data, has_module, where_modules_are
 from penjing.errors import CompressionError, DataError, FileFormatError
 from penjing.files import check_file, check_folder
+from penjing.recipes.overrides import override, parse_settings
 from penjing.recipes.recipe_text import check_keys, read_recipe
 
 KERAS_FILES = (".keras", ".h5", ".hdf5")
@@ -22,13 +23,15 @@ def check_early(
     suffixes: Sequence[str] = (),
     data: str | None = None,
     recipe: str | None = None,
+    settings: Sequence[str] | None = None,
     out: Path | None = None,
     imports: Sequence[str] | None = None,
 ) -> None:
     """Refuse what can be known to be wrong without Keras; see the names of arguments.
 
-    `suffixes` are the endings that the models may have; none allow any. `out` is a
-    folder. Modules are looked for, not imported.
+    `suffixes` are the endings that the models may have; none allow any. `settings` are
+    those of the recipe that are changed. `out` is a folder. Modules are looked for, not
+    imported.
     """
     for path in models:
         _check_suffix(check_file(path), suffixes)
@@ -37,7 +40,10 @@ def check_early(
     if data is not None:
         check_data(data)
     if recipe is not None:
-        check_keys(*read_recipe(recipe))
+        table, where = read_recipe(recipe)
+        check_keys(table, where)
+        if settings:
+            override(table, parse_settings(settings), where)
     if out is not None:
         check_folder(out)
 

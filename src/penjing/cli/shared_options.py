@@ -66,6 +66,18 @@ ImportOption = Annotated[
 ]
 
 
+SettingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting in place of the recipe's: training.epochs=5, "
+        "methods.prune.schedule.final_sparsity=0.9, export.quantizations=[int8]. "
+        "KEY= takes its default. Repeatable.",
+    ),
+]
+
+
 class Pixels(enum.StrEnum):
     """What the pixels of images go from and to."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def compress(
     recipe: str | os.PathLike[str] | Recipe = "default",
     *,
     out: str | os.PathLike[str],
+    overrides: Mapping[str, Any] | None = None,
     seed: int = 0,
     imports: Sequence[str] = (),
     restart: bool = False,
@@ -68,6 +69,8 @@ def compress(
         out: Folder for `model.keras`, `model.tflite`, `report.json`, `report.html`
             and the files they are compared with; created where it is missing. One run
             at a time can have it.
+        overrides: Settings in place of the recipe's, such as
+            `{"training.epochs": 5}`; see `penjing.pipeline.load_recipe`.
         seed: Seed of everything random.
         imports: Modules to import for the model's own registered classes.
         restart: Begin anew, whatever an earlier run has finished.
@@ -98,7 +101,7 @@ def compress(
     """
     set_global_seeds(seed)
     source, *others = map(as_absolute, (model, data, recipe))
-    recipe = as_recipe(recipe)
+    recipe = as_recipe(recipe, overrides)
     check_training(recipe.training)
     modules = checked_imports(imports)
     written: dict[str, Any] = {

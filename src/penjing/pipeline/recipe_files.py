@@ -24,6 +24,7 @@ from penjing.pipeline.recipe import (
     TrainingRecipe,
     check_order,
 )
+from penjing.recipes.overrides import override
 from penjing.recipes.recipe_text import (
     check_method,
     check_values,
@@ -41,11 +42,16 @@ _AS_WRITTEN: dict[Any, Any] = {
 _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 
 
-def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
+def load_recipe(
+    name_or_path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None
+) -> Recipe:
     """Load a recipe by its packaged name or from a TOML file.
 
     Args:
         name_or_path: A packaged name such as `"default"`, or a path.
+        overrides: Settings in place of the recipe's: dotted key -> value, as in TOML. A
+            method is named by its name or its place, `"methods.prune.l1"` or
+            `"methods.0.l1"`; None takes a key away, so that its default holds.
 
     Returns:
         The checked recipe.
@@ -57,17 +63,29 @@ def load_recipe(name_or_path: str | os.PathLike[str]) -> Recipe:
     Example:
         >>> load_recipe("article").training.epochs
         2
+        >>> load_recipe("article", {"training.epochs": 5}).training.epochs
+        5
     """
     table, where = read_recipe(name_or_path)
+    if overrides:
+        table, where = override(table, overrides, where)
     return recipe_from_dict(table, where=where)
 
 
-def as_recipe(recipe: str | os.PathLike[str] | Recipe) -> Recipe:
+def as_recipe(
+    recipe: str | os.PathLike[str] | Recipe,
+    overrides: Mapping[str, Any] | None = None,
+) -> Recipe:
     """Give a recipe as it is, or load it by name or path; see `load_recipe`.
 
     One whose methods no model can take, in this order, is a RecipeError.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, overrides)
+    elif overrides:
+        where = f"the recipe {recipe.name}"
+        table, where = override(recipe.to_dict(), overrides, where)
+        recipe = recipe_from_dict(table, where=where)
     check_order(recipe.methods)
     return recipe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import json
 import math
@@ -17,12 +18,12 @@ from penjing.errors import RecipeError
 
 MAX_RECIPE_BYTES = 1_000_000
 # No setting is nested deeper, and no count of anything is larger.
-_MAX_DEPTH = 12
+MAX_DEPTH = 12
 _MAX_WHOLE_NUMBER = 10**15
 # A dotted key that is nested deeper: reading it takes time that grows with its square.
-_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+KEY_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
 _LONG_KEY = re.compile(
-    rf"(?:^|[\[{{,])[ \t]*{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{_MAX_DEPTH},}}",
+    rf"(?:^|[\[{{,])[ \t]*{KEY_PART}(?:[ \t]*\.[ \t]*{KEY_PART}){{{MAX_DEPTH},}}",
     re.MULTILINE,
 )
 _PACKAGED = importlib.resources.files("penjing") / "recipes"
@@ -94,7 +95,7 @@ def check_values(table: Mapping[str, Any], where: str) -> None:
     waiting: list[tuple[Any, str, int]] = [(table, where, 0)]
     while waiting:
         value, place, depth = waiting.pop()
-        if depth > _MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise RecipeError(_too_deep(where))
         if isinstance(value, Mapping):
             waiting += [
@@ -108,7 +109,7 @@ def check_values(table: Mapping[str, Any], where: str) -> None:
 
 def _too_deep(where: str) -> str:
     return (
-        f"{where} nests tables or lists more than {_MAX_DEPTH} deep, which no setting "
+        f"{where} nests tables or lists more than {MAX_DEPTH} deep, which no setting "
         "does. Is it another file?"
     )
 
@@ -123,12 +124,18 @@ def _check_scalar(value: Any, place: str) -> None:
         raise RecipeError(f"{place} is the date {value}, which no setting takes.")
 
 
+@functools.cache
+def read_known_keys() -> dict[str, Any]:
+    """The keys of every table of a recipe, known without Keras."""
+    return dict(json.loads((_PACKAGED / "keys.json").read_text("utf-8")))
+
+
 def check_keys(table: Mapping[str, Any], where: str) -> None:
     """Refuse unknown keys and methods of a recipe, without loading Keras.
 
     Reading the recipe refuses these too, with the same words, and all else.
     """
-    known = json.loads((_PACKAGED / "keys.json").read_text("utf-8"))
+    known = read_known_keys()
     rows = table.get("methods", [])
     top = {key: value for key, value in table.items() if key != "methods"}
     _check_level(top, known, "recipe", where)
