@@ -10,15 +10,13 @@ from typing import Any
 
 import keras
 
-from penjing.errors import CompressionError, CompressionWarning
+from penjing.errors import CompressionWarning
 from penjing.export.litert import checked_imports
-from penjing.models.model_files import load_keras_model
-from penjing.pipeline.baseline_check import check_baseline
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
-from penjing.pipeline.run_data import as_user_data, check_scores, data_parts
+from penjing.pipeline.run_data import data_parts
 from penjing.pipeline.run_digest import digest_of_run
-from penjing.pipeline.runs.noted_warnings import noted_warnings
+from penjing.pipeline.run_inputs import checked_inputs
 from penjing.pipeline.runs.output_folder import (
     as_absolute,
     as_folder,
@@ -30,7 +28,7 @@ from penjing.pipeline.runs.random_state import set_global_seeds
 from penjing.pipeline.runs.run_state import RunState, remove_files
 from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun
 from penjing.pipeline.stages import REPORTS, Stages, output_names
-from penjing.pipeline.training import check_training, compile_arguments
+from penjing.pipeline.training import check_training
 from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report
 
@@ -111,20 +109,19 @@ def compress(
         "overwrite": overwrite,
     }
     check_outputs(**written)
-    with noted_warnings() as warned:
-        loaded = load_keras_model(source) if isinstance(source, Path) else model
-        _check_model(loaded)
-        arguments = compile_arguments(loaded, recipe.training, steps=1)
-        user_data, name = as_user_data(data, loaded, seed, pixels)
-        known_loss = _has_keras_loss(arguments)
-        user_data.validate_against(loaded, labels_match_outputs=known_loss)
-        check_scores(user_data, loaded, recipe.training, arguments["loss"])
-        if known_loss and not accept_baseline:
-            check_baseline(user_data, loaded)
+    inputs = checked_inputs(
+        source,
+        data,
+        recipe.training,
+        seed=seed,
+        pixels=pixels,
+        accept_baseline=accept_baseline,
+    )
+    loaded, user_data = inputs.model, inputs.data
     digest = digest_of_run(recipe, seed, source, data_parts(user_data, data))
     with output_folder(**written) as folder, listening(progress) as listen:
         state = RunState(folder / STATE_FOLDER, digest, restart=restart)
-        _announce(state, folder, user_data.notes, listen)
+        announce(state, folder, user_data.notes, listen)
         if state.origin != "resumed":
             # It is of files that do not stay.
             remove_files(folder, REPORTS)
@@ -138,34 +135,15 @@ def compress(
             state=state,
             progress=listen,
         )
-        report = Stages(run=run, data_name=name, warned=tuple(warned)).report()
+        report = Stages(
+            run=run, data_name=inputs.data_name, warned=inputs.warned
+        ).report()
     for row in report.refused:
         warnings.warn(f"{row.name}: {row.reason}", CompressionWarning, stacklevel=2)
     return report
 
 
-def _check_model(model: Any) -> None:
-    if not isinstance(model, keras.Model):
-        raise CompressionError(
-            "`model` must be a Keras 3 model or the path of a `.keras` or `.h5` file, "
-            f"got an object of type {type(model).__name__}."
-        )
-    if not model.built:
-        raise CompressionError(
-            f"The model {model.name!r} is not built, so it has no weights yet. Call "
-            "it once on a batch, or `model.build(input_shape)`, first."
-        )
-
-
-def _has_keras_loss(arguments: dict[str, Any]) -> bool:
-    return all(
-        isinstance(loss, str) or type(loss).__module__.startswith("keras.")
-        for loss in keras.tree.flatten(arguments["loss"])
-        if loss is not None
-    )
-
-
-def _announce(
+def announce(
     state: RunState, folder: Path, notes: Sequence[str], progress: Listener
 ) -> None:
     """Say how a run begins, and how its data was read."""
