@@ -77,6 +77,15 @@ class Worker:
         time.sleep(seconds_of_sleep)
         return {"calls": "stale"}
 
+    def mumble(self):
+        os.write(self.tell.args[0].fileno(), b'{"told": no json\\n')
+        time.sleep(60)
+
+    def report(self, parts):
+        for part in parts:
+            self.tell(part)
+        return {"parts": len(parts)}
+
     def spin(self):
         while True:
             pass
@@ -161,6 +170,22 @@ def test_a_module_can_be_the_worker(monkeypatch, tmp_path):
         assert worker.ask("count") == {"calls": 1}
 
 
+def test_what_a_worker_tells_before_its_answer_is_heard_in_order(worker):
+    parts = [{"told": 1}, "line\nline", None]
+    heard = []
+    assert worker.ask("report", listen=heard.append, parts=parts) == {"parts": 3}
+    assert heard == parts
+    assert worker.ask("report", parts=parts) == {"parts": 3}  # nobody listens
+    assert worker.ask("count") == {"calls": 1}
+
+
+def test_a_listener_that_raises_ends_the_worker(worker):
+    with pytest.raises(ValueError, match="invalid literal"):
+        worker.ask("report", listen=int, parts=["a", "b"])
+    with pytest.raises(WorkerEndError):
+        worker.ask("count")
+
+
 def test_a_failed_order_is_said_and_the_next_one_answered(worker):
     with pytest.raises(OrderError, match="^nothing there$") as said:
         worker.ask("fail", text="nothing there")
@@ -207,9 +232,10 @@ def test_a_worker_that_crashes_says_the_signal(worker):
 
 
 @posix
-def test_answers_that_make_no_sense_end_the_worker(worker):
+@pytest.mark.parametrize("method", ["babble", "mumble"])
+def test_answers_that_make_no_sense_end_the_worker(worker, method):
     with pytest.raises(WorkerEndError) as said:
-        worker.ask("babble")
+        worker.ask(method)
     assert (said.value.exit_code, said.value.seconds) == (-signal.SIGKILL, None)
 
 

@@ -5,13 +5,14 @@ the script makes the `Worker` that it is told and calls its methods. It imports 
 Keras nor penjing unless the worker does, so it starts in a fifth of a second.
 
 An order and its answer are one line of JSON each; their arrays lie in a folder that
-both ends share.
+both ends share. Lines before the answer are what the worker tells of its work.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import json
 import os
@@ -24,7 +25,7 @@ import sys
 import threading
 import traceback
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -33,6 +34,7 @@ import numpy as np
 _SENT, _GIVEN, _LOG = "sent.npz", "given.npz", "log.txt"
 _LOG_TAIL = 1500
 _ARRAY = "__array__"
+_TOLD = '{"told": '
 
 
 class OrderError(Exception):
@@ -122,6 +124,7 @@ class WorkerProcess:
         *,
         seconds: float | None = None,
         bounds: Bounds | None = None,
+        listen: Callable[[Any], None] | None = None,
         **arguments: Any,
     ) -> dict[str, Any]:
         """Let the worker call one of its methods, and wait for what it returns.
@@ -129,7 +132,8 @@ class WorkerProcess:
         Arguments and results are of types that JSON has, and arrays, also within lists
         and dicts. A worker that takes longer than `seconds` is ended; None is no limit.
         `bounds` hold from this order on, instead of what the worker was started with;
-        without `seconds`, it is also ended after twice their time.
+        without `seconds`, it is also ended after twice their time. What the method
+        gives to the worker's `tell`, of types that JSON has, goes to `listen`.
         An OrderError says that the method raised, a WorkerEndError that the worker
         ended before it answered. Threads wait for their turn. An interrupt ends it.
         """
@@ -139,18 +143,21 @@ class WorkerProcess:
                 seconds = 2 * bounds.seconds if seconds is None else seconds
             limits = None if bounds is None else dataclasses.asdict(bounds)
             order = _encoded([method, arguments, limits], self.folder / _SENT)
-            return self._answered(order, seconds)
+            return self._answered(order, seconds, listen)
 
-    def _answered(self, order: str, seconds: float | None) -> dict[str, Any]:
+    def _answered(
+        self, order: str, seconds: float | None, listen: Callable[[Any], None] | None
+    ) -> dict[str, Any]:
         late = threading.Event()
         limit = threading.TIMEOUT_MAX if seconds is None else seconds
         alarm = threading.Timer(limit, self._stop, [late])
         alarm.daemon = True  # an interrupt may come before `try`, and then it is left
         alarm.start()
         try:
-            line = self._exchanged(order)
+            line = self._exchanged(order, listen)
         except BaseException:  # an interrupt: the next order must not get this answer
             self.process.kill()
+            self.process.wait()
             raise
         finally:
             alarm.cancel()
@@ -164,13 +171,22 @@ class WorkerProcess:
             raise OrderError(answer["kind"], answer["error"])
         return dict(answer["result"])
 
-    def _exchanged(self, order: str) -> str:
-        """Send a line and wait for another; none where the worker ends."""
-        stdin, stdout = self.process.stdin, self.process.stdout
+    def _exchanged(self, order: str, listen: Callable[[Any], None] | None) -> str:
+        """Send a line and wait for the answer; none where the worker ends."""
+        stdin = cast(IO[str], self.process.stdin)
         try:
-            cast(IO[str], stdin).write(order)
-            cast(IO[str], stdin).flush()
-            return cast(IO[str], stdout).readline()
+            stdin.write(order)
+            stdin.flush()
+        except (OSError, ValueError):
+            return ""
+        while (told := _told(line := self._line())) is not None:
+            if listen is not None:
+                listen(told["told"])
+        return line
+
+    def _line(self) -> str:
+        try:
+            return cast(IO[str], self.process.stdout).readline()
         except (OSError, ValueError):
             return ""
 
@@ -253,6 +269,16 @@ def _decoded(line: str, file: Path) -> Any:
     )
 
 
+def _told(line: str) -> dict[str, Any] | None:
+    """What a line tells of the work; None if it is an answer, or makes no sense."""
+    if not line.startswith(_TOLD):
+        return None
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None
+
+
 def _serve(source: str, folder: Path, limits: str) -> None:
     """The worker's end: call what is asked for, for as long as somebody asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program decides what ends
@@ -267,6 +293,7 @@ def _serve(source: str, folder: Path, limits: str) -> None:
         runpy.run_path(source) if is_script else vars(importlib.import_module(source))
     )
     worker = defined["Worker"]()
+    worker.tell = functools.partial(_tell, answers)
     while True:
         line = orders.get()
         try:
@@ -280,6 +307,13 @@ def _serve(source: str, folder: Path, limits: str) -> None:
         with contextlib.suppress(OSError):  # nobody reads it any more
             answers.write(answer)
             answers.flush()
+
+
+def _tell(answers: IO[str], value: Any) -> None:
+    """Say something before the answer."""
+    with contextlib.suppress(OSError):
+        answers.write(f"{_TOLD}{json.dumps(value)}}}\n")
+        answers.flush()
 
 
 def _listen(orders: queue.SimpleQueue[str], folder: Path) -> None:
