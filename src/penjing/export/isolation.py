@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 import os
 import sys
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 
 from penjing.errors import ExportError
 from penjing.export.conversion import CONVERTED, ConversionConfig, convert_model
-from penjing.models.keras_private import all_layers
+from penjing.models.own_classes import looking_in, modules_of
 from penjing.models.signature import InputSignature
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 from penjing.tflite.edited_file import EditedFile
@@ -94,24 +92,16 @@ class Worker:
 
 
 def _import_modules(names: Sequence[str], places: Sequence[str]) -> None:
-    """Import the user's modules, looked for where the program found them.
-
-    The current folder may be among those places. Afterwards they come last: what else
-    is imported, by TensorFlow say, is what is installed.
-    """
-    installed = list(sys.path)
-    sys.path[:] = places
-    try:
+    """Import the user's modules, looked for where the program found them."""
+    with looking_in(places):
         for name in names:
-            importlib.import_module(name)
-    except ImportError as error:
-        raise ExportError(
-            f"The module `{name}`, named in `imports` or holding a class of the model, "
-            f"cannot be imported to convert the model: {error}"
-        ) from error
-    finally:
-        others = [place for place in places if place not in installed]
-        sys.path[:] = [*installed, *others]
+            try:
+                importlib.import_module(name)
+            except ImportError as error:
+                raise ExportError(
+                    f"The module `{name}`, named in `imports` or holding a class of "
+                    f"the model, cannot be imported to convert the model: {error}"
+                ) from error
 
 
 def _save(model: keras.Model, path: Path) -> None:
@@ -127,29 +117,14 @@ def _save(model: keras.Model, path: Path) -> None:
 
 def _own_modules(model: keras.Model, path: Path) -> set[str]:
     """Modules outside Keras that hold classes or functions of the model."""
-    owners = {type(layer) for layer in all_layers(model)}
-    found: list[Any] = []
-    with zipfile.ZipFile(path) as archive:
-        json.loads(
-            archive.read("config.json"),
-            object_hook=lambda part: found.append(part.get("registered_name")),
-        )
-    names = {name for name in found if isinstance(name, str)}
-    owners |= {keras.saving.get_registered_object(name) for name in names} - {None}
-    modules = {owner.__module__ for owner in owners}
-    if "__main__" in modules:
+    modules, in_main = modules_of(model, path)
+    if in_main:
         raise ExportError(
             "These classes are defined in the script that runs (`__main__`), where the "
-            f"converting process cannot find them: {_in_main(owners)}. Move them to a "
-            "module of their own and import it, or export on the TensorFlow backend."
+            f"converting process cannot find them: {', '.join(in_main)}. Move them to "
+            "a module of their own and import it, or export on the TensorFlow backend."
         )
-    return {name for name in modules if name.split(".")[0] != "keras"}
-
-
-def _in_main(owners: set[Any]) -> str:
-    return ", ".join(
-        sorted(o.__qualname__ for o in owners if o.__module__ == "__main__")
-    )
+    return modules
 
 
 def _failure(error: OrderError) -> str:

@@ -1,0 +1,65 @@
+"""Workers for a search: here, in processes beside, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from penjing.arguments import check_integer
+from penjing.budget.workplaces.workplace import SerialWorkers, Workers
+from penjing.data.data_sources import UserData
+from penjing.progress import Listener, ignore_progress
+
+RUN = "penjing.budget.trial:run_trial"
+
+
+def open_workers(
+    model: keras.Model,
+    data: UserData,
+    folder: str | os.PathLike[str],
+    *,
+    workers: int = 1,
+    imports: Sequence[str] = (),
+    progress: Listener = ignore_progress,
+    run: str = RUN,
+) -> Workers:
+    """Open what trials run in; a context manager.
+
+    Args:
+        model: A built model; it is left alone.
+        data: Its `train` part lacks the `validation` part. No trial gets to see its
+            `test` part.
+        folder: The trials' folders are made here, with the names of their orders.
+        workers: Processes beside this one, each with its share of the cores; 1: this
+            process.
+        imports: Modules that register the user's classes.
+        progress: Told what the trials tell, with their names, in the thread that asks
+            for outcomes.
+        run: `"module:function"` of what runs a trial, called as `run_trial`.
+
+    Returns:
+        The workers.
+
+    Raises:
+        CompressionError: If the model or the data cannot be handed to other processes,
+            or the folder cannot be written; the message says why.
+        ValueError: If `workers` is no number from 1.
+
+    Example:
+        >>> with open_workers(model, data, "out") as workers:  # doctest: +SKIP
+        ...     workers.submit(TrialOrder(name="0001", recipe=recipe.to_dict()))
+        ...     outcome = workers.next_outcome()
+    """
+    check_integer("workers", workers, least=1)
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    if workers == 1:
+        return SerialWorkers(model, data, folder, run, progress)
+    from penjing.budget.workplaces.process_workers import ProcessWorkers
+    from penjing.budget.workplaces.shared_inputs import share_inputs
+
+    inputs = share_inputs(model, data, imports)
+    return ProcessWorkers(inputs, folder, run, processes=workers, progress=progress)
