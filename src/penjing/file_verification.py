@@ -87,6 +87,11 @@ def verify(
     takes. What counts as rounding there: 1e-5 of floats, no step of int8 convolutions,
     2 of other int8 operators, 4 of int16.
 
+    Elsewhere outputs may differ from those in Python by 1e-3 of their magnitude, those
+    of integers by 5 %. What is beyond is looked into for "x86": each operator runs by
+    itself, by fast kernels and by plain ones. It is right if each rounds by 2 steps of
+    int8 at most, or 4 of int16, and the whole file gives what its operators give.
+
     Args:
         file: A `.tflite` file that the runtime takes as it is: for "wasm" and "micro"
             one without free sizes.

@@ -94,10 +94,12 @@ def test_quantized_samples_cover_the_range_of_their_type():
 def test_each_sample_runs_twice_and_each_run_is_compared(run):
     arrays = [np.zeros((4, 3), "float32")]  # two batches
     twin, file = Elsewhere(), Elsewhere(wrong=(run,))
-    to_twin, to_python = compare_outputs([twin, file], Reference(), arrays)
+    found = compare_outputs([twin, file], Reference(), arrays, 0.5)
     assert (twin.runs, file.runs) == (4, 4)
-    assert (to_twin.absolute, to_python.absolute) == (1.0, 1.0)
-    assert compare_outputs([file, twin], Reference(), arrays)[1].absolute == 0.0
+    assert (found.to_twin.absolute, found.to_python.absolute) == (1.0, 1.0)
+    ((given,), (gave,)), *others = found.doubtful
+    assert (given.max(), gave.min(), len(others)) == (0.0, 1.0, 0)
+    assert compare_outputs([file, twin], Reference(), arrays).to_python.absolute == 0.0
 
 
 def test_inputs_and_outputs_are_matched_by_name():
@@ -120,5 +122,5 @@ def test_inputs_and_outputs_are_matched_by_name():
             return self.arrays
 
     arrays = [np.array([1.0], "float32"), np.array([2.0], "float32")]
-    for distance in compare_outputs([Turned(), Turned()], Pair(), arrays):
-        assert distance.absolute == 0.0
+    found = compare_outputs([Turned(), Turned()], Pair(), arrays)
+    assert (found.to_twin.absolute, found.to_python.absolute) == (0.0, 0.0)

@@ -125,13 +125,15 @@ def _print_times(report: Any) -> None:
     console = Console()
     if report.latency is not None:
         console.print(latency_table(report.latency))
-    console.print(
-        f"[green]The same outputs[/green] on {report.samples} samples. Largest "
-        f"difference to {escape(report.twin)} in the same runtime: "
+    to_twin = (
+        f"Largest difference to {escape(report.twin)} in the same runtime: "
         f"{report.difference:.1e}; to the file in Python: "
-        f"{report.python_difference:.1e}.",
-        highlight=False,
+        f"{report.python_difference:.1e}"
     )
+    result = "[green]The same outputs[/green]"
+    if report.passed_by != "rounding":
+        result = f"[yellow]Differs by {report.passed_by}[/yellow], each operator right,"
+    console.print(f"{result} on {report.samples} samples. {to_twin}.", highlight=False)
 
 
 def _print_micro(report: Any) -> None:
@@ -167,8 +169,8 @@ def _print_micro(report: Any) -> None:
     if found.first_difference is not None:
         first = f"the first to round otherwise is {found.first_difference}"
     result = "[green]The same outputs[/green] as"
-    if found.passed_by != "rounding":
-        result = f"[yellow]Differs by {found.passed_by}[/yellow] from"
+    if report.passed_by != "rounding":
+        result = f"[yellow]Differs by {report.passed_by}[/yellow] from"
     console.print(
         f"{result} LiteRT's {found.kernels} kernels on {report.samples} samples: "
         f"largest difference {report.python_difference:.1e}{steps}; {escape(first)}.",

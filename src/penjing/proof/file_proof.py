@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -20,13 +21,14 @@ from penjing.measurement.latency_report import (
     summarize_rounds,
 )
 from penjing.proof.output_comparison import (
-    Distance,
+    Comparison,
+    Run,
     RunningFile,
     choose_samples,
     compare_outputs,
     run_first,
 )
-from penjing.proof.verify_report import VerifyReport
+from penjing.proof.verify_report import SUMMED, VerifyReport
 from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.timing_rounds import Timed, take_turns
@@ -66,6 +68,9 @@ class ProvingRuntime:
         is_timed: Whether it tells times of the device.
         reference: Loads the file in Python, for its outputs to be compared with.
         reference_name: What messages call that.
+        beyond_rounding: Says what of the differences to Python is more than the sum of
+            roundings, given a file of integers, what messages call it, and the runs
+            that differ; None where they are not looked into.
     """
 
     name: str
@@ -78,6 +83,7 @@ class ProvingRuntime:
     is_timed: bool = True
     reference: Callable[[Path], LiteRTModel] = LiteRTModel
     reference_name: str = "the same file in Python"
+    beyond_rounding: Callable[[bytes, str, Sequence[Run]], str | None] | None = None
 
 
 class RuntimeSession(Protocol):
@@ -118,9 +124,12 @@ def prove(
         model = session.load(content, str(path))
         models = {twin_name: session.load(twin_content, twin_name), str(path): model}
         _check_signatures(models)
-        distances = compare_outputs(list(models.values()), reference, arrays)
-        limits = (tolerance, _python_tolerance(content, path))
-        _check(runtime, str(path), twin, distances, limits)
+        integers = _integers(content, path)
+        limits = (tolerance, _python_tolerance(integers))
+        found = compare_outputs(list(models.values()), reference, arrays, limits[1])
+        looks = runtime.beyond_rounding if integers else None
+        explain = looks and functools.partial(looks, content, str(path), found.doubtful)
+        passed_by = _check(runtime, str(path), twin, found, limits, explain)
         latency = None
         if runtime.is_timed:
             sizes = {twin_name: len(twin_content), str(path): len(content)}
@@ -129,10 +138,11 @@ def prove(
         file=str(path),
         twin=twin_name,
         samples=len(arrays[0]),
-        difference=distances[0].absolute,
-        relative_difference=distances[0].relative,
-        python_difference=distances[1].absolute,
-        python_relative_difference=distances[1].relative,
+        difference=found.to_twin.absolute,
+        relative_difference=found.to_twin.relative,
+        python_difference=found.to_python.absolute,
+        python_relative_difference=found.to_python.relative,
+        passed_by=passed_by,
         latency=latency,
         runtime=session.runtime,
     )
@@ -177,16 +187,24 @@ def _twin(
     return str(other), other_content
 
 
-def _python_tolerance(content: bytes, path: Path) -> float:
+def _integers(content: bytes, path: Path) -> set[int] | None:
+    """Types of the integers that a file computes with; None where it has none at all.
+
+    Those of constants do not count: then a file may compute with floats alone.
+    """
+    model = load_records(content, str(path))
+    tensors = [one for one in all_tensors(model) if one["type"] in _INTEGERS]
+    made = {int(one["type"]) for one in tensors if not len(data_of(model, one))}
+    return made if tensors else None
+
+
+def _python_tolerance(integers: set[int] | None) -> float:
     """What kernels may round: integers of 16 bits are as fine a grid as it takes.
 
     Of such files the weights have 8 bits, and nothing that is computed does.
     """
-    model = load_records(content, str(path))
-    tensors = [one for one in all_tensors(model) if one["type"] in _INTEGERS]
-    made = {one["type"] for one in tensors if not len(data_of(model, one))}
-    is_fine = made == {TensorType.INT16}
-    return INTEGER_TOLERANCE if tensors and not is_fine else PYTHON_TOLERANCE
+    is_fine = integers is None or integers == {TensorType.INT16}
+    return PYTHON_TOLERANCE if is_fine else INTEGER_TOLERANCE
 
 
 def _check_signatures(models: Mapping[str, RunningFile]) -> None:
@@ -211,20 +229,31 @@ def _check(
     runtime: ProvingRuntime,
     file: str,
     twin: str | os.PathLike[str] | None,
-    distances: tuple[Distance, Distance],
+    compared: Comparison,
     tolerances: tuple[float, float],
-) -> None:
-    """Refuse outputs that differ from the twin's or from those in Python."""
+    explain: Callable[[], str | None] | None,
+) -> str:
+    """Refuse outputs that differ from the twin's or from those in Python.
+
+    Those from Python may be the sum of roundings: `explain` says why they are not.
+    Gives why the file passes.
+    """
+    distances = (compared.to_twin, compared.to_python)
     pairs = zip(distances, tolerances, strict=True)
     is_right = [distance.relative <= limit for distance, limit in pairs]
     if all(is_right):
-        return
+        return "rounding"
     place = is_right.index(False)
     distance, limit = distances[place], tolerances[place]
     found = f"by {distance.absolute:.3g}, which is {distance.relative:.3g} of their "
     found += f"largest magnitude; {limit:g} is allowed"
     if np.isinf(distance.absolute):
         found = "or hold NaN or infinity"
+    elif explain is not None and place == 1:
+        fault = explain()
+        if fault is None:
+            return SUMMED
+        found += f". {fault.rstrip('.')}"
     if is_right[1] and twin is not None:
         raise ExportError(
             f"{file} gives in {runtime.name} what it gives in Python, but not what "

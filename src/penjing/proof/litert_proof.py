@@ -12,6 +12,7 @@ import numpy as np
 from penjing.files import temporary_folder
 from penjing.measurement.machine import litert_name
 from penjing.proof.file_proof import ProvingRuntime
+from penjing.proof.operator_chain import more_than_rounding
 from penjing.runtime.interpreter import described_tensors
 from penjing.runtime.loaded_file import FileElsewhere
 from penjing.runtime.reference_model import ReferenceModel, fixed_description
@@ -83,5 +84,6 @@ X86 = ProvingRuntime(
     "compare on real `inputs`, and export it anew.",
     reference=ReferenceModel,
     reference_name="the same file by LiteRT's reference kernels",
+    beyond_rounding=more_than_rounding,
 )
 """LiteRT in Python, compared with its own reference kernels."""

@@ -58,6 +58,7 @@ def prove_in_tflm(
         relative_difference=to_twin,
         python_difference=found.difference,
         python_relative_difference=found.relative_difference,
+        passed_by=found.passed_by,
         runtime=TFLM,
         micro=found,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.sample_inputs import random_inputs
 
 Array = np.ndarray[Any, Any]
+Run = tuple[Sequence[Array], Sequence[Array]]
+"""What a file was fed, and what it gave, as it is stored."""
 
 
 class RunningFile(Protocol):
@@ -83,9 +86,25 @@ def run_first(reference: LiteRTModel, arrays: Sequence[Array]) -> None:
     reference.predict([array[:batch] for array in arrays], batch)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """How far a file is from its twin, and from itself in Python.
+
+    `doubtful` are the runs that differ from those in Python by more than a share of
+    their largest magnitude: what the file was fed, and what it gave, as it is stored.
+    """
+
+    to_twin: Distance
+    to_python: Distance
+    doubtful: tuple[Run, ...] = ()
+
+
 def compare_outputs(
-    models: Sequence[RunningFile], reference: LiteRTModel, arrays: Sequence[Array]
-) -> tuple[Distance, Distance]:
+    models: Sequence[RunningFile],
+    reference: LiteRTModel,
+    arrays: Sequence[Array],
+    share: float = np.inf,
+) -> Comparison:
     """Run a file, its twin and the file in Python on samples.
 
     The twin and the file, `models`, run in one runtime. Each sample runs twice, the
@@ -94,27 +113,43 @@ def compare_outputs(
     Gives how far the file is from its twin, and from itself in Python.
     """
     to_twin, to_python = Distance(), Distance()
+    doubtful: list[Run] = []
     batch = _batch(reference.inputs)
     starts = range(0, len(arrays[0]), batch)
     for order, step in ((starts, 1), (reversed(starts), -1)):
         for start in order:
             part = [array[start : start + batch] for array in arrays]
-            outputs = [_run(model, reference, part) for model in models[::step]][::step]
-            expected = reference.predict(part)
+            runs = [_run(model, reference, part) for model in models[::step]][::step]
+            outputs = [
+                _decoded(model, reference, run[1])
+                for model, run in zip(models, runs, strict=True)
+            ]
+            found = reference.predict(part)
+            expected = found if isinstance(found, list) else [found]
             to_twin.add(outputs[1], outputs[0])
-            is_list = isinstance(expected, list)
-            to_python.add(outputs[1], expected if is_list else [expected])
-    return to_twin, to_python
+            to_python.add(outputs[1], expected)
+            alone = Distance()
+            alone.add(outputs[1], expected)
+            if alone.relative > share:
+                doubtful.append(runs[1])
+    return Comparison(to_twin=to_twin, to_python=to_python, doubtful=tuple(doubtful))
 
 
 def _run(
     model: RunningFile, reference: LiteRTModel, part: Sequence[Array]
-) -> list[Array]:
-    """Outputs in the order and as the real values that Python gives."""
+) -> tuple[list[Array], list[Array]]:
+    """What a file is fed, and what it then gives, as it is stored."""
     places = _places(model.inputs, reference.inputs)
     specs = reference.inputs
-    model.feed([specs[place].encode(part[place]) for place in places])
-    stored = model.run()
+    given = [specs[place].encode(part[place]) for place in places]
+    model.feed(given)
+    return given, model.run()
+
+
+def _decoded(
+    model: RunningFile, reference: LiteRTModel, stored: Sequence[Array]
+) -> list[Array]:
+    """Outputs in the order and as the real values that Python gives."""
     places = _places(reference.outputs, model.outputs)
     return [
         spec.decode(stored[place])

@@ -8,6 +8,8 @@ from penjing.json_values import JsonValue
 from penjing.measurement.latency_report import LatencyReport
 from penjing.runtime.tflm import TflmComparison
 
+SUMMED = "summed roundings"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyReport(JsonValue):
@@ -24,6 +26,9 @@ class VerifyReport(JsonValue):
         python_difference: Largest difference to the outputs of the LiteRT runtime in
             Python, for "micro" and "x86" by its reference kernels.
         python_relative_difference: The same over the largest magnitude.
+        passed_by: Why outputs that differ from those in Python are right: "rounding" of
+            an operator, if any; for "x86" and "micro" also "summed roundings" of
+            operators that are each right, and for "micro" the "tolerance" given.
         latency: Times of the twin, which comes first, and of the file; None where the
             runtime tells no times of the device.
         runtime: Name of what ran the file.
@@ -39,6 +44,7 @@ class VerifyReport(JsonValue):
     relative_difference: float | None
     python_difference: float
     python_relative_difference: float
+    passed_by: str = "rounding"
     latency: LatencyReport | None = None
     runtime: str = ""
     micro: TflmComparison | None = None
@@ -56,6 +62,8 @@ class VerifyReport(JsonValue):
             f"{self.file} in {self.runtime}: outputs of {self.samples} samples differ "
             f"{to_twin}from those in Python by {self.python_difference:.2g}."
         ]
+        if self.passed_by == SUMMED:
+            parts.append("That is the sum of roundings: each operator is right.")
         if self.latency is not None:
             twin, file = self.latency.files
             parts.append(
