@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 INSTALL := $(PIP) install -c constraints.txt
 PACKAGED := $(shell find src -not -name '*.pyc' -not -name __pycache__)
 
-.PHONY: demo test coverage test-oldest lint environment wheel constraints clean
+.PHONY: demo test coverage test-oldest lint environment wheel vega constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -48,6 +48,12 @@ lint: $(VENV)/all.stamp
 environment: $(VENV)/all.stamp $(VENV)/penjing.stamp
 
 wheel: dist/wheel.stamp
+
+# What draws charts in reports. A test compares it; with other versions LICENSE.vega.txt
+# changes too.
+vega: $(VENV)/all.stamp
+	$(BIN)/python -c 'import vl_convert; print(vl_convert.javascript_bundle(vl_version="6.4"), end="")' \
+		> src/penjing/report/vega/vega.js
 
 # Resolves all dependencies anew, but for torch, whose pin is edited by hand: the
 # newest one on a package index may be a build for another accelerator.

@@ -237,6 +237,23 @@ class Report(JsonValue):
             return ""
         return change_of(before, score, self.direction(metric))
 
+    @property
+    def control_score(self) -> float | None:
+        """The first metric of the dense model, trained as long, if there is one."""
+        if self.control is None:
+            return None
+        return self.control.metrics.get(self.metric or "")
+
+    def change_of_score(self, score: float | None) -> str:
+        """Whether a first metric is better, worse or the same as the baseline's."""
+        if score is None or self.before is None:
+            return ""
+        return self.change_from(self.before, score)
+
+    def change_from(self, before: float, after: float) -> str:
+        """Whether a first metric is better, worse or the same as another one."""
+        return change_of(before, after, self.direction(self.metric or ""))
+
     def difference(self, row: ScoreRow) -> str:
         """The first metric of a model less that of the baseline, as tables show it.
 

@@ -11,16 +11,18 @@ from typing import Any
 
 from penjing.files import write_text
 from penjing.measurement.sensitivity_table import SensitivityTable
-from penjing.measurement.size import Size, format_bytes
+from penjing.measurement.size import Size
+from penjing.report import page_parts
+from penjing.report.charts import charts_of
 from penjing.report.documents import (
     FLOAT_FILE,
     RUNTIMES,
     Report,
-    signed,
     smaller,
 )
+from penjing.report.rendering import render
+from penjing.report.scripts import page_scripts
 from penjing.report.weight_lines import weight_lines
-from penjing.version import __version__
 
 _WIDTH, _HEIGHT = 720.0, 300.0
 _LEFT, _BOTTOM = 56.0, 28.0
@@ -30,8 +32,21 @@ _GOLDEN_ANGLE = 137.508  # hues that far apart never come close to those before
 def render_html(report: Report) -> str:
     """Render a report as one page that needs no network; all text is escaped."""
     weights, vectors = weight_lines(report.weights)
-    return _render(
+    charts = charts_of(report)
+    layers = page_parts.layer_table(report.evidence)
+    return render(
         "report.html",
+        scripts=page_scripts(charts=bool(charts), tables=layers is not None),
+        charts=charts,
+        steps=page_parts.steps_of(report),
+        front=page_parts.files_of_front(report),
+        layers=layers,
+        pictures=page_parts.weight_pictures(report.evidence),
+        box=(page_parts.PICTURE_WIDTH, page_parts.PICTURE_HEIGHT),
+        examples=page_parts.examples_of(report.evidence),
+        left_out=report.evidence.left_out if report.evidence else {},
+        speed=page_parts.speed_of(report),
+        sentences=page_parts.cost_sentences(report),
         report=report,
         weights=weights,
         vectors=vectors,
@@ -101,8 +116,9 @@ def render_sensitivity(table: SensitivityTable) -> str:
     for line in lines:  # what nobody can draw is as bad as the worst
         line["losses"] = [v if math.isfinite(v) else worst for v in line["losses"]]
     levels = [high - span * step / 4 for step in range(5)]
-    return _render(
+    return render(
         "sensitivity.html",
+        scripts=page_scripts(charts=False, tables=False),
         table=table,
         whole=whole,
         size=(_WIDTH, _HEIGHT),
@@ -143,35 +159,3 @@ def _lines(
 def write_sensitivity(table: SensitivityTable, path: str | os.PathLike[str]) -> Path:
     """Write a table as one self-contained page."""
     return write_text(path, render_sensitivity(table))
-
-
-def _width(part: float, whole: float) -> float:
-    """Percent that a bar takes; the shortest can still be seen."""
-    return round(max(100 * part / whole, 0.3), 2)
-
-
-_FILTERS = {
-    "bytes": format_bytes,
-    "number": "{:,}".format,
-    "percent": lambda share: f"{100 * share:.1f} %",
-    "score": "{:.4f}".format,
-    "signed": signed,
-    "width": _width,
-}
-
-
-def _render(name: str, **context: Any) -> str:
-    """Fill a template; all text is escaped, and a missing value is an error."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("penjing.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(_FILTERS)
-    # Headings that stand above numbers, as `table_section` takes them.
-    environment.globals["numbers"] = lambda headings: [f">{text}" for text in headings]
-    return environment.get_template(name).render(**context, version=__version__)
