@@ -23,7 +23,7 @@ from penjing.cli.application import app
 from penjing.cli.benchmark_command import latency_table
 from penjing.errors import CompressionError
 from penjing.measurement.latency_report import LatencyConditions, summarize_rounds
-from penjing.pipeline import compression
+from penjing.pipeline import run_inputs
 from penjing.report.documents import RefusedFile
 
 pytestmark = pytest.mark.once
@@ -237,7 +237,7 @@ def test_errors_that_nobody_foresaw_are_one_sentence(
     files_that_are_there, monkeypatch, capsys, fail, message
 ):
     monkeypatch.delenv("PENJING_DEBUG", raising=False)
-    monkeypatch.setattr(compression, "load_keras_model", fail)
+    monkeypatch.setattr(run_inputs, "load_keras_model", fail)
     assert cli.main(COMPRESS) == 1
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
@@ -259,10 +259,10 @@ def test_errors_of_libraries_keep_their_traceback_for_those_who_ask(
     files_that_are_there, monkeypatch
 ):
     monkeypatch.setenv("PENJING_DEBUG", "1")
-    monkeypatch.setattr(compression, "load_keras_model", lambda *_: np.zeros(2)[9])
+    monkeypatch.setattr(run_inputs, "load_keras_model", lambda *_: np.zeros(2)[9])
     with pytest.raises(IndexError):
         cli.main(COMPRESS)
-    monkeypatch.setattr(compression, "load_keras_model", lambda *_: np.zeros((2, -1)))
+    monkeypatch.setattr(run_inputs, "load_keras_model", lambda *_: np.zeros((2, -1)))
     with pytest.raises(ValueError, match="negative dimensions"):
         cli.main(COMPRESS)
 

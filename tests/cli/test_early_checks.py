@@ -52,6 +52,8 @@ shrink m.keras --bias-bits 24 | --bias-bits
 benchmark m.keras none.tflite | There is no file none.tflite
 benchmark m.keras --threads 0 | --threads
 verify none.tflite | There is no file none.tflite
+verify m.keras --inputs none.npy | There is no file none.npy
+verify m.keras --inputs nowhere | There is no data 'nowhere'
 verify m.keras --twin none.tflite | There is no file none.tflite
 demo --recipe defualt | Did you mean `default`
 demo --out m.keras | Cannot make the output folder

@@ -176,7 +176,7 @@ def test_int8_activations_take_int4_weights_with_biases_at_their_scale(tmp_path)
 
 
 @once
-def test_untrained_weights_are_rounded_once_from_their_floats(tmp_path):
+def test_untrained_weights_are_rounded_once_from_their_floats(tmp_path, capsys):
     model = keras.Sequential(
         [keras.Input((60,)), layers.Dense(40, "relu", name="a"), layers.Dense(7)]
     )
@@ -190,6 +190,9 @@ def test_untrained_weights_are_rounded_once_from_their_floats(tmp_path):
         output_type="uint8",
     )
     assert plain_weights(path) == {(40, 60): "int4", (7, 40): "int8"}  # too small
+    said = capsys.readouterr().err
+    assert "keeps more than 4 bits in 1 weight: 280 numbers of `" in said
+    assert "(int8: fewer than 1,024 on no grid of 4 bits)." in said
     kernel = array(model.get_layer("a").kernel).T
     wanted = rounded_to_int4(kernel, 0)
     integers, scales, _ = read_int4(path)[40, 60]

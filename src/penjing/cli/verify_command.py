@@ -13,6 +13,7 @@ from rich.markup import escape
 from penjing.cli.benchmark_command import latency_table
 from penjing.cli.console import print_json, print_setup, quiet_libraries
 from penjing.cli.early_checks import check_early
+from penjing.cli.real_inputs import InputsOption, check_inputs, read_inputs
 from penjing.cli.shared_options import EngineOption, JsonOption, LiteRTArgument
 from penjing.report.tables import names, new_table, numbers
 
@@ -49,10 +50,13 @@ def verify(
     threads: Annotated[
         int, typer.Option(min=1, help="Threads; micro and Node have one.")
     ] = 1,
+    inputs: InputsOption = None,
     samples: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Random inputs that are compared. Default: 8; micro 4."
+            min=1,
+            help="Inputs that are compared. Default: 8; micro 4 random ones, or all of "
+            "--inputs.",
         ),
     ] = None,
     rounds: Annotated[
@@ -96,9 +100,11 @@ def verify(
         $ penjing verify sparse.tflite
         $ penjing verify sparse.tflite --twin dense.tflite --engine chromium
         $ penjing verify sparse.tflite --runtime x86 --threads 2
+        $ penjing verify small.tflite --runtime x86 --inputs data.npz
         $ penjing verify sparse.tflite --runtime arm --engine cortex-a76
     """
     check_early(models=[file] if twin is None else [file, twin])
+    check_inputs(inputs)
     with quiet_libraries():
         from penjing.file_verification import verify as run
 
@@ -106,6 +112,7 @@ def verify(
             file,
             runtime.value,
             twin=twin,
+            inputs=read_inputs(inputs, file),
             engine=None if engine is None else engine.value,
             threads=threads,
             samples=samples,

@@ -1,4 +1,4 @@
-"""Arrays in an `.npz` file, which may be damaged, or ask for any memory."""
+"""Arrays in `.npz` and `.npy` files, which may be damaged, or ask for any memory."""
 
 from __future__ import annotations
 
@@ -37,6 +37,23 @@ def read_npz(path: Path) -> dict[str, Any]:
         raise DataError(
             f"Cannot read {path} as .npz ({error}). Write it again with "
             "numpy.savez_compressed."
+        ) from error
+
+
+def read_npy(path: Path) -> np.ndarray[Any, Any]:
+    """Read the array of an `.npy` file; a DataError where that cannot be done.
+
+    What it says of its size is compared with the file before it is read.
+    """
+    try:
+        with path.open("rb") as file:
+            if _declared_bytes(file) > path.stat().st_size:
+                raise EOFError("it says that it has more bytes than there are")
+        return np.asarray(np.load(path, allow_pickle=False))
+    except DAMAGE as error:
+        raise DataError(
+            f"Cannot read {path} as .npy ({error}). Write it again with numpy.save; "
+            "arrays of Python objects are not allowed."
         ) from error
 
 

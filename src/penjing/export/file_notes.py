@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from penjing.export.weights.fixed_weights import fixed_weights
+from penjing.export.weights.integer_weights import SMALLEST_WITHOUT_GRID
 from penjing.export.weights.kept_weights import lost_values, told
 from penjing.export.weights.weight_grids import HYBRID_VERSIONS
 from penjing.export.weights.weight_uses import find_uses, find_weights
@@ -76,6 +77,26 @@ def slow_kernels(model: Record, mode: Mode) -> str:
         f"DEQUANTIZE makes the weights of {', '.join(sorted(names))} when the file is "
         "loaded, and LiteRT's fast kernels take constants alone"
     )
+
+
+def wide_weights(model: Record, mode: Mode) -> str:
+    """Say which weights of a file of 4 bits have more, and why; "" where none have."""
+    found = []
+    for graph in model["subgraphs"] if mode.weight_bits == 4 else ():
+        for kind in (TensorType.INT8, TensorType.FLOAT32):
+            for number, uses in find_weights(model, graph, kind):
+                tensor = graph["tensors"][number]
+                size = int(np.prod(tensor["shape"]))
+                reader = operator_name(model, uses[0].operator)
+                why = f"{reader} takes no int4 here"
+                if size < SMALLEST_WITHOUT_GRID:
+                    why = f"fewer than {SMALLEST_WITHOUT_GRID:,} on no grid of 4 bits"
+                name = tensor_name(tensor)
+                found.append(f"{size:,} numbers of `{name}` ({kind.dtype}: {why})")
+    if not found:
+        return ""
+    weights = "1 weight" if len(found) == 1 else f"{len(found)} weights"
+    return f"keeps more than 4 bits in {weights}: {told(found)}"
 
 
 def float_weights(model: Record) -> Iterator[str]:

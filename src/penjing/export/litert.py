@@ -25,7 +25,7 @@ from penjing.errors import (
 )
 from penjing.export.conversion import ConversionConfig
 from penjing.export.ends.end_grids import check_columns
-from penjing.export.file_notes import file_notes, slow_kernels
+from penjing.export.file_notes import file_notes, slow_kernels, wide_weights
 from penjing.export.mode_conversion import converted
 from penjing.export.samples import (
     random_samples,
@@ -92,7 +92,8 @@ def export_litert(
             grid of at most 15 levels keep it, others get the scales with the least
             squared error; those below 1,024 elements stay float. "int8x4" for int8
             activations and int4 weights of dense layers, convolutions and depthwise
-            convolutions; what "int8" says applies, and other weights stay int8.
+            convolutions; what "int8" says applies. Other weights stay int8, and so do
+            those below 1,024 elements on no grid of 15 levels; which ones is printed.
         representative_data: Real inputs: array, list or dict of arrays, or a data
             set of batches. At most 500 samples are used, for calibration and for the
             comparison. Without it the comparison runs on random inputs. An input whose
@@ -225,15 +226,16 @@ def _tell_costs(
     config: ConversionConfig,
     imports: Sequence[str],
 ) -> None:
-    """Print where a file is larger than its float32 twin, or slower.
+    """Print where a file is larger than its float32 twin, slower or of more bits.
 
     A float32 file is larger than its weights. So only a file that is too needs a twin
     to be compared with; the smallest are not worth that time.
     """
     name = f'The "{config.mode.name}" file of `{model.name}`'
-    costs = slow_kernels(file.model, config.mode)
-    if costs:
-        print(f"{name} {costs}.", file=sys.stderr)
+    for said in (wide_weights, slow_kernels):
+        cost = said(file.model, config.mode)
+        if cost:
+            print(f"{name} {cost}.", file=sys.stderr)
     floats = 4 * model.count_params()
     if has_trained_grids(model) or not _COMPARED < floats < len(file.content):
         return

@@ -1,0 +1,78 @@
+"""Real inputs to try a file on: arrays of one's own, or those of data."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from penjing.data.data_spec import check_data
+from penjing.errors import DataError
+from penjing.files import check_file
+
+InputsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|DATA",
+        help="Real inputs in place of random ones: an .npy file, an .npz file with an "
+        "array for each input by its name, or the test part of data as for penjing "
+        "compress.",
+    ),
+]
+_PART = re.compile(r"x_(test|validation|train)(?:_(.+))?")
+
+
+def check_inputs(text: str | None) -> None:
+    """Refuse inputs that are not there, before anything is loaded."""
+    if text is not None and Path(text).suffix.lower() not in (".npy", ".npz"):
+        check_data(text)
+    elif text is not None:
+        check_file(Path(text).expanduser())
+
+
+def read_inputs(text: str | None, file: Path) -> Any:
+    """Read inputs for a `.tflite` file: an array, or a dict of them by name.
+
+    None for None. Of data the test part counts, of a loader its first batch.
+    """
+    if text is None:
+        return None
+    from penjing.data.array_files import read_npy, read_npz
+
+    path = Path(text).expanduser()
+    if path.suffix.lower() == ".npy":
+        return read_npy(path)
+    if path.suffix.lower() == ".npz":
+        return _inputs_of(read_npz(path), path)
+    from penjing.data.data_sources import load_data
+
+    test = load_data(text, image_size=_image_size(file, path), split=False).test
+    if isinstance(test, tuple):
+        return test[0]
+    return next(iter(test))[0]
+
+
+def _inputs_of(arrays: dict[str, Any], path: Path) -> Any:
+    """Of arrays in a file those that are inputs: of data the test part's."""
+    parts: dict[str, dict[str, Any]] = {}
+    for key, array in arrays.items():
+        if found := _PART.fullmatch(key):
+            parts.setdefault(found[1], {})[found[2] or ""] = array
+    if parts:
+        arrays = parts[next(p for p in ("test", "validation", "train") if p in parts)]
+    if not arrays:
+        raise DataError(f"{path} holds no arrays. Write it with numpy.savez.")
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _image_size(file: Path, data: Path) -> tuple[int, ...] | None:
+    """The size in which a folder of images is to be read for a file."""
+    if not data.is_dir():
+        return None
+    from penjing.tflite.loading import load_records, read_litert
+
+    graph = load_records(read_litert(file), str(file))["subgraphs"][0]
+    shape = graph["tensors"][int(graph["inputs"][0])]["shape"]
+    return tuple(int(size) for size in shape[1:])

@@ -1,0 +1,73 @@
+"""Real inputs for a file: arrays, or those of data."""
+
+import io
+
+import numpy as np
+import pytest
+from tests.specializing.graphs import Graph
+
+from penjing import cli
+from penjing.cli.real_inputs import read_inputs
+from penjing.errors import DataError
+from penjing.tflite.operators import Operator
+
+pytestmark = pytest.mark.once
+
+X = np.arange(12.0, dtype="float32").reshape(3, 4)
+
+
+def test_arrays_are_taken_as_they_are_and_data_by_its_test_part(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.testing.assert_array_equal(read_inputs(tmp_path / "x.npy", None), X)
+    path = tmp_path / "x.npz"
+    np.savez(path, anything=X)
+    np.testing.assert_array_equal(read_inputs(path, None), X)
+    np.savez(path, a=X, b=X + 1)
+    found = read_inputs(path, None)
+    assert sorted(found) == ["a", "b"] and found["b"][0, 0] == 1
+    np.savez(path, x_train=X, y_train=X, x_test=X + 2, y_test=X)
+    np.testing.assert_array_equal(read_inputs(path, None), X + 2)
+    np.savez(path, x_train_a=X, x_train_b=X, y_train=X)
+    assert sorted(read_inputs(path, None)) == ["a", "b"]
+    assert read_inputs(None, None) is None
+
+
+def test_a_function_gives_its_test_part(tmp_path, monkeypatch):
+    (tmp_path / "own_inputs.py").write_text(
+        "import numpy as np\n"
+        "def load():\n"
+        "    x = np.ones((3, 4), 'float32')\n"
+        "    return (x, x[:, 0]), (2 * x, x[:, 0])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert read_inputs("own_inputs:load", None).max() == 2.0
+
+
+def test_damaged_arrays_are_refused(tmp_path):
+    whole = io.BytesIO()
+    np.save(whole, X)
+    for content in (b"x", whole.getvalue()[:-1], whole.getvalue()[:20]):
+        (tmp_path / "x.npy").write_bytes(content)
+        with pytest.raises(DataError, match="Cannot read .*numpy.save"):
+            read_inputs(tmp_path / "x.npy", None)
+    np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(DataError, match="objects are not allowed"):
+        read_inputs(tmp_path / "o.npy", None)
+    np.savez(tmp_path / "none.npz")
+    with pytest.raises(DataError, match="holds no arrays"):
+        read_inputs(tmp_path / "none.npz", None)
+
+
+def test_verify_compares_on_them(tmp_path, capsys):
+    net = Graph()
+    x, y = net.tensor([1, 4]), net.tensor([1, 4])
+    net.add(Operator.RELU, [x], y)
+    (tmp_path / "m.tflite").write_bytes(net.content([x], [y]))
+    np.save(tmp_path / "x.npy", X)
+    common = ["verify", str(tmp_path / "m.tflite"), "--runtime", "x86", "--rounds", "1"]
+    assert cli.main([*common, "--inputs", str(tmp_path / "x.npy")]) == 0
+    assert "on 3 samples" in " ".join(capsys.readouterr().out.split())
+    np.save(tmp_path / "x.npy", X[:, :3])
+    assert cli.main([*common, "--inputs", str(tmp_path / "x.npy")]) == 1
+    assert "has the shape" in capsys.readouterr().err
