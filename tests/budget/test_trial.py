@@ -19,14 +19,18 @@ from penjing.pipeline import (
     PruningConfig,
     Recipe,
     TrainingRecipe,
+    compress,
     file_stages,
 )
+from penjing.pipeline.run_data import with_validation
 
 pytestmark = pytest.mark.once
 
 RECIPE = Recipe(
     name="tiny",
-    training=TrainingRecipe(epochs=2, batch_size=48),
+    training=TrainingRecipe(
+        epochs=2, batch_size=48, validation_split=0.25, keep_best=True
+    ),
     methods=(PruningConfig(FractionalSchedule(final_sparsity=0.5)),),
     export=ExportRecipe(quantizations=("dynamic", "int8")),
 )
@@ -52,10 +56,10 @@ def make_part(count, seed):
 
 
 def make_data():
-    train, validation = make_part(96, 0), make_part(40, 1)
-    # Nothing of it is ever looked at.
+    # Nothing of the test part is ever looked at.
     test = (np.full((4, 8), np.nan, "float32"), np.zeros(4, "int64"))
-    return UserData(train=train, validation=validation, test=test, source="memory")
+    whole = UserData(train=make_part(128, 0), test=test, source="memory")
+    return with_validation(whole, RECIPE.training, seed=0)
 
 
 def order(**settings):
@@ -88,6 +92,24 @@ def test_a_trial_leaves_one_file_with_its_score_and_costs(finished):
     assert outcome.sparsity == 0.5
     written = json.loads((folder / "outcome.json").read_text())
     assert TrialOutcome.from_dict(written) == outcome
+
+
+def test_compress_by_the_recipe_of_a_trial_gives_the_same_file(finished, tmp_path):
+    folder, outcome = finished
+    report = compress(
+        make_model(),
+        (make_part(128, 0), make_part(64, 1)),
+        folder / "recipe.toml",
+        out=tmp_path,
+        accept_baseline=True,
+        overrides={"export.quantizations": ["dynamic"]},
+        progress=False,
+    )
+    for name in ("model.tflite", "model.keras"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    held_out, kept = report.data.notes
+    assert held_out.startswith("33 of 128 training examples, chosen by the seed 0, are")
+    assert kept.startswith("the weights are those of epoch ")
 
 
 def test_an_order_survives_json():
@@ -177,6 +199,36 @@ def test_a_refused_file_is_a_failed_trial_with_the_reason(tmp_path, monkeypatch)
     outcome = run_trial(order(), make_model(), make_data(), tmp_path, progress=silent)
     assert (outcome.status, outcome.file) == ("failed", None)
     assert outcome.reason == "model.tflite: the layer 'hidden' has no kernel"
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_epochs_or_methods_the_file_is_of_the_model_as_it_is(tmp_path):
+    as_it_is = TrainingRecipe(epochs=0, minimum_steps=300)
+    plan = Recipe(name="after training", training=as_it_is, methods=())
+    outcome = run_trial(
+        order(recipe=plan), make_model(), make_data(), tmp_path, progress=silent
+    )
+    assert (outcome.status, outcome.steps, outcome.sparsity) == ("finished", 0, 0.0)
+    weights = make_model().get_weights()
+    content = b"".join(array.tobytes() for array in weights)
+    assert (tmp_path / "model.tflite").read_bytes() == content
+    plan = Recipe(name="control", training=TrainingRecipe(epochs=1), methods=())
+    outcome = run_trial(
+        order(recipe=plan), make_model(), make_data(), tmp_path, progress=silent
+    )
+    assert (outcome.status, outcome.steps) == ("finished", 1)
+    assert (tmp_path / "model.tflite").read_bytes() != content
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_hopeless_trial_is_stopped_and_not_done_again(tmp_path):
+    asked = order(lowest=1.1)
+    outcome = run_trial(asked, make_model(), make_data(), tmp_path, progress=silent)
+    assert (outcome.status, outcome.file, outcome.steps) == ("stopped", None, 2)
+    assert "the validation accuracy is" in outcome.reason
+    heard = []
+    again = run_trial(asked, make_model(), make_data(), tmp_path, progress=heard.append)
+    assert again == outcome and heard == []
 
 
 def test_a_recipe_that_is_none_is_refused(tmp_path):

@@ -10,10 +10,12 @@ import pytest
 from penjing import OneShot
 from penjing.errors import RecipeError
 from penjing.pipeline import (
+    ChannelPruneRecipe,
     ClusteringConfig,
     FractionalSchedule,
     PruningConfig,
     Recipe,
+    TrainingRecipe,
     load_recipe,
 )
 
@@ -53,3 +55,12 @@ def test_settings_that_came_after_0_1_are_written_where_they_are_set():
     }
     recipe = Recipe(name="mine", methods=(ClusteringConfig(4, seed=1),))
     assert recipe.to_dict()["methods"][0]["seed"] == 1
+
+
+def test_what_trains_nothing_has_no_method_that_acts_in_training():
+    nothing = TrainingRecipe(epochs=0, minimum_steps=3000)
+    assert nothing.epochs_of(10) == 0
+    cut = ChannelPruneRecipe(ratio=0.5)
+    assert Recipe(name="mine", training=nothing, methods=(cut,)).methods == (cut,)
+    with pytest.raises(RecipeError, match="at least 1, got 0: `prune` acts in tr"):
+        Recipe(name="mine", training=nothing, methods=(cut, make_row()))

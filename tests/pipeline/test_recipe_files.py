@@ -241,7 +241,9 @@ TYPOS = [
     (replaced('{name = "Huber", delta = 2}', "3"), "`loss` must be a table, got 3"),
     (replaced("[[methods]]", "[methods]"), r"write \[\[methods\]\]"),
     (replaced("epochs = 3", "epochs = "), "is not valid TOML"),
-    ("name = 'x'\n", "has no methods"),
+    ("name = 'x'\n", "has no methods.* or, above the first table, `methods = .]`"),
+    (replaced("= 3", "= 3\nvalidation_split = 1"), r"`validation_split` must be in"),
+    (replaced("= 3", "= 3\nkeep_best = 1"), "`keep_best` must be true or false, got 1"),
     (replaced("= 3", "= 3\nlearning_rate = -1.0"), "`learning_rate` must be a pos"),
     (replaced("= 3", "= 3\nwarmup = 1"), r"`warmup` must be in \[0, 1\), got 1.0"),
     (replaced('"constant"', '"cosine", begin = 0.6'), "`end` must come after `begin`"),
@@ -255,6 +257,14 @@ def test_a_mistake_is_named_with_its_place_and_the_nearest_key(tmp_path, text, m
     with pytest.raises(RecipeError, match=message) as caught:
         load_recipe(path)
     assert "mine.toml" in str(caught.value)
+
+
+def test_a_recipe_may_have_no_methods(tmp_path):
+    training = TrainingRecipe(epochs=0, validation_split=0.1, keep_best=True)
+    recipe = Recipe(name="mine", training=training, methods=())
+    path = tmp_path / "mine.toml"
+    path.write_text(recipe_to_toml(recipe))
+    assert load_recipe(path) == recipe
 
 
 def test_an_unknown_recipe_names_the_nearest_packaged_one():

@@ -17,13 +17,14 @@ from penjing.errors import CompressionError, MissingDependencyError
 from penjing.files import DAMAGE, write_text
 from penjing.json_values import JsonValue
 from penjing.measurement.weight_report import WeightRow, total_sparsity
+from penjing.pipeline.best_epoch import HopelessError
 from penjing.pipeline.file_stages import RESULT_KERAS
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import recipe_from_dict, recipe_to_toml
 from penjing.pipeline.recipe_run import training_steps
 from penjing.pipeline.run_data import data_parts
-from penjing.pipeline.run_digest import digest_of_run
 from penjing.pipeline.runs.random_state import set_global_seeds
+from penjing.pipeline.runs.run_digest import digest_of_run
 from penjing.pipeline.runs.run_state import RunState, digest_of, remove_files
 from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun
 from penjing.progress import Listener, Progress
@@ -131,9 +132,16 @@ def run_trial(
         imports=order.imports,
         state=state,
         progress=heard,
+        lowest=order.lowest,
     )
     try:
         outcome = _finished(order, run)
+    except HopelessError as error:
+        state.forget_variables()
+        outcome = dataclasses.replace(
+            _without_file(order, run, STOPPED, str(error)),
+            steps=training_steps(recipe, data.train, epochs=error.epochs),
+        )
     except MissingDependencyError:
         raise
     except Exception as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from penjing.arguments import did_you_mean
 from penjing.data.array_files import read_npz
@@ -37,7 +38,7 @@ from penjing.data.image_folders import how_read, read_image_folder
 from penjing.errors import DataError
 
 PARTS = ("train", "validation", "test")
-_VALIDATION_FRACTION = 0.1
+VALIDATION_FRACTION = 0.1
 _KEY = re.compile(r"([xy])_(train|validation|test)(?:_(.+))?")
 _VALUES = (
     "Allowed: ((x_train, y_train), (x_test, y_test)); a tuple of those four; a mapping "
@@ -278,8 +279,8 @@ def _assemble(
     }
     train, validation = parts["train"], parts.get("validation")
     if validation is None and isinstance(train, tuple) and seed is not None:
-        train, validation = _split_off(train, seed)
-        percent = 100 * _VALIDATION_FRACTION
+        train, validation = split_off(train, VALIDATION_FRACTION, seed)
+        percent = 100 * VALIDATION_FRACTION
         notes += (
             f"{percent:.0f} % of the training part, chosen by the seed {seed}, are the "
             "validation part",
@@ -325,19 +326,49 @@ def _by_name(arrays: Mapping[str, Any], prefix: str) -> Any:
     }
 
 
-def _split_off(train: tuple[Any, Any], seed: int) -> tuple[Any, Any]:
+def split_off(
+    train: tuple[Any, ...], fraction: float, seed: int
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Split a part of the training arrays off, of each class alike if there are any.
+
+    Args:
+        train: `(x, y)` or `(x, y, sample_weight)`, each an array or a tree of arrays.
+        fraction: What to split off, between 0 and 1; it is one example at least.
+        seed: The same seed gives the same split.
+
+    Returns:
+        The rest and the part, in the form and the order of `train`.
+
+    Raises:
+        DataError: If nothing would be left.
+    """
     labels = train[1]
-    count = len(next(iter(as_named(labels).values())))
+    count = len(keras.tree.flatten(labels)[0])
     if count < 2:
         raise DataError("The training part has 1 example; at least 2 are needed.")
-    groups = np.zeros(count, np.int8)
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iub":
-        classes = labels.reshape(count, -1)
-        if classes.shape[1] == 1 and 10 * len(np.unique(classes)) <= count:
-            groups = classes[:, 0]
-    fraction = max(_VALIDATION_FRACTION, 1 / count)
-    kept, moved = stratified_split(groups, fraction, seed)
+    fraction = max(fraction, 1 / count)
+    try:
+        kept, moved = stratified_split(_classes(labels, count), fraction, seed)
+    except ValueError as error:
+        raise DataError(
+            f"Cannot split {fraction:.3g} of the {count} training examples off for "
+            f"validation: {error}"
+        ) from error
     return (
         keras.tree.map_structure(lambda array: array[kept], train),
         keras.tree.map_structure(lambda array: array[moved], train),
     )
+
+
+def _classes(labels: Any, count: int) -> npt.NDArray[Any]:
+    """The class of each example; all the same where there are no classes, or many."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iubf":
+        columns = labels.reshape(count, -1)
+        is_one_hot = np.isin(columns, (0, 1)).all() and (columns.sum(1) == 1).all()
+        if columns.shape[1] > 1 and is_one_hot:
+            columns = columns.argmax(1)[:, None]
+        is_whole = columns.dtype.kind != "f" or np.array_equal(columns, columns.round())
+        few = columns.shape[1] == 1 and 10 * len(np.unique(columns)) <= count
+        if is_whole and few:
+            return columns[:, 0]
+    return np.zeros(count, np.int8)

@@ -177,7 +177,7 @@ class ChannelStages:
                 )
             ]
         if self.state is not None:
-            self.state.history = []
+            self.state.begin_training()
         train(
             learner,
             self.data,

@@ -15,7 +15,6 @@ from penjing.export.litert import checked_imports
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_data import data_parts
-from penjing.pipeline.run_digest import digest_of_run
 from penjing.pipeline.run_inputs import checked_inputs
 from penjing.pipeline.runs.output_folder import (
     as_absolute,
@@ -25,6 +24,7 @@ from penjing.pipeline.runs.output_folder import (
     shown,
 )
 from penjing.pipeline.runs.random_state import set_global_seeds
+from penjing.pipeline.runs.run_digest import digest_of_run
 from penjing.pipeline.runs.run_state import RunState, remove_files
 from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun
 from penjing.pipeline.stages import REPORTS, Stages, output_names

@@ -20,7 +20,7 @@ from penjing.measurement.size import lower_levels, measure_size
 from penjing.models.model_files import load_keras_model
 from penjing.packing.packing import restore
 from penjing.pipeline.recipe import Recipe
-from penjing.pipeline.training import evaluation_metrics
+from penjing.pipeline.training import evaluation_arguments
 from penjing.progress import Listener, Progress
 from penjing.report.documents import RESTORED, FileRow, RefusedFile
 from penjing.report.score_rows import ScoreRow
@@ -235,12 +235,9 @@ class FileStages:
         def measure() -> dict[str, float]:
             part = getattr(self.data, self.part)
             x, y = part if isinstance(part, tuple) else (part, None)
-            metrics = evaluation_metrics(self.model, self.recipe.training)
-            # What Keras calls a list of outputs, which files only number.
-            numbered = isinstance(getattr(self.model, "output", None), (list, tuple))
-            names = self.model.output_names if numbered else None
+            arguments = evaluation_arguments(self.model, self.recipe.training)
             with _leaving_out() if runtime != "keras" else contextlib.nullcontext():
-                return dict(evaluate(model, x, y, metrics=metrics, output_names=names))
+                return dict(evaluate(model, x, y, **arguments))
 
         metrics = self.stage(f"Evaluating {name}", [], measure)
         return ScoreRow(name=name, kind=kind, runtime=runtime, metrics=metrics)

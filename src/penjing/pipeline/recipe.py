@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from penjing.arguments import check_fraction
+from penjing.arguments import check_flag, check_fraction
 from penjing.engine.fractional_schedule import FractionalSchedule
 from penjing.engine.schedules import Schedule
 from penjing.engine.transforms.quantization_config import QuantizationSettings
@@ -64,7 +64,8 @@ class TrainingRecipe:
     """The fine-tuning that runs while the methods act.
 
     Args:
-        epochs: Passes over the training data.
+        epochs: Passes over the training data; 0, whatever `minimum_steps` is, for
+            files of the model as it is, without methods that act in training.
         minimum_steps: Batches that are trained at least: small data sets get more
             epochs.
         batch_size: Samples in a batch; loaders bring their own batches.
@@ -78,6 +79,12 @@ class TrainingRecipe:
         loss: Name of a Keras loss, or a table with `name` and the arguments of
             its class; None takes the loss that the model was compiled with.
         metrics: Names of Keras metrics; None takes those of the compiled model.
+        validation_split: Share of the training arrays that is held out of training, of
+            each class alike and chosen by the run's seed, where the data brings no
+            validation part. Decisions are made on it: see `keep_best`.
+        keep_best: Keep the weights of the epoch that is best on the validation part, by
+            the first metric, of those in which all methods acted in full. Otherwise
+            those of the last epoch.
     """
 
     epochs: int = 8
@@ -92,6 +99,8 @@ class TrainingRecipe:
     warmup: float = 0.05
     loss: str | dict[str, Any] | None = None
     metrics: tuple[str, ...] | None = None
+    validation_split: float = 0.0
+    keep_best: bool = False
 
     def epochs_of(self, steps_per_epoch: int) -> int:
         """Epochs that are trained, given the batches in one.
@@ -101,11 +110,13 @@ class TrainingRecipe:
             >>> training.epochs_of(100), training.epochs_of(3)
             (30, 50)
         """
+        if not self.epochs:
+            return 0
         wanted = -(-self.minimum_steps // steps_per_epoch)
         return max(self.epochs, min(wanted, self.maximum_epochs))
 
     def __post_init__(self) -> None:
-        check_least(self, epochs=1)
+        check_least(self, epochs=0)
         if self.minimum_steps < 0:
             raise RecipeError(
                 f"`minimum_steps` must not be negative, got {self.minimum_steps}."
@@ -114,6 +125,8 @@ class TrainingRecipe:
         check_most(self, epochs=MAX_EPOCHS, maximum_epochs=MAX_EPOCHS)
         check_most(self, batch_size=MAX_COUNT, minimum_steps=MAX_COUNT)
         check_fraction("warmup", self.warmup, below_one=True)
+        check_fraction("validation_split", self.validation_split, below_one=True)
+        check_flag("keep_best", self.keep_best)
         if not 0.0 < self.learning_rate < math.inf:
             raise RecipeError(
                 "`learning_rate` must be a positive number, got "
@@ -230,7 +243,8 @@ class Recipe:
         name: Name shown in the report.
         description: One line on what it is for.
         training: The fine-tuning.
-        methods: Methods in the order in which they wrap the model.
+        methods: Methods in the order in which they wrap the model. Without any it is
+            trained on as it is, and its files are made.
         export: The files to write.
 
     Example:
@@ -248,11 +262,15 @@ class Recipe:
     export: ExportRecipe = ExportRecipe()
 
     def __post_init__(self) -> None:
-        if not self.methods:
-            raise RecipeError(
-                "The recipe has no methods. Add a [[methods]] table with "
-                'method = "prune" and a schedule.'
-            )
+        if not self.training.epochs:
+            names = [getattr(type(method), "method", "") for method in self.methods]
+            trained = [f"`{name}`" for name in names if name != "prune_channels"]
+            if trained:
+                raise RecipeError(
+                    f"`epochs` must be at least 1, got 0: {', '.join(trained)} acts "
+                    "in training. 0 is for recipes without methods (`methods = []`) "
+                    "or with `prune_channels` alone."
+                )
         self.to_dict()  # refuses what no recipe can hold
 
     def to_dict(self) -> dict[str, Any]:

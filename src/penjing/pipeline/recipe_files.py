@@ -107,6 +107,7 @@ def recipe_from_dict(table: dict[str, Any], *, where: str = "the recipe") -> Rec
         raise RecipeError(f"{where} must be a table of keys, got {table!r}.")
     check_values(table, where)
     table = dict(table)
+    is_missing = "methods" not in table
     methods = table.pop("methods", [])
     if not isinstance(methods, list):
         raise RecipeError(f"{where}: `methods` must be a list: write [[methods]].")
@@ -114,7 +115,14 @@ def recipe_from_dict(table: dict[str, Any], *, where: str = "the recipe") -> Rec
         _method_from_table(row, f"{where}, methods[{index}]")
         for index, row in enumerate(methods)
     )
-    return typing.cast(Recipe, _from_table(Recipe, table, where, methods=rows))
+    recipe = typing.cast(Recipe, _from_table(Recipe, table, where, methods=rows))
+    if is_missing:
+        raise RecipeError(
+            f"{where}: The recipe has no methods. Add a [[methods]] table with "
+            'method = "prune" and a schedule; or, above the first table, '
+            "`methods = []`, which trains the model on as it is."
+        )
+    return recipe
 
 
 def known_keys() -> dict[str, Any]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
 import keras
 
+from penjing.data.data_sources import UserData
 from penjing.engine.batchnorm_folding import fold_batch_normalization
 from penjing.models.copying import copy_model
 from penjing.models.graph_flow import trace_flow
+from penjing.pipeline.best_epoch import EpochJudge
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.channel_stages import ChannelStages
 from penjing.pipeline.method_table import METHODS
 from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe, check_order
 from penjing.pipeline.recipe_files import as_recipe
+from penjing.pipeline.run_data import with_validation
 from penjing.pipeline.runs.random_state import set_global_seeds
 from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training import compile_arguments, train
@@ -29,6 +33,7 @@ def run_recipe(
     *,
     seed: int = 0,
     state: RunState | None = None,
+    validation: Any = None,
     progress: Listener | bool = True,
 ) -> keras.Model:
     """Apply a recipe's methods to a model and train it through them.
@@ -39,6 +44,8 @@ def run_recipe(
         recipe: A recipe, its packaged name, or a TOML file.
         seed: Seed of the shuffling and of every global generator.
         state: Where the progress is kept, so that a killed run goes on.
+        validation: Validation data in the same form, by which `keep_best` chooses;
+            without it the recipe's `validation_split` is split off.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
 
@@ -52,9 +59,34 @@ def run_recipe(
     """
     with listening(progress) as listen:
         recipe = as_recipe(recipe)
+        arrays = tuple(data) if isinstance(data, list) else data
+        parts = UserData(train=arrays, test=None, validation=validation, source="")
+        parts = with_validation(parts, recipe.training, seed)
         return cut_and_train(
-            model, data, recipe, seed=seed, state=state, progress=listen
-        )[0]
+            model,
+            parts.train,
+            recipe,
+            seed=seed,
+            state=state,
+            progress=listen,
+            validation=parts.validation,
+        ).model
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """What a recipe's training gave.
+
+    Attributes:
+        model: The model with its transforms on; plain where the recipe has none.
+        cut: The model before its last training, with fewer channels where the recipe
+            cuts some: later methods may fold layers of it away.
+        notes: What was chosen on the way, for people.
+    """
+
+    model: keras.Model
+    cut: keras.Model
+    notes: tuple[str, ...] = ()
 
 
 def cut_and_train(
@@ -65,11 +97,13 @@ def cut_and_train(
     seed: int,
     state: RunState | None,
     progress: Listener,
-) -> tuple[keras.Model, keras.Model]:
-    """Do what `run_recipe` does; gives the model before its last training too.
+    validation: Any = None,
+    lowest: float | None = None,
+) -> Trained:
+    """Do what `run_recipe` does.
 
-    That is the one with fewer channels, where the recipe cuts some: later methods may
-    fold layers of it away.
+    `validation` is what epochs are judged by: of `lowest`, a score, a worse one raises
+    a `HopelessError` in the last training, once all methods act in full.
     """
     source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=seed)
     cuts_channels, methods = split_channels(recipe)
@@ -83,6 +117,16 @@ def cut_and_train(
     epochs = recipe.training.epochs_of(source.steps_per_epoch)
     steps = epochs * source.steps_per_epoch
     arguments = compile_arguments(model, recipe.training, steps)
+    judge = None
+    if epochs and (recipe.training.keep_best or lowest is not None):
+        judge = EpochJudge(
+            original=model,
+            training=recipe.training,
+            part=validation,
+            keeps=recipe.training.keep_best,
+            lowest=lowest,
+            state=state,
+        )
     set_global_seeds(seed)
     trained = _folded(cut, recipe)
     for method in methods:
@@ -91,15 +135,20 @@ def cut_and_train(
         trained = copy_model(cut)
     trained.compile(**arguments)
     if state is not None:
-        state.history = []
-    train(trained, source, epochs, state=state, progress=progress)
-    return trained, cut
+        state.begin_training()
+    train(trained, source, epochs, state=state, at_epoch_end=judge, progress=progress)
+    kept = judge.restore(trained) if judge else ""
+    return Trained(model=trained, cut=cut, notes=(kept,) if kept else ())
 
 
-def training_steps(recipe: Recipe, data: Any) -> int:
-    """Batches that are trained by a recipe in all, before and after each cut too."""
+def training_steps(recipe: Recipe, data: Any, epochs: int | None = None) -> int:
+    """Batches that are trained by a recipe in all, before and after each cut too.
+
+    `epochs` are those of the last training, where they are fewer than planned.
+    """
     source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=0)
-    epochs = recipe.training.epochs_of(source.steps_per_epoch)
+    if epochs is None:
+        epochs = recipe.training.epochs_of(source.steps_per_epoch)
     cuts_channels, _ = split_channels(recipe)
     if cuts_channels:
         cuts = recipe.methods[0]
@@ -123,5 +172,5 @@ def _folded(model: keras.Model, recipe: Recipe) -> keras.Model:
 def split_channels(recipe: Recipe) -> tuple[bool, tuple[Any, ...]]:
     """Whether a recipe cuts channels, which comes first and once, and the rest."""
     check_order(recipe.methods)
-    cuts = isinstance(recipe.methods[0], ChannelPruneRecipe)
+    cuts = isinstance(next(iter(recipe.methods), None), ChannelPruneRecipe)
     return cuts, recipe.methods[int(cuts) :]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ import numpy as np
 
 from penjing.arguments import check_choice
 from penjing.data.data_checks import first_batch
-from penjing.data.data_sources import UserData, load_data
+from penjing.data.data_sources import PARTS, UserData, load_data, split_off
 from penjing.data.data_spec import PIXELS
 from penjing.data.datasets import Dataset
-from penjing.errors import CompressionWarning
+from penjing.errors import CompressionWarning, DataError, RecipeError
 from penjing.measurement.scoring import Scorer
 from penjing.models.keras_private import all_layers
 from penjing.pipeline.recipe import TrainingRecipe
@@ -64,22 +66,65 @@ def as_user_data(
     return parts, Path(name).name or name
 
 
+def with_validation(data: UserData, training: TrainingRecipe, seed: int) -> UserData:
+    """The data with the validation part that a recipe asks for, split off if need be.
+
+    A part of the data's own stays. A RecipeError says that there is none, and a
+    DataError that none can be split off.
+    """
+    share = training.validation_split
+    if data.validation is not None:
+        return data
+    if not share:
+        if training.keep_best:
+            raise RecipeError(
+                "`keep_best` chooses by validation data, and there is none. Set "
+                "`validation_split` = 0.1 below [training], or give a validation part "
+                "(x_validation and y_validation, or `validation`)."
+            )
+        return data
+    if not isinstance(data.train, tuple):
+        raise DataError(
+            f"`validation_split` = {share} cannot split a loader, and the training "
+            f"part is a {type(data.train).__name__}. Give a loader of other examples "
+            "as `validation` beside `train` and `test`, or leave `validation_split` "
+            "out."
+        )
+    train, validation = split_off(data.train, share, seed)
+    count = count_samples(validation)
+    note = (
+        f"{count:,} of {count + count_samples(train):,} training examples, chosen by "
+        f"the seed {seed}, are held out for validation"
+    )
+    return dataclasses.replace(
+        data, train=train, validation=validation, notes=(*data.notes, note)
+    )
+
+
 def check_scores(
     data: UserData, model: keras.Model, training: TrainingRecipe, loss: Any
 ) -> None:
     """Refuse labels that loss or metrics do not take; a few of each part are tried."""
-    fixed = [tensor.shape[0] for tensor in getattr(model, "inputs", None) or []]
-    count = max([size for size in fixed if size is not None], default=2)
-    for name in ("train", "test"):
+    for name in PARTS:
         part = getattr(data, name)
-        pair = part if isinstance(part, tuple) else first_batch(model, part, name)
-        x, y = keras.tree.map_structure(lambda array: array[:count], pair[:2])
+        if part is None:
+            continue
+        x, y = few_examples(model, part, name)
         scorer = Scorer(
             evaluation_metrics(model, training),
             loss=loss,
             output_names=getattr(model, "output_names", None),
         )
         scorer.update(y, model.predict_on_batch(x))
+
+
+def few_examples(model: keras.Model, part: Any, name: str) -> tuple[Any, Any]:
+    """Two examples of a part of the data, or as many as the model's batch has."""
+    fixed = [tensor.shape[0] for tensor in getattr(model, "inputs", None) or []]
+    count = max([size for size in fixed if size is not None], default=2)
+    pair = part if isinstance(part, tuple) else first_batch(model, part, name)
+    few = keras.tree.map_structure(lambda array: array[:count], tuple(pair[:2]))
+    return few  # type: ignore[no-any-return]
 
 
 def image_size_for(
@@ -130,8 +175,11 @@ def data_parts(data: UserData, spec: Any) -> list[Any]:
     return parts
 
 
-def summarize(data: UserData, name: str) -> DataSummary:
-    """Count the data and say where it came from, without folders."""
+def summarize(data: UserData, name: str, notes: Iterable[str] = ()) -> DataSummary:
+    """Count the data and say where it came from, without folders.
+
+    The notes are on what was chosen by it; those of the data stand before them.
+    """
     is_arrays = isinstance(data.train, tuple) and isinstance(data.test, tuple)
     return DataSummary(
         name=name,
@@ -139,7 +187,7 @@ def summarize(data: UserData, name: str) -> DataSummary:
         train=_length(data.train, is_arrays),
         test=_length(data.test, is_arrays),
         unit="samples" if is_arrays else "batches",
-        notes=data.notes,
+        notes=(*data.notes, *notes),
     )
 
 

@@ -13,7 +13,7 @@ from penjing.errors import CompressionError
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.baseline_check import check_baseline
 from penjing.pipeline.recipe import TrainingRecipe
-from penjing.pipeline.run_data import as_user_data, check_scores
+from penjing.pipeline.run_data import as_user_data, check_scores, with_validation
 from penjing.pipeline.runs.noted_warnings import noted_warnings
 from penjing.pipeline.training import compile_arguments
 
@@ -22,7 +22,8 @@ from penjing.pipeline.training import compile_arguments
 class RunInputs:
     """A model and its data, which fit each other.
 
-    The data has `data_name` in a report; `warned` is what loading warned of.
+    What the recipe holds out for validation is not in the training part any more. The
+    data has `data_name` in a report; `warned` is what loading warned of.
     """
 
     model: keras.Model
@@ -56,6 +57,7 @@ def checked_inputs(
         check_scores(user_data, loaded, training, arguments["loss"])
         if known_loss and not accept_baseline:
             check_baseline(user_data, loaded)
+        user_data = with_validation(user_data, training, seed)
     return RunInputs(model=loaded, data=user_data, data_name=name, warned=tuple(warned))
 
 

@@ -31,8 +31,9 @@ STATE_FOLDER = ".state/compression"
 class StagedRun:
     """What all stages of one run share; each is skipped where it is finished.
 
-    The data fits the model; `imports` are modules that the exporting process must
-    import.
+    The data fits the model, and its validation part is not in the training part;
+    `imports` are modules that the exporting process must import. `lowest` is a
+    validation score: a training that is worse is stopped by a `HopelessError`.
     """
 
     model: keras.Model
@@ -43,6 +44,7 @@ class StagedRun:
     imports: tuple[str, ...]
     state: RunState
     progress: Listener
+    lowest: float | None = None
 
     def stage(
         self, name: str, files: Sequence[Path], function: Callable[[], Any]
@@ -59,7 +61,7 @@ class StagedRun:
 
     @functools.cached_property
     def trained(self) -> dict[str, Any]:
-        """What the training gave: `weights`, `history` and `channels`, for JSON.
+        """What it gave: `weights`, `history`, `channels` and `notes`, for JSON.
 
         The models that it made are in the folder.
         """
@@ -68,14 +70,17 @@ class StagedRun:
         return trained
 
     def _train(self) -> dict[str, Any]:
-        compressed, cut = cut_and_train(
+        trained = cut_and_train(
             self.model,
             self.data.train,
             self.recipe,
             seed=self.seed,
             state=self.state,
             progress=self.progress,
+            validation=self.data.validation,
+            lowest=self.lowest,
         )
+        compressed = trained.model
         # Plain where channels were cut and nothing else.
         stripped = strip(compressed) if is_compressed(compressed) else compressed
         arguments = compile_arguments(self.model, self.recipe.training, steps=1)
@@ -89,13 +94,16 @@ class StagedRun:
             write_keras(compressed, unstripped)
         write_keras(stripped, self.folder / RESULT_KERAS)
         cuts_channels, _ = split_channels(self.recipe)
-        found = channel_report(self.model, cut).to_dict() if cuts_channels else None
+        found = (
+            channel_report(self.model, trained.cut).to_dict() if cuts_channels else None
+        )
         rows = sparsity_report(compressed).rows
         self.state.forget_variables()
         return {
             "weights": [row.to_dict() for row in rows],
             "history": self.state.history,
             "channels": found,
+            "notes": trained.notes,
         }
 
     def files(self, **options: Any) -> FileStages:

@@ -56,6 +56,7 @@ class Stages:
         files.export()
         scores = files.scores()
         channels = trained.get("channels")
+        data = summarize(run.data, self.data_name, trained.get("notes", ()))
         report = Report(
             title=f"{model.name} on {self.data_name}",
             model=model.name,
@@ -63,7 +64,7 @@ class Stages:
             recipe=recipe.to_dict(),
             seed=run.seed,
             environment=describe_environment(keras.backend.backend()),
-            data=summarize(run.data, self.data_name),
+            data=data,
             files=tuple(files.sizes(baseline)),
             scores=tuple(scores),
             weights=tuple(map(WeightRow.from_dict, trained["weights"])),

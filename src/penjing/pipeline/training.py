@@ -7,8 +7,8 @@ import inspect
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import keras
 
@@ -25,6 +25,8 @@ from penjing.progress import Listener, Progress
 STEPS_BETWEEN_SAVES = 1000
 SECONDS_BETWEEN_SAVES = 60.0
 _STEPS_BETWEEN_MESSAGES = 10
+
+EpochHook: TypeAlias = Callable[[int, keras.Model], Mapping[str, float] | None]
 
 
 def compile_arguments(
@@ -86,6 +88,18 @@ def evaluation_metrics(model: keras.Model, training: TrainingRecipe) -> Any:
     return _own_metrics(arguments) or keras.tree.map_structure(
         _as_metric, arguments["loss"]
     )
+
+
+def evaluation_arguments(
+    model: keras.Model, training: TrainingRecipe
+) -> dict[str, Any]:
+    """What `evaluate` takes to measure what a model became, as a model or a file."""
+    # What Keras calls a list of outputs, which files only number.
+    numbered = isinstance(getattr(model, "output", None), (list, tuple))
+    return {
+        "metrics": evaluation_metrics(model, training),
+        "output_names": model.output_names if numbered else None,
+    }
 
 
 def _own_metrics(arguments: dict[str, Any]) -> Any:
@@ -164,6 +178,7 @@ def train(
     state: RunState | None = None,
     stage: str = "Training",
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    at_epoch_end: EpochHook | None = None,
     progress: Listener,
 ) -> list[dict[str, float]]:
     """Train a compiled model, from where an earlier run stopped; give its history.
@@ -173,8 +188,10 @@ def train(
     epoch sets the global seeds anew, so a run that was killed gives the same weights as
     one that was not. Layers that draw from TensorFlow's global generator are the
     exception: its seed is set with the first of the epochs that `fit` runs together.
-    The callbacks must keep nothing from one epoch to the next. A loss that is no longer
-    a finite number ends the training with a `CompressionError`.
+    The callbacks must keep nothing from one epoch to the next. `at_epoch_end` is called
+    with each finished epoch, counted from 0, and the model, before the state is saved;
+    what it gives goes into the epoch's history, what it raises ends the training. A
+    loss that is no longer a finite number ends the training with a `CompressionError`.
     """
     segments = list(data.segments(epochs, STEPS_BETWEEN_SAVES))
     model.optimizer.build(model.trainable_variables)
@@ -193,7 +210,7 @@ def train(
 
     while position < len(segments):
         group = data.together(segments[position:], STEPS_BETWEEN_SAVES)
-        journal = _Journal(group, position, history, save)
+        journal = _Journal(group, position, history, save, data, at_epoch_end)
         reporter = _BatchReporter(stage, group, data.steps_per_epoch, epochs, progress)
         _fit_together(model, data, group, [*callbacks, reporter, journal])
         position += len(group)
@@ -253,6 +270,8 @@ class _Journal(keras.callbacks.Callback):
     finished: int
     history: list[dict[str, float]]
     save: Callable[[int], None]
+    data: TrainingData
+    at_epoch_end: EpochHook | None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -267,6 +286,8 @@ class _Journal(keras.callbacks.Callback):
                 f"{scores['loss']}. Lower `learning_rate` in the recipe, and check "
                 "the data for NaN."
             )
+        if self.at_epoch_end and self.data.ends_epoch(self.segments[epoch]):
+            scores |= self.at_epoch_end(number, self.model) or {}
         self.history[number:] = [scores]
         self.finished += 1
         now = time.monotonic()

@@ -96,6 +96,10 @@ class TrainingData:
                 stop = min(start + longest, steps)
                 yield Segment(epoch=epoch, start=start, stop=stop)
 
+    def ends_epoch(self, segment: Segment) -> bool:
+        """Whether an epoch is finished with a segment."""
+        return segment.stop == self.steps_per_epoch
+
     def together(self, segments: Sequence[Segment], longest: int) -> Sequence[Segment]:
         """Give the first segments, as many as one call of `fit` takes.
 

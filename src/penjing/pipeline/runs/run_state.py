@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -22,6 +24,15 @@ _VARIABLES = "training.npz"
 _PATTERNS = (MANIFEST, _VARIABLES, "*.keras", ".*-????????.*")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class BestEpoch:
+    """The weights of the epoch, counted from 0, that scored best so far."""
+
+    epoch: int
+    score: float
+    values: Sequence[Any]
+
+
 class RunState:
     """Finished stages and the last state of training, in one folder.
 
@@ -30,8 +41,8 @@ class RunState:
     a kill left half-written are removed.
 
     `origin` is `"new"`, `"resumed"`, or `"changed"` where a state with another digest
-    was thrown away. `history` is loss and metrics by epoch; saved and restored with the
-    variables.
+    was thrown away. `history` is loss and metrics by epoch, `best` the epoch that is
+    kept; both are saved and restored with the variables.
     """
 
     def __init__(self, folder: Path, digest: str, *, restart: bool = False) -> None:
@@ -39,6 +50,7 @@ class RunState:
         self._digest = digest
         self._stages: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
+        self.best: BestEpoch | None = None
         self.origin = "new"
         manifest = self._read_manifest()
         if manifest is not None and manifest["digest"] == digest and not restart:
@@ -117,6 +129,10 @@ class RunState:
             f"v{index}": _storable(keras.ops.convert_to_numpy(variable.value))
             for index, variable in enumerate(variables)
         }
+        if self.best is not None:
+            for index, value in enumerate(self.best.values):
+                arrays[f"b{index}"] = _storable(value)
+            arrays["best"] = np.array([self.best.epoch, self.best.score], np.float64)
         arrays["position"] = np.int64(position)
         arrays["stage"] = np.frombuffer(stage.encode(), np.uint8)
         arrays["history"] = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
@@ -139,8 +155,8 @@ class RunState:
                 # Version 0.1 did not say which training it was.
                 if "stage" in saved and saved["stage"].tobytes() != stage.encode():
                     return 0
-                count = sum(name[0] == "v" for name in saved.files)
-                arrays = [saved[f"v{index}"] for index in range(count)]
+                arrays = _numbered(saved, "v")
+                self.best = _best_of(saved)
                 position = int(saved["position"])
                 self.history = json.loads(saved["history"].tobytes())
             if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
@@ -153,6 +169,10 @@ class RunState:
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         return position
+
+    def begin_training(self) -> None:
+        """Forget history and best epoch of an earlier training of this run."""
+        self.history, self.best = [], None
 
     def forget_variables(self) -> None:
         """Remove the saved variables once training is finished."""
@@ -188,6 +208,19 @@ def remove_files(folder: Path, patterns: Iterable[str]) -> None:
         for file in folder.glob(pattern):
             if file.is_file() or file.is_symlink():
                 file.unlink()
+
+
+def _numbered(saved: Any, letter: str) -> list[Any]:
+    """The arrays of a file that are called by a letter and a number, in order."""
+    count = sum(re.fullmatch(rf"{letter}\d+", name) is not None for name in saved.files)
+    return [saved[f"{letter}{index}"] for index in range(count)]
+
+
+def _best_of(saved: Any) -> BestEpoch | None:
+    if "best" not in saved:
+        return None
+    epoch, score = saved["best"].tolist()
+    return BestEpoch(epoch=int(epoch), score=score, values=_numbered(saved, "b"))
 
 
 def _described(file: Path, length: int = 3) -> list[Any]:
