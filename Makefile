@@ -62,7 +62,7 @@ constraints:
 	$(PYTHON) -m venv .venv-resolve
 	.venv-resolve/bin/python -m pip -qq install --upgrade pip
 	.venv-resolve/bin/python -m pip -qq install "$$(grep '^torch==' constraints.txt)"
-	.venv-resolve/bin/python -m pip -qq install ".[tensorflow,jax,torch,images,micro,ethos,dev]"
+	.venv-resolve/bin/python -m pip -qq install ".[tensorflow,jax,torch,images,micro,ethos,ray,dev]"
 	{ echo "# Written by \`make constraints\`: the whole tree for Python 3.11 on Linux."; \
 	  echo "# A build of torch for the CPU only, 2.13.0+cpu say, satisfies its pin too."; \
 	  .venv-resolve/bin/python -m pip freeze --all \
@@ -94,7 +94,7 @@ $(VENV)/tensorflow.stamp: pyproject.toml constraints.txt | dist/wheel.stamp
 # torch first: nothing after it then asks for another build of it.
 $(VENV)/all.stamp: pyproject.toml constraints.txt | dist/wheel.stamp
 	$(INSTALL) torch
-	$(INSTALL) "$$(echo dist/*.whl)[tensorflow,jax,torch,images,micro,ethos,dev]"
+	$(INSTALL) "$$(echo dist/*.whl)[tensorflow,jax,torch,images,micro,ethos,ray,dev]"
 	@touch $@
 
 $(VENV)/penjing.stamp: dist/wheel.stamp

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -69,6 +70,13 @@ def _crash_once(what):
         os.abort()
 
 
+def _die_once(what):
+    marker = Path(what["folder"], "died")
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _refuse(what):
     raise CompressionError("Cannot write: No space left on device.")
 
@@ -76,6 +84,8 @@ def _refuse(what):
 _STEPS = {
     "wait": _wait_for,
     "crash once": _crash_once,
+    "die once": _die_once,
+    "die": lambda what: os.kill(os.getpid(), signal.SIGKILL),
     "crash": lambda what: os.abort(),
     "warn": lambda what: warnings.warn("look", CompressionWarning, stacklevel=2),
     "refuse": _refuse,

@@ -7,17 +7,21 @@ import queue
 import shutil
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from penjing import errors
 from penjing.budget.trial import TrialOrder, TrialOutcome
 from penjing.budget.workplaces import trial_process
 from penjing.budget.workplaces.shared_inputs import SharedInputs
-from penjing.budget.workplaces.workplace import Workers, of_trial, write_failure
-from penjing.errors import CompressionError, CompressionWarning
+from penjing.budget.workplaces.workplace import (
+    Workers,
+    of_trial,
+    raised_elsewhere,
+    warn_once,
+    write_failure,
+)
+from penjing.errors import CompressionError
 from penjing.files import atomic_path
 from penjing.progress import Listener, Progress
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
@@ -75,9 +79,8 @@ class ProcessWorkers(Workers):
                 raise event
             if isinstance(event, Progress):
                 self._progress(event)
-            elif event not in self._warned:
-                self._warned.add(event)
-                warnings.warn(event, CompressionWarning, stacklevel=3)
+            else:
+                warn_once(event, self._warned)
 
     def _work(self, child: _Child) -> None:
         with child:
@@ -194,7 +197,7 @@ class _Child:
         try:
             return process.ask(method, listen=listen, **arguments)
         except OrderError as error:
-            raise _said(error) from error
+            raise raised_elsewhere(error.kind, str(error)) from error
 
     def kill(self) -> None:
         """End the process, whoever waits for it."""
@@ -214,14 +217,6 @@ class _Child:
 
     def __exit__(self, *_: object) -> None:
         self._drop()
-
-
-def _said(error: OrderError) -> CompressionError:
-    """The error of a process, as it would be raised here."""
-    kind = getattr(errors, error.kind, None)
-    if isinstance(kind, type) and issubclass(kind, CompressionError):
-        return kind(str(error))
-    return CompressionError(f"A process for trials failed: {error.kind}: {error}")
 
 
 def _how(error: WorkerEndError) -> str:

@@ -99,7 +99,11 @@ def telling_warnings(tell: Callable[[str], None]) -> Iterator[None]:
 
 def surroundings(processes: int) -> dict[str, str]:
     """Variables for one of so many processes: the backend, and its share of cores."""
-    share = max(1, _cores() // processes)
+    return surroundings_with(max(1, _cores() // processes))
+
+
+def surroundings_with(share: int) -> dict[str, str]:
+    """Variables for a process that may have so many threads."""
     return {
         "KERAS_BACKEND": keras.backend.backend(),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),

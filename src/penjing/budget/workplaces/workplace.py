@@ -6,6 +6,7 @@ import abc
 import dataclasses
 import importlib
 import json
+import warnings
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Self, TypeAlias
 
 import keras
 
+from penjing import errors
 from penjing.budget.trial import FAILED, OUTCOME, TrialOrder, TrialOutcome
 from penjing.data.data_sources import UserData
+from penjing.errors import CompressionError, CompressionWarning
 from penjing.files import write_text
 from penjing.progress import Listener, Progress
 
@@ -42,12 +45,7 @@ class Workers(abc.ABC):
         return max(self._size - self._waiting, 0)
 
     def submit(self, order: TrialOrder) -> None:
-        """Have a trial run; a ValueError where nobody is free."""
-        if not self.free:
-            raise ValueError(
-                f"All {self._size} workers have a trial. Wait for `next_outcome` "
-                "before the next `submit`."
-            )
+        """Have a trial run; beyond those that are `free` it waits for its turn."""
         self._take(order)
         self._waiting += 1
 
@@ -125,6 +123,21 @@ def function_named(name: str) -> RunTrial:
 def of_trial(name: str, event: Progress) -> Progress:
     """A message of a trial, with its name."""
     return dataclasses.replace(event, stage=f"Trial {name}: {event.stage}")
+
+
+def raised_elsewhere(kind: str, text: str) -> CompressionError:
+    """The error that another process raised, by the name of its class."""
+    known = getattr(errors, kind, None)
+    if isinstance(known, type) and issubclass(known, CompressionError):
+        return known(text)
+    return CompressionError(f"A process for trials failed: {kind}: {text}")
+
+
+def warn_once(text: str, warned: set[str]) -> None:
+    """Show what a trial warned of in another process, unless another one did."""
+    if text not in warned:
+        warned.add(text)
+        warnings.warn(text, CompressionWarning, stacklevel=4)
 
 
 def write_failure(folder: Path, name: str, reason: str) -> TrialOutcome:
