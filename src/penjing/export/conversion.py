@@ -293,15 +293,15 @@ def _save(
     module = tf.Module()
     # Without them the converter leaves variables in the file that nothing fills.
     module.kept = [variable.value for variable in model.variables]
-    module.serve = tf.function(serve, input_signature=specs, autograph=False)
+    # No attribute of the module: saving would trace it once more.
+    traced = tf.function(serve, input_signature=specs, autograph=False)
     with (
         float32_compute(model),
         convertible_loops(model, growing=growing),
         convertible_preprocessing(model),
     ):
-        function = module.serve.get_concrete_function()
-        # Saving traces once more.
-        tf.saved_model.save(module, folder, signatures={"serving_default": function})
+        function = traced.get_concrete_function()
+    tf.saved_model.save(module, folder, signatures={"serving_default": function})
     return names
 
 
