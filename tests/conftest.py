@@ -8,6 +8,7 @@ import importlib
 import os
 import random
 import signal
+import tempfile
 import types
 from pathlib import Path
 
@@ -109,6 +110,49 @@ def short_collections():
     """
     gc.collect()
     gc.freeze()
+
+
+class KeptConverter:
+    """Stands for the process of one conversion on JAX and PyTorch: goes on to the next.
+
+    `tests/export/test_isolation.py` starts one for each, as programs do.
+    """
+
+    def __init__(self, start):
+        self._start, self._worker = start, None
+
+    def __call__(self, *arguments, **options):
+        if self._worker is None:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(tempfile, "tempdir", None)  # a test may have its own
+                self._worker = self._start(*arguments, **options)
+        return self
+
+    def __enter__(self):
+        return self._worker
+
+    def __exit__(self, *error):
+        if self._worker.process.poll() is not None:
+            self.close()
+
+    def close(self):
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kept_converter():
+    if keras.backend.backend() == "tensorflow":  # converts in this process
+        yield
+        return
+    from penjing.export import isolation
+
+    with pytest.MonkeyPatch.context() as patch:
+        kept = KeptConverter(isolation.WorkerProcess)
+        patch.setattr(isolation, "WorkerProcess", kept)
+        yield
+        kept.close()
 
 
 @pytest.fixture
