@@ -91,10 +91,12 @@ $(VENV)/tensorflow.stamp: pyproject.toml constraints.txt | dist/wheel.stamp
 	$(INSTALL) "$$(echo dist/*.whl)[tensorflow]"
 	@touch $@
 
-# torch first: nothing after it then asks for another build of it.
+# torch first: nothing after it then asks for another build of it. pip would compile on
+# one core, and the tests of these packages too.
 $(VENV)/all.stamp: pyproject.toml constraints.txt | dist/wheel.stamp
-	$(INSTALL) torch
-	$(INSTALL) "$$(echo dist/*.whl)[tensorflow,jax,torch,images,micro,ethos,ray,dev]"
+	$(INSTALL) --no-compile torch
+	$(INSTALL) --no-compile "$$(echo dist/*.whl)[tensorflow,jax,torch,images,micro,ethos,ray,dev]"
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 	@touch $@
 
 $(VENV)/penjing.stamp: dist/wheel.stamp
