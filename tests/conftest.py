@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import importlib
 import os
 import random
 import signal
-import tempfile
 import types
 from pathlib import Path
 
@@ -70,6 +70,23 @@ def spare_the_converter() -> None:
     lite.gc = types.SimpleNamespace(collect=lambda: 0)
 
 
+def spare_compilations() -> None:
+    """Draw first weights with NumPy: JAX compiles a program for the shape of each."""
+    import jax
+    from keras.src.backend.jax import random as drawn
+
+    uniform = drawn.uniform
+
+    def uniform_by_numpy(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
+        key = drawn.jax_draw_seed(seed)
+        if isinstance(key, jax.core.Tracer) or not isinstance(minval, float):
+            return uniform(shape, minval, maxval, dtype, key)
+        values = np.random.default_rng(np.asarray(key)).uniform(minval, maxval, shape)
+        return jax.numpy.asarray(values, dtype or keras.config.floatx())
+
+    drawn.uniform = uniform_by_numpy
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(
         f"penjing from {Path(str(penjing.__file__)).parent}, "
@@ -112,56 +129,43 @@ def short_collections():
     gc.freeze()
 
 
-class KeptConverter:
-    """Stands for the process of one conversion on JAX and PyTorch: goes on to the next.
-
-    `tests/export/test_isolation.py` starts one for each, as programs do.
-    """
-
-    def __init__(self, start):
-        self._start, self._worker = start, None
-
-    def __call__(self, *arguments, **options):
-        if self._worker is None:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(tempfile, "tempdir", None)  # a test may have its own
-                self._worker = self._start(*arguments, **options)
-        return self
-
-    def __enter__(self):
-        return self._worker
-
-    def __exit__(self, *error):
-        if self._worker.process.poll() is not None:
-            self.close()
-
-    def close(self):
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-
-
 @pytest.fixture(autouse=True, scope="session")
 def kept_converter():
     if keras.backend.backend() == "tensorflow":  # converts in this process
         yield
         return
+    from tests.export.kept_converter import KeptConverter
+
     from penjing.export import isolation
 
     with pytest.MonkeyPatch.context() as patch:
-        kept = KeptConverter(isolation.WorkerProcess)
+        kept = KeptConverter()
         patch.setattr(isolation, "WorkerProcess", kept)
         yield
         kept.close()
 
 
 @pytest.fixture
-def untraced(monkeypatch):
+def untraced():
     """Training steps run untraced, for tests that make few and look at what follows.
 
     TensorFlow traces a model in training for seconds; JAX compiles either way.
     """
+    with training_untraced():
+        yield
+
+
+@pytest.fixture(scope="module")
+def untraced_throughout():
+    """The same for a whole module, and for fixtures that its tests share."""
+    with training_untraced():
+        yield
+
+
+@contextlib.contextmanager
+def training_untraced():
     if keras.backend.backend() != "tensorflow":
+        yield
         return
     # Keras looks at whether a model has the `compile` of this class.
     trainer = next(kind for kind in keras.Model.__mro__ if "compile" in vars(kind))
@@ -171,7 +175,9 @@ def untraced(monkeypatch):
     def compile_untraced(self, *arguments, **options):
         return compile_model(self, *arguments, **{"run_eagerly": True, **options})
 
-    monkeypatch.setattr(trainer, "compile", compile_untraced)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "compile", compile_untraced)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from tests.export.kept_converter import KeptConverter
 
 from penjing.errors import ExportError
+from penjing.export import isolation
 from penjing.export.conversion import ConversionConfig
 from penjing.export.isolation import convert_in_subprocess
 from penjing.models.signature import input_signature
@@ -56,6 +58,19 @@ def with_module(tmp_path, monkeypatch):
     return make
 
 
+@pytest.fixture(scope="module")
+def kept():
+    converter = KeptConverter()
+    yield converter
+    converter.close()
+
+
+@pytest.fixture
+def one_process(kept, monkeypatch):
+    """For tests of what is asked and answered, not of the process itself."""
+    monkeypatch.setattr(isolation, "WorkerProcess", kept)
+
+
 def converted(model, config=None, samples=None, imports=()):
     signature = input_signature(model)
     config = config or ConversionConfig()
@@ -72,6 +87,7 @@ def test_a_class_is_found_and_noise_does_not_matter(with_module, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("one_process")
 def test_samples_calibrate(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     x = np.random.default_rng(0).uniform(0, 2, (50, 4)).astype("float32")
@@ -83,19 +99,21 @@ def test_samples_calibrate(tmp_path):
     assert given.scale == pytest.approx(x.max() / 255, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("there", "message"),
-    [
-        ("print('farewell', flush=True); os._exit(5)", r"exit code 5\).*\nfarewell"),
-        ("import no_such", "`there.*` .*cannot be imported .*No module named 'no_such"),
-    ],
-)
-def test_what_goes_wrong_there_is_said(with_module, there, message):
-    name = f"there_{len(there)}"
+def test_the_last_words_of_a_process_that_ends_are_said(with_module):
+    model = with_module("farewell", "print('farewell', flush=True); os._exit(5)")
+    with pytest.raises(ExportError, match=r"(?s)exit code 5\).*\nfarewell"):
+        converted(model)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_module_that_cannot_be_imported_there_is_named(with_module):
+    model = with_module("broken_there", "import no_such")
+    message = "`broken_there`.* cannot be imported .*No module named 'no_such"
     with pytest.raises(ExportError, match=f"(?s){message}"):
-        converted(with_module(name, there))
+        converted(model)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_class_that_cannot_be_made_again_is_said():
     class Local(layers.Layer):
         def __init__(self, factor):
@@ -110,6 +128,7 @@ def test_a_class_that_cannot_be_made_again_is_said():
         converted(model)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_what_tensorflow_cannot_convert_is_said_as_it_says_it():
     model = keras.Sequential([keras.Input((4, 4)), layers.LSTM(2)])
     with pytest.raises(ExportError, match="16-bit kernels") as said:
