@@ -193,6 +193,7 @@ def tensors(path):
     return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 def test_killed_before_any_stage_it_goes_on_to_the_same_files(tmp_path, quick_files):
     model = make_model()
@@ -222,6 +223,7 @@ def test_killed_before_any_stage_it_goes_on_to_the_same_files(tmp_path, quick_fi
     assert not [p for p in (tmp_path / "cut").iterdir() if p.name.endswith(".tmp")]
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 def test_a_finished_run_is_not_repeated_and_a_changed_one_is(tmp_path, quick_files):
     model = make_model()
@@ -259,6 +261,7 @@ class Loader(keras.utils.PyDataset):
         return x[index * 16 : index * 16 + 16], y[index * 16 : index * 16 + 16]
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 def test_a_loader_several_quantizations_and_a_recipes_loss(tmp_path):
     model = make_model()
@@ -300,6 +303,7 @@ class Subclassed(keras.Model):
         return self.dense(inputs)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 def test_a_subclassed_model_has_a_baseline_file_too(tmp_path, quick_files):
     model = Subclassed(name="own")
@@ -347,6 +351,7 @@ def test_modules_to_import_are_looked_for_before_the_training(tmp_path):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 def test_data_in_memory_is_used_whole_and_known_again(tmp_path, quick_files):
     recipe = make_recipe(epochs=1)
@@ -365,6 +370,7 @@ def test_data_in_memory_is_used_whole_and_known_again(tmp_path, quick_files):
     ]
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 @pytest.mark.parametrize("form", [list, dict])
 def test_outputs_are_called_the_same_in_every_file(tmp_path, form):
@@ -389,6 +395,7 @@ def test_outputs_are_called_the_same_in_every_file(tmp_path, form):
         assert row.metrics["kind_accuracy"] <= 1.0
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 def test_the_state_is_readable_json(tmp_path, quick_files):
     compress(make_model(), make_data(), make_recipe(epochs=1), out=tmp_path)
@@ -397,6 +404,7 @@ def test_the_state_is_readable_json(tmp_path, quick_files):
     assert not (tmp_path / ".state/compression/training.npz").exists()
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.once
 def test_what_was_warned_of_and_how_images_were_read_stand_in_the_report(
     tmp_path, quick_files

@@ -55,10 +55,10 @@ RESUMED = {"epochs_before": 0, "distillation": 0.0}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, untraced_throughout):
     """The weights of a run that nothing stopped."""
     state = RunState(tmp_path_factory.mktemp("whole"), "x")
-    return values(run_recipe(build(), data(), recipe(**RESUMED), state=state))
+    return values(run_recipe(build(), data(60), recipe(**RESUMED), state=state))
 
 
 @pytest.mark.once
@@ -74,12 +74,12 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
 
     with pytest.raises(KilledError):
         run_recipe(
-            build(), data(), plan, state=RunState(tmp_path / "b", "x"), progress=kill
+            build(), data(60), plan, state=RunState(tmp_path / "b", "x"), progress=kill
         )
     heard = []
     again = run_recipe(
         build(),
-        data(),
+        data(60),
         plan,
         state=RunState(tmp_path / "b", "x"),
         progress=lambda event: heard.append((event.stage, event.done)),
@@ -92,7 +92,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
 @pytest.mark.once
 def test_a_cut_alone_gives_a_plain_trained_model():
     plan = recipe(steps=1, epochs_before=0, group_lasso=0.0, distillation=0.0)
-    model = run_recipe(build(), data(), plan)
+    model = run_recipe(build(), data(60), plan)
     assert not penjing.is_compressed(model)
     assert model.get_layer("hidden").units == 8
     assert model.compiled
@@ -102,7 +102,7 @@ def test_a_cut_alone_gives_a_plain_trained_model():
 def test_a_target_beyond_reach_is_an_error_that_names_the_recipe():
     plan = recipe(ratio=None, flash=0.1, steps=2, epochs_before=0, distillation=0.0)
     with pytest.raises(penjing.CompressionError) as caught:
-        run_recipe(build(), data(), plan)
+        run_recipe(build(), data(60), plan)
     text = str(caught.value)
     assert "The recipe 'tiny' asks for flash=0.1, 2 cuts of an equal part: " in text
     assert "bytes of flash, estimated, 0." in text
@@ -122,7 +122,7 @@ def test_best_effort_takes_a_share_of_what_can_be_cut_and_says_so(target):
     with pytest.warns(
         penjing.CompressionWarning, match="same share was cut of what can be cut"
     ):
-        model = run_recipe(build(), data(), plan)
+        model = run_recipe(build(), data(60), plan)
     assert model.get_layer("hidden").units == 8
 
 

@@ -27,7 +27,7 @@ from penjing.report.documents import read_json
 from penjing.report.terminal import score_table
 from penjing.runtime.tflm import has_tflm
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.usefixtures("untraced")]
 PRUNE = PruningConfig(FractionalSchedule(final_sparsity=0.5))
 
 

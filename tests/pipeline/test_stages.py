@@ -32,7 +32,7 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, untraced_throughout):
     folder = tmp_path_factory.mktemp("out")
     keras.utils.set_random_seed(0)  # what ran before this module must not matter
     model = keras.Sequential(
