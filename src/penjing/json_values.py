@@ -88,7 +88,7 @@ def _from_json(kind: Any, value: Any) -> Any:
     arguments = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
         return _one_of(arguments, value)
-    if typing.get_origin(kind) is dict and arguments:
+    if typing.get_origin(kind) in (dict, Mapping) and arguments:
         if not isinstance(value, Mapping):
             raise TypeError(f"{value!r} is no table")
         return {key: _from_json(arguments[1], item) for key, item in value.items()}

@@ -1,6 +1,8 @@
 """A trial: one file, scored on validation data, and kept."""
 
 import dataclasses
+import errno
+import functools
 import json
 
 import keras
@@ -10,7 +12,7 @@ import pytest
 from penjing.budget import trial_costs
 from penjing.budget.trial import TrialOrder, TrialOutcome, run_trial
 from penjing.data.data_sources import UserData
-from penjing.errors import ExportError, RecipeError
+from penjing.errors import CompressionError, ExportError, RecipeError
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import measure_size
 from penjing.pipeline import (
@@ -188,6 +190,63 @@ def test_what_cannot_be_measured_is_a_failed_trial(tmp_path, monkeypatch):
     assert (outcome.status, outcome.reason) == ("failed", "no such thing")
     assert outcome.file is None and outcome.costs == {}
     assert (tmp_path / "outcome.json").is_file()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("fault", ["here", "beneath", "in words"])
+def test_a_full_disk_is_no_failed_trial(tmp_path, monkeypatch, fault):
+    def refuse(*_, **__):
+        full = OSError(errno.ENOSPC, "No space left on device")
+        if fault == "here":
+            raise full
+        if fault == "in words":
+            raise RuntimeError("write failed: No space left on device")
+        raise ExportError("cannot convert") from full
+
+    monkeypatch.setattr(file_stages, "export_litert", refuse)
+    run = functools.partial(run_trial, order(), make_model(), make_data(), tmp_path)
+    with pytest.raises(
+        CompressionError, match="The run cannot go on: |^cannot convert$"
+    ):
+        run(progress=silent)
+    assert not (tmp_path / "outcome.json").exists()
+    monkeypatch.setattr(file_stages, "export_litert", lambda m, path, **_: write(path))
+    heard = []
+    assert run(progress=heard.append).status == "finished"
+    assert not [event for event in heard if event.total]  # no batch was trained again
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_damaged_outcome_or_file_is_made_anew_and_said(tmp_path):
+    run = functools.partial(run_trial, order(), make_model(), make_data(), tmp_path)
+    first = run(progress=silent)
+    content = (tmp_path / "model.tflite").read_bytes()
+
+    def again():
+        heard = []
+        found = run(progress=heard.append)
+        assert dataclasses.replace(found, seconds=first.seconds) == first
+        assert (tmp_path / "model.tflite").read_bytes() == content
+        assert not [event for event in heard if event.total]
+        return [event.stage for event in heard if event.notice]
+
+    assert again() == []
+    for name, damage in (
+        ("outcome.json", b"{"),
+        ("outcome.json", b'{"name": "0001", "metrics": 5}'),
+        ("model.tflite", content[:-1]),
+        ("model.tflite", None),
+    ):
+        if damage is None:
+            (tmp_path / name).unlink()
+        else:
+            (tmp_path / name).write_bytes(damage)
+        assert len(again()) == 1, (name, damage)
+    assert again() == []
+
+
+def write(path):
+    path.write_bytes(b"some file")
 
 
 @pytest.mark.usefixtures("quick")

@@ -23,6 +23,7 @@ from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import recipe_from_dict, recipe_to_toml
 from penjing.pipeline.recipe_run import training_steps
 from penjing.pipeline.run_data import data_parts
+from penjing.pipeline.runs.machine_faults import raise_machine_fault
 from penjing.pipeline.runs.random_state import set_global_seeds
 from penjing.pipeline.runs.run_digest import digest_of_run
 from penjing.pipeline.runs.run_state import RunState, digest_of, remove_files
@@ -111,7 +112,7 @@ def run_trial(
     Raises:
         RecipeError: If the order's recipe is none.
         MissingDependencyError: If what every trial needs is not installed.
-        CompressionError: If the folder cannot be written.
+        CompressionError: If the folder cannot be written, or a disk is full.
     """
     recipe = recipe_from_dict(dict(order.recipe), where=f"the trial {order.name}")
     set_global_seeds(order.seed)
@@ -121,6 +122,9 @@ def run_trial(
     known = known_outcome(folder)
     if known is not None and (known.file is None or {*order.costs} <= {*known.costs}):
         return known
+    if (folder / OUTCOME).exists() and known is None:
+        text = f"{OUTCOME} or its file is damaged or gone: what lacks is done again."
+        progress(Progress(stage=text, notice=True))
     write_text(folder / RECIPE, recipe_to_toml(recipe))
     heard = _Heard(progress)
     run = StagedRun(
@@ -147,18 +151,27 @@ def run_trial(
     except Exception as error:
         if error is heard.raised:
             raise
+        raise_machine_fault(error)
         outcome = _without_file(order, run, FAILED, _reason(error))
     write_text(folder / OUTCOME, json.dumps(outcome.to_dict(), indent=1))
     return outcome
 
 
 def known_outcome(folder: Path) -> TrialOutcome | None:
-    """The outcome that is written in a trial's folder; None where it is unfinished."""
+    """The outcome that is written in a trial's folder; None where it is unfinished.
+
+    So it is too where what is written makes no sense, or its file is gone or another.
+    """
     try:
         table = json.loads((folder / OUTCOME).read_text("utf-8"))
-        return TrialOutcome.from_dict(table)
+        outcome = TrialOutcome.from_dict(table)
+        if outcome.file is not None:
+            size = (folder / outcome.file).stat().st_size
+            if size != outcome.costs["raw"]:
+                return None
     except DAMAGE:
         return None
+    return outcome
 
 
 def _finished(order: TrialOrder, run: StagedRun) -> TrialOutcome:

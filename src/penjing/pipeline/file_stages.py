@@ -20,6 +20,7 @@ from penjing.measurement.size import lower_levels, measure_size
 from penjing.models.model_files import load_keras_model
 from penjing.packing.packing import restore
 from penjing.pipeline.recipe import Recipe
+from penjing.pipeline.runs.machine_faults import raise_machine_fault
 from penjing.pipeline.training import evaluation_arguments
 from penjing.progress import Listener, Progress
 from penjing.report.documents import RESTORED, FileRow, RefusedFile
@@ -53,6 +54,7 @@ def _leaving_out() -> Iterator[None]:
     except MissingDependencyError:
         raise
     except Exception as error:
+        raise_machine_fault(error)
         reason = str(error)
         if not isinstance(error, (CompressionError, ValueError)):
             reason = f"{type(error).__name__}, which nobody foresaw: {reason}"

@@ -26,7 +26,9 @@ class ArrayBatches(keras.utils.PyDataset):
     """Batches of arrays in an order that depends on the seed and the epoch alone.
 
     `arrays` is `(x, y)` or `(x, y, sample_weight)`, each a tree of arrays with the
-    samples along the first axis. The last batch of an epoch may be smaller.
+    samples along the first axis. The last batch of an epoch may be smaller. Where
+    Keras spreads batches over devices, each gives as many samples to each of them, and
+    the few that are left over are others in every epoch.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ArrayBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Any:
         begin = (self._segment.start + index) * self._batch_size
         chosen = self._order[begin : begin + self._batch_size]
+        chosen = chosen[: len(chosen) // replicas() * replicas()]
         return keras.tree.map_structure(lambda array: array[chosen], self._arrays)
 
 
@@ -81,7 +84,8 @@ class TrainingData:
     def steps_per_epoch(self) -> int:
         """Batches in an epoch."""
         if self.is_arrays:
-            return -(-count_samples(self.source) // self.batch_size)
+            whole, rest = divmod(count_samples(self.source), self.batch_size)
+            return whole + (rest >= replicas())
         return count_batches(self.source)
 
     def segments(self, epochs: int, longest: int) -> Iterator[Segment]:
@@ -121,6 +125,11 @@ class TrainingData:
         if self.is_arrays:
             return ArrayBatches(tuple(self.source), self.batch_size, segment, self.seed)
         return self.source
+
+
+def replicas() -> int:
+    """How many devices get a part of each batch, by Keras' own distribution."""
+    return int(getattr(keras.distribution.distribution(), "num_model_replicas", 1))
 
 
 def count_samples(arrays: Any) -> int:

@@ -61,7 +61,8 @@ class RayWorkers(Workers):
         return super().free
 
     def _cores(self) -> int:
-        return int(self._ray.cluster_resources().get("CPU", 0))
+        """How many there are; one where none is left: more may come."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 0)))
 
     def _take(self, order: TrialOrder, tries: int = 1) -> None:
         folder = self._folder / order.name

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.budget.workplaces.distribution import is_spread, spread_over_devices
 from penjing.data.data_sources import UserData, load_data
 from penjing.errors import CompressionError, DataError
 from penjing.files import temporary_folder
@@ -201,6 +202,7 @@ def _setup_of_keras() -> dict[str, Any]:
         "epsilon": keras.config.epsilon(),
         "image_data_format": keras.config.image_data_format(),
         "dtype_policy": policy,
+        "data_parallel": is_spread(),
     }
 
 
@@ -210,6 +212,8 @@ def _set_up_keras(settings: Mapping[str, Any]) -> None:
     keras.config.set_epsilon(settings["epsilon"])
     keras.config.set_image_data_format(settings["image_data_format"])
     keras.config.set_dtype_policy(policy)
+    if settings["data_parallel"]:
+        spread_over_devices()
 
 
 def _import_modules(names: Sequence[str], places: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import keras
 from penjing.layer_sensitivity import architecture_of
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.runs.run_state import digest_of
+from penjing.pipeline.training_data import replicas
 from penjing.version import __version__
 
 
@@ -18,10 +19,11 @@ def digest_of_run(recipe: Recipe, seed: int, source: Any, data: list[Any]) -> st
 
     `source` is a model or its path, `data` what `data_parts` gives.
     """
+    spread = {"replicas": replicas()} if replicas() > 1 else {}
     return digest_of(
         [
             {"penjing": __version__, "keras": keras.__version__},
-            {"backend": keras.backend.backend(), "seed": seed},
+            {"backend": keras.backend.backend(), "seed": seed, **spread},
             recipe.to_dict(),
             *([source] if isinstance(source, Path) else _model_parts(source)),
             *data,
