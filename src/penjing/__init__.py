@@ -14,16 +14,17 @@ from penjing.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from penjing import tfmot as tfmot
-    from penjing.pipeline import compress as compress
+    from penjing.budget.compression import compress as compress
     from penjing.public_names import *  # noqa: F403
     from penjing.public_names import __all__ as __all__
 
 # Names that have a place of their own: `public_names` loads Keras, and most of these
 # need none.
 _PLACES = {
+    "Budget": "penjing.budget.budget",
     "CExport": "penjing.firmware.c_export",
     "VerifyReport": "penjing.proof.verify_report",
-    "compress": "penjing.pipeline",
+    "compress": "penjing.budget.compression",
     "export_c": "penjing.firmware.c_export",
     "verify": "penjing.file_verification",
 }

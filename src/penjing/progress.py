@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,9 @@ class Progress:
 
 
 Listener: TypeAlias = Callable[[Progress], None]
+
+# Where there is no terminal, of a stage that goes on.
+_SECONDS_BETWEEN_LINES = 10.0
 
 _drawing: ContextVar[bool] = ContextVar("_drawing", default=False)
 
@@ -102,6 +106,7 @@ class _Drawing:
     def __init__(self, bar: Any, console: Any, first: str) -> None:
         self._bar, self._console = bar, console
         self._stage = first
+        self._told = time.monotonic()
         self._task = self._start() if first else None
 
     def __call__(self, progress: Progress) -> None:
@@ -116,10 +121,12 @@ class _Drawing:
             self._stage = progress.stage
             if not self._console.is_terminal:
                 self._console.print(Text(self._stage))
+                self._told = time.monotonic()
             if self._task is not None:
                 self._bar.remove_task(self._task)
             self._task = self._start()
         counted = bool(progress.total)
+        self._tell(progress)
         self._bar.update(
             self._task,
             total=progress.total or None,
@@ -127,6 +134,18 @@ class _Drawing:
             count=f"{progress.done:,}/{progress.total:,}" if counted else "",
             detail=escape(progress.detail),
         )
+
+    def _tell(self, progress: Progress) -> None:
+        """Print how far a stage is where nothing is drawn, now and then."""
+        now = time.monotonic()
+        if self._console.is_terminal or now < self._told + _SECONDS_BETWEEN_LINES:
+            return
+        from rich.text import Text
+
+        self._told = now
+        share = f"{progress.done:,}/{progress.total:,}" if progress.total else ""
+        words = filter(None, (self._stage, share, progress.detail))
+        self._console.print(Text("  ".join(words), style="dim"))
 
     def _start(self) -> Any:
         from rich.markup import escape

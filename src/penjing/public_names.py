@@ -5,6 +5,8 @@ from penjing.arm.arm_instructions import (
     InstructionReport,
     count_instructions,
 )
+from penjing.budget.budget import Budget
+from penjing.budget.quantities import Drop
 from penjing.channels.channel_pruning import prune_channels
 from penjing.channels.channel_report import ChannelReport, ChannelRow, channel_report
 from penjing.channels.group_lasso import GroupLasso
@@ -110,6 +112,7 @@ __all__ = [
     "ActivationConfig",
     "Arena",
     "Block",
+    "Budget",
     "BudgetRow",
     "CExport",
     "ChannelGraph",
@@ -127,6 +130,7 @@ __all__ = [
     "CosineDecay",
     "DataError",
     "DataSummary",
+    "Drop",
     "Environment",
     "EthosExplanation",
     "Evidence",

@@ -28,10 +28,16 @@ compress m.keras --data d.npz --out out --recipe defualt | Did you mean `default
 compress m.keras --data d.npz --out out --recipe typo.toml | Did you mean `epochs`
 compress m.keras --data d.npz --out out --recipe wrong.toml | Did you mean `prune`
 compress m.keras --data d.npz --out out --recipe bad.toml | not valid TOML
-compress m.keras --data d.npz --out out --set training.epoch=5 | Did you mean `epochs`
-compress m.keras --data d.npz --out out --set epochs=5 | Did you mean `training.epochs`
-compress m.keras --data d.npz --out out --set epochs | it has the form KEY=VALUE
-compress m.keras --data d.npz --out out --set methods.prun.l1=1 | `methods.prune`?
+compress m.keras --data d.npz --out o --recipe micro --set training.epoch=5 | `epochs`
+compress m.keras --data d.npz --out o --recipe micro --set epochs=5 | `training.epochs`
+compress m.keras --data d.npz --out o --recipe micro --set epochs | form KEY=VALUE
+compress m.keras --data d.npz --out o --recipe micro --set methods.prun.l1=1 | prune`?
+compress m.keras --data d.npz --out o --set training.epochs=5 | Give --recipe too
+compress m.keras --data d.npz --out o --recipe micro --max-drop 1 | is for a search
+compress m.keras --data d.npz --out o --max-bytes 20Q | must be bytes
+compress m.keras --data d.npz --out o --max-drop much | must be points
+compress m.keras --data d.npz --out o --max-arena 3KB | runtime='micro'
+compress m.keras --data d.npz --out o --runtime x68 | Did you mean 'x86'
 compress m.keras --data d.npz --out out --import no_module | no module 'no_module'
 compress m.keras --data d.npz --out out --pixels 0-2 | '0-255', '0-1'
 compress m.keras --data d.npz --out out --seed -1 | --seed

@@ -114,10 +114,9 @@ def run_trial(
         MissingDependencyError: If what every trial needs is not installed.
         CompressionError: If the folder cannot be written, or a disk is full.
     """
-    recipe = recipe_from_dict(dict(order.recipe), where=f"the trial {order.name}")
-    set_global_seeds(order.seed)
-    state = RunState(folder / STATE_FOLDER, _digest(order, recipe, model, data))
-    if state.origin != "resumed":
+    heard = _Heard(progress)
+    run = trial_run(order, model, data, folder, progress=heard)
+    if run.state.origin != "resumed":
         remove_files(folder, [OUTCOME])
     known = known_outcome(folder)
     if known is not None and (known.file is None or {*order.costs} <= {*known.costs}):
@@ -125,26 +124,14 @@ def run_trial(
     if (folder / OUTCOME).exists() and known is None:
         text = f"{OUTCOME} or its file is damaged or gone: what lacks is done again."
         progress(Progress(stage=text, notice=True))
-    write_text(folder / RECIPE, recipe_to_toml(recipe))
-    heard = _Heard(progress)
-    run = StagedRun(
-        model=model,
-        data=data,
-        recipe=recipe,
-        folder=folder,
-        seed=order.seed,
-        imports=order.imports,
-        state=state,
-        progress=heard,
-        lowest=order.lowest,
-    )
+    write_text(folder / RECIPE, recipe_to_toml(run.recipe))
     try:
         outcome = _finished(order, run)
     except HopelessError as error:
-        state.forget_variables()
+        run.state.forget_variables()
         outcome = dataclasses.replace(
             _without_file(order, run, STOPPED, str(error)),
-            steps=training_steps(recipe, data.train, epochs=error.epochs),
+            steps=training_steps(run.recipe, data.train, epochs=error.epochs),
         )
     except MissingDependencyError:
         raise
@@ -155,6 +142,30 @@ def run_trial(
         outcome = _without_file(order, run, FAILED, _reason(error))
     write_text(folder / OUTCOME, json.dumps(outcome.to_dict(), indent=1))
     return outcome
+
+
+def trial_run(
+    order: TrialOrder,
+    model: keras.Model,
+    data: UserData,
+    folder: Path,
+    *,
+    progress: Listener,
+) -> StagedRun:
+    """The stages of a trial, finished or not; see `run_trial`."""
+    recipe = recipe_from_dict(dict(order.recipe), where=f"the trial {order.name}")
+    set_global_seeds(order.seed)
+    return StagedRun(
+        model=model,
+        data=data,
+        recipe=recipe,
+        folder=folder,
+        seed=order.seed,
+        imports=order.imports,
+        state=RunState(folder / STATE_FOLDER, _digest(order, recipe, model, data)),
+        progress=progress,
+        lowest=order.lowest,
+    )
 
 
 def known_outcome(folder: Path) -> TrialOutcome | None:

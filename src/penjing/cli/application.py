@@ -20,17 +20,15 @@ from rich.table import Column
 from penjing.cli.arm_command import setup_arm
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
+from penjing.cli.compress_command import compress
 from penjing.cli.console import (
     DEBUG_VARIABLE,
     print_json,
     print_notes,
-    print_result,
-    progress_bar,
     quiet_libraries,
 )
 from penjing.cli.demo_command import demo
 from penjing.cli.early_checks import (
-    KERAS_FILES,
     MODEL_FILES,
     check_early,
     check_metrics,
@@ -44,20 +42,14 @@ from penjing.cli.shared_options import (
     ImportOption,
     JsonOption,
     MetricOption,
-    ModelArgument,
-    OverwriteOption,
     Pixels,
     PixelsOption,
-    RestartOption,
-    SeedOption,
-    SettingOption,
     SplitSeedOption,
 )
 from penjing.cli.shrink_command import shrink
 from penjing.cli.sparsity_table import show_sparsity
 from penjing.cli.verify_command import setup_wasm, verify
 from penjing.data.data_spec import PIXELS
-from penjing.recipes.overrides import parse_settings
 from penjing.report.tables import (
     names,
     new_table,
@@ -148,84 +140,7 @@ def _options(
 app.command()(demo)
 
 
-@app.command()
-def compress(
-    model: ModelArgument,
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="DATA",
-            help="An .npz file (x_train, y_train, x_test, y_test), module:function, "
-            "or a folder of class folders of images.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for models and reports.")],
-    recipe: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="Packaged recipe (default, smallest, channels, micro, article), or "
-            "a TOML file.",
-        ),
-    ] = "default",
-    settings: SettingOption = None,
-    imports: ImportOption = None,
-    backend: BackendOption = None,
-    seed: SeedOption = 0,
-    restart: RestartOption = False,
-    pixels: PixelsOption = Pixels.bytes,
-    accept_baseline: Annotated[
-        bool,
-        typer.Option(
-            "--accept-baseline",
-            help="Go on with a model that is at chance level before anything is done.",
-        ),
-    ] = False,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """Compress your own model and measure what it cost.
-
-    Leaves model.keras, model.tflite, report.json and report.html in the output
-    folder. Killed in the middle, the same command goes on where it stopped. A
-    file that cannot be had is left out of the report, which says why; the exit
-    code is 1 then.
-
-    [bold]Examples[/bold]
-
-        $ penjing compress model.keras --data data.npz --out out
-        $ penjing compress model.keras --data data:load --recipe my.toml --out out
-        $ penjing compress model.keras --data photos --import my_layers --out out
-        $ penjing compress m.keras --data d.npz --set training.epochs=5 --out out
-    """
-    check_early(
-        models=[model],
-        suffixes=KERAS_FILES,
-        data=data,
-        recipe=recipe,
-        settings=settings,
-        out=out,
-        imports=imports,
-    )
-    with progress_bar() as progress:
-        select_backend(backend)
-        import_modules(imports or [])
-        from penjing.pipeline import compress as run
-
-        report = run(
-            model,
-            data,
-            recipe,
-            out=out,
-            overrides=parse_settings(settings),
-            seed=seed,
-            imports=imports or (),
-            restart=restart,
-            pixels=pixels.value,
-            accept_baseline=accept_baseline,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    print_result(report, out)
+app.command()(compress)
 
 
 @app.command()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
@@ -12,6 +14,7 @@ from penjing.measurement.weight_report import WeightRow
 from penjing.pipeline.file_stages import (
     BASELINE_FILE,
     BASELINE_KERAS,
+    PACKED_FILE,
     RESULT_KERAS,
     UNSTRIPPED,
     modes_of,
@@ -31,19 +34,22 @@ REPORTS = ("report.json", "report.html")
 def output_names(recipe: Recipe) -> list[str]:
     """Names of all files that a run with a recipe may write."""
     models = [BASELINE_KERAS, BASELINE_FILE, RESULT_KERAS, UNSTRIPPED]
-    return [*models, *modes_of(recipe), *REPORTS]
+    packed = [PACKED_FILE] if recipe.export.encoding else []
+    return [*models, *modes_of(recipe), *packed, *REPORTS]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Stages:
     """The stages of one compression, of which the report is the last.
 
-    The data has `data_name` in the report; `warned` is what was warned of before.
+    The data has `data_name` in the report; `warned` is what was warned of before;
+    `more` are fields of the report that others know of.
     """
 
     run: StagedRun
     data_name: str
     warned: tuple[str, ...] = ()
+    more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def report(self) -> Report:
         """Run what is not finished and write the report."""
@@ -76,6 +82,7 @@ class Stages:
             warnings=self._warnings(),
             directions=metric_directions(model, recipe.training, scores[0].metrics),
             refused=tuple(files.refused.values()),
+            **self.more,
         )
         claim_outputs(folder, REPORTS)
         write_json(report, folder / REPORTS[0])

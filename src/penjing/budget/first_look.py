@@ -1,0 +1,143 @@
+"""What a search learns of model and data before its first trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.budget.bound import standard_error
+from penjing.data.data_checks import first_batch
+from penjing.data.data_sources import UserData
+from penjing.json_values import JsonValue
+from penjing.measurement.accuracy import evaluate
+from penjing.models.copying import copy_model
+from penjing.pipeline.recipe import TrainingRecipe
+from penjing.pipeline.training import (
+    compile_arguments,
+    evaluation_arguments,
+    metric_directions,
+)
+from penjing.pipeline.training_data import TrainingData, count_samples
+
+# Parts of the validation data whose scores tell what chance makes of a score.
+_PARTS = 10
+_WARM_UP, _TIMED = 3, 8
+# Small data has small batches: as many steps to learn in, and noise that helps.
+_BATCH_SIZES = ((1_000, 16), (4_000, 32), (16_000, 64))
+_LARGE_BATCH = 128
+# Of large data a tenth is enough to decide by, of small data a fifth hardly is.
+_FEW, _SHARE_OF_FEW, _SHARE = 3_000, 0.2, 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FirstLook(JsonValue):
+    """What was seen.
+
+    Args:
+        metrics: Scores of the model on the validation data.
+        directions: Whether `"higher"` or `"lower"` values of each are better.
+        errors: Standard error of each on the test data, as far as the validation data
+            tells; empty where that is too small.
+        pace: Seconds that a batch takes in training.
+        steps_per_epoch: Batches in an epoch.
+        samples: Validation samples; 0 where they are not counted.
+        test_samples: Test samples; 0 where they are not counted.
+    """
+
+    metrics: dict[str, float]
+    directions: dict[str, str]
+    errors: dict[str, float]
+    pace: float
+    steps_per_epoch: int
+    samples: int
+    test_samples: int
+
+
+def batch_size_for(data: UserData) -> int:
+    """Batches of a size that suits the number of samples; loaders bring their own."""
+    if not isinstance(data.train, tuple):
+        return _LARGE_BATCH
+    count = count_samples(data.train)
+    return next((size for most, size in _BATCH_SIZES if count <= most), _LARGE_BATCH)
+
+
+def validation_share_for(data: UserData) -> float:
+    """The share of the training data to decide by; 0 where the data brings a part."""
+    if data.validation is not None:
+        return 0.0
+    few = isinstance(data.train, tuple) and count_samples(data.train) <= _FEW
+    return _SHARE_OF_FEW if few else _SHARE
+
+
+def look_at(
+    model: keras.Model, data: UserData, training: TrainingRecipe, seed: int
+) -> FirstLook:
+    """Score the model, and find out how noisy scores are and how fast it trains."""
+    arguments = evaluation_arguments(model, training)
+    metrics = _scores(model, data.validation, arguments)
+    samples, others = _count(data.validation), _count(data.test)
+    parts = _scores_of_parts(model, data.validation, arguments) if others else []
+    source = TrainingData(source=data.train, batch_size=training.batch_size, seed=seed)
+    return FirstLook(
+        metrics=metrics,
+        directions=metric_directions(model, training, metrics),
+        errors={
+            name: standard_error([part[name] for part in parts], samples, others)
+            for name in metrics
+            if parts
+        },
+        pace=_pace(model, data, training),
+        steps_per_epoch=source.steps_per_epoch,
+        samples=samples,
+        test_samples=others,
+    )
+
+
+def _scores(model: Any, part: Any, arguments: Mapping[str, Any]) -> dict[str, float]:
+    x, y = part[:2] if isinstance(part, tuple) else (part, None)
+    return dict(evaluate(model, x, y, **arguments))
+
+
+def _scores_of_parts(
+    model: Any, part: Any, arguments: Mapping[str, Any]
+) -> list[dict[str, float]]:
+    """Scores of equal parts, none where they would have fewer than ten samples."""
+    if not isinstance(part, tuple) or _count(part) < 10 * _PARTS:
+        return []
+    order = np.random.default_rng(0).permutation(_count(part))
+    shares = [np.sort(share) for share in np.array_split(order, _PARTS)]
+    return [
+        _scores(
+            model,
+            keras.tree.map_structure(lambda array, share=share: array[share], part),
+            arguments,
+        )
+        for share in shares
+    ]
+
+
+def _count(part: Any) -> int:
+    return count_samples(part) if isinstance(part, tuple) else 0
+
+
+def _pace(model: keras.Model, data: UserData, training: TrainingRecipe) -> float:
+    """Seconds that training on a batch takes, on a copy."""
+    copy = copy_model(model)
+    copy.compile(**compile_arguments(model, training, steps=_WARM_UP + _TIMED))
+    batch = data.train
+    if isinstance(batch, tuple):
+        size = training.batch_size
+        batch = keras.tree.map_structure(lambda array: array[:size], batch)
+    else:
+        batch = first_batch(model, batch, "train")
+    for _ in range(_WARM_UP):
+        copy.train_on_batch(*batch)
+    begin = time.perf_counter()
+    for _ in range(_TIMED):
+        copy.train_on_batch(*batch)
+    return (time.perf_counter() - begin) / _TIMED

@@ -1,0 +1,285 @@
+"""Which candidate is tried next, from what is known of those before.
+
+A plan is a function of the trials alone, so a search that was killed goes on as it
+would have. Cheap trials come first: files of the model as it is, the dense control
+(which finds out, too, what learning rate the model bears), short trainings that tell
+where along a family's line the budget's edge lies, full ones around it, and what single
+settings bring to the best of these. What then remains of the budget is sampled; see
+`penjing.budget.study`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from penjing.budget.goal import Goal
+from penjing.budget.line_search import next_share
+from penjing.budget.space import (
+    CONTROL,
+    FILES,
+    LEAST_KEPT,
+    MOST_KEPT,
+    Candidate,
+    Ground,
+)
+from penjing.budget.trial import FAILED, FINISHED, TrialOutcome
+
+# Multiples of the model's own learning rate: weights that are cut need a higher one
+# than training ended with; less where that harms the dense model.
+RATES = (3.0, 1.0, 0.3)
+SHORT = 1 / 3
+# Of what may be lost: short trials may lose more, full training wins it back.
+_USED_SHORT, _USED_FULL = 2.0, 0.9
+_MOST_SHORT, _MOST_FULL = 3, 4
+# The control may lose this much of the bound to chance.
+_HARMED = 0.5
+_START = {"prune": 0.06, "cut": 0.3, "cut+prune": 0.03}
+
+# Single settings that are tried on the best full trial, in turn.
+_CHANGES: tuple[dict[str, Any], ...] = (
+    {"levels": 7},
+    {"l1": 1e-4},
+    {"rate": 5.0},
+    {"l1": 1e-5},
+)
+
+Phase = Literal["files", "control", "short", "full", "vary"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """A candidate and what came of it; None while it runs.
+
+    `phase` is the part of the plan that asked for it, or "sampled".
+    """
+
+    number: int
+    candidate: Candidate
+    phase: str
+    outcome: TrialOutcome | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.number:04d}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a file with a score."""
+        return self.outcome is not None and self.outcome.status == FINISHED
+
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """Of its file; none where it is not finished."""
+        return {} if self.outcome is None else self.outcome.costs
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of its file, on validation data; none where it is not finished."""
+        return {} if self.outcome is None else self.outcome.metrics
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The order of a search's trials."""
+
+    ground: Ground
+    goal: Goal
+
+    def next(self, trials: Sequence[Trial]) -> tuple[Candidate, Phase] | None:
+        """Choose the next candidate; None: wait for what runs, or the plan is through.
+
+        It is through where nothing runs.
+        """
+        tried = {trial.candidate for trial in trials}
+        for mode in dict.fromkeys(("float32", *self.ground.modes)):
+            candidate = Candidate(family=FILES, mode=mode)
+            if candidate not in tried:
+                return candidate, "files"
+        if self._reference(trials) is None:
+            return None
+        if self._runs(trials, "files"):
+            return None
+        if (control := self._next_control(trials)) is not None:
+            return control, "control"
+        if self._runs(trials, "control"):
+            return None
+        return self._next_of_families(trials)
+
+    def _runs(self, trials: Sequence[Trial], phase: str) -> bool:
+        return any(t.outcome is None for t in trials if t.phase == phase)
+
+    def _reference(self, trials: Sequence[Trial]) -> Trial | None:
+        """The file of the model as it is."""
+        wanted = Candidate(family=FILES, mode="float32")
+        found = [t for t in trials if t.candidate == wanted and t.is_finished]
+        return found[0] if found else None
+
+    def _next_control(self, trials: Sequence[Trial]) -> Candidate | None:
+        controls = [t for t in trials if t.candidate.family == CONTROL]
+        if any(t.outcome is None for t in controls):
+            return None
+        tried = {t.candidate.rate for t in controls}
+        if any(self._keeps(t) for t in controls):
+            return None
+        rates = [rate for rate in RATES if rate not in tried]
+        return (
+            Candidate(family=CONTROL, mode="float32", rate=rates[0]) if rates else None
+        )
+
+    def _keeps(self, trial: Trial) -> bool:
+        """Whether training on left the dense model as good as it was."""
+        if not trial.is_finished:
+            return False
+        return self.goal.bound.used(self.score(trial)) <= _HARMED
+
+    def score(self, trial: Trial) -> float:
+        """Of a finished trial, by the metric that decides."""
+        return trial.metrics[self.goal.bound.metric]
+
+    def best_control(self, trials: Sequence[Trial]) -> Trial | None:
+        """The dense control that scores best."""
+        found = [t for t in trials if t.candidate.family == CONTROL and t.is_finished]
+        return min(
+            found, key=lambda t: self.goal.bound.lost(self.score(t)), default=None
+        )
+
+    def _rate(self, trials: Sequence[Trial]) -> float | None:
+        """The rate at which trials train; None where training harms at every rate."""
+        control = self.best_control(trials)
+        return control.candidate.rate if control is not None else None
+
+    def _next_of_families(
+        self, trials: Sequence[Trial]
+    ) -> tuple[Candidate, Phase] | None:
+        rate = self._rate(trials)
+        families = self.families(trials)
+        if rate is None or not families:
+            return None
+        if self.ground.epochs_of(SHORT) < self.ground.epochs:
+            for family in families:
+                found = self._along(trials, family, rate, "short")
+                if found is not None:
+                    return found, "short"
+            if self._runs(trials, "short"):
+                return None
+        for family in self._by_promise(trials, families):
+            if (found := self._along(trials, family, rate, "full")) is not None:
+                return found, "full"
+            if self._runs(trials, "full"):
+                return None
+        varied = self._varied(trials)
+        return None if varied is None else (varied, "vary")
+
+    def can_train(self, trials: Sequence[Trial]) -> bool:
+        """Whether the model can be trained, and plain trials are through."""
+        early = ("files", "control", "short")
+        waits = any(self._runs(trials, phase) for phase in early)
+        return not waits and self._rate(trials) is not None
+
+    def _varied(self, trials: Sequence[Trial]) -> Candidate | None:
+        """The best full trial with one setting changed, until each was tried."""
+        full = [t for t in trials if t.phase in ("full", "vary")]
+        best = min((t for t in full if t.is_finished), key=self._rank, default=None)
+        done = sum(t.phase == "vary" for t in full)
+        if best is None or self.ground.families == ("cut",):
+            return None
+        tried = {t.candidate for t in trials}
+        for change in _CHANGES[done:]:
+            candidate = dataclasses.replace(best.candidate, **change)
+            if candidate not in tried:
+                return candidate
+        return None
+
+    def _rank(self, trial: Trial) -> tuple[float, ...]:
+        return self.goal.rank(self.score(trial), trial.costs)
+
+    def families(self, trials: Sequence[Trial]) -> list[str]:
+        """The families that the model can take: none of whose trials failed first."""
+        failed = {
+            t.candidate.family
+            for t in trials
+            if t.outcome is not None and t.outcome.status == FAILED
+        }
+        done = {t.candidate.family for t in trials if t.is_finished}
+        return [f for f in self.ground.families if f not in failed or f in done]
+
+    def _of(self, trials: Sequence[Trial], family: str, phase: str) -> list[Trial]:
+        return [t for t in trials if t.candidate.family == family and t.phase == phase]
+
+    def _along(
+        self, trials: Sequence[Trial], family: str, rate: float, phase: Phase
+    ) -> Candidate | None:
+        """The next trial on a family's line, until its edge is found."""
+        mine = self._of(trials, family, phase)
+        short = phase == "short"
+        if len(mine) >= (_MOST_SHORT if short else _MOST_FULL):
+            return None
+        used = _USED_SHORT if short else _USED_FULL
+        found = {t.candidate.keep: self._position(t, used) for t in mine if t.outcome}
+        keep = next_share(
+            found,
+            [t.candidate.keep for t in mine if t.outcome is None],
+            start=_START[family] if short else self._start(trials, family),
+            least=LEAST_KEPT,
+            most=MOST_KEPT,
+        )
+        if keep is None:
+            return None
+        return Candidate(
+            family=family,
+            keep=float(f"{keep:.3g}"),
+            rate=rate,
+            mode=self._mode(trials),
+            effort=SHORT if short else 1.0,
+        )
+
+    def _position(self, trial: Trial, used: float) -> float:
+        if not trial.is_finished:
+            return math.inf  # hopeless: more must stay
+        return self.goal.position(self.score(trial), trial.costs, used)
+
+    def _start(self, trials: Sequence[Trial], family: str) -> float:
+        """Where full trials begin: the smallest share that short ones could bear."""
+        shorts = [t for t in self._of(trials, family, "short") if t.outcome]
+        good = [t.candidate.keep for t in shorts if self._position(t, _USED_SHORT) <= 0]
+        if good:
+            return min(good)
+        return max((t.candidate.keep for t in shorts), default=_START[family])
+
+    def _by_promise(self, trials: Sequence[Trial], families: list[str]) -> list[str]:
+        """Families whose short trials found cheap files within reach come first."""
+
+        def cost(family: str) -> float:
+            outcomes = [
+                t.costs[self.goal.objective]
+                for t in self._of(trials, family, "short")
+                if t.is_finished
+                and self.goal.bound.used(self.score(t)) <= 1.5 * _USED_SHORT
+            ]
+            return min(outcomes, default=math.inf)
+
+        return sorted(
+            families, key=lambda family: (cost(family), families.index(family))
+        )
+
+    def _mode(self, trials: Sequence[Trial]) -> str:
+        """The quantization mode of trained files.
+
+        The one whose file of the untrained model is cheapest, of those that were
+        written: where zeros are to be compressed, modes cost the same and the one with
+        float activations loses less.
+        """
+        modes = self.ground.modes
+        done = {
+            t.candidate.mode: t.costs[self.goal.objective]
+            for t in trials
+            if t.candidate.family == FILES and t.is_finished
+        }
+        written = [mode for mode in modes if mode in done]
+        if self.goal.objective != "latency" or not written:
+            return written[0] if written else modes[0]
+        return min(written, key=lambda mode: done[mode])

@@ -1,0 +1,130 @@
+"""The files that a search ends with: verified where they are to run, then scored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from penjing.budget.plan import Trial
+from penjing.budget.search import Search
+from penjing.budget.trial import FAILED
+from penjing.data.data_sources import UserData
+from penjing.errors import ExportError, FileFormatError
+from penjing.file_verification import verify
+from penjing.pipeline.file_stages import FileStages
+from penjing.pipeline.recipe_files import recipe_from_dict
+from penjing.progress import Listener, Progress
+from penjing.report.score_rows import ScoreRow
+
+# Files that a front shows: more of them do not help to choose.
+MOST_SHOWN = 8
+_SAMPLES = 8
+
+Stage = Callable[[str, Sequence[Path], Callable[[], Any]], Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ProvenFiles:
+    """Proofs and test scores of trials' files, each kept as a stage.
+
+    `stage` runs one, given its name and files, unless it is finished. The data has all
+    parts; of its test part nothing is seen before the search is over.
+    """
+
+    search: Search
+    model: keras.Model
+    data: UserData
+    runtime: str
+    stage: Stage
+    progress: Listener
+
+    def path(self, trial: Trial) -> Path:
+        """Of a finished trial's file."""
+        name = trial.outcome.file if trial.outcome is not None else None
+        return self.search.study.folder / trial.name / (name or "")
+
+    def refusal(self, trial: Trial) -> str:
+        """Why a file does not compute the same in its runtime; empty where it does."""
+        path = self.path(trial)
+
+        def prove() -> str:
+            try:
+                verify(path, self.runtime, inputs=self._inputs(), rounds=1)
+            except (ExportError, FileFormatError) as error:
+                return str(error)
+            return ""
+
+        self.progress(Progress(stage=f"Verifying {trial.name} for {self.runtime}"))
+        refusal: str = self.stage(f"Verifying {trial.name}", [path], prove)
+        return refusal
+
+    def _inputs(self) -> Any:
+        """A few validation inputs, where they are arrays."""
+        part = self.data.validation
+        if not isinstance(part, tuple):
+            return None
+        return keras.tree.map_structure(lambda array: array[:_SAMPLES], part[0])
+
+    def leave_out_wrong_ones(self) -> None:
+        """Take trials out of the search whose files are wrong in their runtime.
+
+        Those that the search would show are looked at, until all of these are right.
+        """
+        right: set[str] = set()
+        while True:
+            shown = [t for t in self.shown() if t.name not in right]
+            if not shown:
+                return
+            for trial in shown:
+                if not (reason := self.refusal(trial)):
+                    right.add(trial.name)
+                    continue
+                text = f"{trial.name} is left out: {reason}"
+                self.progress(Progress(stage=text, notice=True))
+                self._leave_out(trial, reason)
+
+    def _leave_out(self, trial: Trial, reason: str) -> None:
+        if trial.outcome is not None:
+            self.search.study.finish(
+                dataclasses.replace(trial.outcome, status=FAILED, reason=reason)
+            )
+
+    def shown(self) -> list[Trial]:
+        """The best file, and those of the front; the cheapest one first."""
+        best, front = self.search.best(), self.search.front()
+        if best is None:
+            return []
+        if len(front) > MOST_SHOWN:
+            step = (len(front) - 1) / (MOST_SHOWN - 1)
+            front = [front[round(step * place)] for place in range(MOST_SHOWN)]
+        # A file that only costs less than the best within the bounds is beside the
+        # point of no front, but the chosen one must be there.
+        names = {trial.name for trial in front}
+        return front if best.name in names else [best, *front]
+
+    def score(self, trial: Trial) -> ScoreRow | None:
+        """Score a file on the test data; None where it does not run on it."""
+        search = self.search
+        recipe = search.ground.recipe(trial.candidate, trial.name)
+
+        def stage(name: str, files: Sequence[Path], work: Callable[[], Any]) -> Any:
+            self.progress(Progress(stage=f"Test data: {trial.name}"))
+            return self.stage(f"Testing {trial.name}", [self.path(trial)], work)
+
+        files = FileStages(
+            model=self.model,
+            data=self.data,
+            recipe=recipe_from_dict(recipe.to_dict()),
+            folder=search.study.folder / trial.name,
+            imports=search.imports,
+            has_ranges=False,
+            stage=stage,
+            progress=self.progress,
+            only_result=True,
+            part="test",
+        )
+        return files.score_file(self.path(trial).name)

@@ -1,0 +1,212 @@
+"""What a search can try: one point of its space is one recipe.
+
+A family says which methods act together; its strength is one number, the share of the
+weights (or of the multiply-accumulates) that stays. Scores fall as that share falls, so
+the edge of what a budget allows can be found along it as along a line; the other
+settings are sampled once it is known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from penjing.engine.fractional_schedule import FractionalSchedule
+from penjing.engine.transforms.pruning_config import PruningConfig
+from penjing.json_values import JsonValue
+from penjing.pipeline.channel_recipe import ChannelPruneRecipe
+from penjing.pipeline.recipe import (
+    ExportRecipe,
+    QuantizeAwareRecipe,
+    Recipe,
+    TrainingRecipe,
+)
+
+# Shares that stay, from the least to the most that is tried.
+LEAST_KEPT, MOST_KEPT = 0.002, 0.8
+LEVELS, PENALTIES = (3, 7, 15, 31), (0.0, 1e-5, 1e-4)
+FILES, CONTROL = "files", "control"
+# What is left of the training after the ramp and the beginning of the rounding.
+_RAMP_END = 0.5
+# Weights that stay at least, whatever the share: below, small models lose all.
+_KEEP_AT_LEAST = 300
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate(JsonValue):
+    """A point of the space.
+
+    Args:
+        family: Which methods act: "prune", "cut", "cut+prune"; "files": nothing is
+            trained, only the file is made; "control": the dense model, trained on.
+        mode: Quantization mode of the file.
+        keep: Share of the weights, or of the multiply-accumulates, that stays.
+        levels: Values that a weight can take, in families that prune.
+        rate: Learning rate, in multiples of the model's own.
+        l1: Penalty on the kept weights.
+        effort: Share of the full number of epochs.
+    """
+
+    family: str
+    mode: str = "dynamic"
+    keep: float = 1.0
+    levels: int = 15
+    rate: float = 3.0
+    l1: float = 0.0
+    effort: float = 1.0
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether anything is trained."""
+        return self.family != FILES
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether methods act in the training."""
+        return self.family not in (FILES, CONTROL)
+
+    def text(self) -> str:
+        """What it is, for people.
+
+        Example:
+            >>> Candidate(family="prune", keep=0.04, levels=7).text()
+            '4 % of the weights stay, 7 levels, dynamic'
+        """
+        if self.family == FILES:
+            return f"nothing trained, {self.mode}"
+        if self.family == CONTROL:
+            return "dense, trained as long"
+        stays = f"{100 * self.keep:.3g} % of the "
+        texts = {
+            "prune": stays + f"weights stay, {self.levels} levels",
+            "cut": stays + "multiply-accumulates stay",
+            "cut+prune": f"channels removed, {stays}weights stay, {self.levels} levels",
+        }
+        return f"{texts[self.family]}, {self.mode}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ground(JsonValue):
+    """What all recipes of a search have in common.
+
+    Args:
+        runtime: Where the files are to run.
+        objective: What is made small: "gzip", "raw", "latency" or "arena".
+        learning_rate: The model's own.
+        epochs: Passes over the data in a full training.
+        batch_size: Samples in a batch.
+        validation_split: Share of the training data that is not trained on; 0 where the
+            data brings a validation part.
+        max_arena: Bytes of RAM that a packed file may take.
+    """
+
+    runtime: str
+    objective: str
+    learning_rate: float
+    epochs: int
+    batch_size: int
+    validation_split: float
+    max_arena: int | None = None
+
+    @property
+    def is_micro(self) -> bool:
+        """Whether files are for microcontrollers."""
+        return self.runtime == "micro"
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families that can make the objective small, the best one first.
+
+        Zeros are worth bytes where files are compressed, by gzip or for flash; else
+        channels are all that counts.
+        """
+        if self.objective == "gzip":
+            return ("prune", "cut+prune")
+        if self.objective == "raw" and self.is_micro:
+            return ("cut+prune", "prune")
+        return ("cut",)
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Quantization modes that the runtime takes."""
+        if self.is_micro:
+            return ("int8",)
+        return ("dynamic", "int8")
+
+    def epochs_of(self, effort: float) -> int:
+        """Epochs of a training with a share of the full effort."""
+        return max(round(effort * self.epochs), 1)
+
+    def recipe(self, candidate: Candidate, name: str) -> Recipe:
+        """Give the recipe of a point."""
+        return Recipe(
+            name=name,
+            description=candidate.text() + ".",
+            training=self._training(candidate),
+            methods=tuple(self._methods(candidate)),
+            export=self._export(candidate),
+        )
+
+    def _training(self, candidate: Candidate) -> TrainingRecipe:
+        if not candidate.is_trained:
+            return TrainingRecipe(epochs=0, validation_split=self.validation_split)
+        return TrainingRecipe(
+            epochs=self.epochs_of(candidate.effort),
+            batch_size=self.batch_size,
+            learning_rate=candidate.rate * self.learning_rate,
+            validation_split=self.validation_split,
+            keep_best=True,
+        )
+
+    def _methods(self, candidate: Candidate) -> list[Any]:
+        if candidate.family in (FILES, CONTROL):
+            return []
+        if candidate.family == "cut":
+            return [self._cut(candidate, macs=candidate.keep)]
+        keep, methods = candidate.keep, []
+        if candidate.family == "cut+prune":
+            # Half of the way by channels, half by weights: of the logarithm.
+            keep = keep**0.5
+            kind = "flash" if self.is_micro else "parameters"
+            methods.append(self._cut(candidate, **{kind: keep}))
+        return [*methods, self._pruned(candidate, keep), self._rounded(candidate)]
+
+    def _cut(self, candidate: Candidate, **target: float) -> ChannelPruneRecipe:
+        recovery = max(round(self.epochs_of(candidate.effort) / 8), 1)
+        bits = 1.5 if "flash" in target else 8.0
+        return ChannelPruneRecipe(
+            steps=2,
+            recovery_epochs=recovery,
+            best_effort=True,
+            weight_bits=bits,
+            **target,  # type: ignore[arg-type]
+        )
+
+    def _pruned(self, candidate: Candidate, keep: float) -> PruningConfig:
+        schedule = FractionalSchedule(
+            initial_sparsity=min(0.5, 1 - keep),
+            final_sparsity=1 - keep,
+            begin=0.0,
+            end=_RAMP_END,
+        )
+        return PruningConfig(
+            schedule, scope="global", keep_at_least=_KEEP_AT_LEAST, l1=candidate.l1
+        )
+
+    def _rounded(self, candidate: Candidate) -> QuantizeAwareRecipe:
+        return QuantizeAwareRecipe(
+            levels=candidate.levels,
+            granularity="per_tensor",
+            begin=_RAMP_END,
+            activations="int8" if candidate.mode == "int8" else None,
+        )
+
+    def _export(self, candidate: Candidate) -> ExportRecipe:
+        if candidate.family == CONTROL:
+            return ExportRecipe(quantizations=("float32",))
+        settings: dict[str, Any] = {"finish": "smallest"}
+        if self.is_micro:
+            settings["runtime"] = "micro"
+        if self.is_micro and candidate.mode == "int8" and candidate.is_trained:
+            settings.update(encoding="packed", max_arena=self.max_arena)
+        return ExportRecipe(quantizations=(candidate.mode,), **settings)

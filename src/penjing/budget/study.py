@@ -1,0 +1,169 @@
+"""A search's trials: asked for, finished, told to optuna.
+
+Each trial's folder holds what was asked for, from before it begins, and what came of
+it. So the folders are the search: whoever reads them goes on where it stopped. Optuna
+samples candidates from them (a tree of Parzen estimators with constraints, Bergstra et
+al., 2011), with chance that comes from the search's seed and the number of the trial;
+what is finished is kept in a SQLite study too, for optuna's own tools.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from penjing.budget.goal import Goal
+from penjing.budget.plan import Trial
+from penjing.budget.space import (
+    LEAST_KEPT,
+    LEVELS,
+    MOST_KEPT,
+    PENALTIES,
+    Candidate,
+    Ground,
+)
+from penjing.budget.trial import TrialOutcome, known_outcome
+from penjing.files import DAMAGE, write_text
+
+ORDER, DATABASE = "order.json", "study.db"
+SAMPLED = "sampled"
+_NAME = "penjing"
+
+
+class Study:
+    """The trials of one search, in the order in which they were asked for.
+
+    Args:
+        folder: Where the trials' folders and the database lie.
+        ground: What all recipes have in common.
+        seed: Of the sampling.
+    """
+
+    def __init__(self, folder: Path, ground: Ground, seed: int) -> None:
+        self.folder, self._ground, self._seed = folder, ground, seed
+        self.trials: list[Trial] = []
+        while (trial := self._known(len(self.trials))) is not None:
+            self.trials.append(trial)
+
+    def _known(self, number: int) -> Trial | None:
+        folder = self.folder / f"{number:04d}"
+        try:
+            order = json.loads((folder / ORDER).read_text("utf-8"))
+            candidate = Candidate.from_dict(order["candidate"])
+            phase = str(order["phase"])
+        except DAMAGE:
+            return None
+        return Trial(
+            number=number,
+            candidate=candidate,
+            phase=phase,
+            outcome=known_outcome(folder),
+        )
+
+    def add(self, candidate: Candidate, phase: str) -> Trial:
+        """Take in a candidate, before it is tried."""
+        trial = Trial(number=len(self.trials), candidate=candidate, phase=phase)
+        folder = self.folder / trial.name
+        folder.mkdir(parents=True, exist_ok=True)
+        order = {"candidate": candidate.to_dict(), "phase": phase}
+        write_text(folder / ORDER, json.dumps(order, indent=1))
+        self.trials.append(trial)
+        return trial
+
+    def finish(self, outcome: TrialOutcome) -> Trial:
+        """Take in what came of a trial."""
+        number = int(outcome.name)
+        trial = dataclasses.replace(self.trials[number], outcome=outcome)
+        self.trials[number] = trial
+        return trial
+
+    def sample(self, goal: Goal, families: Sequence[str]) -> Candidate:
+        """Choose a candidate from what is known of those before."""
+        with _quiet() as optuna:
+            sampler = optuna.samplers.TPESampler(
+                seed=self._seed * 100_003 + len(self.trials),
+                n_startup_trials=0,
+                multivariate=True,
+                constant_liar=True,
+            )
+            study = optuna.create_study(sampler=sampler)
+            for trial in self.trials:
+                if trial.candidate.family in families and trial.candidate.effort == 1:
+                    study.add_trial(self._frozen(optuna, trial, goal, families))
+            asked = study.ask(self._distributions(optuna, families))
+        chosen = dict(asked.params)
+        for name in ("keep", "rate"):
+            chosen[name] = float(f"{chosen[name]:.3g}")
+        return Candidate(**chosen)
+
+    def _distributions(self, optuna: Any, families: Sequence[str]) -> dict[str, Any]:
+        ranges = optuna.distributions
+        return {
+            "family": ranges.CategoricalDistribution(list(families)),
+            "keep": ranges.FloatDistribution(LEAST_KEPT, MOST_KEPT, log=True),
+            "levels": ranges.CategoricalDistribution(list(LEVELS)),
+            "rate": ranges.FloatDistribution(0.3, 10.0, log=True),
+            "l1": ranges.CategoricalDistribution(list(PENALTIES)),
+            "mode": ranges.CategoricalDistribution(list(self._ground.modes)),
+        }
+
+    def _frozen(
+        self, optuna: Any, trial: Trial, goal: Goal, families: Sequence[str]
+    ) -> Any:
+        """A trial as optuna has it; what the bounds are missed by is its constraint."""
+        known = trial.candidate.is_compressed
+        distributions = self._distributions(optuna, families) if known else {}
+        state = optuna.trial.TrialState
+        outcome = trial.outcome
+        value, missed = None, None
+        if outcome is not None and trial.is_finished:
+            score = outcome.metrics[goal.bound.metric]
+            rank = goal.rank(score, outcome.costs)
+            missed = rank[1] if rank[0] else 0.0
+            value = (
+                outcome.costs[goal.objective]
+                if goal.bound.drop
+                else goal.bound.lost(score)
+            )
+        unfinished = state.RUNNING if outcome is None else state.FAIL
+        return optuna.trial.create_trial(
+            state=state.COMPLETE if trial.is_finished else unfinished,
+            value=value,
+            params={name: getattr(trial.candidate, name) for name in distributions},
+            distributions=distributions,
+            user_attrs={"phase": trial.phase, "trial": trial.name},
+            constraints=None if missed is None else {"missed": missed},
+        )
+
+    def write_database(self, goal: Goal) -> None:
+        """Write the finished trials as an optuna study, for optuna's own tools."""
+        path = self.folder / DATABASE
+        path.unlink(missing_ok=True)
+        families = self._ground.families
+        with _quiet() as optuna:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            study = optuna.create_study(storage=storage, study_name=_NAME)
+            for trial in self.trials:
+                if trial.outcome is not None:
+                    study.add_trial(self._frozen(optuna, trial, goal, families))
+            storage.engine.dispose()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[Any]:
+    """Optuna without its log and its notes on what is experimental."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield optuna
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,60 @@
+"""How much of a score may be lost."""
+
+import math
+
+import pytest
+
+from penjing.budget.bound import Bound, better_of, bound_on, noise_warning
+from penjing.budget.quantities import Drop
+from penjing.errors import CompressionError
+
+pytestmark = pytest.mark.once
+
+
+def bound_of(metrics, directions, drop=None, name=None, bounded=False):
+    return bound_on(metrics, directions, name=name, drop=drop, bounded=bounded)
+
+
+def test_half_a_point_of_what_goes_from_0_to_1_and_a_percent_of_errors():
+    bound = bound_of({"accuracy": 0.9}, {"accuracy": "higher"})
+    assert (bound.allows(0.895), bound.allows(0.8949)) == (True, False)
+    bound = bound_of({"mae": 40.0}, {"mae": "lower"})
+    assert (bound.allows(40.4), bound.allows(40.41)) == (True, False)
+    assert bound.text(40.4) == "1.00 % worse"
+
+
+def test_other_bounds_free_the_score():
+    bound = bound_of({"accuracy": 0.9}, {"accuracy": "higher"}, bounded=True)
+    assert bound.allows(0.1)
+    assert not bound.allows(math.nan)
+    assert bound.used(0.89) == pytest.approx(2.0)
+
+
+def test_the_reference_is_the_best_score():
+    low = bound_of({"mae": 40.0}, {"mae": "lower"})
+    assert better_of(low, [41.0, 39.0]).reference == 39.0
+    high = bound_of({"accuracy": 0.9}, {"accuracy": "higher"})
+    assert better_of(high, [0.89]).reference == 0.9
+
+
+@pytest.mark.parametrize(
+    ("metrics", "direction", "settings", "said"),
+    [
+        ({"duck": 3.0}, "unknown", {}, "Nobody knows whether high or low"),
+        ({"mae": 3.0}, "lower", {"name": "mea"}, "Did you mean 'mae'"),
+        ({"mae": 3.0}, "lower", {"drop": Drop(0.5, False)}, 'max_drop="0.5%"'),
+        ({"mae": math.nan}, "lower", {}, "Check the model and the data for NaN"),
+        ({}, "lower", {}, "Compile the model with metrics"),
+    ],
+)
+def test_what_cannot_decide_is_refused(metrics, direction, settings, said):
+    with pytest.raises(CompressionError, match=said):
+        bound_of(metrics, dict.fromkeys(metrics, direction), **settings)
+
+
+def test_a_bound_below_the_noise_is_told():
+    bound = Bound(
+        metric="accuracy", direction="higher", reference=0.9, drop=Drop(0.5, False)
+    )
+    assert noise_warning(bound, 0.004, 10_000) is None
+    assert "0.5 points is smaller than the noise" in noise_warning(bound, 0.03, 100)

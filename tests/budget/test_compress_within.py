@@ -1,0 +1,137 @@
+"""The whole job: a model, data and a budget to files, front and report."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import penjing
+from penjing.budget.trial import known_outcome
+from penjing.errors import CompressionError
+
+# Trials run on every backend in test_trial.py.
+pytestmark = pytest.mark.once
+
+
+def make_data(count=240):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(count, 6)).astype("float32")
+    y = (x[:, :2].sum(1) > 0).astype("int32")
+    return {"train": (x[40:], y[40:]), "test": (x[:40], y[:40])}
+
+
+def make_model():
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(16, activation="relu"),
+            layers.Dense(2),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"])
+    model.fit(*make_data()["train"], epochs=20, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+BUDGET = penjing.Budget(max_drop=30, trials=1)
+
+
+@pytest.fixture(scope="module")
+def searched(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("searched")
+    lines = []
+    report = penjing.compress(
+        model, make_data(), budget=BUDGET, out=folder, progress=lines.append
+    )
+    return folder, report, lines
+
+
+def test_a_budget_gives_files_a_front_and_a_control(searched):
+    folder, report, _ = searched
+    assert report.budget.met
+    assert report.control.kind == "dense, trained as long"
+    chosen = [row for row in report.front if row.chosen]
+    assert len(chosen) == 1
+    trial = folder / chosen[0].file
+    assert (folder / "model.tflite").read_bytes() == trial.read_bytes()
+    assert [row.gzip for row in report.front] == sorted(r.gzip for r in report.front)
+    scores = penjing.evaluate(trial, *make_data()["test"], metrics=["accuracy"])
+    assert chosen[0].test_score == pytest.approx(scores["accuracy"])
+    assert json.loads((folder / "report.json").read_text())["budget"]["met"]
+
+
+def test_nothing_is_done_twice(searched, model):
+    folder, report, lines = searched
+    trained = {line.stage for line in lines if "epoch" in line.detail}
+    assert trained == {"Trial 0003: Training", "Trial 0004: Training"}
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("outcome.json")}
+    again = penjing.compress(
+        model, make_data(), budget=BUDGET, out=folder, progress=False
+    )
+    assert again.front == report.front
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_the_recipe_of_a_file_gives_it_again(searched, model, tmp_path):
+    folder, report, _ = searched
+    row = next(row for row in report.front if row.chosen)
+    penjing.compress(
+        model,
+        make_data(),
+        folder / row.folder / "recipe.toml",
+        out=tmp_path / "again",
+        progress=False,
+    )
+    again = (tmp_path / "again" / "model.tflite").read_bytes()
+    assert again == (folder / row.file).read_bytes()
+
+
+def test_a_bound_that_nothing_meets_is_told(model, tmp_path):
+    report = penjing.compress(
+        model,
+        make_data(),
+        budget=penjing.Budget(max_drop=0, max_bytes=100, time="1s"),
+        out=tmp_path / "out",
+        progress=False,
+    )
+    assert not report.budget.met
+    assert any("where 100 bytes is allowed" in gap for gap in report.budget.gaps)
+
+
+def test_a_failed_trial_says_why(searched):
+    folder, _, _ = searched
+    for path in (folder / ".state/search").glob("0*"):
+        outcome = known_outcome(path)
+        assert outcome.status != "failed" or outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"recipe": "default", "budget": BUDGET}, "`budget` is for a search"),
+        ({"recipe": "default", "workers": 2}, "`workers` is for a search"),
+        ({"overrides": {"training.epochs": 1}}, "`overrides` change settings of a"),
+        ({"budget": 0.5}, "must be a penjing.Budget"),
+        ({"workers": 0}, "`workers` must be an integer of at least 1"),
+    ],
+)
+def test_arguments_that_contradict_each_other(arguments, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        penjing.compress("m.keras", "d.npz", out=tmp_path, **arguments)
+
+
+def test_a_metric_that_is_not_measured_is_refused(model, tmp_path):
+    budget = penjing.Budget(metric="acuracy")
+    with pytest.raises(CompressionError, match="Did you mean 'accuracy'"):
+        penjing.compress(
+            model, make_data(), budget=budget, out=tmp_path / "o", progress=False
+        )

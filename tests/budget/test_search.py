@@ -1,0 +1,206 @@
+"""A search in a world of formulas, in which nothing is trained."""
+
+import dataclasses
+import json
+
+import pytest
+
+from penjing.budget.bound import Bound
+from penjing.budget.goal import Goal
+from penjing.budget.quantities import Drop
+from penjing.budget.search import Clock, Search
+from penjing.budget.space import Ground
+from penjing.budget.study import Study
+from penjing.budget.trial import TrialOutcome, known_outcome
+from penjing.files import write_text
+
+pytestmark = pytest.mark.once
+
+GROUND = Ground(
+    runtime="x86",
+    objective="gzip",
+    learning_rate=1e-3,
+    epochs=12,
+    batch_size=32,
+    validation_split=0.1,
+)
+GOAL = Goal(
+    bound=Bound(
+        metric="accuracy", direction="higher", reference=0.9, drop=Drop(0.5, False)
+    ),
+    bounds={},
+    bytes_kind="gzip",
+    objective="gzip",
+)
+
+
+class World:
+    """Scores and bytes by formulas; remembers which trials were run."""
+
+    free = 1
+
+    def __init__(self, study, *, edge=0.05, harm=10.0, fails=()):
+        self.study, self.edge, self.harm, self.fails = study, edge, harm, fails
+        self.ran, self.waiting = [], []
+
+    def submit(self, order):
+        self.ran.append(order.name)
+        self.waiting.append(order)
+        self.free = 0
+
+    def next_outcome(self):
+        order = self.waiting.pop()
+        self.free = 1
+        candidate = self.study.trials[int(order.name)].candidate
+        known = self.score(candidate)
+        outcome = TrialOutcome(
+            name=order.name,
+            status="failed" if known is None else "finished",
+            reason="cannot be cut" if known is None else "",
+            file=None if known is None else "model.tflite",
+            metrics={} if known is None else {"accuracy": known},
+            costs={} if known is None else self.costs(candidate),
+            steps=10,
+            seconds=1.0,
+            sparsity=0.0,
+        )
+        if known is not None:
+            path = self.study.folder / order.name / "model.tflite"
+            path.write_bytes(bytes(outcome.costs["raw"]))
+        write_text(
+            self.study.folder / order.name / "outcome.json",
+            json.dumps(outcome.to_dict()),
+        )
+        return outcome
+
+    def score(self, c):
+        if c.family in self.fails:
+            return None
+        if c.family == "files":
+            return 0.9
+        harmed = 0.02 if c.rate >= self.harm else 0.0
+        if c.family == "control":
+            return 0.902 - harmed
+        lost = 0.005 * (self.edge / c.keep) * (1.0 if c.effort == 1 else 2.0)
+        return 0.902 - lost - harmed - (0.001 if c.levels == 7 else 0)
+
+    def costs(self, c):
+        kept = 100_000 * (c.keep if c.is_compressed else 1.0) * (c.levels / 15) ** 0.5
+        return {"raw": round(2 * kept), "gzip": kept}
+
+
+def searched(folder, goal=GOAL, trainings=20, **world):
+    study = Study(folder, GROUND, seed=0)
+    workers = World(study, **world)
+    search = Search(
+        study=study,
+        ground=GROUND,
+        goal=goal,
+        workers=workers,
+        clock=Clock(folder, None),
+        trainings=trainings,
+        pace=0.01,
+        steps_per_epoch=10,
+        seed=0,
+        imports=(),
+        progress=lambda _: None,
+    )
+    return search, workers
+
+
+def test_the_edge_is_found_against_the_control(tmp_path):
+    search, _ = searched(tmp_path)
+    search.run()
+    assert search.goal.bound.reference == pytest.approx(0.902)
+    best = search.best()
+    assert search.goal.bound.used(best.outcome.metrics["accuracy"]) <= 1.0
+    # 5 % must stay of 100,000 bytes, with 15 levels; fewer bytes lose too much.
+    assert best.outcome.costs["gzip"] < 6_500
+    front = search.front()
+    costs = [t.outcome.costs["gzip"] for t in front]
+    assert best in front
+    assert costs == sorted(costs)
+
+
+def test_where_training_harms_the_rate_is_lowered(tmp_path):
+    search, _ = searched(tmp_path, harm=1.0)
+    search.run()
+    controls = [t.candidate.rate for t in search.study.trials if t.phase == "control"]
+    assert controls == [3.0, 1.0, 0.3]
+    planned = [t for t in search.study.trials if t.phase == "full"]
+    assert {t.candidate.rate for t in planned} == {0.3}
+
+
+def test_families_that_a_model_cannot_take_are_left_out(tmp_path):
+    search, _ = searched(tmp_path, fails=("cut+prune",))
+    search.run()
+    failed = [t for t in search.study.trials if t.outcome.status == "failed"]
+    assert len(failed) == 1
+    assert search.best().candidate.family == "prune"
+
+
+def test_what_cannot_be_trained_is_written_as_it_is(tmp_path):
+    search, workers = searched(tmp_path, fails=("control",))
+    search.run()
+    assert {t.candidate.family for t in search.study.trials} == {"files", "control"}
+    assert search.best().candidate.family == "files"
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9, 14])
+def test_a_killed_search_goes_on_as_it_would_have(tmp_path, stop):
+    whole, _ = searched(tmp_path / "whole", trainings=14)
+    whole.run()
+
+    class KilledError(Exception):
+        pass
+
+    search, workers = searched(tmp_path / "killed", trainings=14)
+    submit = workers.submit
+
+    def until_it_is_killed(order):
+        if len(workers.ran) == stop:
+            raise KilledError
+        submit(order)
+
+    workers.submit = until_it_is_killed
+    with pytest.raises(KilledError):
+        search.run()
+    again, others = searched(tmp_path / "killed", trainings=14)
+    again.run()
+    assert [t.candidate for t in again.study.trials] == [
+        t.candidate for t in whole.study.trials
+    ]
+    assert not {*workers.ran} & {*others.ran}
+    assert [t.name for t in again.front()] == [t.name for t in whole.front()]
+
+
+def test_trials_and_time_end_a_search(tmp_path):
+    search, _ = searched(tmp_path / "a", trainings=3)
+    search.run()
+    assert sum(t.candidate.is_compressed for t in search.study.trials) == 3
+    search, _ = searched(tmp_path / "b")
+    search.clock = Clock(tmp_path / "b", 0.5)
+    search.run()
+    assert not any(t.candidate.is_trained for t in search.study.trials)
+
+
+def test_only_costs_bounded_the_best_file_within_them_is_found(tmp_path):
+    bound = dataclasses.replace(GOAL.bound, drop=None)
+    goal = dataclasses.replace(
+        GOAL, bound=bound, bounds={"max_bytes": 8000.0}, bytes_kind="gzip"
+    )
+    search, _ = searched(tmp_path, goal)
+    search.run()
+    assert 6_500 < search.best().outcome.costs["gzip"] <= 8_000
+
+
+def test_an_optuna_study_is_left(tmp_path):
+    import optuna
+
+    search, _ = searched(tmp_path, trainings=8)
+    search.run()
+    search.study.write_database(search.goal)
+    name = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.load_study(study_name="penjing", storage=name)
+    assert len(study.trials) == len(search.study.trials)
+    assert known_outcome(tmp_path / "0000") is not None
