@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 else:  # what recipe files are checked by
     Quantization = Literal[tuple(mode.name for mode in MODES)]
 
+AUTO = "auto"
 MAX_EPOCHS, MAX_COUNT = 100_000, 10**9
 
 
@@ -72,7 +73,9 @@ class TrainingRecipe:
         maximum_epochs: Passes that `minimum_steps` can ask for at most: more of them
             teach a small data set by heart. `epochs` may be more.
         optimizer: Name of a Keras optimizer.
-        learning_rate: Peak of the learning rate.
+        learning_rate: Peak of the learning rate. `"auto"`: the one that the model was
+            compiled with, where its optimizer is of the same kind, and else one that a
+            short range test finds.
         learning_rate_schedule: `"cosine"` falls to zero at the end of training,
             `"constant"` stays.
         warmup: Fraction of training in which the cosine's rate rises from zero.
@@ -94,7 +97,7 @@ class TrainingRecipe:
     optimizer: Literal[
         "adam", "adamw", "nadam", "adamax", "sgd", "rmsprop", "lion", "adagrad"
     ] = "adam"
-    learning_rate: float = 3e-3
+    learning_rate: Literal["auto"] | float = 3e-3
     learning_rate_schedule: Literal["cosine", "constant"] = "cosine"
     warmup: float = 0.05
     loss: str | dict[str, Any] | None = None
@@ -127,10 +130,16 @@ class TrainingRecipe:
         check_fraction("warmup", self.warmup, below_one=True)
         check_fraction("validation_split", self.validation_split, below_one=True)
         check_flag("keep_best", self.keep_best)
-        if not 0.0 < self.learning_rate < math.inf:
+        self._check_rate()
+
+    def _check_rate(self) -> None:
+        rate = self.learning_rate
+        if rate == AUTO:
+            return
+        if isinstance(rate, str) or not 0.0 < rate < math.inf:
             raise RecipeError(
-                "`learning_rate` must be a positive number, got "
-                f"{self.learning_rate}. Typical values lie between 1e-4 and 1e-2."
+                f"`learning_rate` must be a positive number, got {rate!r}. Typical "
+                f'values lie between 1e-4 and 1e-2; "{AUTO}" finds one.'
             )
 
 

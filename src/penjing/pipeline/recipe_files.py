@@ -243,7 +243,11 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 def _convert_union(value: Any, args: tuple[Any, ...], where: str) -> Any:
     choices = [arg for arg in args if arg is not types.NoneType]
     for choice in choices[:-1]:
-        if isinstance(value, typing.get_origin(choice) or choice):
+        origin = typing.get_origin(choice) or choice
+        if origin is Literal:
+            if isinstance(value, str):
+                return _convert(value, choice, where)
+        elif isinstance(value, origin):
             return _convert(value, choice, where)
     return _convert(value, choices[-1], where)
 

@@ -15,15 +15,22 @@ from penjing.models.graph_flow import trace_flow
 from penjing.pipeline.best_epoch import EpochJudge
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.channel_stages import ChannelStages
+from penjing.pipeline.learning_rate import STAGE, ChosenRate, choose_learning_rate
 from penjing.pipeline.method_table import METHODS
-from penjing.pipeline.recipe import QuantizeAwareRecipe, Recipe, check_order
+from penjing.pipeline.recipe import (
+    AUTO,
+    QuantizeAwareRecipe,
+    Recipe,
+    TrainingRecipe,
+    check_order,
+)
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_data import with_validation
 from penjing.pipeline.runs.random_state import set_global_seeds
 from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
-from penjing.progress import Listener, listening
+from penjing.progress import Listener, Progress, listening
 
 
 def run_recipe(
@@ -108,6 +115,7 @@ def cut_and_train(
     source = TrainingData(source=data, batch_size=recipe.training.batch_size, seed=seed)
     cuts_channels, methods = split_channels(recipe)
     cut = model
+    recipe, notes = _with_rate(model, recipe, source, state, progress)
     set_global_seeds(seed)
     if cuts_channels:
         stages = ChannelStages(
@@ -138,7 +146,36 @@ def cut_and_train(
         state.begin_training()
     train(trained, source, epochs, state=state, at_epoch_end=judge, progress=progress)
     kept = judge.restore(trained) if judge else ""
-    return Trained(model=trained, cut=cut, notes=(kept,) if kept else ())
+    notes += (kept,) if kept else ()
+    return Trained(model=trained, cut=cut, notes=notes)
+
+
+def _with_rate(
+    model: keras.Model,
+    recipe: Recipe,
+    source: TrainingData,
+    state: RunState | None,
+    progress: Listener,
+) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe with a learning rate where it left that open, and what was taken."""
+    training = recipe.training
+    if training.learning_rate != AUTO:
+        return recipe, ()
+    notes: tuple[str, ...] = ()
+    if not training_steps(recipe, source.source):
+        rate = TrainingRecipe.learning_rate  # nothing is trained at it
+    else:
+
+        def choose() -> dict[str, Any]:
+            chosen = choose_learning_rate(model, source, training, progress=progress)
+            return chosen.to_dict()
+
+        found = state.run_stage(STAGE, [], choose) if state else choose()
+        chosen = ChosenRate.from_dict(found)
+        progress(Progress(stage=f"Note: {chosen}.", notice=True))
+        rate, notes = chosen.value, (str(chosen),)
+    training = dataclasses.replace(training, learning_rate=rate)
+    return dataclasses.replace(recipe, training=training), notes
 
 
 def training_steps(recipe: Recipe, data: Any, epochs: int | None = None) -> int:

@@ -15,7 +15,7 @@ from penjing.pipeline.baseline_check import check_baseline
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.run_data import as_user_data, check_scores, with_validation
 from penjing.pipeline.runs.noted_warnings import noted_warnings
-from penjing.pipeline.training import compile_arguments
+from penjing.pipeline.training import loss_and_metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +50,7 @@ def checked_inputs(
     with noted_warnings() as warned:
         loaded = load_keras_model(model) if isinstance(model, Path) else model
         _check_model(loaded)
-        arguments = compile_arguments(loaded, training, steps=1)
+        arguments = loss_and_metrics(loaded, training)
         user_data, name = as_user_data(data, loaded, seed, pixels)
         known_loss = _has_keras_loss(arguments)
         user_data.validate_against(loaded, labels_match_outputs=known_loss)

@@ -21,7 +21,7 @@ from penjing.pipeline.runs.model_writing import write_keras
 from penjing.pipeline.runs.output_folder import claim_outputs
 from penjing.pipeline.runs.random_state import set_global_seeds, stage_seed
 from penjing.pipeline.runs.run_state import RunState
-from penjing.pipeline.training import compile_arguments
+from penjing.pipeline.training import loss_and_metrics
 from penjing.progress import Listener, Progress
 
 STATE_FOLDER = ".state/compression"
@@ -83,7 +83,7 @@ class StagedRun:
         compressed = trained.model
         # Plain where channels were cut and nothing else.
         stripped = strip(compressed) if is_compressed(compressed) else compressed
-        arguments = compile_arguments(self.model, self.recipe.training, steps=1)
+        arguments = loss_and_metrics(self.model, self.recipe.training)
         # Loss and metrics stay with the file; SGD has no slots that would be stored.
         stripped.compile(**{**arguments, "optimizer": "sgd"})
         unstripped = self.folder / UNSTRIPPED

@@ -16,7 +16,7 @@ from penjing.arguments import did_you_mean
 from penjing.errors import CompressionError, CompressionWarning, RecipeError
 from penjing.measurement.metric_direction import LOWER, directions_of
 from penjing.measurement.scoring import unknown_metric
-from penjing.pipeline.recipe import TrainingRecipe
+from penjing.pipeline.recipe import AUTO, TrainingRecipe
 from penjing.pipeline.runs.random_state import set_global_seeds, set_layer_seeds
 from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training_data import Segment, TrainingData
@@ -34,8 +34,16 @@ def compile_arguments(
 ) -> dict[str, Any]:
     """Choose what `compile` needs from the recipe and the model.
 
-    Loss and metrics are the model's where the recipe names none, and one must name a
-    loss; `steps`, the batches in the whole training, are for the rate's schedule.
+    `steps`, the batches in the whole training, are for the rate's schedule.
+    """
+    chosen = loss_and_metrics(model, training)
+    return {**chosen, "optimizer": build_optimizer(training, steps)}
+
+
+def loss_and_metrics(model: keras.Model, training: TrainingRecipe) -> dict[str, Any]:
+    """Choose them from the recipe and the model, as `compile` takes them.
+
+    They are the model's where the recipe names none, and one must name a loss.
     """
     check_training(training)
     compiled = compiled_arguments(model)
@@ -52,7 +60,7 @@ def compile_arguments(
             '[training]: loss = {name = "SparseCategoricalCrossentropy", '
             "from_logits = true}"
         )
-    return {**compiled, "optimizer": build_optimizer(training, steps)}
+    return compiled
 
 
 def check_training(training: TrainingRecipe) -> None:
@@ -84,7 +92,7 @@ def compiled_arguments(model: keras.Model) -> dict[str, Any]:
 
 def evaluation_metrics(model: keras.Model, training: TrainingRecipe) -> Any:
     """Metrics to measure with: of the recipe, else of the model, else the loss."""
-    arguments = compile_arguments(model, training, steps=1)
+    arguments = loss_and_metrics(model, training)
     return _own_metrics(arguments) or keras.tree.map_structure(
         _as_metric, arguments["loss"]
     )
@@ -110,7 +118,7 @@ def metric_directions(
     model: keras.Model, training: TrainingRecipe, names: Iterable[str]
 ) -> dict[str, str]:
     """Which values are better of what `evaluation_metrics` measured, by its name."""
-    metrics = _own_metrics(compile_arguments(model, training, steps=1))
+    metrics = _own_metrics(loss_and_metrics(model, training))
     if not metrics:
         return dict.fromkeys(names, LOWER)
     return directions_of(names, keras.tree.flatten(metrics))
@@ -125,8 +133,13 @@ def _as_metric(loss: Any) -> Any:
 def build_optimizer(training: TrainingRecipe, steps: int) -> keras.Optimizer:
     """Build the optimizer with its learning rate's schedule, over `steps` batches.
 
-    Its step count resumes with its variables.
+    Its step count resumes with its variables. An open rate is a RecipeError.
     """
+    if training.learning_rate == AUTO:
+        raise RecipeError(
+            f'`learning_rate` = "{AUTO}" is for recipes that are run: it takes a model '
+            "and data to find one. Give a number."
+        )
     rate: Any = training.learning_rate
     if training.learning_rate_schedule == "cosine":
         warmup = round(training.warmup * steps)

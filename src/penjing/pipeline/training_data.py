@@ -75,6 +75,14 @@ class TrainingData:
     batch_size: int
     seed: int
 
+    def with_whole_batches(self) -> TrainingData:
+        """The arrays in batches that are all of one size; a loader has its own."""
+        if not self.is_arrays:
+            return self
+        count = count_samples(self.source)
+        size = min(self.batch_size, count)
+        return WholeBatches(source=self.source, batch_size=size, seed=self.seed)
+
     @property
     def is_arrays(self) -> bool:
         """Whether the source is arrays and not a loader."""
@@ -130,6 +138,15 @@ class TrainingData:
 def replicas() -> int:
     """How many devices get a part of each batch, by Keras' own distribution."""
     return int(getattr(keras.distribution.distribution(), "num_model_replicas", 1))
+
+
+class WholeBatches(TrainingData):
+    """Arrays, without the batch at the end of an epoch that would be smaller."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return count_samples(self.source) // self.batch_size
 
 
 def count_samples(arrays: Any) -> int:
