@@ -258,6 +258,8 @@ class Search:
 
     def _found(self, trial: Trial) -> str:
         score, objective = self._score(trial), self.goal.objective
+        if trial.candidate.family == CONTROL:
+            return f"{self.goal.bound.metric} {score:.4f}"
         cost = trial.costs[objective]
         amount = f"{1000 * cost:.3g} ms" if objective == "latency" else f"{cost:,.0f} B"
         met = "" if self.goal.is_met(score, trial.costs) else ", not within the bounds"

@@ -20,6 +20,7 @@ from typing import Any
 from penjing.budget.goal import Goal
 from penjing.budget.plan import Trial
 from penjing.budget.space import (
+    CONTROL,
     LEAST_KEPT,
     LEVELS,
     MOST_KEPT,
@@ -149,7 +150,8 @@ class Study:
             storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
             study = optuna.create_study(storage=storage, study_name=_NAME)
             for trial in self.trials:
-                if trial.outcome is not None:
+                # The control is no file to deploy, and has not all costs.
+                if trial.outcome is not None and trial.candidate.family != CONTROL:
                     study.add_trial(self._frozen(optuna, trial, goal, families))
             storage.engine.dispose()
 
