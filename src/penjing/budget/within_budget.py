@@ -35,6 +35,7 @@ from penjing.export.litert import checked_imports
 from penjing.measurement.scoring import first_metric
 from penjing.pipeline.compression import announce
 from penjing.pipeline.file_stages import PACKED_FILE, RESULT_KERAS, UNSTRIPPED
+from penjing.pipeline.learning_rate import ChosenRate, choose_learning_rate
 from penjing.pipeline.recipe import Recipe, TrainingRecipe
 from penjing.pipeline.run_data import data_parts, with_validation
 from penjing.pipeline.run_inputs import RunInputs, checked_inputs
@@ -50,14 +51,13 @@ from penjing.pipeline.runs.run_digest import digest_of_run
 from penjing.pipeline.runs.run_state import RunState, remove_files
 from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun
 from penjing.pipeline.stages import REPORTS, Stages, output_names
+from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress, listening
 from penjing.report.documents import Report
 
 SEARCH_FOLDER = ".state/search"
 # Batches of a full training, from where longer ones hardly pay, and its epochs.
 _LEAST_STEPS, _EPOCHS, _MOST_EPOCHS = 6_000, 16, 50
-# Of Adam.
-_USUAL_RATE = 1e-3
 # Full trainings that a search needs to be one: the control, short ones, four full ones.
 _TRAININGS = 8.0
 
@@ -141,9 +141,17 @@ class BudgetRun:
         )
 
     def _learning_rate(self) -> float:
-        compiled = self.model.optimizer if self.model.compiled else None
-        rate = getattr(compiled, "learning_rate", _USUAL_RATE)
-        return float(keras.ops.convert_to_numpy(rate))
+        size = batch_size_for(self.data)
+        source = TrainingData(source=self.data.train, batch_size=size, seed=self.seed)
+
+        def choose() -> dict[str, Any]:
+            training = TrainingRecipe(batch_size=size)
+            return choose_learning_rate(
+                self.model, source, training, progress=self.progress
+            ).to_dict()
+
+        found = self.state.run_stage("Learning rate", [], choose)
+        return ChosenRate.from_dict(found).value
 
     def _epochs(self, look: FirstLook) -> int:
         """Of a full training: as many as pay, and as the time bears."""
