@@ -193,6 +193,15 @@ def test_only_costs_bounded_the_best_file_within_them_is_found(tmp_path):
     search, _ = searched(tmp_path, goal)
     search.run()
     assert 6_500 < search.best().outcome.costs["gzip"] <= 8_000
+    assert "short" not in {trial.phase for trial in search.study.trials}
+
+
+def test_zeros_alone_are_not_tried_where_work_is_bounded():
+    bounded = dataclasses.replace(GROUND, is_bounded=True)
+    assert bounded.families == ("cut+prune", "cut")
+    assert GROUND.families == ("prune", "cut+prune")
+    timed = dataclasses.replace(GROUND, objective="latency", is_bounded=True)
+    assert timed.families == ("cut",)
 
 
 def test_costs_that_the_control_cannot_have_are_not_asked_of_it(tmp_path):

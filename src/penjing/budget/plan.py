@@ -159,7 +159,9 @@ class Plan:
         families = self.families(trials)
         if rate is None or not families:
             return None
-        if self.ground.epochs_of(SHORT) < self.ground.epochs:
+        # What a file costs needs no training to be known.
+        judges = self.goal.bound.drop is not None
+        if judges and self.ground.epochs_of(SHORT) < self.ground.epochs:
             for family in families:
                 found = self._along(trials, family, rate, "short")
                 if found is not None:

@@ -98,6 +98,8 @@ class Ground(JsonValue):
         validation_split: Share of the training data that is not trained on; 0 where the
             data brings a validation part.
         max_arena: Bytes of RAM that a packed file may take.
+        is_bounded: Whether time, RAM or multiply-accumulates are, which zeros do not
+            make less.
     """
 
     runtime: str
@@ -107,6 +109,7 @@ class Ground(JsonValue):
     batch_size: int
     validation_split: float
     max_arena: int | None = None
+    is_bounded: bool = False
 
     @property
     def is_micro(self) -> bool:
@@ -120,11 +123,12 @@ class Ground(JsonValue):
         Zeros are worth bytes where files are compressed, by gzip or for flash; else
         channels are all that counts.
         """
-        if self.objective == "gzip":
-            return ("prune", "cut+prune")
-        if self.objective == "raw" and self.is_micro:
-            return ("cut+prune", "prune")
-        return ("cut",)
+        packed = self.objective == "raw" and self.is_micro
+        if self.objective != "gzip" and not packed:
+            return ("cut",)
+        if self.is_bounded:
+            return ("cut+prune", "cut")
+        return ("cut+prune", "prune") if packed else ("prune", "cut+prune")
 
     @property
     def modes(self) -> tuple[str, ...]:

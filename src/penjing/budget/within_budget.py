@@ -138,6 +138,7 @@ class BudgetRun:
             batch_size=batch_size_for(self.data),
             validation_split=validation_share_for(self.inputs.data),
             max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
+            is_bounded=bool(bounds.keys() - {"max_bytes"}),
         )
 
     def _learning_rate(self) -> float:
