@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import penjing
+from penjing.budget import within_budget
 from penjing.budget.trial import known_outcome
 from penjing.errors import CompressionError
 
@@ -112,6 +113,33 @@ def test_a_failed_trial_says_why(searched):
     for path in (folder / ".state/search").glob("0*"):
         outcome = known_outcome(path)
         assert outcome.status != "failed" or outcome.reason
+
+
+def test_trials_of_another_search_go_even_where_a_kill_comes_in_between(
+    model, tmp_path, monkeypatch
+):
+    foreign = tmp_path / ".state/search/0000"
+    foreign.mkdir(parents=True)
+    (foreign / "outcome.json").write_text("{}")
+
+    def compress():
+        penjing.compress(
+            model, make_data(), budget=BUDGET, out=tmp_path, progress=False
+        )
+
+    monkeypatch.setattr(within_budget.BudgetRun, "report", lambda run: None)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(within_budget, "_remove_trials", interrupt)
+        compress()
+    compress()
+    assert not foreign.exists()
+    foreign.mkdir()  # of this search
+    compress()
+    assert foreign.exists()
+
+
+def interrupt(folder):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(

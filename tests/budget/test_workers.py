@@ -69,7 +69,10 @@ def opened(folder, workers=2, model=None, data=None, **options):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("workers")
+    folder = tmp_path_factory.mktemp("workers")
+    (folder / "inputs").mkdir()
+    (folder / "inputs" / "0.npy").write_text("of a killed program")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import keras
 from penjing.arguments import check_integer
 from penjing.budget.budget import Budget
 from penjing.budget.within_budget import compress_within
+from penjing.budget.workplaces.distribution import distributed
 from penjing.pipeline.compression import compress as run_one_recipe
 from penjing.pipeline.recipe import Recipe
 from penjing.progress import Listener
@@ -33,6 +34,7 @@ def compress(
     overwrite: bool = False,
     workers: int = 1,
     ray: str | None = None,
+    distribution: str | None = None,
     progress: Listener | bool = True,
 ) -> Report:
     """Compress a model and measure what it cost, on the files that are deployed.
@@ -78,6 +80,8 @@ def compress(
         workers: Processes that try recipes of a search at the same time.
         ray: Address of a Ray cluster that tries them in their place; `"auto"` for the
             one that runs here. It needs the extra penjing[ray].
+        distribution: `"data-parallel"`: each training is spread over all devices by
+            Keras' own `DataParallel`, which JAX has.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
 
@@ -110,7 +114,8 @@ def compress(
     }
     if recipe is not None:
         _check_alone(budget, workers, ray)
-        return run_one_recipe(model, data, recipe, overrides=overrides, **common)
+        with distributed(distribution):
+            return run_one_recipe(model, data, recipe, overrides=overrides, **common)
     if overrides:
         raise ValueError(
             "`overrides` change settings of a `recipe`, and there is none: a search "
@@ -122,9 +127,10 @@ def compress(
             f"got {budget!r}."
         )
     check_integer("workers", workers, least=1)
-    return compress_within(
-        model, data, budget or Budget(), workers=workers, ray=ray, **common
-    )
+    with distributed(distribution):
+        return compress_within(
+            model, data, budget or Budget(), workers=workers, ray=ray, **common
+        )
 
 
 def _check_alone(budget: Budget | None, workers: int, ray: str | None) -> None:

@@ -331,8 +331,9 @@ def compress_within(
     with output_folder(**written) as folder, listening(progress) as listen:
         state = RunState(folder / SEARCH_FOLDER, digest, restart=restart)
         announce(state, folder, user_data.notes, listen)
-        if state.origin != "resumed":
-            _remove_trials(folder / SEARCH_FOLDER)
+        search = folder / SEARCH_FOLDER
+        # Once for this search, and again where a kill came in between.
+        state.run_stage("Others removed", [], lambda: _remove_trials(search))
         run = BudgetRun(
             inputs=inputs,
             data=user_data,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from penjing.arguments import check_integer
-from penjing.budget.workplaces.workplace import SerialWorkers, Workers
+from penjing.budget.workplaces.workplace import INPUTS, SerialWorkers, Workers
 from penjing.data.data_sources import UserData
 from penjing.progress import Listener, ignore_progress
 
@@ -66,6 +67,7 @@ def open_workers(
         )
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / INPUTS, ignore_errors=True)  # of a killed program
     if workers == 1 and ray is None:
         return SerialWorkers(model, data, folder, run, progress)
     from penjing.budget.workplaces.process_workers import ProcessWorkers

@@ -120,6 +120,15 @@ def compress(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
+    distribution: Annotated[
+        str | None,
+        typer.Option(
+            metavar="data-parallel",
+            help="Spread each training over all devices, by Keras' own distribution: "
+            "with JAX.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -218,6 +227,7 @@ def compress(
             overwrite=overwrite,
             workers=workers,
             ray=ray,
+            distribution=distribution,
             progress=progress,
         )
     _print(report, out, as_json=as_json)

@@ -6,6 +6,7 @@ import keras
 import pytest
 from tests.engine.training_cases import BACKEND, run_script
 
+import penjing
 from penjing.budget.workplaces.distribution import distributed
 from penjing.errors import CompressionError, CompressionWarning
 
@@ -92,6 +93,15 @@ def test_one_device_is_warned_of():
     ):
         assert keras.distribution.distribution() is not None
     assert keras.distribution.distribution() is None
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="JAX has it")
+@pytest.mark.parametrize("recipe", [None, "default"])
+def test_compress_hands_it_on(tmp_path, recipe):
+    with pytest.raises(CompressionError, match="works on JAX"):
+        penjing.compress(
+            "m.keras", "d.npz", recipe, out=tmp_path, distribution="data-parallel"
+        )
 
 
 def test_another_name_is_refused_and_none_changes_nothing():

@@ -15,6 +15,7 @@ from penjing.budget.trial import TrialOrder, TrialOutcome
 from penjing.budget.workplaces import trial_process
 from penjing.budget.workplaces.shared_inputs import SharedInputs
 from penjing.budget.workplaces.workplace import (
+    INPUTS,
     Workers,
     of_trial,
     raised_elsewhere,
@@ -26,8 +27,8 @@ from penjing.files import atomic_path
 from penjing.progress import Listener, Progress
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 
-_INPUTS = "inputs"
 _TRIES = 2
+MOST_GROWTH = 2**30
 
 
 class ProcessWorkers(Workers):
@@ -52,7 +53,7 @@ class ProcessWorkers(Workers):
         self._orders: queue.SimpleQueue[TrialOrder | None] = queue.SimpleQueue()
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with contextlib.ExitStack() as stack:
-            place = stack.enter_context(_inputs_in(folder / _INPUTS, inputs))
+            place = stack.enter_context(_inputs_in(folder / INPUTS, inputs))
             environment = trial_process.surroundings(processes)
             self._children = [
                 _Child(place, run, environment, folder, self._events.put)
@@ -106,8 +107,7 @@ class ProcessWorkers(Workers):
 
 @contextlib.contextmanager
 def _inputs_in(folder: Path, inputs: SharedInputs) -> Iterator[Path]:
-    """Files for the processes, which go with the block; a killed run's are replaced."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Files for the processes, which go with the block."""
     folder.mkdir(parents=True)
     try:
         # Within: what cannot be written is said as of any other file.
@@ -136,6 +136,7 @@ class _Child:
         self._inputs, self._run, self._folder = inputs, run, folder
         self._environment, self._put = environment, put
         self._process: WorkerProcess | None = None
+        self._first: int | None = None  # bytes that it took after its first trial
         self._ended = False
         self._turn = threading.Lock()
 
@@ -173,7 +174,15 @@ class _Child:
         answer = self._answer(
             process, "run", listen, order=order.to_dict(), folder=self._place(order)
         )
+        self._renew(answer["bytes"])
         return TrialOutcome.from_dict(answer["outcome"])
+
+    def _renew(self, taken: int) -> None:
+        """End a process that has grown too much: backends keep some of each model."""
+        if self._first is None:
+            self._first = taken
+        elif taken - self._first > MOST_GROWTH:
+            self._drop()
 
     def _place(self, order: TrialOrder) -> str:
         return str(self._folder / order.name)
@@ -188,7 +197,11 @@ class _Child:
                 trial_process.__name__, environment=self._environment
             )
             self._process = process
-        self._answer(process, "open", None, folder=str(self._inputs), run=self._run)
+        try:
+            self._answer(process, "open", None, folder=str(self._inputs), run=self._run)
+        except BaseException:
+            self._drop()  # the next trial says what is wrong, if it still is
+            raise
         return process
 
     def _answer(
@@ -209,6 +222,7 @@ class _Child:
     def _drop(self) -> None:
         with self._turn:
             process, self._process = self._process, None
+            self._first = None
         if process is not None:
             process.close()
 

@@ -21,6 +21,7 @@ from penjing.errors import CompressionError, CompressionWarning
 from penjing.files import write_text
 from penjing.progress import Listener, Progress
 
+INPUTS = "inputs"  # what processes are given, beside the trials' folders
 RunTrial: TypeAlias = Callable[..., TrialOutcome]
 
 
