@@ -131,7 +131,7 @@ WRONG = [
     (".".join("a" * 50), 5, "is no key"),
     ("training.epochs", float("nan"), "must be a finite number"),
     ("training.epochs", "many", "`epochs` must be an integer, got 'many'"),
-    ("training.epochs", 0, "`epochs` must be at least 1"),
+    ("training.epochs", -1, "`epochs` must be from 0 to 100,000, got -1. Passes"),
 ]
 
 

@@ -1,28 +1,59 @@
 """Recipes as text: bounded, and their keys known without Keras."""
 
 import datetime
-import json
-from pathlib import Path
 
 import pytest
+from tests.recipes.generated_keys import KEYS, PAGE, keys_text
 
-import penjing
 from penjing.errors import RecipeError
-from penjing.pipeline.recipe_files import known_keys, load_recipe, recipe_from_dict
+from penjing.pipeline.recipe_files import load_recipe, recipe_from_dict
+from penjing.recipes.keys_page import keys_page
 from penjing.recipes.recipe_text import (
     check_keys,
     check_values,
     packaged_recipes,
+    read_known_keys,
     read_recipe,
 )
+from penjing.recipes.recipe_values import check_value
 
 pytestmark = pytest.mark.once
-KEYS = Path(penjing.__file__).parent / "recipes" / "keys.json"
+
+
+_WRITE = "Run: python -m tests.recipes.generated_keys"
 
 
 def test_the_keys_are_those_of_the_settings():
-    wanted = json.dumps(known_keys(), indent=1) + "\n"
-    assert KEYS.read_text("utf-8") == wanted, f"Write this to {KEYS}: {wanted}"
+    assert KEYS.read_text("utf-8") == keys_text(), _WRITE
+
+
+def test_the_page_of_keys_is_up_to_date():
+    assert PAGE.read_text("utf-8") == keys_page(), _WRITE
+
+
+def test_bounds_are_those_of_the_classes():
+    known = read_known_keys()
+    quantize, training = known["methods"]["quantize_aware"], known["tables"]["training"]
+    assert (quantize["bits"]["least"], quantize["bits"]["most"]) == (2, 8)
+    assert (quantize["levels"]["least"], quantize["levels"]["most"]) == (3, 255)
+    assert (training["warmup"]["least"], training["warmup"]["below"]) == (0, 1)
+    assert (training["epochs"]["least"], training["epochs"]["most"]) == (0, 100_000)
+    assert training["learning_rate"]["above"] == 0
+    assert known["methods"]["prune_channels"]["weight_bits"]["most"] == 8
+    assert known["tables"]["pattern"]["m"]["needs"] == {"kind": "nm"}
+
+
+@pytest.mark.parametrize(
+    "table", [*read_known_keys()["tables"], *read_known_keys()["methods"]]
+)
+def test_every_key_has_a_meaning_and_an_example(table):
+    known = read_known_keys()
+    for key, entry in {**known["tables"], **known["methods"]}[table].items():
+        assert entry["meaning"].endswith("."), key
+        if entry["takes"] != ["table"] or "table" not in entry:
+            assert "example" in entry or key == "methods", key
+        if "example" in entry:
+            check_value(entry["example"], entry, key)
 
 
 def test_packaged_recipes_have_known_keys():

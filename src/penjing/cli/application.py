@@ -35,6 +35,7 @@ from penjing.cli.early_checks import (
 )
 from penjing.cli.export_c_command import export_c
 from penjing.cli.pack_command import pack
+from penjing.cli.recipes_command import recipes
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
     BackendOption,
@@ -69,6 +70,11 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 [bold]Your own model[/bold]
 
     $ penjing compress model.keras --data data.npz --out out
+
+[bold]Recipes, and one to begin with[/bold]
+
+    $ penjing recipes
+    $ penjing recipes new > my.toml
 
 [bold]What is in a file, and what it scores[/bold]
 
@@ -201,6 +207,7 @@ def inspect(
         console.print(f"[yellow]hint:[/yellow] {escape(hint)}")
 
 
+app.add_typer(recipes, name="recipes")
 app.command()(shrink)
 app.command()(pack)
 app.command()(benchmark)

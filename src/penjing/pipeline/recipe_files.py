@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import types
 import typing
@@ -19,9 +18,7 @@ from penjing.numerics.importance import Importance, ImportanceName
 from penjing.numerics.patterns import PATTERNS, Pattern
 from penjing.pipeline.method_table import RECIPES
 from penjing.pipeline.recipe import (
-    ExportRecipe,
     Recipe,
-    TrainingRecipe,
     check_order,
 )
 from penjing.recipes.overrides import override
@@ -32,6 +29,7 @@ from penjing.recipes.recipe_text import (
     refuse_unknown_keys,
 )
 from penjing.recipes.recipe_text import packaged_recipes as packaged_recipes
+from penjing.recipes.toml_text import to_toml
 
 # Type of a setting -> what a recipe can say of it.
 _AS_WRITTEN: dict[Any, Any] = {
@@ -125,28 +123,9 @@ def recipe_from_dict(table: dict[str, Any], *, where: str = "the recipe") -> Rec
     return recipe
 
 
-def known_keys() -> dict[str, Any]:
-    """The keys of every table of a recipe, as `recipes/keys.json` has them.
-
-    There they are known before Keras is loaded.
-    """
-    classes = {config.method: config for config in RECIPES}
-    tables: dict[str, Iterable[str]] = {
-        "recipe": _field_hints(Recipe),
-        "training": _field_hints(TrainingRecipe),
-        "export": _field_hints(ExportRecipe),
-        "schedule": _field_hints(FractionalSchedule),
-        "pattern": _pattern_hints(),
-    }
-    return {
-        "tables": {name: list(keys) for name, keys in tables.items()},
-        "methods": {name: list(_field_hints(cls)) for name, cls in classes.items()},
-    }
-
-
 def recipe_to_toml(recipe: Recipe) -> str:
     """Write a recipe as TOML that `load_recipe` reads back to an equal value."""
-    return "".join(_toml_lines(recipe.to_dict(), ""))
+    return to_toml(recipe.to_dict())
 
 
 def _method_from_table(row: Any, where: str) -> Any:
@@ -162,7 +141,7 @@ def _method_from_table(row: Any, where: str) -> Any:
 
 
 def _from_table(cls: Any, table: Any, where: str, **parsed: Any) -> Any:
-    hints = _field_hints(cls)
+    hints = field_hints(cls)
     values = _convert_keys(table, hints, where) | parsed
     for field in dataclasses.fields(cls):
         if field.default is dataclasses.MISSING and field.name not in values:
@@ -172,7 +151,7 @@ def _from_table(cls: Any, table: Any, where: str, **parsed: Any) -> Any:
 
 def _pattern_from_table(table: Any, where: str) -> Any:
     """The pattern of the kind that a table names; other keys are its fields."""
-    values = _convert_keys(table, _pattern_hints(), where)
+    values = _convert_keys(table, pattern_hints(), where)
     kind = values.pop("kind", "unstructured")
     fields = {f.name: f.default for f in dataclasses.fields(PATTERNS[kind])}  # type: ignore[arg-type]
     for key, default in fields.items():
@@ -186,14 +165,16 @@ def _pattern_from_table(table: Any, where: str) -> Any:
     return _make(PATTERNS[kind], values, where)
 
 
-def _pattern_hints() -> dict[str, Any]:
+def pattern_hints() -> dict[str, Any]:
+    """The types of all keys of a pattern's table."""
     hints: dict[str, Any] = {"kind": Literal[tuple(PATTERNS)]}
     for pattern in PATTERNS.values():
-        hints |= _field_hints(pattern)
+        hints |= field_hints(pattern)
     return hints
 
 
-def _field_hints(cls: Any) -> dict[str, Any]:
+def field_hints(cls: Any) -> dict[str, Any]:
+    """The types of a class's fields, in their order."""
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
@@ -212,8 +193,13 @@ def _make(cls: Any, values: dict[str, Any], where: str) -> Any:
         raise RecipeError(f"{where}: {error}") from error
 
 
+def as_written(hint: Any) -> Any:
+    """What a recipe can say of a setting of a type."""
+    return _AS_WRITTEN.get(hint, hint)
+
+
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    hint = _AS_WRITTEN.get(hint, hint)
+    hint = as_written(hint)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
@@ -266,37 +252,3 @@ def _hint(value: Any, allowed: Iterable[Any]) -> str:
 
 def _listed(allowed: Iterable[Any]) -> str:
     return ", ".join(str(item) for item in allowed)
-
-
-def _toml_lines(table: dict[str, Any], prefix: str) -> Iterable[str]:
-    for key, value in table.items():
-        if not _is_section(value):
-            yield f"{_toml_key(key)} = {_toml_value(value)}\n"
-    for key, value in table.items():
-        name = f"{prefix}{_toml_key(key)}"
-        if isinstance(value, dict):
-            yield f"\n[{name}]\n"
-            yield from _toml_lines(value, f"{name}.")
-        elif _is_section(value):
-            for row in value:
-                yield f"\n[[{name}]]\n"
-                yield from _toml_lines(row, f"{name}.")
-
-
-def _is_section(value: Any) -> bool:
-    return isinstance(value, dict) or (
-        isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-    )
-
-
-def _toml_key(key: str) -> str:
-    bare = key.replace("_", "").replace("-", "")
-    return key if bare.isalnum() and bare.isascii() else json.dumps(key)
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(_toml_value(item) for item in value)}]"
-    if isinstance(value, float):
-        return repr(value)
-    return json.dumps(value, ensure_ascii=False)

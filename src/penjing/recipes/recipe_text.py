@@ -15,6 +15,7 @@ from typing import Any
 
 from penjing.arguments import did_you_mean
 from penjing.errors import RecipeError
+from penjing.recipes.recipe_values import check_value
 
 MAX_RECIPE_BYTES = 1_000_000
 # No setting is nested deeper, and no count of anything is larger.
@@ -41,7 +42,7 @@ def read_recipe(name_or_path: str | os.PathLike[str]) -> tuple[dict[str, Any], s
     It is named by a packaged name or a path. Its keys and the kinds of its values are
     not looked at; what no recipe can hold is a RecipeError.
     """
-    text, where = _read_text(name_or_path)
+    text, where = read_recipe_text(name_or_path)
     if _LONG_KEY.search(text):
         raise RecipeError(_too_deep(where))
     try:
@@ -55,7 +56,8 @@ def read_recipe(name_or_path: str | os.PathLike[str]) -> tuple[dict[str, Any], s
     return table, where
 
 
-def _read_text(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
+def read_recipe_text(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Read the text of a recipe, comments and all, and what messages call it."""
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise RecipeError(
             "A recipe must be given as a Recipe, a name or a path, got an object of "
@@ -131,9 +133,9 @@ def read_known_keys() -> dict[str, Any]:
 
 
 def check_keys(table: Mapping[str, Any], where: str) -> None:
-    """Refuse unknown keys and methods of a recipe, without loading Keras.
+    """Refuse unknown keys and methods of a recipe, and values that no key takes.
 
-    Reading the recipe refuses these too, with the same words, and all else.
+    It loads no Keras. Reading the recipe refuses these too, and all else.
     """
     known = read_known_keys()
     rows = table.get("methods", [])
@@ -155,6 +157,8 @@ def _check_level(
     for key, value in table.items():
         if isinstance(value, Mapping) and key in known["tables"]:
             _check_level(value, known, key, f"{where}, `{key}`")
+        elif key != "methods":
+            check_value(value, levels[name][key], f"{where}, `{key}`")
 
 
 def refuse_unknown_keys(
