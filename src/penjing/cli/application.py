@@ -33,8 +33,11 @@ from penjing.cli.early_checks import (
     check_early,
     check_metrics,
 )
-from penjing.cli.export_c_command import export_c
-from penjing.cli.pack_command import pack
+from penjing.cli.files.export_c_command import export_c
+from penjing.cli.files.pack_command import pack
+from penjing.cli.files.shrink_command import shrink
+from penjing.cli.files.sparsity_table import show_sparsity
+from penjing.cli.files.verify_command import setup_wasm, verify
 from penjing.cli.recipes_command import recipes
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
@@ -47,9 +50,6 @@ from penjing.cli.shared_options import (
     PixelsOption,
     SplitSeedOption,
 )
-from penjing.cli.shrink_command import shrink
-from penjing.cli.sparsity_table import show_sparsity
-from penjing.cli.verify_command import setup_wasm, verify
 from penjing.data.data_spec import PIXELS
 from penjing.report.tables import (
     names,

@@ -13,7 +13,7 @@ from rich.markup import escape
 from penjing.cli.benchmark_command import latency_table
 from penjing.cli.console import print_json, print_setup, quiet_libraries
 from penjing.cli.early_checks import check_early
-from penjing.cli.real_inputs import InputsOption, check_inputs, read_inputs
+from penjing.cli.files.real_inputs import InputsOption, check_inputs, read_inputs
 from penjing.cli.shared_options import EngineOption, JsonOption, LiteRTArgument
 from penjing.report.tables import names, new_table, numbers
 

@@ -7,7 +7,7 @@ import pytest
 from tests.specializing.graphs import Graph
 
 from penjing import cli
-from penjing.cli.real_inputs import read_inputs
+from penjing.cli.files.real_inputs import read_inputs
 from penjing.errors import DataError
 from penjing.tflite.operators import Operator
 
