@@ -51,6 +51,23 @@ inspect m.keras --runtime arms | Did you mean 'arm'
 sensitivity none.keras --data d.npz --out out | There is no file none.keras
 sensitivity m.keras --data d.npz --out out --ratios 2 | --ratios
 sensitivity m.keras --data d.npz --out m.keras | Cannot make the output folder
+export none.keras x.tflite | There is no file none.keras
+export d.npz x.tflite | unknown suffix '.npz'
+export m.keras x.bin | must end in .tflite
+export m.keras none/x.tflite | the folder none does not exist
+export m.keras here.tflite | There is a file here.tflite already
+export m.keras x.tflite --quantization int9 | Did you mean 'int8'
+export m.keras x.tflite --quantization int8 --data none.npz | There is no file none.npz
+export m.keras x.tflite --quantization int8 --data none.npy | There is no file none.npy
+export m.keras x.tflite --encoding packed | Add --runtime micro
+export m.keras x.tflite --encoding sparse | --runtime x86, arm or wasm
+export m.keras x.tflite --encoding sparse --runtime x86 --quantization int8 | fail
+export m.keras x.tflite --max-arena 9 | --encoding packed
+export m.keras x.tflite --runtime micro --quantization dynamic | Use float32, int8
+export m.keras x.tflite --input-type int8 | Allowed: float32
+export m.keras x.tflite --observer mse | Use int8, int8x4
+export m.keras x.tflite --runtime phone | --runtime
+export m.keras x.tflite --import no_module | no module 'no_module'
 shrink none.tflite | There is no file none.tflite
 shrink m.keras --out none/x.tflite | the folder none does not exist
 shrink m.keras --tolerance 2 | --tolerance
@@ -83,6 +100,7 @@ for line in sys.stdin.read().strip().splitlines():
 def test_mistakes_are_told_before_keras_is_loaded(tmp_path):
     (tmp_path / "m.keras").write_bytes(b"not looked into")
     (tmp_path / "d.npz").write_bytes(b"not looked into")
+    (tmp_path / "here.tflite").write_bytes(b"not looked into")
     (tmp_path / "typo.toml").write_text("[training]\nepoch = 3\n")
     (tmp_path / "wrong.toml").write_text("[[methods]]\nmethod = 'prun'\n")
     (tmp_path / "bad.toml").write_text("[training\n")

@@ -6,8 +6,9 @@ python -m tests.recipes.generated_keys
 import json
 from pathlib import Path
 
+from tests.recipes.recipe_keys import known_keys
+
 import penjing
-from penjing.pipeline.recipe_keys import known_keys
 from penjing.recipes import recipe_text
 from penjing.recipes.keys_page import keys_page
 

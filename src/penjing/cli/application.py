@@ -34,6 +34,7 @@ from penjing.cli.early_checks import (
     check_metrics,
 )
 from penjing.cli.files.export_c_command import export_c
+from penjing.cli.files.export_command import export
 from penjing.cli.files.pack_command import pack
 from penjing.cli.files.shrink_command import shrink
 from penjing.cli.files.sparsity_table import show_sparsity
@@ -80,6 +81,10 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 
     $ penjing inspect out/model.tflite
     $ penjing evaluate out/model.tflite --data data.npz
+
+[bold]A .tflite file without any training[/bold]
+
+    $ penjing export model.keras int8.tflite --quantization int8 --data data.npz
 
 [bold]Any .tflite file in fewer bytes[/bold]
 
@@ -213,6 +218,7 @@ app.command()(pack)
 app.command()(benchmark)
 app.command()(sensitivity)
 app.command()(verify)
+app.command()(export)
 app.command()(export_c)
 app.command()(setup_wasm)
 app.command()(setup_arm)

@@ -146,6 +146,7 @@ _SPOKEN = {
     "another `out`": "another --out",
     "another `name` or folder": "another --name or folder",
     "overwrite=True": "--overwrite",
+    "`representative_data`": "--data",
 }
 
 

@@ -198,8 +198,8 @@ def export_litert(
         written = goal.packed(file.content, model.name)
         if written is not file.content:
             temporary.write_bytes(written)
-    for note in notes:
-        warnings.warn(note, CompressionWarning, stacklevel=2)
+        for note in notes:  # before the file has its name: warnings may be errors
+            warnings.warn(note, CompressionWarning, stacklevel=2)
     return target
 
 

@@ -21,12 +21,14 @@ InputsOption = Annotated[
         "compress.",
     ),
 ]
+ARRAY_FILES = (".npy",)
+"""Files that hold inputs and nothing else."""
 _PART = re.compile(r"x_(test|validation|train)(?:_(.+))?")
 
 
 def check_inputs(text: str | None) -> None:
     """Refuse inputs that are not there, before anything is loaded."""
-    if text is not None and Path(text).suffix.lower() not in (".npy", ".npz"):
+    if text is not None and Path(text).suffix.lower() not in (*ARRAY_FILES, ".npz"):
         check_data(text)
     elif text is not None:
         check_file(Path(text).expanduser())
@@ -42,7 +44,7 @@ def read_inputs(text: str | None, file: Path) -> Any:
     from penjing.data.array_files import read_npy, read_npz
 
     path = Path(text).expanduser()
-    if path.suffix.lower() == ".npy":
+    if path.suffix.lower() in ARRAY_FILES:
         return read_npy(path)
     if path.suffix.lower() == ".npz":
         return _inputs_of(read_npz(path), path)
