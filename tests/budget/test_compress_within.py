@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import penjing
-from penjing.budget import within_budget
+from penjing.budget import compression, within_budget
 from penjing.budget.trial import known_outcome
-from penjing.errors import CompressionError
+from penjing.errors import CompressionError, CompressionWarning
 
 # Trials run on every backend in test_trial.py.
 pytestmark = pytest.mark.once
@@ -155,6 +155,18 @@ def interrupt(folder):
 def test_arguments_that_contradict_each_other(arguments, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         penjing.compress("m.keras", "d.npz", out=tmp_path, **arguments)
+
+
+@pytest.mark.parametrize("bound", [{"max_latency": "2ms"}, {"minimize": "latency"}])
+def test_latencies_of_other_machines_are_refused_and_of_busy_ones_warned_of(
+    bound, tmp_path, monkeypatch
+):
+    budget = penjing.Budget(**bound)
+    with pytest.raises(ValueError, match="nodes of a cluster are other machines"):
+        penjing.compress("m.keras", "d.npz", budget=budget, out=tmp_path, ray="auto")
+    monkeypatch.setattr(compression, "compress_within", lambda *_, **__: None)
+    with pytest.warns(CompressionWarning, match="beside the trainings of 2 workers"):
+        penjing.compress("m.keras", "d.npz", budget=budget, out=tmp_path, workers=2)
 
 
 def test_a_metric_that_is_not_measured_is_refused(model, tmp_path):

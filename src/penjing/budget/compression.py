@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from penjing.arguments import check_integer
 from penjing.budget.budget import Budget
 from penjing.budget.within_budget import compress_within
 from penjing.budget.workplaces.distribution import distributed
+from penjing.errors import CompressionWarning
 from penjing.pipeline.compression import compress as run_one_recipe
 from penjing.pipeline.recipe import Recipe
 from penjing.progress import Listener
@@ -127,9 +129,30 @@ def compress(
             f"got {budget!r}."
         )
     check_integer("workers", workers, least=1)
+    _check_times(budget or Budget(), workers, ray)
     with distributed(distribution):
         return compress_within(
             model, data, budget or Budget(), workers=workers, ray=ray, **common
+        )
+
+
+def _check_times(budget: Budget, workers: int, ray: str | None) -> None:
+    """Refuse, or warn of, latencies that are not those of this machine alone."""
+    if "max_latency" not in budget.bounds and budget.objective != "latency":
+        return
+    if ray is not None:
+        raise ValueError(
+            "The budget is about latency, which is measured where a trial runs, and "
+            f"the nodes of a cluster are other machines, got ray={ray!r}. Leave `ray` "
+            "(--ray) out."
+        )
+    if workers > 1:
+        warnings.warn(
+            f"Latencies are measured beside the trainings of {workers} workers, and "
+            "look longer than they are: files that keep `max_latency` may be passed "
+            "over. Leave `workers` (--workers) out where times matter.",
+            CompressionWarning,
+            stacklevel=3,
         )
 
 
