@@ -7,9 +7,9 @@ another machine; everything that it gives is on disk the moment it is known, so 
 that was killed goes on. The test part is not looked at before the search is over.
 
 What is decided is apart from what is done. `goal` says which of two files is better,
-`space` what a point of the space is as a recipe, `plan` which point comes next: functions
-of values, tested in a world of formulas in which nothing is trained. `search` hands
-their choices to the workers; `proven_files` takes nothing for right that its runtime has
-not computed. The model as it is and the dense control are trials like all others, so
-every file that is ever shown was made, scored and kept in the same way.
+`space` what a point of the space is as a recipe, `plan` which point comes next:
+functions of values, tested in a world of formulas in which nothing is trained. `search`
+hands their choices to the workers; `proven_files` takes nothing for right that its
+runtime has not computed. The model as it is and the dense control are trials like all
+others, so every file that is ever shown was made, scored and kept in the same way.
 """
