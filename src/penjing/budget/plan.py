@@ -34,8 +34,9 @@ SHORT = 1 / 3
 # Of what may be lost: short trials may lose more, full training wins it back.
 _USED_SHORT, _USED_FULL = 2.0, 0.9
 _MOST_SHORT, _MOST_FULL = 3, 4
-# The control may lose this much of the bound to chance.
-_HARMED = 0.5
+# Drops that the control may lose before a rate counts as harmful: on few samples chance
+# alone makes one or two of them, and a rate that is too low recovers nothing.
+_HARMED = 3.0
 _START = {"prune": 0.06, "cut": 0.3, "cut+prune": 0.03}
 
 # Single settings that are tried on the best full trial, in turn.
@@ -148,9 +149,13 @@ class Plan:
         )
 
     def _rate(self, trials: Sequence[Trial]) -> float | None:
-        """The rate at which trials train; None where training harms at every rate."""
-        control = self.best_control(trials)
-        return control.candidate.rate if control is not None else None
+        """The rate at which trials train; None where the model cannot be trained."""
+        controls = [t for t in trials if t.candidate.family == CONTROL]
+        kept = [t.candidate.rate for t in controls if self._keeps(t)]
+        best = self.best_control(trials)
+        if best is None:
+            return None
+        return max(kept, default=best.candidate.rate)
 
     def _next_of_families(
         self, trials: Sequence[Trial]

@@ -26,7 +26,7 @@ PATIENCE = 8
 _GAIN = 0.02
 # A trained score that is this many drops below the bound when all methods have begun to
 # act in full is hopeless: the rest of the training wins back less.
-_HOPELESS = 8.0
+_HOPELESS = 20.0
 _CLOCK = "clock.json"
 
 
