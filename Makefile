@@ -96,7 +96,7 @@ $(VENV)/tensorflow.stamp: pyproject.toml constraints.txt | dist/wheel.stamp
 $(VENV)/all.stamp: pyproject.toml constraints.txt | dist/wheel.stamp
 	$(INSTALL) --no-compile torch
 	$(INSTALL) --no-compile "$$(echo dist/*.whl)[tensorflow,jax,torch,images,micro,ethos,ray,dev]"
-	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|rllib)/' $(VENV)/lib || true
 	@touch $@
 
 $(VENV)/penjing.stamp: dist/wheel.stamp

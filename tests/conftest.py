@@ -118,6 +118,20 @@ def clean_keras():
     keras.distribution.set_distribution(None)
 
 
+@pytest.fixture(autouse=True)
+def quick_compilations(request):
+    """XLA compiles for JAX without optimizing, which takes longer than what runs then.
+
+    Where bits are what a test is about, and for all of `numerics`, it optimizes, as it
+    does for users.
+    """
+    if keras.backend.backend() == "jax":
+        marker = request.node.get_closest_marker("optimized_on_jax")
+        quick = marker is None and "numerics" not in request.path.parts
+        jax = importlib.import_module("jax")
+        jax.config.update("jax_disable_most_optimizations", quick)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def short_collections():
     """What earlier modules left is no longer looked at when garbage is collected.

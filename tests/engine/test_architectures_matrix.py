@@ -10,6 +10,8 @@ from tests.jax_cases import few_on_jax
 
 import penjing
 
+pytestmark = pytest.mark.optimized_on_jax
+
 SPARSITY = 0.75
 # What a compiled training step carries along or traces in its own way.
 OF_ITS_OWN_KIND = (

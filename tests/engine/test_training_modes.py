@@ -30,6 +30,8 @@ from tests.jax_cases import few_on_jax
 
 import penjing
 
+pytestmark = pytest.mark.optimized_on_jax
+
 SGD, Adam, AdamW = keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.AdamW
 
 

@@ -20,6 +20,8 @@ from penjing.pipeline.training import (
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import ignore_progress
 
+pytestmark = pytest.mark.optimized_on_jax
+
 
 def all_values(model):
     variables = [*model.variables, *model.optimizer.variables]
