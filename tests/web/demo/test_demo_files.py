@@ -30,12 +30,12 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(scope="module")
 def few():
-    """The bundled data, cut to 128 and 200 images."""
+    """The bundled data, cut to 32 and 200 images."""
     whole = datasets.load_dataset()
     return dataclasses.replace(
         whole,
-        x_train=whole.x_train[:128],
-        y_train=whole.y_train[:128],
+        x_train=whole.x_train[:32],
+        y_train=whole.y_train[:32],
         x_test=whole.x_test[:200],
         y_test=whole.y_test[:200],
     )
