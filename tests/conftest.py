@@ -70,23 +70,6 @@ def spare_the_converter() -> None:
     lite.gc = types.SimpleNamespace(collect=lambda: 0)
 
 
-def spare_compilations() -> None:
-    """Draw first weights with NumPy: JAX compiles a program for the shape of each."""
-    import jax
-    from keras.src.backend.jax import random as drawn
-
-    uniform = drawn.uniform
-
-    def uniform_by_numpy(shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
-        key = drawn.jax_draw_seed(seed)
-        if isinstance(key, jax.core.Tracer) or not isinstance(minval, float):
-            return uniform(shape, minval, maxval, dtype, key)
-        values = np.random.default_rng(np.asarray(key)).uniform(minval, maxval, shape)
-        return jax.numpy.asarray(values, dtype or keras.config.floatx())
-
-    drawn.uniform = uniform_by_numpy
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(
         f"penjing from {Path(str(penjing.__file__)).parent}, "
@@ -129,7 +112,9 @@ def quick_compilations(request):
         marker = request.node.get_closest_marker("optimized_on_jax")
         quick = marker is None and "numerics" not in request.path.parts
         jax = importlib.import_module("jax")
-        jax.config.update("jax_disable_most_optimizations", quick)
+        if jax.config.read("jax_disable_most_optimizations") != quick:
+            jax.config.update("jax_disable_most_optimizations", quick)
+            jax.clear_caches()  # what was compiled the other way
 
 
 @pytest.fixture(autouse=True, scope="module")
