@@ -182,7 +182,8 @@ def _taken(key: str, hint: Any) -> dict[str, Any]:
     if origin in (typing.Union, types.UnionType):
         parts = [_taken(key, arg) for arg in args if arg is not types.NoneType]
         takes = [kind for part in parts for kind in part["takes"]]
-        return {**parts[0], "takes": list(dict.fromkeys(takes))}
+        choices = {k: v for part in parts for k, v in part.items() if k == "choices"}
+        return {**parts[0], **choices, "takes": list(dict.fromkeys(takes))}
     if origin is Literal:
         return {"takes": ["text"], "choices": list(args)}
     if origin is tuple:
@@ -194,8 +195,10 @@ def _taken(key: str, hint: Any) -> dict[str, Any]:
 
 def _bounds(name: str, cls: Any, key: str, hint: Any) -> dict[str, Any]:
     """The least and the largest number that a class takes, found by asking it."""
-    takes = _taken(key, hint)
-    if takes not in ({"takes": ["integer"]}, {"takes": ["number"]}):
+    taken = _taken(key, hint)
+    names = ["text"] if "choices" in taken else []
+    numbers = [kind for kind in taken["takes"] if kind not in names]
+    if "list" in taken or numbers not in (["integer"], ["number"]):
         return {}
     excluded = _ONE_OF.get(name, ()) if key in _ONE_OF.get(name, ()) else ()
     beside = {k: v for k, v in _LEAST.get(name, {}).items() if k not in excluded}
@@ -208,7 +211,7 @@ def _bounds(name: str, cls: Any, key: str, hint: Any) -> dict[str, Any]:
             return False
         return True
 
-    if takes["takes"] == ["integer"]:
+    if numbers == ["integer"]:
         return _whole_bounds(takes_it)
     return _real_bounds(takes_it)
 

@@ -133,3 +133,23 @@ def test_tables_of_python_are_bounded_too():
             recipe_from_dict(table)
     with pytest.raises(RecipeError, match="must be a table of keys, got 3"):
         recipe_from_dict(3)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("auto", None),
+        (0.005, None),
+        (1, None),
+        ("aut", "Did you mean `auto`"),
+        (0, "must be above 0, got 0"),
+        (True, "is True. Allowed: auto or a number"),
+    ],
+)
+def test_a_number_may_stand_beside_names(value, message):
+    entry = read_known_keys()["tables"]["training"]["learning_rate"]
+    if message is None:
+        check_value(value, entry, "it")
+        return
+    with pytest.raises(RecipeError, match=message):
+        check_value(value, entry, "it")

@@ -35,11 +35,13 @@ def check_value(value: Any, entry: Mapping[str, Any], where: str) -> None:
 
 def _check_single(value: Any, entry: Mapping[str, Any], where: str) -> None:
     choices = entry.get("choices")
-    if choices is not None:
+    if choices is not None and not _is_number_beside(value, entry):
         if value not in choices:
+            others = [KINDS[kind][0] for kind in entry["takes"] if kind != "text"]
+            allowed = " or ".join([", ".join(map(str, choices)), *others])
             raise RecipeError(
                 f"{where} is {value!r}.{did_you_mean(value, choices, form='`{}`')} "
-                f"Allowed: {', '.join(map(str, choices))}."
+                f"Allowed: {allowed}."
             )
         return
     if not any(_is_kind(value, kind) for kind in entry["takes"]):
@@ -50,6 +52,12 @@ def _check_single(value: Any, entry: Mapping[str, Any], where: str) -> None:
         raise RecipeError(
             f"{where} must be {within}, got {value!r}. {entry['meaning']}"
         )
+
+
+def _is_number_beside(value: Any, entry: Mapping[str, Any]) -> bool:
+    """Whether a value is of a kind that a key takes beside names to choose from."""
+    others = [kind for kind in entry["takes"] if kind != "text"]
+    return any(_is_kind(value, kind) for kind in others)
 
 
 def _is_kind(value: Any, kind: str) -> bool:
@@ -99,10 +107,13 @@ def value_text(entry: Mapping[str, Any]) -> str:
     """
     if "table" in entry:
         return f"a table of the keys of `{entry['table']}`"
+    kinds = [KINDS[kind][0] for kind in entry["takes"]]
     if "choices" in entry:
         names = ", ".join(f'"{choice}"' for choice in entry["choices"])
-        return f"a list of {names}" if entry.get("list") else names
-    words = " or ".join(KINDS[kind][0] for kind in entry["takes"])
+        if entry["takes"] == ["text"]:
+            return f"a list of {names}" if entry.get("list") else names
+        kinds = [names, *(kind for kind in kinds if kind != KINDS["text"][0])]
+    words = " or ".join(kinds)
     if entry.get("list"):
         return f"a list, each {words}"
     told = {key: value for key, value in entry.items() if value != _NO_BOUND}

@@ -40,14 +40,16 @@ def export(folder, *arguments):
     return cli.main(["export", str(folder / "m.keras"), *map(str, arguments)])
 
 
-def test_a_file_of_integers_is_written_and_scored(folder, capsys):
+def test_a_file_of_integers_is_written_scored_and_told_of(folder, capsys):
     file = folder / "int8.tflite"
-    data = ["--quantization", "int8", "--data", folder / "d.npz"]
+    data = ["--quantization", "int8x4", "--data", folder / "d.npz"]
     assert export(folder, file, *data, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["bytes"] == file.stat().st_size > found["gzip"]
     assert found["scores"]["model"]["accuracy"] == 1.0
     assert found["scores"]["file"]["accuracy"] > 0.8
+    (note,) = found["notes"]
+    assert "192 numbers of `" in note and "(int8: fewer than 1,024 on no grid" in note
     written = file.read_bytes()
     assert export(folder, file, *data) == 1
     assert "There is a file" in capsys.readouterr().err

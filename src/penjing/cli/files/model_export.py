@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -117,11 +118,19 @@ class ModelExport:
 
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
-        """Keep what is warned of for the end."""
-        with warnings.catch_warnings(record=True) as caught:
+        """Keep for the end what is warned of, and what is printed to the error stream.
+
+        The command turns that stream away, as libraries log to it.
+        """
+        printed = io.StringIO()
+        with (
+            contextlib.redirect_stderr(printed),
+            warnings.catch_warnings(record=True) as caught,
+        ):
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", CompressionWarning)
             yield
+        self.notes += [line for line in printed.getvalue().splitlines() if line.strip()]
         self.notes += [str(warning.message) for warning in caught]
 
 
