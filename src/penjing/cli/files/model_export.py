@@ -118,9 +118,10 @@ class ModelExport:
 
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
-        """Keep for the end what is warned of, and what is printed to the error stream.
+        """Keep for the end what is warned of, and what is printed about the model.
 
-        The command turns that stream away, as libraries log to it.
+        That goes to the error stream, which the command turns away, as libraries log
+        to it.
         """
         printed = io.StringIO()
         with (
@@ -130,7 +131,8 @@ class ModelExport:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", CompressionWarning)
             yield
-        self.notes += [line for line in printed.getvalue().splitlines() if line.strip()]
+        name = f"`{self._model.name}`"
+        self.notes += [n for n in printed.getvalue().splitlines() if name in n]
         self.notes += [str(warning.message) for warning in caught]
 
 
