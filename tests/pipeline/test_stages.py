@@ -75,3 +75,22 @@ def test_the_report_says_how_many_values_a_clustered_weight_has(finished):
     assert logits["distinct"] > 5 and logits["methods"] == ["pruned"]
     assert (hidden["size"], hidden["zeros"]) == (256, 128)
     assert read_json(folder / "report.json") == report
+
+
+def test_the_report_has_the_files_on_the_way_and_what_can_be_seen(finished):
+    folder, report = finished
+    first, second, last = report.staircase
+    assert (first.file, last.file) == ("baseline.tflite", "model.tflite")
+    assert (first.step, second.step) == ("float file", "compressed, float32")
+    assert last.bytes == report.file("model.tflite").gzip < first.bytes
+    assert last.score == report.after
+    evidence = report.evidence
+    assert evidence.left_out == {}
+    assert [row.name for row in evidence.layers] == ["net/hidden", "net/logits"]
+    assert evidence.layers[0].levels == 4 + 1
+    assert evidence.samples == 96
+    command = "penjing.compress(model, data, recipe, overrides={'training.epochs': 2}, "
+    assert report.commands == (command + "seed=0, out='out')",)
+    page = (folder / "report.html").read_text("utf-8")
+    for part in ("What each step bought", "Layer by layer", "Weights before and after"):
+        assert part in page

@@ -37,6 +37,7 @@ from penjing.pipeline.compression import announce
 from penjing.pipeline.file_stages import PACKED_FILE, RESULT_KERAS, UNSTRIPPED
 from penjing.pipeline.learning_rate import ChosenRate, choose_learning_rate
 from penjing.pipeline.recipe import Recipe, TrainingRecipe
+from penjing.pipeline.run_command import compress_command
 from penjing.pipeline.run_data import data_parts, with_validation
 from penjing.pipeline.run_inputs import RunInputs, checked_inputs
 from penjing.pipeline.runs.output_folder import (
@@ -66,7 +67,8 @@ _TRAININGS = 8.0
 class BudgetRun:
     """One call of `compress` with a budget, once its inputs are checked.
 
-    `workplace` are the arguments of `open_workers`.
+    `workplace` are the arguments of `open_workers`, `commands` what gives the same
+    again, as it is typed.
     """
 
     inputs: RunInputs
@@ -79,6 +81,7 @@ class BudgetRun:
     restart: bool
     workplace: dict[str, Any]
     progress: Listener
+    commands: tuple[str, ...] = ()
 
     @property
     def model(self) -> keras.Model:
@@ -223,6 +226,7 @@ class BudgetRun:
             "budget": rows.budget(),
             "front": rows.front(),
             "control": rows.control(),
+            "commands": self.commands,
         }
         run = self._final_run(search, best)
         stages = Stages(
@@ -316,6 +320,7 @@ def compress_within(
         pixels=pixels,
         accept_baseline=accept_baseline,
     )
+    same: dict[str, Any] = {"imports": modules, "seed": seed, "pixels": pixels}
     share = validation_share_for(inputs.data)
     user_data = with_validation(
         inputs.data, TrainingRecipe(validation_split=share), seed
@@ -345,6 +350,10 @@ def compress_within(
             restart=restart,
             workplace={k: v for k, v in workplace.items() if v is not None},
             progress=listen,
+            commands=(
+                compress_command(model, data, budget=budget.to_dict(), **same),
+                compress_command(model, data, RECIPE, **same),
+            ),
         )
         return run.report()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +38,9 @@ from penjing.cli.files.pack_command import pack
 from penjing.cli.files.shrink_command import shrink
 from penjing.cli.files.sparsity_table import show_sparsity
 from penjing.cli.files.verify_command import setup_wasm, verify
+from penjing.cli.finished.compare_command import compare
+from penjing.cli.finished.image_size import image_size_of
+from penjing.cli.finished.report_command import report
 from penjing.cli.recipes_command import recipes
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
@@ -85,6 +87,10 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
 [bold]A .tflite file without any training[/bold]
 
     $ penjing export model.keras int8.tflite --quantization int8 --data data.npz
+
+[bold]Finished runs and files beside each other[/bold]
+
+    $ penjing compare out-default out-smallest
 
 [bold]Any .tflite file in fewer bytes[/bold]
 
@@ -213,6 +219,8 @@ def inspect(
 
 
 app.add_typer(recipes, name="recipes")
+app.command()(report)
+app.command()(compare)
 app.command()(shrink)
 app.command()(pack)
 app.command()(benchmark)
@@ -222,21 +230,6 @@ app.command()(export)
 app.command()(export_c)
 app.command()(setup_wasm)
 app.command()(setup_arm)
-
-
-def _image_size(file: Path, data: str, pixels: str) -> tuple[int, ...] | None:
-    """Give the size in which a folder of images is to be read for a model."""
-    if not Path(data).is_dir():
-        return None
-    from penjing.pipeline.run_data import image_size, image_size_for
-
-    if file.suffix == ".tflite":
-        from penjing.runtime.interpreter import LiteRTModel
-
-        return image_size((None, *LiteRTModel(file).inputs[0].shape[1:]))
-    from penjing.models.model_files import load_keras_model
-
-    return image_size_for(load_keras_model(file), data, pixels)
 
 
 @app.command()
@@ -273,7 +266,7 @@ def evaluate(
 
         loaded = load_data(
             data,
-            image_size=_image_size(file, data, pixels.value),
+            image_size=image_size_of(file, data, pixels.value),
             pixel_maximum=PIXELS[pixels.value],
             seed=seed,
             split=False,

@@ -27,7 +27,10 @@ _Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArra
 SMALL = "fashion-mnist-small"
 FULL = "fashion-mnist"
 BUNDLE = "fashion_mnist_small.npz.xz"
-_CLASSES = 10
+_CLASSES = (
+    *("T-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
 _DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 # Official file -> shape of its array, in the order of `_Arrays`.
 _FULL_FILES: dict[str, tuple[int, ...]] = {
@@ -58,6 +61,7 @@ class Dataset:
         num_classes: Number of classes.
         x_validation: Validation images, or None; see `with_validation`.
         y_validation: Validation labels, or None.
+        class_names: Names of the classes in the order of their labels, or None.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Dataset:
     num_classes: int
     x_validation: npt.NDArray[Any] | None = None
     y_validation: npt.NDArray[Any] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def with_validation(self, fraction: float = 0.1, seed: int = 0) -> Dataset:
         """Move a part of the training data to validation, equally of each class.
@@ -153,7 +158,8 @@ def load_dataset(
         y_train=y_train.astype(np.int32),
         x_test=_as_images(x_test),
         y_test=y_test.astype(np.int32),
-        num_classes=_CLASSES,
+        num_classes=len(_CLASSES),
+        class_names=_CLASSES,
     )
 
 
@@ -249,11 +255,11 @@ def read_folder(folder: str | os.PathLike[str]) -> _Arrays:
         read_idx(Path(folder, name), shape) for name, shape in _FULL_FILES.items()
     )
     for labels in (y_train, y_test):
-        counts = np.bincount(labels, minlength=_CLASSES)
-        if len(counts) != _CLASSES or counts.min() != counts.max():
+        counts = np.bincount(labels, minlength=len(_CLASSES))
+        if len(counts) != len(_CLASSES) or counts.min() != counts.max():
             raise DataError(
                 f"The files in {os.fspath(folder)} are not Fashion-MNIST: their labels "
-                f"are not {_CLASSES} classes of equal size, got counts "
+                f"are not {len(_CLASSES)} classes of equal size, got counts "
                 f"{counts.tolist()}. MNIST has the same file names: name another "
                 "folder."
             )

@@ -70,7 +70,7 @@ def evaluate(
         >>> evaluate(model, np.eye(2), np.array([0, 0]))
         {'accuracy': 0.5}
     """
-    model, predict, names = _open(model_or_path, batch_size)
+    model, predict, names = open_model(model_or_path, batch_size)
     batches = to_batches(x, y, batch_size)
     names = names if output_names is None else list(output_names)
     scorer = Scorer.for_model(model, metrics, names)
@@ -81,7 +81,7 @@ def evaluate(
     return scorer.result()
 
 
-def _open(
+def open_model(
     model_or_path: keras.Model | str | os.PathLike[str], batch_size: int
 ) -> tuple[keras.Model | None, Predict, list[str] | None]:
     """Give the model of a Keras file, what predicts, and the names of the outputs."""

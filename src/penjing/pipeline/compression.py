@@ -14,6 +14,7 @@ from penjing.errors import CompressionWarning
 from penjing.export.litert import checked_imports
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
+from penjing.pipeline.run_command import compress_command
 from penjing.pipeline.run_data import data_parts
 from penjing.pipeline.run_inputs import checked_inputs
 from penjing.pipeline.runs.output_folder import (
@@ -99,6 +100,15 @@ def compress(
     """
     set_global_seeds(seed)
     source, *others = map(as_absolute, (model, data, recipe))
+    command = compress_command(
+        model,
+        data,
+        recipe,
+        overrides=overrides,
+        imports=imports,
+        seed=seed,
+        pixels=pixels,
+    )
     recipe = as_recipe(recipe, overrides)
     check_training(recipe.training)
     modules = checked_imports(imports)
@@ -136,7 +146,10 @@ def compress(
             progress=listen,
         )
         report = Stages(
-            run=run, data_name=inputs.data_name, warned=inputs.warned
+            run=run,
+            data_name=inputs.data_name,
+            warned=inputs.warned,
+            commands=(command,),
         ).report()
     for row in report.refused:
         warnings.warn(f"{row.name}: {row.reason}", CompressionWarning, stacklevel=2)

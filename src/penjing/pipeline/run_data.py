@@ -51,6 +51,7 @@ def as_user_data(
             test=(data.x_test, data.y_test),
             validation=None if data.x_validation is None else pair,
             source=data.source,
+            class_names=data.class_names,
         )
         return parts, data.name
     parts = load_data(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +19,7 @@ from penjing.pipeline.file_stages import (
     PACKED_FILE,
     RESULT_KERAS,
     UNSTRIPPED,
+    FileStages,
     modes_of,
 )
 from penjing.pipeline.recipe import Recipe
@@ -24,8 +27,11 @@ from penjing.pipeline.run_data import summarize, without_folders
 from penjing.pipeline.runs.model_writing import write_h5
 from penjing.pipeline.runs.output_folder import claim_outputs
 from penjing.pipeline.staged_run import StagedRun
+from penjing.pipeline.staircase import staircase_of
 from penjing.pipeline.training import metric_directions
 from penjing.report.documents import Report, write_json
+from penjing.report.evidence.gathering import EvidenceSources, gather_evidence
+from penjing.report.evidence_rows import Evidence
 from penjing.report.pages import write_html
 
 REPORTS = ("report.json", "report.html")
@@ -42,14 +48,16 @@ def output_names(recipe: Recipe) -> list[str]:
 class Stages:
     """The stages of one compression, of which the report is the last.
 
-    The data has `data_name` in the report; `warned` is what was warned of before;
-    `more` are fields of the report that others know of.
+    The data has `data_name` in the report; `warned` is what was warned of before, and
+    `commands` what gives the same again; `more` are fields of the report that others
+    know of.
     """
 
     run: StagedRun
     data_name: str
     warned: tuple[str, ...] = ()
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    commands: tuple[str, ...] = ()
 
     def report(self) -> Report:
         """Run what is not finished and write the report."""
@@ -61,6 +69,12 @@ class Stages:
         files = run.files()
         files.export()
         scores = files.scores()
+        sizes = files.sizes(baseline)
+        # Of these files: it is gathered anew where another one is the result.
+        seen = [folder / RESULT_KERAS, folder / files.result]
+        evidence = run.stage(
+            f"Looking at {files.result}", seen, lambda: self._evidence(files)
+        )
         channels = trained.get("channels")
         data = summarize(run.data, self.data_name, trained.get("notes", ()))
         report = Report(
@@ -71,7 +85,7 @@ class Stages:
             seed=run.seed,
             environment=describe_environment(keras.backend.backend()),
             data=data,
-            files=tuple(files.sizes(baseline)),
+            files=tuple(sizes),
             scores=tuple(scores),
             weights=tuple(map(WeightRow.from_dict, trained["weights"])),
             history=tuple(trained["history"]),
@@ -82,13 +96,42 @@ class Stages:
             warnings=self._warnings(),
             directions=metric_directions(model, recipe.training, scores[0].metrics),
             refused=tuple(files.refused.values()),
-            **self.more,
+            evidence=Evidence.from_dict(evidence),
+            **{
+                "staircase": staircase_of(files, sizes, scores),
+                "commands": self.commands,
+                **self.more,
+            },
         )
         claim_outputs(folder, REPORTS)
         write_json(report, folder / REPORTS[0])
         write_html(report, folder / REPORTS[1])
         return report
 
+    def _evidence(self, files: FileStages) -> dict[str, Any]:
+        run = self.run
+        with warnings.catch_warnings():
+            # What the stages before warned of is in the report; nothing new is said.
+            warnings.simplefilter("ignore")
+            found = gather_evidence(
+                EvidenceSources(
+                    baseline=run.model,
+                    compressed=run.folder / RESULT_KERAS,
+                    file=_existing(run.folder / files.result),
+                    float_file=_existing(run.folder / BASELINE_FILE),
+                    test=run.data.test,
+                    weights=tuple(map(WeightRow.from_dict, run.trained["weights"])),
+                    class_names=run.data.class_names,
+                )
+            )
+        reasons = {name: without_folders(why) for name, why in found.left_out.items()}
+        return dataclasses.replace(found, left_out=reasons).to_dict()
+
     def _warnings(self) -> tuple[str, ...]:
         texts = map(without_folders, [*self.warned, *self.run.state.warnings()])
         return tuple(dict.fromkeys(texts))
+
+
+def _existing(file: Path) -> Path | None:
+    """A `.tflite` file that is there."""
+    return file if file.suffix == ".tflite" and file.is_file() else None

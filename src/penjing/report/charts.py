@@ -34,7 +34,7 @@ _CONFIG = {
         "titleFontWeight": "normal",
     },
 }
-_LEAF, _BARK, _INK, _WORSE = (
+LEAF, BARK, _INK, _WORSE = (
     "var(--leaf)",
     "var(--bark)",
     "var(--ink)",
@@ -62,7 +62,7 @@ def charts_of(report: Report) -> dict[str, dict[str, Any]]:
         "front": front_chart(report),
         "layers": layers_chart(report),
     }
-    return {name: _readable(chart) for name, chart in found.items() if chart}
+    return {name: readable_chart(chart) for name, chart in found.items() if chart}
 
 
 def staircase_chart(report: Report) -> dict[str, Any] | None:
@@ -88,7 +88,7 @@ def staircase_chart(report: Report) -> dict[str, Any] | None:
         "field": "step",
         "type": "nominal",
         "sort": {"field": "number"},
-        "axis": {"title": None, "ticks": False, "labelLimit": 150, "labelPadding": 8},
+        "axis": {"title": None, "ticks": False, "labelLimit": 160, "labelPadding": 8},
     }
     x = {
         "field": "bytes",
@@ -99,18 +99,18 @@ def staircase_chart(report: Report) -> dict[str, Any] | None:
     bars = {
         "mark": {"type": "bar", "cornerRadiusEnd": 3, "height": {"band": 0.62}},
         "encoding": {
-            "color": _colors("number", [_BARK] + [_LEAF] * (len(values) - 1), values)
+            "color": colors("number", [BARK] + [LEAF] * (len(values) - 1), values)
         },
     }
     texts = {
         "mark": {"type": "text", "align": "left", "dx": 7, "fontSize": 12},
         "encoding": {
             "text": {"field": "text"},
-            "color": _colors("kind", [_INK, _WORSE], ["good", "worse"]),
+            "color": colors("kind", [_INK, _WORSE], ["good", "worse"]),
         },
     }
     return {
-        **_chart(
+        **new_chart(
             f"Bytes after gzip of {len(values)} files on the way to the result, and "
             "what they score. The table below has the same numbers.",
             values,
@@ -122,9 +122,10 @@ def staircase_chart(report: Report) -> dict[str, Any] | None:
     }
 
 
-def _colors(field: str, colors: Sequence[str], domain: Sequence[Any]) -> dict[str, Any]:
-    names = [v[field] if isinstance(v, dict) else v for v in domain]
-    scale = {"domain": names, "range": list(colors)}
+def colors(field: str, names: Sequence[str], domain: Sequence[Any]) -> dict[str, Any]:
+    """The color of a mark by a field: a name for each of its values."""
+    values = [v[field] if isinstance(v, dict) else v for v in domain]
+    scale = {"domain": values, "range": list(names)}
     return {"field": field, "type": "nominal", "scale": scale, "legend": None}
 
 
@@ -149,28 +150,9 @@ def front_chart(report: Report) -> dict[str, Any] | None:
     ]
     if not values:
         return None
-    sizes = [value["gzip"] for value in values]
-    wide = max(sizes) > _WIDE * min(sizes)
-    x = {
-        "field": "gzip",
-        "type": "quantitative",
-        "scale": {"type": "log" if wide else "linear", "zero": False, "nice": True},
-        "axis": {
-            "title": "bytes after gzip",
-            "labelExpr": _BYTES_LABEL,
-            "grid": False,
-            "tickCount": 5,
-            "labelOverlap": True,
-        },
-    }
-    y = {
-        "field": "score",
-        "type": "quantitative",
-        "scale": {"zero": False, "nice": True},
-        "axis": {"title": f"{report.metric} ({part} data)", "tickCount": 5},
-    }
+    x, y = size_axis(values), score_axis(f"{report.metric} ({part} data)")
     line = {
-        "mark": {"type": "line", "color": _LEAF, "opacity": 0.35, "strokeWidth": 2},
+        "mark": {"type": "line", "color": LEAF, "opacity": 0.35, "strokeWidth": 2},
         "encoding": {"x": x, "y": y, "order": {"field": "gzip"}},
     }
     dots = {
@@ -186,7 +168,7 @@ def front_chart(report: Report) -> dict[str, Any] | None:
         "encoding": {
             "x": x,
             "y": y,
-            "color": _colors("chosen", [_LEAF, _INK], ["yes", "no"]),
+            "color": colors("chosen", [LEAF, _INK], ["yes", "no"]),
             "size": {
                 "condition": {"test": "datum.chosen === 'yes'", "value": 260},
                 "value": 130,
@@ -200,13 +182,41 @@ def front_chart(report: Report) -> dict[str, Any] | None:
     }
     rules = [_rule(*line) for line in _lines_of_front(report, part)]
     return {
-        **_chart(
+        **new_chart(
             f"Size and score of {len(values)} files. The list below has the same "
             "numbers, and opens the details of each.",
             values,
             height=300,
         ),
         "layer": [*itertools.chain.from_iterable(rules), line, dots],
+    }
+
+
+def size_axis(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The axis of bytes: logarithmic where files differ much."""
+    sizes = [value["gzip"] for value in values]
+    wide = max(sizes) > _WIDE * min(sizes)
+    return {
+        "field": "gzip",
+        "type": "quantitative",
+        "scale": {"type": "log" if wide else "linear", "zero": False, "nice": True},
+        "axis": {
+            "title": "bytes after gzip",
+            "labelExpr": _BYTES_LABEL,
+            "grid": False,
+            "tickCount": 5,
+            "labelOverlap": True,
+        },
+    }
+
+
+def score_axis(title: str) -> dict[str, Any]:
+    """The axis of scores."""
+    return {
+        "field": "score",
+        "type": "quantitative",
+        "scale": {"zero": False, "nice": True},
+        "axis": {"title": title, "tickCount": 5},
     }
 
 
@@ -248,12 +258,12 @@ def _lines_of_front(report: Report, part: str) -> Iterator[tuple[str, float, str
     """Scores that the front is to be seen against, on the same data as it is."""
     if part == "test":
         if report.before is not None:
-            yield "baseline", report.before, _BARK
+            yield "baseline", report.before, BARK
         if report.control_score is not None:
             yield "dense, trained as long", report.control_score, _WORSE
     elif report.budget is not None:
         if report.budget.baseline is not None:
-            yield "baseline", report.budget.baseline, _BARK
+            yield "baseline", report.budget.baseline, BARK
         if report.budget.lowest is not None:
             yield "lowest that is allowed", report.budget.lowest, _WORSE
 
@@ -321,7 +331,7 @@ def layers_chart(report: Report) -> dict[str, Any] | None:
         },
     }
     return {
-        **_chart(
+        **new_chart(
             f"Bytes of {len(rows[:_MAX_LAYERS])} layers, as float32 and in the file. "
             "The table below has the same numbers.",
             values,
@@ -331,7 +341,7 @@ def layers_chart(report: Report) -> dict[str, Any] | None:
         "encoding": {
             "x": x,
             "y": y,
-            "color": _colors("what", [_BARK, _LEAF], ["float32", "file"]),
+            "color": colors("what", [BARK, LEAF], ["float32", "file"]),
             "tooltip": [
                 {"field": "layer"},
                 {"field": "what", "title": "as"},
@@ -362,9 +372,10 @@ def time_text(seconds: float) -> str:
     return f"{seconds / 1e-6:.3g} us"
 
 
-def _chart(
+def new_chart(
     description: str, values: list[dict[str, Any]], *, height: int
 ) -> dict[str, Any]:
+    """What all charts have: their data, a text for screen readers, the style."""
     return {
         "$schema": _SCHEMA,
         "description": description,
@@ -376,12 +387,12 @@ def _chart(
     }
 
 
-def _readable(value: Any) -> Any:
+def readable_chart(value: Any) -> Any:
     """The same with None for numbers that JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _readable(item) for key, item in value.items()}
+        return {key: readable_chart(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_readable(item) for item in value]
+        return [readable_chart(item) for item in value]
     return value

@@ -19,6 +19,7 @@ from penjing.measurement.scoring import first_metric
 from penjing.measurement.size import Size
 from penjing.measurement.weight_report import WeightRow, total_sparsity
 from penjing.report.evidence_rows import Evidence
+from penjing.report.notebook_report import notebook_report
 from penjing.report.score_rows import ScoreRow
 from penjing.report.search_rows import BudgetRow, ControlRow, FrontRow, StairRow
 from penjing.text_table import text_table
@@ -164,6 +165,10 @@ class Report(JsonValue):
 
     def __repr__(self) -> str:
         return f"<Report of {self.title!r}: {self._outcome}>"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        return notebook_report(self)
 
     @property
     def _outcome(self) -> str:

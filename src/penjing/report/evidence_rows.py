@@ -26,14 +26,15 @@ class LayerRow(JsonValue):
         zeros: Zeros among its weights after.
         levels: Distinct values of its largest weight in the file.
         bits: Bits in which the file stores a value of its largest weight.
-        bytes: Bytes of its weights in the file.
-        bytes_before: Bytes of its weights as float32, before.
+        bytes: Bytes of its matrices and kernels in the file.
+        bytes_before: Bytes of these as float32, before.
         flash: Bytes of flash on a microcontroller, once the file is packed.
         macs: Multiply-accumulates for one sample, before.
         macs_after: The same after.
         seconds: What its operators take in the file.
-        error: How far its outputs lie from those of the baseline's layer, on the same
-            samples: root mean square of the difference by that of the outputs.
+        error: How far its outputs in the compressed Keras model lie from those of the
+            baseline's layer, on the same samples: root mean square of the difference
+            by that of the outputs.
         reason: Why nothing was done to it, where something might have been.
     """
 
@@ -78,8 +79,8 @@ class WeightPicture(JsonValue):
         zeros_before: How many were zero.
         zeros_after: How many are zero.
         mask: A picture of what is left: one text for each row of the weight as a
-            matrix, one digit for each place, 0 where all is zero to 9 where nothing
-            is. Large ones are averaged.
+            matrix, one digit for each place, 0 where all is zero to 9 where most is
+            left. Large ones are averaged.
     """
 
     path: str

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from penjing.errors import FileFormatError
 from penjing.files import write_text
 from penjing.measurement.sensitivity_table import SensitivityTable
 from penjing.measurement.size import Size
@@ -58,6 +59,22 @@ def render_html(report: Report) -> str:
         history=_history(report),
         recipe=list(_flat("", report.recipe)),
     )
+
+
+def write_report_page(report: Report, path: str | os.PathLike[str]) -> Path:
+    """Write the page of a report that was read from a file, which may be anybody's.
+
+    Raises:
+        FileFormatError: If what the report says does not fit together.
+    """
+    try:
+        page = render_html(report)
+    except Exception as error:  # in templates it may be any
+        raise FileFormatError(
+            f"This report cannot be drawn: {type(error).__name__}: {error}. It was "
+            "changed, or is damaged."
+        ) from error
+    return write_text(path, page)
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> Path:

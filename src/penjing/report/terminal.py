@@ -39,6 +39,8 @@ def print_report(report: Report, console: Console, *, weights: bool = True) -> N
         console.print(weight_table(report), "")
     console.print(size_table(report), "")
     console.print(score_table(report), "")
+    if report.front:
+        console.print(front_table(report), "")
     console.print(summary(report))
     for text in report.warnings:
         console.print(Text.assemble(("Warning: ", "bold yellow"), text))
@@ -87,7 +89,12 @@ def score_table(report: Report) -> Table:
         style = _style(report, row.name)
         if row.runtime == RESTORED:
             table.caption = _OF_PACKED
-        table.add_row(escape(row.name), RUNTIMES[row.runtime], *cells, style=style)
+        table.add_row(
+            escape(row.name),
+            RUNTIMES.get(row.runtime, escape(row.runtime)),
+            *cells,
+            style=style,
+        )
     return table
 
 
@@ -96,6 +103,28 @@ def _score(report: Report, row: ScoreRow, metric: str) -> str:
     text = number_text(row.metrics.get(metric), ".4f")
     worse = report.change_of_row(row, metric) == "worse"
     return f"[{_CHANGES['worse']}]{text}[/]" if worse else text
+
+
+def front_table(report: Report) -> Table:
+    """Build the table of the files that no other one beats, the smallest first."""
+    table = new_table(
+        "Files that no other one beats in bytes and score",
+        names("file"),
+        notes("recipe"),
+        *map(numbers, ("gzip", "validation", "test")),
+    )
+    for row in sorted(report.front, key=lambda row: row.gzip):
+        change = _CHANGES.get(report.change_of_score(row.test_score), "")
+        test = number_text(row.test_score, ".4f")
+        table.add_row(
+            escape(row.file),
+            escape(row.description),
+            number_text(row.gzip),
+            number_text(row.validation_score, ".4f"),
+            f"[{change}]{test}[/]" if change and test else test,
+            style="bold" if row.chosen else None,
+        )
+    return table
 
 
 def channel_table(channels: ChannelReport) -> Table:
@@ -161,6 +190,9 @@ def summary(report: Report) -> Text:
             f"{whole:,} before, {left:,} after."
         )
     row = report.score(report.result)
+    if report.control is not None and report.control_score is not None:
+        text.append(f"\n{report.metric}, {report.control.kind}: ")
+        text.append(f"{report.control_score:.4f}.")
     if report.metric is not None and row is not None:
         text.append(f"\n{report.metric}: {number_text(report.before, '.4f')} before, ")
         after = number_text(report.after, ".4f")

@@ -1,0 +1,58 @@
+"""`penjing report`: the page of a finished run, drawn again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from penjing.cli.backend_choice import select_backend
+from penjing.cli.console import print_json, quiet_libraries
+from penjing.cli.shared_options import JsonOption
+
+PAGE = "report.html"
+
+
+def report(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="The output folder of a finished run, or its report.json.",
+        ),
+    ],
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Draw report.html again.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the report of a finished run, and draw its report.html again.
+
+    Nothing is measured: all numbers are those in report.json. The page is the one
+    of this version of penjing.
+
+    [bold]Examples[/bold]
+
+        $ penjing report out
+        $ penjing report out --no-page --json
+    """
+    with quiet_libraries():
+        select_backend(None)
+        from penjing.report.comparison.finished_files import read_run
+        from penjing.report.pages import write_report_page
+
+        found, folder = read_run(run)
+        if page:
+            write_report_page(found, folder / PAGE)
+    if as_json:
+        print_json(found)
+        return
+    from penjing.report.terminal import print_report
+
+    console = Console()
+    print_report(found, console)
+    if page:
+        console.print(f"\n{escape(str(folder / PAGE))} is drawn again.")

@@ -1,0 +1,85 @@
+"""What is typed to get a run's result again, without the folders of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+
+def compress_command(
+    model: Any,
+    data: Any,
+    recipe: Any = None,
+    *,
+    budget: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    imports: Sequence[str] = (),
+    seed: int = 0,
+    pixels: str = "0-255",
+) -> str:
+    """Write the call of `compress`: for files as a command, for values in Python.
+
+    Args:
+        model: A model, or the path of its file.
+        data: Data, or where it is.
+        recipe: A recipe, its name, or the path of its file; None for a search.
+        budget: What a search was allowed, by the names of `penjing.Budget`.
+        overrides: Single settings of the recipe.
+        imports: Modules of the model's own classes.
+        seed: Seed of everything random.
+        pixels: What pixels go from and to.
+
+    Example:
+        >>> compress_command("a/net.keras", "b/data.npz", "default", seed=3)
+        'penjing compress net.keras --data data.npz --recipe default --seed 3 --out out'
+    """
+    allowed = {key: value for key, value in (budget or {}).items() if value is not None}
+    given = [value for value in (model, data, recipe) if value is not None]
+    if not all(isinstance(value, (str, os.PathLike)) for value in given):
+        return _in_python(recipe, allowed, overrides, seed)
+    words = ["penjing", "compress", Path(model).name]
+    words += ["--data", Path(data).name]
+    if recipe is not None:
+        words += ["--recipe", Path(recipe).name]
+    for name, value in allowed.items():
+        words += _option(name, value)
+    for key, value in (overrides or {}).items():
+        words += ["--set", f"{key}={'' if value is None else json.dumps(value)}"]
+    for module in imports:
+        words += ["--import", module]
+    if pixels != "0-255":
+        words += ["--pixels", pixels]
+    if keras.backend.backend() != "tensorflow":
+        words += ["--backend", keras.backend.backend()]
+    return shlex.join([*words, "--seed", f"{seed}", "--out", "out"])
+
+
+def _option(name: str, value: Any) -> list[str]:
+    option = f"--{name.replace('_', '-')}"
+    if name == "compressed":
+        return [option if value else "--uncompressed"]
+    return [option, f"{value}"]
+
+
+def _in_python(
+    recipe: Any,
+    budget: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None,
+    seed: int,
+) -> str:
+    named = isinstance(recipe, (str, os.PathLike))
+    parts = ["model", "data"]
+    if recipe is not None:
+        parts.append(repr(Path(recipe).name) if named else "recipe")
+    if budget:
+        bounds = ", ".join(f"{name}={value!r}" for name, value in budget.items())
+        parts.append(f"budget=penjing.Budget({bounds})")
+    if overrides:
+        parts.append(f"overrides={dict(overrides)!r}")
+    return f"penjing.compress({', '.join(parts)}, seed={seed}, out='out')"

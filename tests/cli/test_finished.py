@@ -1,0 +1,203 @@
+"""`penjing report` and `penjing compare`, on reports that were made by hand."""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+from tests.report.example_report import (
+    file_row,
+    make_regression,
+    make_report,
+    make_searched,
+)
+
+from penjing.cli import main
+from penjing.errors import CompressionError, FileFormatError
+from penjing.report.comparison.compare_page import render_comparison
+from penjing.report.comparison.finished_files import compare_finished
+from penjing.report.documents import write_json
+from penjing.report.pages import render_html
+
+pytestmark = pytest.mark.once
+
+
+def run_folder(path, report):
+    path.mkdir()
+    write_json(report, path / "report.json")
+    return path
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def runs(tmp_path):
+    small = make_report(
+        files=(file_row("baseline.h5", "", 78_000), file_row("model.tflite", "", 3000))
+    )
+    return run_folder(tmp_path / "a", make_searched()), run_folder(
+        tmp_path / "b", small
+    )
+
+
+def test_the_page_of_a_run_is_drawn_again(runs, capsys):
+    code, printed, _ = run(capsys, "report", runs[0])
+    assert code == 0 and "Scores of every model" in printed
+    assert (runs[0] / "report.html").read_text("utf-8") == render_html(make_searched())
+
+
+def test_the_report_is_printed_as_json_without_a_page(runs, capsys):
+    code, printed, _ = run(
+        capsys, "report", runs[0] / "report.json", "--no-page", "--json"
+    )
+    assert code == 0 and json.loads(printed)["front"][0]["name"] == "0000"
+    assert not (runs[0] / "report.html").exists()
+
+
+def damaged(report, **changes):
+    return {**report.to_dict(), **changes}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "Cannot read the report"),
+        (json.dumps({"schema_version": 1}), "not a report of penjing"),
+        (json.dumps(damaged(make_report(), result="none")), "no sizes of 'none'"),
+        (
+            json.dumps(damaged(make_report(), scores=[{"metrics": {"a": "<b>"}}])),
+            "not a report of penjing",
+        ),
+        (
+            json.dumps(
+                damaged(
+                    make_report(),
+                    scores=[
+                        {
+                            "name": "a",
+                            "kind": "",
+                            "runtime": "x",
+                            "metrics": {"a": "<b>"},
+                        }
+                    ],
+                )
+            ),
+            "not a report of penjing",
+        ),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path, capsys, content, message):
+    (tmp_path / "report.json").write_text(content)
+    code, _, errors = run(capsys, "report", tmp_path)
+    assert code == 1 and message in " ".join(errors.split())
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_without_a_finished_run_is_refused(tmp_path, capsys):
+    code, _, errors = run(capsys, "report", tmp_path)
+    assert code == 1 and "no run of penjing has finished there" in " ".join(
+        errors.split()
+    )
+
+
+def test_runs_are_compared_in_a_table_and_on_a_page(runs, tmp_path, capsys):
+    page = tmp_path / "both.html"
+    code, printed, _ = run(capsys, "compare", *runs, "--out", page)
+    assert code == 0 and "5,999" in printed and "2,999" in printed
+    text = page.read_text("utf-8")
+    assert "2 files compared" in text and 'id="chart-compare"' in text
+    assert run(capsys, "compare", *runs, "--out", page)[0] == 0  # it is our own page
+
+
+def test_a_page_of_others_is_not_written_over(runs, tmp_path, capsys):
+    page = tmp_path / "mine.html"
+    page.write_text("mine")
+    code, _, errors = run(capsys, "compare", *runs, "--out", page)
+    assert code == 1 and "--overwrite" in errors and page.read_text() == "mine"
+    assert run(capsys, "compare", *runs, "--out", page, "--overwrite")[0] == 0
+
+
+def test_a_comparison_is_json_for_programs(runs, tmp_path, capsys):
+    code, printed, _ = run(
+        capsys, "compare", *runs, "--out", tmp_path / "both.html", "--json"
+    )
+    table = json.loads(printed)
+    assert code == 0 and table["metric"] == "accuracy"
+    assert [row["gzip"] for row in table["files"]] == [5999, 2999]
+    assert table["files"][0]["control"] == 0.9101
+
+
+def test_files_are_scored_on_data_that_is_given(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(20, 4)).astype("float32")
+    y = (x[:, :1] > 0).astype("float32")
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    for name, sign in (("right", 1.0), ("wrong", -1.0)):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, name="a")])
+        model.layers[0].kernel.assign(np.float32([[sign], [0], [0], [0]]))
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model.compile("sgd", loss, metrics=["accuracy"])
+        model.save(tmp_path / f"{name}.keras")
+    files = [tmp_path / f"{name}.keras" for name in ("right", "wrong")]
+    code, printed, errors = run(
+        capsys,
+        "compare",
+        *files,
+        "--data",
+        tmp_path / "data.npz",
+        "--out",
+        tmp_path / "c.html",
+        "--json",
+    )
+    assert code == 0, errors
+    rows = json.loads(printed)["files"]
+    scores = [next(v for k, v in row["metrics"].items() if "acc" in k) for row in rows]
+    assert scores[0] > 0.9 > scores[1]
+
+
+def test_scores_that_cannot_be_compared_are_said(tmp_path):
+    first = run_folder(tmp_path / "a", make_report())
+    other = run_folder(tmp_path / "b", make_regression())
+    (tmp_path / "c.tflite").write_bytes(b"12345678")
+    found = compare_finished([first, other, tmp_path / "c.tflite"])
+    assert "Nobody scored" in found.notes[0] and "c.tflite" in found.notes[0]
+    assert found.notes[1] == "The scores are by different metrics."
+    assert found.score(found.files[1]) is None and found.best == (str(first),)
+    assert "Before you compare" in render_comparison(found)
+
+
+def test_worse_is_worse_and_what_is_beaten_is_not_best(tmp_path):
+    better = run_folder(tmp_path / "a", make_regression(after=40.0))
+    worse = run_folder(tmp_path / "b", make_regression(after=50.0))
+    found = compare_finished([better, worse])
+    assert found.best == (str(better),)
+    assert found.change(found.files[1], found.score(found.files[0])) == "worse"
+    assert '<span class="is-worse">+10.0000 worse' in render_comparison(found)
+
+
+@pytest.mark.parametrize("names", [(), ("a",), ("a", "a")])
+def test_less_than_two_files_are_no_comparison(tmp_path, names):
+    run_folder(tmp_path / "a", make_report())
+    with pytest.raises(ValueError, match="two files or folders|given twice"):
+        compare_finished([tmp_path / name for name in names])
+
+
+def test_other_files_are_refused(tmp_path):
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"1234")
+    with pytest.raises(FileFormatError, match=r"unknown suffix '.onnx'. Allowed"):
+        compare_finished([file, file.with_name("b.tflite")])
+    with pytest.raises(CompressionError):
+        compare_finished([tmp_path / "none.tflite", tmp_path / "no.tflite"])
+
+
+def test_names_of_files_do_not_become_code(tmp_path):
+    name = "<img src=x onerror=alert(1)>"
+    folders = [run_folder(tmp_path / (name + end), make_report()) for end in "ab"]
+    page = render_comparison(compare_finished(folders))
+    assert "<img" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
