@@ -23,6 +23,7 @@ from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import recipe_from_dict, recipe_to_toml
 from penjing.pipeline.recipe_run import training_steps
 from penjing.pipeline.run_data import data_parts
+from penjing.pipeline.runs.compiled_steps import steps_forgotten
 from penjing.pipeline.runs.machine_faults import raise_machine_fault
 from penjing.pipeline.runs.random_state import set_global_seeds
 from penjing.pipeline.runs.run_digest import digest_of_run
@@ -126,7 +127,8 @@ def run_trial(
         progress(Progress(stage=text, notice=True))
     write_text(folder / RECIPE, recipe_to_toml(run.recipe))
     try:
-        outcome = _finished(order, run)
+        with steps_forgotten():
+            outcome = _finished(order, run)
     except HopelessError as error:
         run.state.forget_variables()
         outcome = dataclasses.replace(
