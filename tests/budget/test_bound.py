@@ -4,7 +4,13 @@ import math
 
 import pytest
 
-from penjing.budget.bound import Bound, better_of, bound_on, noise_warning
+from penjing.budget.bound import (
+    Bound,
+    better_of,
+    bound_on,
+    memory_warning,
+    noise_warning,
+)
 from penjing.budget.quantities import Drop
 from penjing.errors import CompressionError
 
@@ -58,3 +64,21 @@ def test_a_bound_below_the_noise_is_told():
     )
     assert noise_warning(bound, 0.004, 10_000) is None
     assert "0.5 points is smaller than the noise" in noise_warning(bound, 0.03, 100)
+
+
+@pytest.mark.parametrize(
+    ("direction", "validated", "tested", "error", "is_told"),
+    [
+        ("higher", 1.0, 0.94, 0.01, True),
+        ("higher", 0.95, 0.94, 0.01, False),  # as chance makes it
+        ("higher", 0.90, 0.94, 0.01, False),  # no memory makes worse
+        ("lower", 33.5, 43.4, 2.0, True),
+    ],
+)
+def test_a_model_that_remembers_its_validation_data_is_told(
+    direction, validated, tested, error, is_told
+):
+    bound = bound_of({"score": validated}, {"score": direction})
+    said = memory_warning(bound, tested, error, samples=100, others=100)
+    assert (said is not None) == is_told
+    assert said is None or "x_validation" in said

@@ -8,8 +8,11 @@ import pytest
 
 import penjing
 from penjing.budget import compression, within_budget
+from penjing.budget.first_look import look_at
 from penjing.budget.trial import known_outcome
+from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, CompressionWarning
+from penjing.pipeline.recipe import TrainingRecipe
 
 # Trials run on every backend in test_trial.py.
 pytestmark = pytest.mark.once
@@ -72,6 +75,10 @@ def test_a_budget_gives_files_a_front_and_a_control(searched):
 
 def test_nothing_is_done_twice(searched, model):
     folder, report, lines = searched
+    mine = [folder / "front/2024/photo.txt", folder / report.front[0].folder / "notes"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
     trained = {line.stage for line in lines if "epoch" in line.detail}
     assert trained == {"Trial 0003: Training", "Trial 0004: Training"}
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("outcome.json")}
@@ -79,6 +86,7 @@ def test_nothing_is_done_twice(searched, model):
         model, make_data(), budget=BUDGET, out=folder, progress=False
     )
     assert again.front == report.front
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
@@ -96,6 +104,16 @@ def test_the_recipe_of_a_file_gives_it_again(searched, model, tmp_path):
     assert again == (folder / row.file).read_bytes()
 
 
+def test_the_noise_of_little_data_is_told(model):
+    data = make_data(60)  # 20 to train on, 40 to test
+    parts = UserData(train=data["train"], test=data["test"], validation=data["train"])
+    look = look_at(model, parts, TrainingRecipe(batch_size=8), 0)
+    assert 0 < look.errors["loss"] < look.metrics["loss"] * 10
+    scores = penjing.evaluate(model, *data["test"])
+    assert look.test_metrics["accuracy"] == pytest.approx(scores["accuracy"])
+
+
+@pytest.mark.filterwarnings("ignore::penjing.errors.CompressionWarning")  # of noise
 def test_a_bound_that_nothing_meets_is_told(model, tmp_path):
     report = penjing.compress(
         model,

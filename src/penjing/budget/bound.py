@@ -166,17 +166,16 @@ def bound_on(
     return Bound(metric=chosen, direction=direction, reference=score, drop=drop)
 
 
-def standard_error(scores: Sequence[float], samples: int, others: int) -> float:
-    """Standard error of a score on `others` samples, from scores of parts of `samples`.
+def standard_error(scores: Sequence[float]) -> float:
+    """Standard error of the score of a data set, from scores of its equal parts.
 
-    The parts are equal shares of one data set (the method of batch means).
+    It is the method of batch means.
 
     Example:
-        >>> round(standard_error([0.9, 0.8, 1.0, 0.9], samples=400, others=100), 4)
-        0.0816
+        >>> round(standard_error([0.9, 0.8, 1.0, 0.9]), 4)
+        0.0408
     """
-    spread = float(np.std(list(scores), ddof=1)) / math.sqrt(len(scores))
-    return spread * math.sqrt(samples / others)
+    return float(np.std(list(scores), ddof=1)) / math.sqrt(len(scores))
 
 
 def noise_warning(
@@ -190,6 +189,27 @@ def noise_warning(
         f"standard error of {bound.metric} on {samples:,} samples is about "
         f"{_amount(bound, error)}, so a file within the bound may look outside it, and "
         "the reverse. More samples make it smaller."
+    )
+
+
+def memory_warning(
+    bound: Bound, tested: float, error: float, *, samples: int, others: int
+) -> str | None:
+    """Say that a model does better on validation data than chance makes it; else None.
+
+    `tested` is its score on test data, `error` the standard error of that; there are
+    `samples` validation and `others` test samples. Nothing is decided by it.
+    """
+    noise = error * math.sqrt(1 + others / max(samples, 1))
+    if not bound.lost(tested) > max(2 * noise, bound.unit):
+        return None
+    return (
+        f"The model's {bound.metric} is {bound.reference:.4f} on the validation data "
+        f"and {tested:.4f} on the test data, which is more than chance makes: it was "
+        "probably trained on the validation data and remembers them, or the test data "
+        "are of another kind. What a file forgets then counts as lost, and smaller "
+        "files are turned down. Give examples that the model has not seen as "
+        "x_validation and y_validation."
     )
 
 

@@ -24,8 +24,9 @@ from penjing.pipeline.training import (
 )
 from penjing.pipeline.training_data import TrainingData, count_samples
 
-# Parts of the validation data whose scores tell what chance makes of a score.
-_PARTS = 10
+# Parts of the test data whose scores tell what chance makes of a score, and how many
+# samples each has at least. Of few samples there are fewer parts.
+_PARTS, _FEWEST_PARTS, _FEWEST_SAMPLES = 10, 4, 10
 _WARM_UP, _TIMED = 3, 8
 # Small data has small batches: as many steps to learn in, and noise that helps.
 _BATCH_SIZES = ((1_000, 16), (4_000, 32), (16_000, 64))
@@ -41,12 +42,13 @@ class FirstLook(JsonValue):
     Args:
         metrics: Scores of the model on the validation data.
         directions: Whether `"higher"` or `"lower"` values of each are better.
-        errors: Standard error of each on the test data, as far as the validation data
-            tells; empty where that is too small.
+        errors: Standard error of each on the test data; empty where that is a loader
+            or has a few samples. It is told, and decides nothing, as `test_metrics`.
         pace: Seconds that a batch takes in training.
         steps_per_epoch: Batches in an epoch.
         samples: Validation samples; 0 where they are not counted.
         test_samples: Test samples; 0 where they are not counted.
+        test_metrics: Scores of the model on the test data; empty where `errors` is.
     """
 
     metrics: dict[str, float]
@@ -56,6 +58,7 @@ class FirstLook(JsonValue):
     steps_per_epoch: int
     samples: int
     test_samples: int
+    test_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def batch_size_for(data: UserData) -> int:
@@ -81,13 +84,13 @@ def look_at(
     arguments = evaluation_arguments(model, training)
     metrics = _scores(model, data.validation, arguments)
     samples, others = _count(data.validation), _count(data.test)
-    parts = _scores_of_parts(model, data.validation, arguments) if others else []
+    parts = _scores_of_parts(model, data.test, arguments)
     source = TrainingData(source=data.train, batch_size=training.batch_size, seed=seed)
     return FirstLook(
         metrics=metrics,
         directions=metric_directions(model, training, metrics),
         errors={
-            name: standard_error([part[name] for part in parts], samples, others)
+            name: standard_error([part[name] for part in parts])
             for name in metrics
             if parts
         },
@@ -95,6 +98,7 @@ def look_at(
         steps_per_epoch=source.steps_per_epoch,
         samples=samples,
         test_samples=others,
+        test_metrics=_scores(model, data.test, arguments) if parts else {},
     )
 
 
@@ -106,11 +110,12 @@ def _scores(model: Any, part: Any, arguments: Mapping[str, Any]) -> dict[str, fl
 def _scores_of_parts(
     model: Any, part: Any, arguments: Mapping[str, Any]
 ) -> list[dict[str, float]]:
-    """Scores of equal parts, none where they would have fewer than ten samples."""
-    if not isinstance(part, tuple) or _count(part) < 10 * _PARTS:
+    """Scores of equal parts, none where those would have too few samples."""
+    parts = min(_PARTS, _count(part) // _FEWEST_SAMPLES)
+    if parts < _FEWEST_PARTS:
         return []
     order = np.random.default_rng(0).permutation(_count(part))
-    shares = [np.sort(share) for share in np.array_split(order, _PARTS)]
+    shares = [np.sort(share) for share in np.array_split(order, parts)]
     return [
         _scores(
             model,

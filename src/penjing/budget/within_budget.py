@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from penjing.budget.bound import Bound, bound_on, noise_warning
+from penjing.budget.bound import Bound, bound_on, memory_warning, noise_warning
 from penjing.budget.budget import Budget
 from penjing.budget.first_look import (
     FirstLook,
@@ -95,7 +95,6 @@ class BudgetRun:
         ground, goal = self._ground(look), self._goal(look)
         notes = self._notes(look, goal.bound, ground)
         for text in notes:
-            self.progress(Progress(stage=text, notice=True))
             warnings.warn(text, CompressionWarning, stacklevel=4)
         with open_workers(
             self.model,
@@ -187,6 +186,15 @@ class BudgetRun:
         error = look.errors.get(bound.metric)
         if error is not None:
             notes.append(noise_warning(bound, error, look.test_samples))
+            notes.append(
+                memory_warning(
+                    bound,
+                    look.test_metrics[bound.metric],
+                    error,
+                    samples=look.samples,
+                    others=look.test_samples,
+                )
+            )
         seconds = self.budget.seconds
         wanted = 1.5 * look.pace * look.steps_per_epoch * ground.epochs
         if seconds is not None and wanted * _TRAININGS / 2 > seconds:
