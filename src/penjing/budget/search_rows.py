@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ from penjing.budget.plan import Plan, Trial
 from penjing.budget.proven_files import ProvenFiles
 from penjing.budget.search import Search
 from penjing.budget.trial import RECIPE
-from penjing.pipeline.file_stages import RESULT_KERAS
+from penjing.pipeline.file_stages import RESULT, RESULT_KERAS
 from penjing.pipeline.recipe_files import recipe_to_toml
 from penjing.pipeline.runs.output_folder import claim_outputs
+from penjing.pipeline.runs.run_state import remove_files
 from penjing.report.search_rows import BudgetRow, ControlRow, FrontRow
 
 FRONT_FOLDER = "front"
@@ -45,12 +47,12 @@ class SearchRows:
         folder = self.folder / FRONT_FOLDER
         claim_outputs(self.folder, [FRONT_FOLDER])
         for known in folder.glob("[0-9][0-9][0-9][0-9]"):
-            shutil.rmtree(known)
+            _remove_ours(known)
         return tuple(self._copied(trial, folder) for trial in self.proven.shown())
 
     def _copied(self, trial: Trial, folder: Path) -> FrontRow:
         source, target = self.search.study.folder / trial.name, folder / trial.name
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)
         path = self.proven.path(trial)
         for file in (path, source / RESULT_KERAS, source / RECIPE):
             if file.is_file():
@@ -114,3 +116,10 @@ class SearchRows:
             seconds=round(search.clock.spent, 1),
             notes=tuple(self.notes),
         )
+
+
+def _remove_ours(folder: Path) -> None:
+    """Remove what an earlier run left of a file; what others put beside it stays."""
+    remove_files(folder, [f"{RESULT}.*", RECIPE])
+    with contextlib.suppress(OSError):  # not empty: something of the user's
+        folder.rmdir()
