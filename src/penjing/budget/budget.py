@@ -180,7 +180,9 @@ class Budget:
             best = "best file"
         seconds = self.seconds
         ends = [f"{seconds:.0f} s"] if seconds is not None else []
-        ends += [f"{self.trials} trainings at most"] if self.trials else []
+        if self.trials:
+            plural = "" if self.trials == 1 else "s"
+            ends.append(f"{self.trials} training{plural} at most")
         return textwrap.fill(
             f"Looking for the {best} for {self.runtime}: {', '.join(texts)}; for "
             f"{', '.join(ends)}.",

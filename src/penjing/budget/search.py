@@ -254,7 +254,7 @@ class Search:
             return f"{what}: {self._found(trial)}"
         if trial.outcome is not None and trial.outcome.status == FAILED:
             return f"{what}: not possible: {trial.outcome.reason}"
-        return f"{what}: stopped early, too far below the bound"
+        return f"{what}: stopped early, too far from the bound"
 
     def _found(self, trial: Trial) -> str:
         score, objective = self._score(trial), self.goal.objective

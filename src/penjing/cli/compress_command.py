@@ -133,8 +133,8 @@ def compress(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="Run this recipe in place of a search: a packaged one (default, "
-            "smallest, channels, micro, article), or a TOML file.",
+            help="Run this recipe in place of a search: a packaged one, which "
+            "`penjing recipes` lists, or a TOML file.",
             rich_help_panel=_RECIPE,
         ),
     ] = None,
@@ -283,5 +283,15 @@ def _print(report: Any, out: Path, *, as_json: bool) -> None:
     if not as_json:
         for gap in budget.gaps:
             Console().print(f"[red]Not met:[/red] {gap}", soft_wrap=True)
+        if budget.met:
+            Console().print(f"Within the budget: {_met(budget)}.", soft_wrap=True)
     if not budget.met:
         raise typer.Exit(NOT_MET)
+
+
+def _met(budget: Any) -> str:
+    """What was allowed and is kept, and against which score."""
+    texts = list(budget.bounds)
+    if budget.lowest is not None:  # the first bounds the score
+        texts[0] += f" than {budget.baseline:.4f}, on validation data"
+    return ", ".join(texts)

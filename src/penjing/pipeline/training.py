@@ -56,8 +56,8 @@ def loss_and_metrics(model: keras.Model, training: TrainingRecipe) -> dict[str, 
     if compiled.get("loss") is None:
         raise RecipeError(
             f"The model {model.name!r} is not compiled and the recipe has no loss. "
-            "Compile the model before saving it, or add to the recipe, below "
-            '[training]: loss = {name = "SparseCategoricalCrossentropy", '
+            "Compile the model before saving it, or give a recipe (--recipe) that has, "
+            'below [training]: loss = {name = "SparseCategoricalCrossentropy", '
             "from_logits = true}"
         )
     return compiled
