@@ -8,11 +8,12 @@ import pytest
 
 import penjing
 from penjing.budget import compression, within_budget
-from penjing.budget.first_look import look_at
+from penjing.budget.first_look import FirstLook, look_at
 from penjing.budget.trial import known_outcome
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.pipeline.recipe import TrainingRecipe
+from penjing.pipeline.runs.run_state import RunState
 
 # Trials run on every backend in test_trial.py.
 pytestmark = pytest.mark.once
@@ -124,6 +125,39 @@ def test_a_bound_that_nothing_meets_is_told(model, tmp_path):
     )
     assert not report.budget.met
     assert any("where 100 bytes is allowed" in gap for gap in report.budget.gaps)
+
+
+def test_more_time_keeps_the_epochs_of_what_is_known(tmp_path):
+    look = FirstLook(
+        metrics={},
+        directions={},
+        errors={},
+        pace=0.01,
+        steps_per_epoch=100,
+        samples=0,
+        test_samples=0,
+    )
+    told = []
+
+    def epochs(time):
+        run = within_budget.BudgetRun(
+            inputs=None,
+            data=None,
+            budget=penjing.Budget(time=time),
+            folder=tmp_path,
+            seed=0,
+            imports=(),
+            state=RunState(tmp_path, "digest", restart=False),
+            restart=False,
+            workplace={},
+            progress=told.append,
+        )
+        return run._kept_epochs(look)
+
+    assert epochs("60s") == epochs("60s") == 5
+    assert not told
+    assert epochs("1h") == 5
+    assert "now 50 would fit. --restart" in told[0].stage
 
 
 def test_a_failed_trial_says_why(searched):

@@ -87,6 +87,13 @@ def test_the_first_metric_is_not_the_loss():
     assert make_report().score("other") is None
 
 
+def test_a_search_speaks_of_the_metric_that_decided():
+    searched = make_searched()
+    assert searched.metric == "accuracy"
+    budget = dataclasses.replace(searched.budget, metric="loss")
+    assert dataclasses.replace(searched, budget=budget).metric == "loss"
+
+
 def test_scores_are_compared_with_those_of_the_baseline():
     report = make_report()
     assert report.metrics == ("loss", "accuracy")

@@ -136,7 +136,7 @@ class BudgetRun:
             runtime=self.budget.runtime,
             objective=self.budget.objective,
             learning_rate=self._learning_rate(),
-            epochs=self._epochs(look),
+            epochs=self._kept_epochs(look),
             batch_size=batch_size_for(self.data),
             validation_split=validation_share_for(self.inputs.data),
             max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
@@ -155,6 +155,20 @@ class BudgetRun:
 
         found = self.state.run_stage("Learning rate", [], choose)
         return ChosenRate.from_dict(found).value
+
+    def _kept_epochs(self, look: FirstLook) -> int:
+        """Of a full training, as the search began: what is known had so many."""
+        fit = self._epochs(look)
+        kept = int(
+            self.state.run_stage("Epochs", [], lambda: {"epochs": fit})["epochs"]
+        )
+        if fit > kept:
+            text = (
+                f"Full trainings have {kept} epochs, as when this search began; now "
+                f"{fit} would fit. --restart begins anew, with those."
+            )
+            self.progress(Progress(stage=text, notice=True))
+        return kept
 
     def _epochs(self, look: FirstLook) -> int:
         """Of a full training: as many as pay, and as the time bears."""

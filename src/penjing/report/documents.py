@@ -198,8 +198,12 @@ class Report(JsonValue):
 
     @property
     def metric(self) -> str | None:
-        """Name of the metric to speak of first; None where nothing was measured."""
-        return first_metric(self.metrics)
+        """Name of the metric to speak of first; None where nothing was measured.
+
+        It is the one that decided, where a search was made.
+        """
+        decided = self.budget.metric if self.budget is not None else None
+        return decided if decided in self.metrics else first_metric(self.metrics)
 
     @property
     def before(self) -> float | None:
