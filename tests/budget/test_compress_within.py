@@ -8,10 +8,10 @@ import pytest
 
 import penjing
 from penjing.budget import compression, within_budget
-from penjing.budget.first_look import FirstLook, look_at
+from penjing.budget.first_look import FirstLook, look_at, validation_share_for
 from penjing.budget.trial import known_outcome
 from penjing.data.data_sources import UserData
-from penjing.errors import CompressionError, CompressionWarning
+from penjing.errors import CompressionError, CompressionWarning, DataError
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.runs.run_state import RunState
 
@@ -107,9 +107,9 @@ def test_the_recipe_of_a_file_gives_it_again(searched, model, tmp_path):
 
 def test_the_noise_of_little_data_is_told(model):
     data = make_data(60)  # 20 to train on, 40 to test
-    parts = UserData(train=data["train"], test=data["test"], validation=data["train"])
+    parts = UserData(**data, validation=data["train"], source="mine")
     look = look_at(model, parts, TrainingRecipe(batch_size=8), 0)
-    assert 0 < look.errors["loss"] < look.metrics["loss"] * 10
+    assert set(look.errors) == set(look.metrics) == {"accuracy"}
     scores = penjing.evaluate(model, *data["test"])
     assert look.test_metrics["accuracy"] == pytest.approx(scores["accuracy"])
 
@@ -158,6 +158,13 @@ def test_more_time_keeps_the_epochs_of_what_is_known(tmp_path):
     assert not told
     assert epochs("1h") == 5
     assert "now 50 would fit. --restart" in told[0].stage
+
+
+def test_a_loader_without_validation_data_is_refused_in_words_of_a_search():
+    test = make_data()["test"]
+    data = UserData(train=iter([test]), test=test, source="mine")
+    with pytest.raises(DataError, match="Give examples that it does not have as `val"):
+        validation_share_for(data)
 
 
 def test_a_failed_trial_says_why(searched):

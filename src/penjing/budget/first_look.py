@@ -13,6 +13,7 @@ import numpy as np
 from penjing.budget.bound import standard_error
 from penjing.data.data_checks import first_batch
 from penjing.data.data_sources import UserData
+from penjing.errors import DataError
 from penjing.json_values import JsonValue
 from penjing.measurement.accuracy import evaluate
 from penjing.models.copying import copy_model
@@ -70,11 +71,19 @@ def batch_size_for(data: UserData) -> int:
 
 
 def validation_share_for(data: UserData) -> float:
-    """The share of the training data to decide by; 0 where the data brings a part."""
+    """The share of the training data to decide by; 0 where the data brings a part.
+
+    A DataError says that there is none, and that none can be split off.
+    """
     if data.validation is not None:
         return 0.0
-    few = isinstance(data.train, tuple) and count_samples(data.train) <= _FEW
-    return _SHARE_OF_FEW if few else _SHARE
+    if not isinstance(data.train, tuple):
+        raise DataError(
+            "A search decides by validation data, and none can be held out of a "
+            f"loader, but the training part is a {type(data.train).__name__}. Give "
+            "examples that it does not have as `validation` beside `train` and `test`."
+        )
+    return _SHARE_OF_FEW if count_samples(data.train) <= _FEW else _SHARE
 
 
 def look_at(
