@@ -1,5 +1,6 @@
 """`penjing report` and `penjing compare`, on reports that were made by hand."""
 
+import dataclasses
 import json
 import re
 
@@ -178,6 +179,16 @@ def test_worse_is_worse_and_what_is_beaten_is_not_best(tmp_path):
     assert found.best == (str(better),)
     assert found.change(found.files[1], found.score(found.files[0])) == "worse"
     assert '<span class="is-worse">+10.0000 worse' in render_comparison(found)
+
+
+def test_scores_on_other_data_are_not_compared(tmp_path):
+    data = dataclasses.replace(make_report().data, name="others.npz")
+    first = run_folder(tmp_path / "a", make_regression(after=40.0))
+    other = run_folder(tmp_path / "b", make_regression(after=50.0, data=data))
+    found = compare_finished([first, other])
+    assert found.best == (str(first), str(other))
+    assert "different test data (data.npz, 9 test samples; others" in found.notes[0]
+    assert "+10.0000" not in render_comparison(found)
 
 
 @pytest.mark.parametrize("names", [(), ("a",), ("a", "a")])

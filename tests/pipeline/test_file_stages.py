@@ -103,7 +103,7 @@ def test_a_refused_file_leaves_a_report_of_the_others(tmp_path, exported):
     assert report.after == 0.5 and report.ratio > 1
     assert "model.tflite" not in [row.name for row in (*report.files, *report.scores)]
     assert not (tmp_path / "model.tflite").exists()
-    assert "model.dynamic.tflite" in report.evidence.left_out["bytes of layers"]
+    assert "model.dynamic.tflite" in report.evidence.left_out["file"]
     assert read_json(tmp_path / "report.json") == report
     assert "breaks model.tflite" in (tmp_path / "report.html").read_text()
     assert "breaks model.tflite" in str(report)
@@ -112,7 +112,7 @@ def test_a_refused_file_leaves_a_report_of_the_others(tmp_path, exported):
     report, trained = run(make_model(), tmp_path, recipe)
     assert not trained and asked == [("model.tflite", "Sequential")]
     assert report.result == "model.tflite" and not report.refused
-    assert "model.tflite" in report.evidence.left_out["bytes of layers"]
+    assert "model.tflite" in report.evidence.left_out["file"]
 
 
 def test_where_no_file_can_be_had_the_model_is_reported(tmp_path, exported):

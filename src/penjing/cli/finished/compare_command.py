@@ -128,11 +128,10 @@ def comparison_table(found: Any) -> Table:
     )
     if found.metric is not None:
         shown.add_column("to the first", justify="right", no_wrap=True)
-    first = found.score(found.files[0])
     for row in found.files:
         cells = [number_text(row.metrics.get(name), ".4f") for name in found.metrics]
         if found.metric is not None:
-            cells.append(_against(found, row, first))
+            cells.append(_against(found, row))
         shown.add_row(
             escape(row.name),
             number_text(row.raw),
@@ -143,11 +142,11 @@ def comparison_table(found: Any) -> Table:
     return shown
 
 
-def _against(found: Any, row: Any, first: float | None) -> str:
+def _against(found: Any, row: Any) -> str:
     """The first metric less that of the first file; it says where that is worse."""
     from penjing.report.documents import signed
 
-    score = found.score(row)
+    score, first = found.score(row), found.score_beside(row, found.files[0])
     if row is found.files[0] or score is None or first is None:
         return ""
     color = {"better": "green", "worse": "red"}.get(found.change(row, first))

@@ -63,7 +63,7 @@ def check_page(path: str | os.PathLike[str], *, overwrite: bool) -> None:
 def _row(comparison: Comparison, number: int) -> dict[str, Any]:
     file, first = comparison.files[number], comparison.files[0]
     score = comparison.score(file)
-    against = None if number == 0 else comparison.score(first)
+    against = None if number == 0 else comparison.score_beside(file, first)
     return {
         "place": number,
         "file": file,

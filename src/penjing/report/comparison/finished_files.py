@@ -96,7 +96,7 @@ class Comparison(JsonValue):
 
     @property
     def best(self) -> tuple[str, ...]:
-        """Names of the files that none beats in both bytes and score."""
+        """Names of the files that none beats in both bytes and score on their data."""
         scored = [row for row in self.files if self.score(row) is not None]
         return tuple(
             row.name
@@ -104,7 +104,13 @@ class Comparison(JsonValue):
             if not any(self._beats(other, row) for other in scored)
         )
 
+    def score_beside(self, row: ComparedFile, other: ComparedFile) -> float | None:
+        """The first metric of another file, where it is of the same test data."""
+        return self.score(other) if row.data == other.data else None
+
     def _beats(self, other: ComparedFile, row: ComparedFile) -> bool:
+        if self.score_beside(row, other) is None:
+            return False
         change = self.change(other, self.score(row))
         smaller = other.gzip < row.gzip
         return (change == "better" and other.gzip <= row.gzip) or (
