@@ -156,7 +156,16 @@ def killed_run(
         done.append(round(seconds or 0.0, 2))
     found = {"code": code, **front_of(out)}
     parts = [part for part in found if found[part] != whole[part]]
-    return {"kills": done, "trials_done_again": sorted(again), "different": parts}
+    both = [run.get("digests", {}) for run in (found, whole)]
+    files = [n for n in {**both[0], **both[1]} if both[0].get(n) != both[1].get(n)]
+    if parts:
+        shutil.copytree(out, folder / f"differs-{time.time():.0f}")
+    return {
+        "kills": done,
+        "trials_done_again": sorted(again),
+        "different": parts,
+        "files": sorted(files),
+    }
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from typing import Any
 from environment import write_results
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-_ORDERS = 8
+_ORDERS = 6
 _WORKERS = (1, 2, 10, 100)
 # Trials of a search that a hundred workers are worth, and the rounds that come first.
 _TRIALS, _ROUNDS = 2000, (6, 6, 6)

@@ -250,6 +250,23 @@ def write(path):
 
 
 @pytest.mark.usefixtures("quick")
+def test_files_do_not_depend_on_what_the_process_did_before(tmp_path):
+    model, data = make_model(), make_data()
+    for name in ("first", "second"):
+        run_trial(order(), model, data, tmp_path / name, progress=silent)
+    first, second = (tmp_path / name / "model.keras" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_a_killed_trial_left_half_written_goes(tmp_path):
+    left = tmp_path / ".model-0123abcd.keras"
+    left.write_bytes(b"half")
+    run_trial(order(), make_model(), make_data(), tmp_path, progress=silent)
+    assert not left.exists()
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_refused_file_is_a_failed_trial_with_the_reason(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise ExportError("the layer 'hidden' has no kernel")

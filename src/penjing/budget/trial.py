@@ -27,7 +27,12 @@ from penjing.pipeline.runs.compiled_steps import steps_forgotten
 from penjing.pipeline.runs.machine_faults import raise_machine_fault
 from penjing.pipeline.runs.random_state import set_global_seeds
 from penjing.pipeline.runs.run_digest import digest_of_run
-from penjing.pipeline.runs.run_state import RunState, digest_of, remove_files
+from penjing.pipeline.runs.run_state import (
+    HALF_WRITTEN,
+    RunState,
+    digest_of,
+    remove_files,
+)
 from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun
 from penjing.progress import Listener, Progress
 
@@ -117,6 +122,7 @@ def run_trial(
     """
     heard = _Heard(progress)
     run = trial_run(order, model, data, folder, progress=heard)
+    remove_files(folder, HALF_WRITTEN)
     if run.state.origin != "resumed":
         remove_files(folder, [OUTCOME])
     known = known_outcome(folder)

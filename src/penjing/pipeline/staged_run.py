@@ -85,12 +85,14 @@ class StagedRun:
         stripped = strip(compressed) if is_compressed(compressed) else compressed
         arguments = loss_and_metrics(self.model, self.recipe.training)
         # Loss and metrics stay with the file; SGD has no slots that would be stored.
-        stripped.compile(**{**arguments, "optimizer": "sgd"})
+        # Its name is in the file too: by itself Keras numbers those of a process.
+        sgd = keras.optimizers.SGD
+        stripped.compile(**{**arguments, "optimizer": sgd(name="sgd")})
         unstripped = self.folder / UNSTRIPPED
         unstripped.unlink(missing_ok=True)  # of another recipe
         if getattr(compressed, "activations", None) is not None:
             # The ranges of its activations are in no plain model.
-            compressed.compile(**{**arguments, "optimizer": "sgd"})
+            compressed.compile(**{**arguments, "optimizer": sgd(name="sgd")})
             write_keras(compressed, unstripped)
         write_keras(stripped, self.folder / RESULT_KERAS)
         cuts_channels, _ = split_channels(self.recipe)

@@ -20,8 +20,10 @@ from penjing.pipeline.runs.noted_warnings import noted_warnings
 
 MANIFEST = "manifest.json"
 _VARIABLES = "training.npz"
+# What `atomic_path` leaves where a run is killed.
+HALF_WRITTEN = (".*-????????.*",)
 # All that is ever written into the folder of a state.
-_PATTERNS = (MANIFEST, _VARIABLES, "*.keras", ".*-????????.*")
+_PATTERNS = (MANIFEST, _VARIABLES, "*.keras", *HALF_WRITTEN)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +58,7 @@ class RunState:
         if manifest is not None and manifest["digest"] == digest and not restart:
             self._stages = manifest["stages"]
             self.origin = "resumed"
-            remove_files(self.folder, _PATTERNS[-1:])
+            remove_files(self.folder, HALF_WRITTEN)
             return
         if manifest is not None and not restart:
             self.origin = "changed"
