@@ -11,6 +11,7 @@ from penjing.budget.bound import (
     memory_warning,
     noise_warning,
 )
+from penjing.budget.goal import Goal
 from penjing.budget.quantities import Drop
 from penjing.errors import CompressionError
 
@@ -82,3 +83,29 @@ def test_a_model_that_remembers_its_validation_data_is_told(
     said = memory_warning(bound, tested, error, samples=100, others=100)
     assert (said is not None) == is_told
     assert said is None or "x_validation" in said
+
+
+def test_what_is_no_number_is_the_last_resort():
+    bound = bound_of({"accuracy": 0.9}, {"accuracy": "higher"}, bounded=True)
+    goal = Goal(
+        bound=bound, bounds={"max_bytes": 100.0}, bytes_kind="raw", objective="raw"
+    )
+    broken, large = goal.rank(math.nan, {"raw": 50}), goal.rank(0.9, {"raw": 150})
+    assert large < broken
+    gaps = goal.gaps(math.nan, {"raw": 50})
+    assert gaps == ("accuracy is nan in place of 0.9000",)
+
+
+def test_a_gap_says_against_what():
+    bound = bound_of({"mae": 2.0}, {"mae": "lower"})
+    goal = Goal(bound=bound, bounds={}, bytes_kind="raw", objective="raw")
+    assert goal.gaps(2.1, {"raw": 1}) == (
+        "mae is 5.00 % worse than 2.0000, where 1 % is allowed",
+    )
+
+
+@pytest.mark.parametrize("error", [0.1, math.nan])
+def test_noise_of_scores_that_are_zero_or_no_number(error):
+    bound = bound_of({"mae": 0.0}, {"mae": "lower"})
+    said = noise_warning(bound, error, 100)
+    assert said is None if math.isnan(error) else "is about inf %" in said

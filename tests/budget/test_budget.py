@@ -16,7 +16,9 @@ def test_bytes(text, expected):
     assert parse_bytes("max_bytes", text) == expected
 
 
-@pytest.mark.parametrize("wrong", ["20 KBs", "", "-3", 0, -5, True, None, "nan", 1.5])
+@pytest.mark.parametrize(
+    "wrong", ["20 KBs", "", "-3", "0.5", 0, -5, True, None, "nan", 1.5]
+)
 def test_what_is_no_number_of_bytes_is_refused(wrong):
     with pytest.raises(ValueError, match=r'`max_bytes` must be bytes: .*"20KB", got'):
         parse_bytes("max_bytes", wrong)

@@ -3,16 +3,19 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from penjing.budget.bound import Bound
 from penjing.budget.goal import Goal
 from penjing.budget.quantities import Drop
 from penjing.budget.search import Clock, Search
-from penjing.budget.space import Ground
-from penjing.budget.study import Study
+from penjing.budget.space import Candidate, Ground
+from penjing.budget.study import SAMPLED, Study
 from penjing.budget.trial import TrialOutcome, known_outcome
+from penjing.errors import CompressionError
 from penjing.files import write_text
+from penjing.pipeline.recipe_run import training_steps
 
 pytestmark = pytest.mark.once
 
@@ -78,6 +81,8 @@ class World:
             return None
         if c.family == "files":
             return 0.9
+        if c.mode in self.fails:
+            return None
         harmed = 0.02 if c.rate >= self.harm else 0.0
         if c.family == "control":
             return 0.902 - harmed
@@ -222,3 +227,61 @@ def test_an_optuna_study_is_left(tmp_path):
     study = optuna.load_study(study_name="penjing", storage=name)
     assert len(study.trials) == len(search.study.trials) - 1  # without the control
     assert known_outcome(tmp_path / "0000") is not None
+
+
+def test_no_mode_is_trained_for_whose_file_is_wrong_in_its_runtime(tmp_path):
+    search, _ = searched(tmp_path, trainings=20)
+    search.proof = lambda t: "wrong" if t.candidate.mode == "dynamic" else ""
+    search.run()
+    trained = [t.candidate for t in search.study.trials if t.candidate.is_compressed]
+    assert len(trained) == 20
+    assert {c.mode for c in trained} == {"int8"}
+    again, others = searched(tmp_path, trainings=20)
+    again.proof = search.proof
+    again.run()
+    assert not others.ran
+    assert again.best().name == search.best().name
+
+
+def test_a_model_that_is_no_file_ends_a_search_that_goes_on_too(tmp_path):
+    for _ in range(2):
+        search, workers = searched(tmp_path)
+        workers.score = lambda c: None if c.mode == "float32" else 0.9
+        with pytest.raises(CompressionError, match="cannot be had as a file"):
+            search.run()
+
+
+def test_samples_that_still_run_exhaust_nothing(tmp_path):
+    search, _ = searched(tmp_path, trainings=12)
+    search.run()
+    for _ in range(10):
+        search.study.add(Candidate(family="prune", keep=0.5), SAMPLED)
+    assert not search._is_exhausted()
+
+
+def test_the_control_is_trained_as_long_as_what_it_is_compared_with():
+    control = GROUND.recipe(Candidate(family="control", mode="float32"), "control")
+    cut = GROUND.recipe(Candidate(family="cut+prune", keep=0.1), "cut")
+    data = (np.zeros((100, 2)), np.zeros(100))
+    assert training_steps(control, data) == training_steps(cut, data)
+    assert GROUND.passes_of(Candidate(family="prune")) == GROUND.epochs
+
+
+@pytest.mark.parametrize("runtime", ["x86", "arm", "wasm", "micro"])
+def test_files_have_the_sizes_that_their_runtime_takes(runtime):
+    ground = dataclasses.replace(GROUND, runtime=runtime)
+    for family in ("files", "prune"):
+        export = ground.recipe(Candidate(family=family, mode="int8"), "a").export
+        wanted = runtime if runtime in ("wasm", "micro") else None
+        assert export.runtime == wanted
+
+
+def test_an_outcome_is_not_taken_for_that_of_another_candidate(tmp_path):
+    search, _ = searched(tmp_path, trainings=2)
+    search.run()
+    count = len(search.study.trials)
+    (tmp_path / "0001" / "order.json").write_text("{")
+    study = Study(tmp_path, GROUND, seed=0)
+    study.add(Candidate(family="prune", keep=0.123), "short")
+    assert known_outcome(tmp_path / "0001") is None
+    assert count > 2

@@ -105,6 +105,19 @@ class Bound:
         share = self.lost(score) / abs(self.reference) if self.reference else math.inf
         return f"{100 * abs(share):.2f} % {'worse' if share > 0 else 'better'}"
 
+    def against(self, score: float) -> str:
+        """What a score has lost of the reference, for people.
+
+        Example:
+            >>> bound = Bound(metric="mae", direction="lower", reference=2.0, drop=None)
+            >>> bound.against(2.1), bound.against(float("nan"))
+            ('5.00 % worse than 2.0000', 'nan in place of 2.0000')
+        """
+        if not math.isfinite(score):
+            return f"{score} in place of {self.reference:.4f}"
+        than = "" if self._counts_points() else "than "
+        return f"{self.text(score)} {than}{self.reference:.4f}"
+
     def _counts_points(self) -> bool:
         if self.drop is not None:
             return not self.drop.relative
@@ -182,7 +195,7 @@ def noise_warning(
     bound: Bound, error: float, samples: int, part: str = "test data"
 ) -> str | None:
     """Say that what may be lost is less than what chance decides; else None."""
-    if bound.drop is None or bound.allowed >= error:
+    if bound.drop is None or bound.allowed >= error or not math.isfinite(error):
         return None
     return (
         f"The bound of {bound.drop} is smaller than the noise of the {part}: one "
@@ -215,7 +228,8 @@ def memory_warning(
 
 def _amount(bound: Bound, amount: float) -> str:
     if bound.drop is not None and bound.drop.relative:
-        return f"{100 * amount / abs(bound.reference):.2g} %"
+        share = amount / abs(bound.reference) if bound.reference else math.inf
+        return f"{100 * share:.2g} %"
     return f"{100 * amount:.2g} points"
 
 

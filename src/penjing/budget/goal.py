@@ -56,9 +56,12 @@ class Goal:
         """What files are sorted by, the best one first.
 
         Files within the bounds come first: the smallest where the score is bounded,
-        else the one that scores best; then those that miss the bounds by least.
+        else the one that scores best; then those that miss the bounds by least, and
+        last what scores no number.
         """
         lost = self.bound.lost(score)
+        if not math.isfinite(lost):  # what gives no number is the last resort
+            return (2.0, max(self.excess(costs), 0.0), lost)
         if self.is_met(score, costs):
             cost = costs[self.objective]
             return (0.0, cost, lost) if self.bound.drop else (0.0, lost, cost)
@@ -80,9 +83,10 @@ class Goal:
         """The bounds that a file misses, for people."""
         missed = []
         if not self.bound.allows(score):
+            drop = self.bound.drop
+            allowed = f", where {drop} is allowed" if drop else ""
             missed.append(
-                f"{self.bound.metric} is {self.bound.text(score)} "
-                f"{self.bound.reference:.4f}, where {self.bound.drop} is allowed"
+                f"{self.bound.metric} is {self.bound.against(score)}{allowed}"
             )
         for name, most in self.bounds.items():
             cost = costs[self._cost_of(name)]

@@ -276,17 +276,26 @@ class Plan:
     def _mode(self, trials: Sequence[Trial]) -> str:
         """The quantization mode of trained files.
 
-        The one whose file of the untrained model is cheapest, of those that were
-        written: where zeros are to be compressed, modes cost the same and the one with
-        float activations loses less.
+        Of `written_modes`, the one whose file of the untrained model is fastest: where
+        zeros are to be compressed, modes cost the same and the one with float
+        activations loses less.
         """
-        modes = self.ground.modes
-        done = {
-            t.candidate.mode: t.costs[self.goal.objective]
+        written = self.written_modes(trials)
+        if self.goal.objective != "latency":
+            return written[0]
+        costs = {
+            t.candidate.mode: t.costs["latency"]
             for t in trials
             if t.candidate.family == FILES and t.is_finished
         }
-        written = [mode for mode in modes if mode in done]
-        if self.goal.objective != "latency" or not written:
-            return written[0] if written else modes[0]
-        return min(written, key=lambda mode: done[mode])
+        return min(written, key=lambda mode: costs.get(mode, math.inf))
+
+    def written_modes(self, trials: Sequence[Trial]) -> list[str]:
+        """The quantization modes that the untrained model could be written in."""
+        done = {
+            t.candidate.mode
+            for t in trials
+            if t.candidate.family == FILES and t.is_finished
+        }
+        modes = self.ground.modes
+        return [mode for mode in modes if mode in done] or list(modes)

@@ -59,7 +59,8 @@ def parse_time(name: str, value: Any) -> float:
 
 def _whole(name: str, value: Any, units: Mapping[str, float], form: str) -> int:
     number = _number(name, value, units, form)
-    if number != int(number) and isinstance(value, numbers.Real):
+    broken = number != int(number) and isinstance(value, numbers.Real)
+    if broken or int(number) < 1:
         raise _refusal(name, value, form)
     return int(number)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from penjing.budget.bound import better_of
@@ -74,6 +74,8 @@ class Search:
         imports: Modules of the user's classes.
         progress: Is told what came of each trial.
         first_metric: The metric that trainings are judged by.
+        proof: Says why a file computes something else in its runtime; nothing where it
+            does not.
     """
 
     study: Study
@@ -88,12 +90,15 @@ class Search:
     imports: tuple[str, ...]
     progress: Listener
     first_metric: str | None = None
+    proof: Callable[[Trial], str] | None = None
 
     def run(self) -> None:
         """Try candidates until the plan is through and nothing better is sampled."""
         self._running: set[str] = set()
         for unfinished in [t for t in self.study.trials if t.outcome is None]:
             self._submit(unfinished)  # a kill left it so
+        for known in list(self.study.trials):
+            self._check_untrained(known)
         self._refer_to_control()
         while True:
             while self.workers.free and (trial := self._next()) is not None:
@@ -152,16 +157,30 @@ class Search:
         self.clock.keep()
         self._refer_to_control()
         self.progress(Progress(stage=self._line(trial), notice=True))
-        if trial.candidate == Candidate(family=FILES, mode="float32"):
-            self._check_reference(trial)
+        self._check_untrained(trial)
 
-    def _check_reference(self, trial: Trial) -> None:
-        if trial.is_finished or trial.outcome is None:
+    def _check_untrained(self, trial: Trial) -> None:
+        """Look at a file of the model as it is, before others are trained for it."""
+        if trial.candidate.family != FILES or trial.outcome is None:
             return
-        raise CompressionError(
-            "The model as it is cannot be had as a file, so nothing can be compared "
-            f"with it: {trial.outcome.reason}"
-        )
+        if trial.candidate.mode != "float32":
+            self._prove(trial, trial.outcome)
+        elif not trial.is_finished:
+            raise CompressionError(
+                "The model as it is cannot be had as a file, so nothing can be "
+                f"compared with it: {trial.outcome.reason}"
+            )
+
+    def _prove(self, trial: Trial, outcome: TrialOutcome) -> None:
+        """Take a file out that is wrong in its runtime, and so its mode."""
+        if self.proof is None or not trial.is_finished:
+            return
+        if reason := self.proof(trial):
+            self.study.finish(
+                dataclasses.replace(outcome, status=FAILED, reason=reason)
+            )
+            text = f"{trial.name} is left out: {reason}"
+            self.progress(Progress(stage=text, notice=True))
 
     def _refer_to_control(self) -> None:
         """Measure drops against the better of the model and the dense control."""
@@ -194,16 +213,18 @@ class Search:
         families = plan.families(self.study.trials)
         if not families or self._is_exhausted():
             return None
-        return self.study.sample(self.goal, families), SAMPLED
+        modes = plan.written_modes(self.study.trials)
+        return self.study.sample(self.goal, families, modes), SAMPLED
 
     def _is_exhausted(self) -> bool:
         """Whether many sampled trials in a row were no better than the best before."""
-        sampled = [t for t in self.study.trials if t.phase == SAMPLED]
+        known = [t for t in self.study.trials if t.outcome is not None]
+        sampled = [t for t in known if t.phase == SAMPLED]
         last = sampled[-PATIENCE:]
         if len(last) < PATIENCE:
             return False
-        before = self.best([t for t in self.study.trials if t not in last])
-        after = self.best(self.study.trials)
+        before = self.best([t for t in known if t not in last])
+        after = self.best(known)
         if before is None or after is None or before is after:
             return True
         old, new = self._rank(before), self._rank(after)
@@ -218,9 +239,9 @@ class Search:
 
     def _expected(self, candidate: Candidate) -> float:
         """Seconds that a training will take: as the slowest before it, by epochs."""
-        epochs = self.ground.epochs_of(candidate.effort)
+        epochs = self.ground.passes_of(candidate)
         known = [
-            t.outcome.seconds / self.ground.epochs_of(t.candidate.effort)
+            t.outcome.seconds / self.ground.passes_of(t.candidate)
             for t in self.study.trials
             if t.is_finished and t.candidate.is_trained and t.outcome is not None
         ]

@@ -89,7 +89,7 @@ class SearchRows:
             kind="dense, trained as long",
             runtime=score.runtime,
             metrics=score.metrics,
-            epochs=self.search.ground.epochs,
+            epochs=self.search.ground.passes_of(control.candidate),
             steps=control.outcome.steps,
         )
 

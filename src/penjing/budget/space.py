@@ -28,6 +28,8 @@ LEVELS, PENALTIES = (3, 7, 15, 31), (0.0, 1e-5, 1e-4)
 FILES, CONTROL = "files", "control"
 # What is left of the training after the ramp and the beginning of the rounding.
 _RAMP_END = 0.5
+# Channels go in so many cuts.
+_CUTS = 2
 # Weights that stay at least, whatever the share: below, small models lose all.
 _KEEP_AT_LEAST = 300
 
@@ -141,6 +143,20 @@ class Ground(JsonValue):
         """Epochs of a training with a share of the full effort."""
         return max(round(effort * self.epochs), 1)
 
+    def passes_of(self, candidate: Candidate) -> int:
+        """Epochs of all of a candidate's training, those between cuts too.
+
+        The dense control is trained as long as any of the compressed ones.
+        """
+        cuts = candidate.family == CONTROL or candidate.family.startswith("cut")
+        return self.epochs_of(candidate.effort) + (
+            _CUTS * self._recovery(candidate) if cuts else 0
+        )
+
+    def _recovery(self, candidate: Candidate) -> int:
+        """Epochs after each cut of channels."""
+        return max(round(self.epochs_of(candidate.effort) / 8), 1)
+
     def recipe(self, candidate: Candidate, name: str) -> Recipe:
         """Give the recipe of a point."""
         return Recipe(
@@ -154,8 +170,11 @@ class Ground(JsonValue):
     def _training(self, candidate: Candidate) -> TrainingRecipe:
         if not candidate.is_trained:
             return TrainingRecipe(epochs=0, validation_split=self.validation_split)
+        passes = self.epochs_of(candidate.effort)
+        if candidate.family == CONTROL:
+            passes = self.passes_of(candidate)
         return TrainingRecipe(
-            epochs=self.epochs_of(candidate.effort),
+            epochs=passes,
             batch_size=self.batch_size,
             learning_rate=candidate.rate * self.learning_rate,
             validation_split=self.validation_split,
@@ -176,11 +195,10 @@ class Ground(JsonValue):
         return [*methods, self._pruned(candidate, keep), self._rounded(candidate)]
 
     def _cut(self, candidate: Candidate, **target: float) -> ChannelPruneRecipe:
-        recovery = max(round(self.epochs_of(candidate.effort) / 8), 1)
         bits = 1.5 if "flash" in target else 8.0
         return ChannelPruneRecipe(
-            steps=2,
-            recovery_epochs=recovery,
+            steps=_CUTS,
+            recovery_epochs=self._recovery(candidate),
             best_effort=True,
             weight_bits=bits,
             **target,  # type: ignore[arg-type]
@@ -209,8 +227,8 @@ class Ground(JsonValue):
         if candidate.family == CONTROL:
             return ExportRecipe(quantizations=("float32",))
         settings: dict[str, Any] = {"finish": "smallest"}
-        if self.is_micro:
-            settings["runtime"] = "micro"
+        if self.runtime in ("micro", "wasm"):  # they run no file with free sizes
+            settings["runtime"] = self.runtime
         if self.is_micro and candidate.mode == "int8" and candidate.is_trained:
             settings.update(encoding="packed", max_arena=self.max_arena)
         return ExportRecipe(quantizations=(candidate.mode,), **settings)

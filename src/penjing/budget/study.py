@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from penjing.budget.space import (
     Candidate,
     Ground,
 )
-from penjing.budget.trial import TrialOutcome, known_outcome
+from penjing.budget.trial import OUTCOME, TrialOutcome, known_outcome
 from penjing.files import DAMAGE, write_text
 
 ORDER, DATABASE = "order.json", "study.db"
@@ -72,6 +72,8 @@ class Study:
         folder = self.folder / trial.name
         folder.mkdir(parents=True, exist_ok=True)
         order = {"candidate": candidate.to_dict(), "phase": phase}
+        # Of a candidate whose order was damaged.
+        (folder / OUTCOME).unlink(missing_ok=True)
         write_text(folder / ORDER, json.dumps(order, indent=1))
         self.trials.append(trial)
         return trial
@@ -83,9 +85,12 @@ class Study:
         self.trials[number] = trial
         return trial
 
-    def sample(self, goal: Goal, families: Sequence[str]) -> Candidate:
+    def sample(
+        self, goal: Goal, families: Sequence[str], modes: Sequence[str]
+    ) -> Candidate:
         """Choose a candidate from what is known of those before."""
         with _quiet() as optuna:
+            space = _distributions(optuna, families, modes)
             sampler = optuna.samplers.TPESampler(
                 seed=self._seed * 100_003 + len(self.trials),
                 n_startup_trials=0,
@@ -94,31 +99,22 @@ class Study:
             )
             study = optuna.create_study(sampler=sampler)
             for trial in self.trials:
-                if trial.candidate.family in families and trial.candidate.effort == 1:
-                    study.add_trial(self._frozen(optuna, trial, goal, families))
-            asked = study.ask(self._distributions(optuna, families))
+                mine = (
+                    trial.candidate.family in families and trial.candidate.mode in modes
+                )
+                if mine and trial.candidate.effort == 1:
+                    study.add_trial(self._frozen(optuna, trial, goal, space))
+            asked = study.ask(space)
         chosen = dict(asked.params)
         for name in ("keep", "rate"):
             chosen[name] = float(f"{chosen[name]:.3g}")
         return Candidate(**chosen)
 
-    def _distributions(self, optuna: Any, families: Sequence[str]) -> dict[str, Any]:
-        ranges = optuna.distributions
-        return {
-            "family": ranges.CategoricalDistribution(list(families)),
-            "keep": ranges.FloatDistribution(LEAST_KEPT, MOST_KEPT, log=True),
-            "levels": ranges.CategoricalDistribution(list(LEVELS)),
-            "rate": ranges.FloatDistribution(0.3, 10.0, log=True),
-            "l1": ranges.CategoricalDistribution(list(PENALTIES)),
-            "mode": ranges.CategoricalDistribution(list(self._ground.modes)),
-        }
-
     def _frozen(
-        self, optuna: Any, trial: Trial, goal: Goal, families: Sequence[str]
+        self, optuna: Any, trial: Trial, goal: Goal, space: Mapping[str, Any]
     ) -> Any:
         """A trial as optuna has it; what the bounds are missed by is its constraint."""
-        known = trial.candidate.is_compressed
-        distributions = self._distributions(optuna, families) if known else {}
+        distributions = dict(space) if trial.candidate.is_compressed else {}
         state = optuna.trial.TrialState
         outcome = trial.outcome
         value, missed = None, None
@@ -145,15 +141,30 @@ class Study:
         """Write the finished trials as an optuna study, for optuna's own tools."""
         path = self.folder / DATABASE
         path.unlink(missing_ok=True)
-        families = self._ground.families
         with _quiet() as optuna:
+            ground = self._ground
+            space = _distributions(optuna, ground.families, ground.modes)
             storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
             study = optuna.create_study(storage=storage, study_name=_NAME)
             for trial in self.trials:
                 # The control is no file to deploy, and has not all costs.
                 if trial.outcome is not None and trial.candidate.family != CONTROL:
-                    study.add_trial(self._frozen(optuna, trial, goal, families))
+                    study.add_trial(self._frozen(optuna, trial, goal, space))
             storage.engine.dispose()
+
+
+def _distributions(
+    optuna: Any, families: Sequence[str], modes: Sequence[str]
+) -> dict[str, Any]:
+    ranges = optuna.distributions
+    return {
+        "family": ranges.CategoricalDistribution(list(families)),
+        "keep": ranges.FloatDistribution(LEAST_KEPT, MOST_KEPT, log=True),
+        "levels": ranges.CategoricalDistribution(list(LEVELS)),
+        "rate": ranges.FloatDistribution(0.3, 10.0, log=True),
+        "l1": ranges.CategoricalDistribution(list(PENALTIES)),
+        "mode": ranges.CategoricalDistribution(list(modes)),
+    }
 
 
 @contextlib.contextmanager

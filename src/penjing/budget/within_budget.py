@@ -118,6 +118,7 @@ class BudgetRun:
                 progress=self.progress,
                 first_metric=first_metric(look.metrics),
             )
+            search.proof = self._proven(search).refusal
             search.run()
         return self._finish(search, notes)
 
@@ -219,9 +220,8 @@ class BudgetRun:
             )
         return tuple(note for note in notes if note)
 
-    def _finish(self, search: Search, notes: Sequence[str]) -> Report:
-        """Prove, score once on the test data, and write all that was found."""
-        proven = ProvenFiles(
+    def _proven(self, search: Search) -> ProvenFiles:
+        return ProvenFiles(
             search=search,
             model=self.model,
             data=self.data,
@@ -229,6 +229,10 @@ class BudgetRun:
             stage=self.state.run_stage,
             progress=self.progress,
         )
+
+    def _finish(self, search: Search, notes: Sequence[str]) -> Report:
+        """Prove, score once on the test data, and write all that was found."""
+        proven = self._proven(search)
         proven.leave_out_wrong_ones()
         search.study.write_database(search.goal)
         best = search.best()

@@ -197,8 +197,8 @@ class ExportRecipe:
             `penjing.shrink_litert`. None leaves them as converted.
         observer: How `"int8"` and `"int8x4"` find the ranges of activations that were
             not trained; see `penjing.export_litert`.
-        runtime: `"micro"`: the compressed files are for TensorFlow Lite Micro, with a
-            batch of 1; None: for LiteRT.
+        runtime: `"micro"`: the compressed files are for TensorFlow Lite Micro;
+            `"wasm"`: for LiteRT.js; both with a batch of 1. None: for LiteRT.
         encoding: `"packed"`: the first file comes packed too, in a file of its own;
             see `penjing.pack_litert`. With `runtime` "micro" alone.
         max_arena: Bytes of RAM that the packed file's arena may take; None: as many as
@@ -208,7 +208,7 @@ class ExportRecipe:
     quantizations: tuple[Quantization, ...] = ("dynamic",)
     finish: Literal["smallest"] | None = None
     observer: Literal["min_max", "moving_average", "percentile", "mse"] = "min_max"
-    runtime: Literal["micro"] | None = None
+    runtime: Literal["micro", "wasm"] | None = None
     encoding: Literal["packed"] | None = None
     max_arena: int | None = None
 
@@ -232,7 +232,7 @@ class ExportRecipe:
             )
 
     def _check_runtime(self) -> None:
-        if self.encoding and not self.runtime:
+        if self.encoding and self.runtime != "micro":
             raise RecipeError(
                 f'`encoding` = "{self.encoding}" is for TensorFlow Lite Micro alone: '
                 'set `runtime` = "micro" too.'

@@ -91,7 +91,8 @@ def with_validation(data: UserData, training: TrainingRecipe, seed: int) -> User
             "as `validation` beside `train` and `test`, or leave `validation_split` "
             "out."
         )
-    train, validation = split_off(data.train, share, seed)
+    train, (x, y, *_) = split_off(data.train, share, seed)
+    validation = (x, y)  # weights of samples are for the training
     count = count_samples(validation)
     note = (
         f"{count:,} of {count + count_samples(train):,} training examples, chosen by "

@@ -78,8 +78,8 @@ class ControlRow(ScoreRow):
     """What the dense model scores that was trained on as the result was.
 
     Args:
-        epochs: Epochs that both were trained.
-        steps: Batches that both were trained on.
+        epochs: Epochs that it was trained, no fewer than the result.
+        steps: Batches that it was trained on, likewise.
     """
 
     epochs: float | None = None
