@@ -96,6 +96,17 @@ def test_a_slower_file_is_shown_as_worse():
     assert 'class="ratio is-worse">2.0<small>&times; slower' in render_html(report)
 
 
+def test_a_speed_within_the_noise_is_no_gain():
+    times = make_evidence().times
+    unsure = dataclasses.replace(
+        times[1], speedup=1.1, speedup_low=0.7, speedup_high=1.2
+    )
+    report = make_searched(evidence=make_evidence(times=(times[0], unsure)))
+    text = text_of(report)
+    assert "1.1 × the speed" in text and "0.70 to 1.20, which may be noise" in text
+    assert "faster" not in text
+
+
 def test_a_budget_that_is_met_says_so():
     budget = dataclasses.replace(make_searched().budget, met=True, gaps=())
     text = text_of(make_searched(budget=budget))

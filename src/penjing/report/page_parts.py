@@ -227,6 +227,14 @@ def speed_of(report: Report) -> dict[str, Any] | None:
     if first is None or last is None or last.speedup is None or last.speedup <= 0:
         return None
     faster = last.speedup >= 1
+    low, high = last.speedup_low, last.speedup_high
+    if low is not None and high is not None and low < 1 < high:
+        return {
+            "times": f"{last.speedup:.1f}",
+            "word": "the speed",
+            "first": first,
+            "last": last,
+        }
     return {
         "times": f"{last.speedup if faster else 1 / last.speedup:.1f}",
         "word": "faster" if faster else "slower",
