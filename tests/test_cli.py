@@ -24,7 +24,7 @@ from penjing.cli.application import app
 from penjing.cli.benchmark_command import latency_table
 from penjing.errors import CompressionError
 from penjing.measurement.latency_report import LatencyConditions, summarize_rounds
-from penjing.pipeline import run_inputs
+from penjing.pipeline.inputs import run_inputs
 from penjing.report.documents import RefusedFile
 
 pytestmark = pytest.mark.once

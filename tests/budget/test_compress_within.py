@@ -234,3 +234,13 @@ def test_a_metric_that_is_not_measured_is_refused(model, tmp_path):
         penjing.compress(
             model, make_data(), budget=budget, out=tmp_path / "o", progress=False
         )
+
+
+def test_a_file_that_is_not_the_proven_one_is_refused(tmp_path):
+    written, proven = tmp_path / "model.tflite", tmp_path / "proven.tflite"
+    written.write_bytes(b"a")
+    proven.write_bytes(b"b")
+    with pytest.raises(CompressionError, match="is not the file that was chosen"):
+        within_budget._check_same(written, proven)
+    proven.write_bytes(b"a")
+    within_budget._check_same(written, proven)

@@ -24,7 +24,7 @@ from penjing.pipeline import (
     compress,
     file_stages,
 )
-from penjing.pipeline.run_data import with_validation
+from penjing.pipeline.inputs.run_data import with_validation
 
 pytestmark = pytest.mark.once
 

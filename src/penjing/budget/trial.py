@@ -19,10 +19,10 @@ from penjing.json_values import JsonValue
 from penjing.measurement.weight_report import WeightRow, total_sparsity
 from penjing.pipeline.best_epoch import HopelessError
 from penjing.pipeline.file_stages import RESULT_KERAS
+from penjing.pipeline.inputs.run_data import data_parts
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import recipe_from_dict, recipe_to_toml
 from penjing.pipeline.recipe_run import training_steps
-from penjing.pipeline.run_data import data_parts
 from penjing.pipeline.runs.compiled_steps import steps_forgotten
 from penjing.pipeline.runs.machine_faults import raise_machine_fault
 from penjing.pipeline.runs.random_state import set_global_seeds

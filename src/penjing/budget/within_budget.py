@@ -35,11 +35,11 @@ from penjing.export.litert import checked_imports
 from penjing.measurement.scoring import first_metric
 from penjing.pipeline.compression import announce
 from penjing.pipeline.file_stages import PACKED_FILE, RESULT_KERAS, UNSTRIPPED
+from penjing.pipeline.inputs.run_data import data_parts, with_validation
+from penjing.pipeline.inputs.run_inputs import RunInputs, checked_inputs
 from penjing.pipeline.learning_rate import ChosenRate, choose_learning_rate
 from penjing.pipeline.recipe import Recipe, TrainingRecipe
 from penjing.pipeline.run_command import compress_command
-from penjing.pipeline.run_data import data_parts, with_validation
-from penjing.pipeline.run_inputs import RunInputs, checked_inputs
 from penjing.pipeline.runs.output_folder import (
     as_absolute,
     as_folder,
@@ -261,7 +261,9 @@ class BudgetRun:
             warned=(*self.inputs.warned, *notes),
             more=more,
         )
-        return stages.report()
+        report = stages.report()
+        _check_same(self.folder / report.result, proven.path(best))
+        return report
 
     def _final_run(self, search: Search, best: Trial) -> StagedRun:
         """The run of the best recipe in the output folder, its training taken over."""
@@ -293,6 +295,15 @@ class BudgetRun:
             dataclasses.replace(self.data, test=None),  # as its worker saw it
             search.study.folder / trial.name,
             progress=self.progress,
+        )
+
+
+def _check_same(written: Path, proven: Path) -> None:
+    """Refuse a file that is not the one that was proven and chosen."""
+    if written.read_bytes() != proven.read_bytes():
+        raise CompressionError(
+            f"{written.name} was exported again and is not the file that was chosen "
+            f"and verified. Deploy that one: {proven}."
         )
 
 

@@ -271,22 +271,19 @@ def _listener(quiet: bool) -> Iterator[Listener]:
 
 
 def _print(report: Any, out: Path, *, as_json: bool) -> None:
+    budget = report.budget
     if as_json:
         print_json(report)
     else:
         print_result(report, out)
-    if report.refused:
-        raise typer.Exit(1)
-    budget = report.budget
     if budget is None:
-        return
+        raise typer.Exit(int(bool(report.refused)))
     if not as_json:
         for gap in budget.gaps:
             Console().print(f"[red]Not met:[/red] {gap}", soft_wrap=True)
         if budget.met:
             Console().print(f"Within the budget: {_met(budget)}.", soft_wrap=True)
-    if not budget.met:
-        raise typer.Exit(NOT_MET)
+    raise typer.Exit(0 if budget.met else NOT_MET)
 
 
 def _met(budget: Any) -> str:

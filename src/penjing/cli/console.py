@@ -120,14 +120,12 @@ def print_json(value: Any) -> None:
 
 
 def print_result(report: Any, out: Path) -> None:
-    """Print a report and where its files are; exit with 1 where some are not there."""
+    """Print a report and where its files are."""
     from penjing.report.terminal import print_report
 
     console = Console()
     print_report(report, console)
     console.print(f"\nModels, report.json and report.html are in {escape(str(out))}/")
-    if report.refused:
-        raise typer.Exit(1)
 
 
 def print_setup(done: Any, variable: str, *, is_found: bool) -> None:

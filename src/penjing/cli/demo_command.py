@@ -135,3 +135,4 @@ def demo(
 
         report = run_demo(config, progress=progress)
     print_result(report, out)
+    raise typer.Exit(int(bool(report.refused)))

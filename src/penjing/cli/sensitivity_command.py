@@ -87,7 +87,7 @@ def sensitivity(
         from penjing.data.data_sources import load_data
         from penjing.layer_sensitivity import sensitivity as measure
         from penjing.models.model_files import load_keras_model
-        from penjing.pipeline.run_data import image_size_for
+        from penjing.pipeline.inputs.run_data import image_size_for
         from penjing.pipeline.runs.output_folder import claim_outputs, output_folder
         from penjing.report.pages import write_sensitivity
 

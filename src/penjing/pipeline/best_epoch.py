@@ -13,8 +13,8 @@ from penjing.errors import CompressionError, RecipeError
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.metric_direction import HIGHER, UNKNOWN
 from penjing.measurement.scoring import first_metric
+from penjing.pipeline.inputs.run_data import few_examples
 from penjing.pipeline.recipe import TrainingRecipe
-from penjing.pipeline.run_data import few_examples
 from penjing.pipeline.runs.run_state import BestEpoch, RunState
 from penjing.pipeline.training import evaluation_arguments, metric_directions
 

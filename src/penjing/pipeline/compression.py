@@ -12,11 +12,11 @@ import keras
 
 from penjing.errors import CompressionWarning
 from penjing.export.litert import checked_imports
+from penjing.pipeline.inputs.run_data import data_parts
+from penjing.pipeline.inputs.run_inputs import checked_inputs
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_command import compress_command
-from penjing.pipeline.run_data import data_parts
-from penjing.pipeline.run_inputs import checked_inputs
 from penjing.pipeline.runs.output_folder import (
     as_absolute,
     as_folder,

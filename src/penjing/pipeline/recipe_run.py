@@ -15,6 +15,7 @@ from penjing.models.graph_flow import trace_flow
 from penjing.pipeline.best_epoch import EpochJudge
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.channel_stages import ChannelStages
+from penjing.pipeline.inputs.run_data import with_validation
 from penjing.pipeline.learning_rate import STAGE, ChosenRate, choose_learning_rate
 from penjing.pipeline.method_table import METHODS
 from penjing.pipeline.recipe import (
@@ -25,7 +26,6 @@ from penjing.pipeline.recipe import (
     check_order,
 )
 from penjing.pipeline.recipe_files import as_recipe
-from penjing.pipeline.run_data import with_validation
 from penjing.pipeline.runs.random_state import set_global_seeds
 from penjing.pipeline.runs.run_state import RunState
 from penjing.pipeline.training import compile_arguments, train

@@ -22,8 +22,8 @@ from penjing.pipeline.file_stages import (
     FileStages,
     modes_of,
 )
+from penjing.pipeline.inputs.run_data import summarize, without_folders
 from penjing.pipeline.recipe import Recipe
-from penjing.pipeline.run_data import summarize, without_folders
 from penjing.pipeline.runs.model_writing import write_h5
 from penjing.pipeline.runs.output_folder import claim_outputs
 from penjing.pipeline.staged_run import StagedRun

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from penjing.errors import CompressionWarning
-from penjing.pipeline.run_data import without_folders
+from penjing.pipeline.inputs.run_data import without_folders
 from penjing.pipeline.runs.noted_warnings import noted_warnings
 from penjing.pipeline.runs.run_state import RunState
 

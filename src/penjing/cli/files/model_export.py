@@ -17,8 +17,8 @@ from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import measure_size
 from penjing.models.model_files import load_keras_model
 from penjing.packing.packing import restore
+from penjing.pipeline.inputs.run_data import as_user_data
 from penjing.pipeline.recipe import TrainingRecipe
-from penjing.pipeline.run_data import as_user_data
 from penjing.pipeline.training import evaluation_arguments
 from penjing.progress import Listener, Progress
 from penjing.runtime.file_bounds import is_for_tflm

@@ -9,7 +9,7 @@ def image_size_of(file: Path, data: str, pixels: str) -> tuple[int, ...] | None:
     """Give the size in which a folder of images is to be read for a model."""
     if not Path(data).is_dir():
         return None
-    from penjing.pipeline.run_data import image_size, image_size_for
+    from penjing.pipeline.inputs.run_data import image_size, image_size_for
 
     if file.suffix == ".tflite":
         from penjing.runtime.interpreter import LiteRTModel

@@ -5,7 +5,7 @@ import pytest
 from tests.data.test_image_folders import fill
 
 from penjing.errors import CompressionWarning
-from penjing.pipeline.run_data import as_user_data
+from penjing.pipeline.inputs.run_data import as_user_data
 
 pytestmark = pytest.mark.once
 

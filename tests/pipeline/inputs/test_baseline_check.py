@@ -6,7 +6,7 @@ import pytest
 
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError
-from penjing.pipeline.baseline_check import check_baseline
+from penjing.pipeline.inputs.baseline_check import check_baseline
 
 pytestmark = pytest.mark.once
 

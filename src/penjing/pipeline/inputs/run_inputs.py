@@ -11,9 +11,9 @@ import keras
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError
 from penjing.models.model_files import load_keras_model
-from penjing.pipeline.baseline_check import check_baseline
+from penjing.pipeline.inputs.baseline_check import check_baseline
+from penjing.pipeline.inputs.run_data import as_user_data, check_scores, with_validation
 from penjing.pipeline.recipe import TrainingRecipe
-from penjing.pipeline.run_data import as_user_data, check_scores, with_validation
 from penjing.pipeline.runs.noted_warnings import noted_warnings
 from penjing.pipeline.training import loss_and_metrics
 
