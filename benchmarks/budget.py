@@ -57,10 +57,13 @@ def architecture(name: str, side: int = 28) -> Callable[[], keras.Model]:
 
 
 def split(x: Any, y: Any, share: float = 0.25) -> Data:
+    """Test, validation and training parts; no baseline is trained on the second."""
     order = np.random.default_rng(0).permutation(len(x))
     count = round(share * len(x))
-    test, train = order[:count], order[count:]
-    return {"train": (x[train], y[train]), "test": (x[test], y[test])}
+    held_out = count + max((len(x) - count) // 8, 40)
+    parts = order[:count], order[count:held_out], order[held_out:]
+    names = ("test", "validation", "train")
+    return {name: (x[part], y[part]) for name, part in zip(names, parts, strict=True)}
 
 
 def digits() -> Data:
@@ -194,11 +197,6 @@ def train(build: Callable[[], keras.Model], data: Data, metric: str) -> keras.Mo
     loss = SPARSE(from_logits=True) if metric == "accuracy" else "mse"
     model.compile(keras.optimizers.Adam(1e-3), loss, metrics=[metric])
     x, y = data["train"]
-    held_out = data.get("validation")
-    if held_out is None:
-        order = np.random.default_rng(1).permutation(len(x))
-        part, rest = order[: len(x) // 10], order[len(x) // 10 :]
-        held_out, (x, y) = (x[part], y[part]), (x[rest], y[rest])
     stop = keras.callbacks.EarlyStopping(
         f"val_{metric}",
         patience=20 if len(x) < 10_000 else 4,
@@ -206,7 +204,15 @@ def train(build: Callable[[], keras.Model], data: Data, metric: str) -> keras.Mo
         mode="max" if metric == "accuracy" else "min",
     )
     batch = 32 if len(x) < 10_000 else 128
-    model.fit(x, y, batch, 200, validation_data=held_out, callbacks=[stop], verbose=0)
+    model.fit(
+        x,
+        y,
+        batch,
+        200,
+        validation_data=data["validation"],
+        callbacks=[stop],
+        verbose=0,
+    )
     return model
 
 

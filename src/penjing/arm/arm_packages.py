@@ -9,7 +9,7 @@ from pathlib import Path
 
 from penjing.arm.pinned_files import PACKAGES, pinned
 from penjing.errors import MissingDependencyError
-from penjing.fetched_folder import folder_for
+from penjing.runtime.fetched_folder import folder_for
 
 FOLDER_VARIABLE = "PENJING_ARM_DIR"
 CONTENT = "arm"

@@ -30,13 +30,13 @@ from penjing.arm.pinned_files import (
 )
 from penjing.arm.unpacking import unpack_deb, unpack_wheel
 from penjing.errors import CompressionError
-from penjing.fetched_folder import (
+from penjing.progress import Listener, Progress, listening
+from penjing.runtime.fetched_folder import (
     bytes_below,
     is_undamaged,
     note_digest,
     replaced_folder,
 )
-from penjing.progress import Listener, Progress, listening
 
 _DOWNLOADS = ".{}-downloads"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.errors import CompressionError, MissingDependencyError
-from penjing.fetched_folder import (
+from penjing.runtime.fetched_folder import (
     bytes_below,
     folder_for,
     is_undamaged,
