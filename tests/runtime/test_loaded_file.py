@@ -103,7 +103,7 @@ def test_after_an_interrupt_the_next_answer_is_its_own(no_idle, monkeypatch):
     worker = model._file._worker
     exchanged = worker._exchanged
 
-    def interrupted(order):
+    def interrupted(order, listen):
         worker.process.stdin.write(order)
         worker.process.stdin.flush()
         raise KeyboardInterrupt

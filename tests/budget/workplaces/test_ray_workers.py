@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -46,6 +47,13 @@ def test_files_that_come_back_stay_in_the_trials_folder(tmp_path):
     assert not (tmp_path / "outside").exists()
 
 
+def test_signals_go_where_they_went_before():
+    before = signal.getsignal(signal.SIGTERM)
+    with ray_workers._own_signals():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.fixture(scope="module")
 def cluster():
     ray = pytest.importorskip("ray")
@@ -53,7 +61,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", places)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ray_workers._own_signals():
             warnings.simplefilter("ignore")
             ray.init(
                 address="local",

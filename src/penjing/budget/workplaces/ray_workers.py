@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +126,20 @@ class RayWorkers(Workers):
             self._ray.shutdown()
 
 
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep who hears SIGTERM: Ray takes it for itself, and never gives it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # there Ray takes none
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None:  # else it is not Python's
+            signal.signal(signal.SIGTERM, before)
+
+
 def _connected(address: str) -> tuple[Any, bool]:
     """Ray, connected to a cluster, and whether it was not before."""
     # Read where Ray is loaded: nothing is reported to its makers.
@@ -130,11 +148,12 @@ def _connected(address: str) -> tuple[Any, bool]:
     if ray.is_initialized():
         return ray, False
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        with _own_signals():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                configure_logging=False,
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise CompressionError(
             f"Cannot use the Ray cluster {address!r}: {error}. Start one with "
