@@ -9,6 +9,7 @@ import pytest
 import penjing
 from penjing.budget import compression, within_budget
 from penjing.budget.first_look import FirstLook, look_at, validation_share_for
+from penjing.budget.proven_files import check_same
 from penjing.budget.trial import known_outcome
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, CompressionWarning, DataError
@@ -241,6 +242,6 @@ def test_a_file_that_is_not_the_proven_one_is_refused(tmp_path):
     written.write_bytes(b"a")
     proven.write_bytes(b"b")
     with pytest.raises(CompressionError, match="is not the file that was chosen"):
-        within_budget._check_same(written, proven)
+        check_same(written, proven)
     proven.write_bytes(b"a")
-    within_budget._check_same(written, proven)
+    check_same(written, proven)

@@ -13,7 +13,7 @@ from penjing.budget.plan import Trial
 from penjing.budget.search import Search
 from penjing.budget.trial import FAILED
 from penjing.data.data_sources import UserData
-from penjing.errors import ExportError, FileFormatError
+from penjing.errors import CompressionError, ExportError, FileFormatError
 from penjing.file_verification import verify
 from penjing.pipeline.file_stages import FileStages
 from penjing.pipeline.recipe_files import recipe_from_dict
@@ -128,3 +128,12 @@ class ProvenFiles:
             part="test",
         )
         return files.score_file(self.path(trial).name)
+
+
+def check_same(written: Path, proven: Path) -> None:
+    """Refuse a file that is not the one that was proven and chosen."""
+    if written.read_bytes() != proven.read_bytes():
+        raise CompressionError(
+            f"{written.name} was exported again and is not the file that was chosen "
+            f"and verified. Deploy that one: {proven}."
+        )

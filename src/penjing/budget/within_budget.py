@@ -22,7 +22,7 @@ from penjing.budget.first_look import (
 )
 from penjing.budget.goal import Goal
 from penjing.budget.plan import Trial
-from penjing.budget.proven_files import ProvenFiles
+from penjing.budget.proven_files import ProvenFiles, check_same
 from penjing.budget.search import Clock, Search
 from penjing.budget.search_rows import FRONT_FOLDER, SearchRows
 from penjing.budget.space import Ground
@@ -262,7 +262,7 @@ class BudgetRun:
             more=more,
         )
         report = stages.report()
-        _check_same(self.folder / report.result, proven.path(best))
+        check_same(self.folder / report.result, proven.path(best))
         return report
 
     def _final_run(self, search: Search, best: Trial) -> StagedRun:
@@ -295,15 +295,6 @@ class BudgetRun:
             dataclasses.replace(self.data, test=None),  # as its worker saw it
             search.study.folder / trial.name,
             progress=self.progress,
-        )
-
-
-def _check_same(written: Path, proven: Path) -> None:
-    """Refuse a file that is not the one that was proven and chosen."""
-    if written.read_bytes() != proven.read_bytes():
-        raise CompressionError(
-            f"{written.name} was exported again and is not the file that was chosen "
-            f"and verified. Deploy that one: {proven}."
         )
 
 
