@@ -83,6 +83,13 @@ class Trial:
         return {} if self.outcome is None else self.outcome.metrics
 
 
+def reference_of(trials: Sequence[Trial]) -> Trial | None:
+    """The file of the model as it is, once there is one."""
+    wanted = Candidate(family=FILES, mode="float32")
+    found = (t for t in trials if t.candidate == wanted and t.is_finished)
+    return next(found, None)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
     """The order of a search's trials."""
@@ -100,7 +107,7 @@ class Plan:
             candidate = Candidate(family=FILES, mode=mode)
             if candidate not in tried:
                 return candidate, "files"
-        if self._reference(trials) is None:
+        if reference_of(trials) is None:
             return None
         if self._runs(trials, "files"):
             return None
@@ -112,12 +119,6 @@ class Plan:
 
     def _runs(self, trials: Sequence[Trial], phase: str) -> bool:
         return any(t.outcome is None for t in trials if t.phase == phase)
-
-    def _reference(self, trials: Sequence[Trial]) -> Trial | None:
-        """The file of the model as it is."""
-        wanted = Candidate(family=FILES, mode="float32")
-        found = [t for t in trials if t.candidate == wanted and t.is_finished]
-        return found[0] if found else None
 
     def _next_control(self, trials: Sequence[Trial]) -> Candidate | None:
         controls = [t for t in trials if t.candidate.family == CONTROL]

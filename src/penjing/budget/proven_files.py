@@ -11,7 +11,6 @@ import keras
 
 from penjing.budget.plan import Trial
 from penjing.budget.search import Search
-from penjing.budget.trial import FAILED
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, ExportError, FileFormatError
 from penjing.file_verification import verify
@@ -83,15 +82,7 @@ class ProvenFiles:
                 if not (reason := self.refusal(trial)):
                     right.add(trial.name)
                     continue
-                text = f"{trial.name} is left out: {reason}"
-                self.progress(Progress(stage=text, notice=True))
-                self._leave_out(trial, reason)
-
-    def _leave_out(self, trial: Trial, reason: str) -> None:
-        if trial.outcome is not None:
-            self.search.study.finish(
-                dataclasses.replace(trial.outcome, status=FAILED, reason=reason)
-            )
+                self.search.leave_out(trial, reason)
 
     def shown(self) -> list[Trial]:
         """The best file, and those of the front; the cheapest one first."""

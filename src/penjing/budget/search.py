@@ -10,7 +10,7 @@ from pathlib import Path
 
 from penjing.budget.bound import better_of
 from penjing.budget.goal import Goal
-from penjing.budget.plan import Plan, Trial
+from penjing.budget.plan import Plan, Trial, reference_of
 from penjing.budget.space import CONTROL, FILES, Candidate, Ground
 from penjing.budget.study import SAMPLED, Study
 from penjing.budget.trial import FAILED, TrialOrder, TrialOutcome
@@ -129,24 +129,17 @@ class Search:
 
     def _lowest(self, candidate: Candidate) -> float | None:
         """Below it training is stopped; no control is, and nothing without a bound."""
-        reference = self._reference_score()
+        uncompressed = reference_of(self.study.trials)
         bound = self.goal.bound
-        if bound.drop is None or not candidate.is_compressed or reference is None:
+        if bound.drop is None or not candidate.is_compressed or uncompressed is None:
             return None
+        reference = self._score(uncompressed)
         # Against the model as it is: the control may not be known yet.
         bound = dataclasses.replace(bound, reference=reference)
         if bound.metric != self.first_metric:
             return None  # trainings are judged by the first one
         sign = 1 if bound.direction == LOWER else -1
         return reference + sign * _HOPELESS * bound.unit
-
-    def _reference_score(self) -> float | None:
-        """The score of the file of the model as it is."""
-        wanted = Candidate(family=FILES, mode="float32")
-        for trial in self.study.trials:
-            if trial.candidate == wanted and trial.is_finished:
-                return self._score(trial)
-        return None
 
     def _score(self, trial: Trial) -> float:
         return trial.metrics[self.goal.bound.metric]
@@ -164,23 +157,28 @@ class Search:
         if trial.candidate.family != FILES or trial.outcome is None:
             return
         if trial.candidate.mode != "float32":
-            self._prove(trial, trial.outcome)
+            self._prove(trial)
         elif not trial.is_finished:
             raise CompressionError(
                 "The model as it is cannot be had as a file, so nothing can be "
                 f"compared with it: {trial.outcome.reason}"
             )
 
-    def _prove(self, trial: Trial, outcome: TrialOutcome) -> None:
+    def _prove(self, trial: Trial) -> None:
         """Take a file out that is wrong in its runtime, and so its mode."""
         if self.proof is None or not trial.is_finished:
             return
         if reason := self.proof(trial):
+            self.leave_out(trial, reason)
+
+    def leave_out(self, trial: Trial, reason: str) -> None:
+        """Count a trial as failed, and say why."""
+        if trial.outcome is not None:
             self.study.finish(
-                dataclasses.replace(outcome, status=FAILED, reason=reason)
+                dataclasses.replace(trial.outcome, status=FAILED, reason=reason)
             )
-            text = f"{trial.name} is left out: {reason}"
-            self.progress(Progress(stage=text, notice=True))
+        text = f"{trial.name} is left out: {reason}"
+        self.progress(Progress(stage=text, notice=True))
 
     def _refer_to_control(self) -> None:
         """Measure drops against the better of the model and the dense control."""
@@ -254,19 +252,18 @@ class Search:
     def best(self, trials: Sequence[Trial] | None = None) -> Trial | None:
         """The file to deploy: the best one by the goal; the control is none."""
         trials = self.study.trials if trials is None else trials
-        files = [t for t in trials if t.is_finished and t.candidate.family != CONTROL]
-        return min(files, key=self._rank, default=None)
+        return min(self._files(trials), key=self._rank, default=None)
 
     def front(self) -> list[Trial]:
         """The files that no other beats, the cheapest one first."""
-        files = [
-            t
-            for t in self.study.trials
-            if t.is_finished and t.candidate.family != CONTROL
-        ]
+        files = self._files(self.study.trials)
         rows = [(t.name, self._score(t), t.costs) for t in files]
         by_name = {t.name: t for t in files}
         return [by_name[name] for name in self.goal.front(rows)]
+
+    def _files(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those with a file to deploy."""
+        return [t for t in trials if t.is_finished and t.candidate.family != CONTROL]
 
     def _line(self, trial: Trial) -> str:
         """What came of a trial, for people."""

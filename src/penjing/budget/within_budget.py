@@ -353,14 +353,7 @@ def compress_within(
     user_data = with_validation(
         inputs.data, TrainingRecipe(validation_split=share), seed
     )
-    table = {
-        name: value
-        for name, value in budget.to_dict().items()
-        if name not in ("time", "trials")  # more of them go on from what is known
-    }
-    digest = digest_of_run(
-        _any_recipe(), seed, source, [table, *data_parts(user_data, data)]
-    )
+    digest = _digest(budget, seed, source, data_parts(user_data, data))
     with output_folder(**written) as folder, listening(progress) as listen:
         state = RunState(folder / SEARCH_FOLDER, digest, restart=restart)
         announce(state, folder, user_data.notes, listen)
@@ -384,6 +377,13 @@ def compress_within(
             ),
         )
         return run.report()
+
+
+def _digest(budget: Budget, seed: int, source: Any, data: list[Any]) -> str:
+    """What a search depends on; with more time or trials it goes on."""
+    table = budget.to_dict()
+    kept = {name: table[name] for name in table if name not in ("time", "trials")}
+    return digest_of_run(_any_recipe(), seed, source, [kept, *data])
 
 
 def _any_recipe() -> Recipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import numpy as np
 
 from penjing.errors import ExportError
 from penjing.export.conversion import CONVERTED, ConversionConfig, convert_model
-from penjing.models.own_classes import looking_in, modules_of
+from penjing.models.own_classes import import_modules, modules_of
 from penjing.models.signature import InputSignature
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 from penjing.tflite.edited_file import EditedFile
@@ -79,7 +78,7 @@ class Worker:
     ) -> dict[str, Any]:
         """Convert a saved model; see `convert_model`."""
         if imports:
-            _import_modules(imports, places)
+            import_modules(imports, places, "to convert the model", ExportError)
         model = keras.models.load_model(path, compile=False, safe_mode=True)
         file = convert_model(
             model,
@@ -89,19 +88,6 @@ class Worker:
         )
         content = np.frombuffer(file.content, "u1")
         return {"content": content, "notes": file.notes}
-
-
-def _import_modules(names: Sequence[str], places: Sequence[str]) -> None:
-    """Import the user's modules, looked for where the program found them."""
-    with looking_in(places):
-        for name in names:
-            try:
-                importlib.import_module(name)
-            except ImportError as error:
-                raise ExportError(
-                    f"The module `{name}`, named in `imports` or holding a class of "
-                    f"the model, cannot be imported to convert the model: {error}"
-                ) from error
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import sys
 import zipfile
@@ -12,6 +13,7 @@ from typing import Any
 
 import keras
 
+from penjing.errors import CompressionError
 from penjing.models.keras_private import all_layers
 
 
@@ -55,3 +57,24 @@ def looking_in(places: Sequence[str]) -> Iterator[None]:
     finally:
         others = [place for place in places if place not in installed]
         sys.path[:] = [*installed, *others]
+
+
+def import_modules(
+    names: Sequence[str],
+    places: Sequence[str],
+    purpose: str,
+    error: type[CompressionError] = CompressionError,
+) -> None:
+    """Import the user's modules, looked for where the program found them.
+
+    One that cannot be imported is the error given, with the purpose in its message.
+    """
+    with looking_in(places):
+        for name in names:
+            try:
+                importlib.import_module(name)
+            except ImportError as reason:
+                raise error(
+                    f"The module `{name}`, named in `imports` or holding a class of "
+                    f"the model, cannot be imported {purpose}: {reason}"
+                ) from reason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
 import sys
 import warnings
@@ -19,7 +18,7 @@ from penjing.errors import CompressionError, DataError
 from penjing.files import temporary_folder
 from penjing.models.copying import name_weights, weight_paths
 from penjing.models.model_files import load_keras_model
-from penjing.models.own_classes import looking_in, modules_of
+from penjing.models.own_classes import import_modules, modules_of
 from penjing.pipeline.runs.model_writing import write_keras
 
 _FUNCTION = "function "
@@ -47,7 +46,9 @@ class SharedInputs:
         module cannot be imported, the model lost its loss, or loaders are others.
         """
         _set_up_keras(self.index["keras"])
-        _import_modules(self.index["modules"], self.index["places"])
+        import_modules(
+            self.index["modules"], self.index["places"], "in another process"
+        )
         with temporary_folder("penjing-model") as folder:
             path = folder / "model.keras"
             path.write_bytes(self.model)
@@ -214,15 +215,3 @@ def _set_up_keras(settings: Mapping[str, Any]) -> None:
     keras.config.set_dtype_policy(policy)
     if settings["data_parallel"]:
         spread_over_devices()
-
-
-def _import_modules(names: Sequence[str], places: Sequence[str]) -> None:
-    with looking_in(places):
-        for name in names:
-            try:
-                importlib.import_module(name)
-            except ImportError as error:
-                raise CompressionError(
-                    f"The module `{name}`, named in `imports` or holding a class of "
-                    f"the model, cannot be imported in another process: {error}"
-                ) from error
