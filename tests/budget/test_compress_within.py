@@ -1,5 +1,6 @@
 """The whole job: a model, data and a budget to files, front and report."""
 
+import dataclasses
 import json
 
 import keras
@@ -8,10 +9,16 @@ import pytest
 
 import penjing
 from penjing.budget import compression, within_budget
-from penjing.budget.first_look import FirstLook, look_at, validation_share_for
+from penjing.budget.first_look import (
+    FirstLook,
+    look_at,
+    validation_for,
+    with_decision_data,
+)
 from penjing.budget.proven_files import check_same
 from penjing.budget.trial import known_outcome
 from penjing.data.data_sources import UserData
+from penjing.data.datasets import stratified_split
 from penjing.errors import CompressionError, CompressionWarning, DataError
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.runs.run_state import RunState
@@ -20,11 +27,11 @@ from penjing.pipeline.runs.run_state import RunState
 pytestmark = pytest.mark.once
 
 
-def make_data(count=240):
+def make_data(count=500, tests=300):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(count, 6)).astype("float32")
     y = (x[:, :2].sum(1) > 0).astype("int32")
-    return {"train": (x[40:], y[40:]), "test": (x[:40], y[:40])}
+    return {"train": (x[tests:], y[tests:]), "test": (x[:tests], y[:tests])}
 
 
 def make_model():
@@ -38,7 +45,11 @@ def make_model():
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"])
+    # Nobody knows which of its values are better: the budget names the second one.
+    odd = keras.metrics.MeanMetricWrapper(
+        keras.losses.sparse_categorical_crossentropy, name="weight_of_a_duck"
+    )
+    model.compile(keras.optimizers.Adam(0.02), loss, metrics=[odd, "accuracy"])
     model.fit(*make_data()["train"], epochs=20, verbose=0)
     return model
 
@@ -48,7 +59,7 @@ def model():
     return make_model()
 
 
-BUDGET = penjing.Budget(max_drop=30, trials=1)
+BUDGET = penjing.Budget(max_drop=30, trials=1, metric="accuracy")
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +81,20 @@ def test_a_budget_gives_files_a_front_and_a_control(searched):
     trial = folder / chosen[0].file
     assert (folder / "model.tflite").read_bytes() == trial.read_bytes()
     assert [row.gzip for row in report.front] == sorted(r.gzip for r in report.front)
-    scores = penjing.evaluate(trial, *make_data()["test"], metrics=["accuracy"])
+    assert "100 of 300 test examples" in report.data.notes[0]
+    x, y = make_data()["test"]
+    rest, _ = stratified_split(y, 0.3333, seed=0)
+    assert report.data.test == len(rest) == 200
+    scores = penjing.evaluate(trial, x[rest], y[rest], metrics=["accuracy"])
     assert chosen[0].test_score == pytest.approx(scores["accuracy"])
     assert json.loads((folder / "report.json").read_text())["budget"]["met"]
+
+
+def test_the_metric_that_is_named_decides_everything(searched):
+    _, report, _ = searched
+    assert report.metric == report.budget.metric == "accuracy"
+    assert any("by the validation accuracy" in note for note in report.data.notes)
+    assert 'keep_best_by = "accuracy"' in report.front[0].recipe
 
 
 def test_nothing_is_done_twice(searched, model):
@@ -107,10 +129,10 @@ def test_the_recipe_of_a_file_gives_it_again(searched, model, tmp_path):
 
 
 def test_the_noise_of_little_data_is_told(model):
-    data = make_data(60)  # 20 to train on, 40 to test
+    data = make_data(60, tests=40)
     parts = UserData(**data, validation=data["train"], source="mine")
     look = look_at(model, parts, TrainingRecipe(batch_size=8), 0)
-    assert set(look.errors) == set(look.metrics) == {"accuracy"}
+    assert set(look.errors) == set(look.metrics) == {"weight_of_a_duck", "accuracy"}
     scores = penjing.evaluate(model, *data["test"])
     assert look.test_metrics["accuracy"] == pytest.approx(scores["accuracy"])
 
@@ -120,7 +142,7 @@ def test_a_bound_that_nothing_meets_is_told(model, tmp_path):
     report = penjing.compress(
         model,
         make_data(),
-        budget=penjing.Budget(max_drop=0, max_bytes=100, time="1s"),
+        budget=penjing.Budget(max_drop=0, max_bytes=100, time="1s", metric="accuracy"),
         out=tmp_path / "out",
         progress=False,
     )
@@ -144,6 +166,7 @@ def test_more_time_keeps_the_epochs_of_what_is_known(tmp_path):
         run = within_budget.BudgetRun(
             inputs=None,
             data=None,
+            held_out=TrainingRecipe(),
             budget=penjing.Budget(time=time),
             folder=tmp_path,
             seed=0,
@@ -161,11 +184,38 @@ def test_more_time_keeps_the_epochs_of_what_is_known(tmp_path):
     assert "now 50 would fit. --restart" in told[0].stage
 
 
+def test_what_is_decided_by_comes_from_data_that_the_model_has_not_seen():
+    many = UserData(**make_data(), source="mine")
+    split, held_out = with_decision_data(many, None, seed=3)
+    assert held_out.validation_from == "test"
+    assert [len(part[1]) for part in (split.train, split.validation, split.test)] == [
+        200,
+        100,
+        200,
+    ]
+    few = UserData(**make_data(tests=299), source="mine")
+    split, held_out = with_decision_data(few, None, seed=3)
+    assert held_out.validation_from == "train"
+    assert [len(part[1]) for part in (split.validation, split.test)] == [40, 299]
+    assert "give x_validation and y_validation" in split.notes[-1]
+    _, said = with_decision_data(many, "train", seed=3)
+    assert said == held_out
+    assert with_decision_data(few, "test", seed=3)[1].validation_from == "test"
+    given = dataclasses.replace(many, validation=many.test)
+    assert with_decision_data(given, None, seed=3)[0] is given
+    large = UserData(
+        train=many.train, test=(np.zeros(50_000), np.zeros(50_000)), source=""
+    )
+    assert validation_for(large).validation_split == 0.1
+
+
 def test_a_loader_without_validation_data_is_refused_in_words_of_a_search():
-    test = make_data()["test"]
+    test = make_data(60, tests=40)["test"]
     data = UserData(train=iter([test]), test=test, source="mine")
     with pytest.raises(DataError, match="Give examples that it does not have as `val"):
-        validation_share_for(data)
+        validation_for(data)
+    data = dataclasses.replace(data, test=make_data()["test"])
+    assert validation_for(data).validation_from == "test"
 
 
 def test_a_failed_trial_says_why(searched):

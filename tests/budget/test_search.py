@@ -190,6 +190,30 @@ def test_trials_and_time_end_a_search(tmp_path):
     assert not any(t.candidate.is_trained for t in search.study.trials)
 
 
+@pytest.mark.parametrize("trainings", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("edge", [0.02, 0.2])
+def test_few_trials_give_a_trained_file_within_the_bound(tmp_path, trainings, edge):
+    search, _ = searched(tmp_path, trainings=trainings, edge=edge)
+    search.run()
+    full = [t for t in search.study.trials if t.phase == "full"]
+    assert len(full) >= min(trainings, 3)
+    best = search.best()
+    assert best.candidate.is_compressed and best.candidate.effort == 1
+    assert search.goal.is_met(search._score(best), best.costs)
+    if trainings >= 3:  # not far from the edge
+        assert best.candidate.keep < 4 * edge
+
+
+def test_little_time_is_spent_on_full_trainings(tmp_path):
+    search, _ = searched(tmp_path, trainings=None)
+    # Of three trainings, as the control tells, which takes a second for 16 epochs.
+    search.clock = Clock(tmp_path, 2.5)
+    search.run()
+    assert 3 <= search._affordable() < 4
+    phases = [t.phase for t in search.study.trials if t.candidate.is_compressed]
+    assert phases[0] == "full"
+
+
 def test_only_costs_bounded_the_best_file_within_them_is_found(tmp_path):
     bound = dataclasses.replace(GOAL.bound, drop=None)
     goal = dataclasses.replace(
@@ -227,6 +251,27 @@ def test_an_optuna_study_is_left(tmp_path):
     study = optuna.load_study(study_name="penjing", storage=name)
     assert len(study.trials) == len(search.study.trials) - 1  # without the control
     assert known_outcome(tmp_path / "0000") is not None
+
+
+def test_stopped_trials_are_pruned_ones_for_optuna(tmp_path):
+    import optuna
+
+    search, _ = searched(tmp_path, trainings=8)
+    search.run()
+    last = next(t for t in reversed(search.study.trials) if t.candidate.is_compressed)
+    for metrics in ({"accuracy": 0.7}, {"accuracy": float("nan")}):
+        search.study.finish(
+            dataclasses.replace(
+                last.outcome, status="stopped", file=None, costs={}, metrics=metrics
+            )
+        )
+        search.study.write_database(search.goal)
+        name = f"sqlite:///{tmp_path / 'study.db'}"
+        found = optuna.load_study(study_name="penjing", storage=name).trials[-1]
+        assert found.state == optuna.trial.TrialState.PRUNED
+        assert list(found.intermediate_values) == [10]
+        assert found.constraints["missed"] > 1
+        search.study.sample(search.goal, ["prune", "cut+prune"], ["dynamic"])
 
 
 def test_no_mode_is_trained_for_whose_file_is_wrong_in_its_runtime(tmp_path):

@@ -179,3 +179,11 @@ def test_what_cannot_be_judged_is_refused_before_any_training():
     )
     with pytest.raises(RecipeError, match="metric 'weight_of_a_duck' is better"):
         EpochJudge(original=build([odd]), training=TRAINING, part=data(8), keeps=True)
+    arguments = {"original": build([odd, "accuracy"]), "part": data(8), "keeps": True}
+    with pytest.raises(RecipeError, match="Did you mean 'accuracy'"):
+        EpochJudge(training=changed(keep_best_by="acuracy").training, **arguments)
+    by = changed(keep_best_by="accuracy").training
+    assert EpochJudge(training=by, **arguments).metric == "accuracy"
+    asked = changed(validation_from="test")
+    with pytest.raises(DataError, match="there is no test part"):
+        run_recipe(build(), data(), asked, progress=False)

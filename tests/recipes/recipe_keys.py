@@ -38,7 +38,11 @@ _LEAST: dict[str, dict[str, Any]] = {
 # Values that show how a key is written which has no default, by table and key.
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "recipe": {"name": "mine"},
-    "training": {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]},
+    "training": {
+        "loss": "sparse_categorical_crossentropy",
+        "metrics": ["accuracy"],
+        "keep_best_by": "accuracy",
+    },
     "export": {
         "finish": "smallest",
         "runtime": "micro",

@@ -17,6 +17,7 @@ from penjing.budget.quantities import (
 
 RUNTIMES = ("x86", "arm", "wasm", "micro")
 OBJECTIVES = ("bytes", "latency", "arena")
+PARTS = ("train", "test")
 DEFAULT_TIME = "15min"
 
 
@@ -52,6 +53,11 @@ class Budget:
             finished. None: 15 minutes, or as long as it takes where `trials` is given.
         trials: Trainings that are tried at most, beside the dense control's.
         metric: Name of the metric that decides. None: the first that is measured.
+        validation_from: Where the data brings no validation part, what is held out to
+            decide by: a third of the test data (`"test"`), at most 5,000 samples, of
+            which the rest is scored at the end; or a tenth of the training data
+            (`"train"`), for models that were not trained on all of it. None: the test
+            data, where it has 300 samples.
 
     Raises:
         ValueError: If a bound is no such quantity, or two contradict each other.
@@ -72,11 +78,14 @@ class Budget:
     time: str | None = None
     trials: int | None = None
     metric: str | None = None
+    validation_from: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("runtime", self.runtime, RUNTIMES)
         if self.minimize is not None:
             check_choice("minimize", self.minimize, OBJECTIVES)
+        if self.validation_from is not None:
+            check_choice("validation_from", self.validation_from, PARTS)
         if self.compressed is not None and not isinstance(self.compressed, bool):
             raise ValueError(
                 f"`compressed` must be True or False, got {self.compressed!r}."

@@ -43,10 +43,10 @@ def compress(
 
     With a budget, or with nothing, recipes are searched for the best file within it:
     channels, zeros, levels, learning rates. Decisions are made on validation data, that
-    of `data` or a part that is split off its training data; the test data is scored
-    once, at the end. The search leaves the best file, the front of all that no other
-    beats, and for each the recipe that gives it again, in `out`. With a recipe that one
-    is run.
+    of `data` or a part that is split off its test data (or its training data, see
+    `penjing.Budget`); the rest of the test data is scored once, at the end. The search
+    leaves the best file, the front of all that no other beats, and for each the recipe
+    that gives it again, in `out`. With a recipe that one is run.
 
     Killed at any moment, the same call goes on where it stopped, and ends with the
     same files; with more time or trials it goes on from what it knows. A loader must

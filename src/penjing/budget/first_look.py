@@ -17,6 +17,7 @@ from penjing.errors import DataError
 from penjing.json_values import JsonValue
 from penjing.measurement.accuracy import evaluate
 from penjing.models.copying import copy_model
+from penjing.pipeline.inputs.run_data import with_validation
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.training import (
     compile_arguments,
@@ -34,6 +35,13 @@ _BATCH_SIZES = ((1_000, 16), (4_000, 32), (16_000, 64))
 _LARGE_BATCH = 128
 # Of large data a tenth is enough to decide by, of small data a fifth hardly is.
 _FEW, _SHARE_OF_FEW, _SHARE = 3_000, 0.2, 0.1
+# Of test data a third, but no more samples than decisions need; and from how many on.
+_SHARE_OF_TEST, _MOST_OF_TEST, _LEAST_TEST = 1 / 3, 5_000, 300
+_REMEMBERED = (
+    "if the model was trained on what is held out, it looks better there than it is, "
+    "and larger files are found than need be: give x_validation and y_validation that "
+    "it has not seen"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,20 +78,38 @@ def batch_size_for(data: UserData) -> int:
     return next((size for most, size in _BATCH_SIZES if count <= most), _LARGE_BATCH)
 
 
-def validation_share_for(data: UserData) -> float:
-    """The share of the training data to decide by; 0 where the data brings a part.
+def with_decision_data(
+    data: UserData, part: str | None, seed: int
+) -> tuple[UserData, TrainingRecipe]:
+    """The data with what to decide by, and what a recipe says to have the same."""
+    held_out = validation_for(data, part)
+    split = with_validation(data, held_out, seed)
+    if held_out.validation_split and held_out.validation_from == "train":
+        split = dataclasses.replace(split, notes=(*split.notes, _REMEMBERED))
+    return split, held_out
 
-    A DataError says that there is none, and that none can be split off.
+
+def validation_for(data: UserData, part: str | None = None) -> TrainingRecipe:
+    """What to hold out to decide by, as a recipe says it; nothing where there is some.
+
+    It comes from the test data where that has enough samples: the model was probably
+    trained on all of the training data, so it looks better there than it is. `part` is
+    "train" or "test" where that was said. A DataError says that nothing can be split.
     """
     if data.validation is not None:
-        return 0.0
+        return TrainingRecipe()
+    tests = _count(data.test)
+    if part == "test" or (part is None and tests >= _LEAST_TEST):
+        share = min(_SHARE_OF_TEST, _MOST_OF_TEST / max(tests, 1))
+        return TrainingRecipe(validation_split=round(share, 4), validation_from="test")
     if not isinstance(data.train, tuple):
         raise DataError(
             "A search decides by validation data, and none can be held out of a "
             f"loader, but the training part is a {type(data.train).__name__}. Give "
             "examples that it does not have as `validation` beside `train` and `test`."
         )
-    return _SHARE_OF_FEW if count_samples(data.train) <= _FEW else _SHARE
+    few = count_samples(data.train) <= _FEW
+    return TrainingRecipe(validation_split=_SHARE_OF_FEW if few else _SHARE)
 
 
 def look_at(

@@ -38,6 +38,11 @@ _MOST_SHORT, _MOST_FULL = 3, 4
 # alone makes one or two of them, and a rate that is too low recovers nothing.
 _HARMED = 3.0
 _START = {"prune": 0.06, "cut": 0.3, "cut+prune": 0.03}
+# Where few trainings can be had the first one had better be within the bound, and one
+# family is all; from how many on short ones pay, and the second family.
+_SAFE_START = {"prune": 0.3, "cut": 0.6, "cut+prune": 0.25}
+_FEW, _ENOUGH_FOR_TWO = 4, 8
+_HIGHER = 3.0  # where even short trials with the most that stays lost too much
 
 # Single settings that are tried on the best full trial, in turn.
 _CHANGES: tuple[dict[str, Any], ...] = (
@@ -92,10 +97,17 @@ def reference_of(trials: Sequence[Trial]) -> Trial | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """The order of a search's trials."""
+    """The order of a search's trials.
+
+    Args:
+        ground: What all recipes have in common.
+        goal: What is looked for.
+        trainings: How many a search can have in all, about.
+    """
 
     ground: Ground
     goal: Goal
+    trainings: float = math.inf
 
     def next(self, trials: Sequence[Trial]) -> tuple[Candidate, Phase] | None:
         """Choose the next candidate; None: wait for what runs, or the plan is through.
@@ -167,6 +179,8 @@ class Plan:
             return None
         # What a file costs needs no training to be known.
         judges = self.goal.bound.drop is not None
+        if self.trainings < _ENOUGH_FOR_TWO:
+            families = self._by_promise(trials, families)[:1]
         if judges and self.ground.epochs_of(SHORT) < self.ground.epochs:
             for family in families:
                 found = self._along(trials, family, rate, "short")
@@ -224,7 +238,7 @@ class Plan:
         """The next trial on a family's line, until its edge is found."""
         mine = self._of(trials, family, phase)
         short = phase == "short"
-        if len(mine) >= (_MOST_SHORT if short else _MOST_FULL):
+        if len(mine) >= (self._most_short if short else _MOST_FULL):
             return None
         used = _USED_SHORT if short else _USED_FULL
         found = {t.candidate.keep: self._position(t, used) for t in mine if t.outcome}
@@ -245,6 +259,13 @@ class Plan:
             effort=SHORT if short else 1.0,
         )
 
+    @property
+    def _most_short(self) -> int:
+        """Short trials of a family: a third of all trainings, and none of a few."""
+        if self.trainings < _FEW:
+            return 0
+        return int(min(_MOST_SHORT, (self.trainings - 1) // 3))
+
     def _position(self, trial: Trial, used: float) -> float:
         if not trial.is_finished:
             return math.inf  # hopeless: more must stay
@@ -256,7 +277,11 @@ class Plan:
         good = [t.candidate.keep for t in shorts if self._position(t, _USED_SHORT) <= 0]
         if good:
             return min(good)
-        return max((t.candidate.keep for t in shorts), default=_START[family])
+        if shorts:
+            highest = max(t.candidate.keep for t in shorts)
+            return min(_HIGHER * highest, MOST_KEPT)
+        judges = self.goal.bound.drop is not None
+        return (_SAFE_START if judges else _START)[family]
 
     def _by_promise(self, trials: Sequence[Trial], families: list[str]) -> list[str]:
         """Families whose short trials found cheap files within reach come first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,7 +74,6 @@ class Search:
         seed: Of every trial.
         imports: Modules of the user's classes.
         progress: Is told what came of each trial.
-        first_metric: The metric that trainings are judged by.
         proof: Says why a file computes something else in its runtime; nothing where it
             does not.
     """
@@ -89,7 +89,6 @@ class Search:
     seed: int
     imports: tuple[str, ...]
     progress: Listener
-    first_metric: str | None = None
     proof: Callable[[Trial], str] | None = None
 
     def run(self) -> None:
@@ -136,8 +135,6 @@ class Search:
         reference = self._score(uncompressed)
         # Against the model as it is: the control may not be known yet.
         bound = dataclasses.replace(bound, reference=reference)
-        if bound.metric != self.first_metric:
-            return None  # trainings are judged by the first one
         sign = 1 if bound.direction == LOWER else -1
         return reference + sign * _HOPELESS * bound.unit
 
@@ -196,7 +193,7 @@ class Search:
 
     def _next(self) -> Trial | None:
         """The next trial, written down; None: wait, or the search is through."""
-        plan = Plan(ground=self.ground, goal=self.goal)
+        plan = Plan(ground=self.ground, goal=self.goal, trainings=self._affordable())
         found = plan.next(self.study.trials) or self._sampled(plan)
         if found is None:
             return None
@@ -234,6 +231,16 @@ class Search:
         if candidate.is_compressed and done:
             return False
         return self.clock.has(self._expected(candidate))
+
+    def _affordable(self) -> float:
+        """How many trainings the search can have in all, by their number or by time."""
+        if self.clock.seconds is None:
+            return math.inf if self.trainings is None else self.trainings
+        tried = sum(t.candidate.is_compressed for t in self.study.trials)
+        full = self._expected(Candidate(family=self.ground.families[0]))
+        left = max(self.clock.seconds - self.clock.spent, 0.0) / max(full, 1e-9)
+        by_time = tried + left
+        return by_time if self.trainings is None else min(by_time, self.trainings)
 
     def _expected(self, candidate: Candidate) -> float:
         """Seconds that a training will take: as the slowest before it, by epochs."""

@@ -9,7 +9,7 @@ settings are sampled once it is known.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from penjing.engine.fractional_schedule import FractionalSchedule
 from penjing.engine.transforms.pruning_config import PruningConfig
@@ -97,8 +97,10 @@ class Ground(JsonValue):
         learning_rate: The model's own.
         epochs: Passes over the data in a full training.
         batch_size: Samples in a batch.
-        validation_split: Share of the training data that is not trained on; 0 where the
+        validation_split: Share of the data that is held out to decide by; 0 where the
             data brings a validation part.
+        validation_from: Which part of the data it is held out of.
+        metric: Name of the metric by which epochs are judged; None: the first.
         max_arena: Bytes of RAM that a packed file may take.
         is_bounded: Whether time, RAM or multiply-accumulates are, which zeros do not
             make less.
@@ -110,6 +112,8 @@ class Ground(JsonValue):
     epochs: int
     batch_size: int
     validation_split: float
+    validation_from: Literal["train", "test"] = "train"
+    metric: str | None = None
     max_arena: int | None = None
     is_bounded: bool = False
 
@@ -168,17 +172,23 @@ class Ground(JsonValue):
         )
 
     def _training(self, candidate: Candidate) -> TrainingRecipe:
+        held_out = TrainingRecipe(
+            epochs=0,
+            validation_split=self.validation_split,
+            validation_from=self.validation_from,
+        )
         if not candidate.is_trained:
-            return TrainingRecipe(epochs=0, validation_split=self.validation_split)
+            return held_out
         passes = self.epochs_of(candidate.effort)
         if candidate.family == CONTROL:
             passes = self.passes_of(candidate)
-        return TrainingRecipe(
+        return dataclasses.replace(
+            held_out,
             epochs=passes,
             batch_size=self.batch_size,
             learning_rate=candidate.rate * self.learning_rate,
-            validation_split=self.validation_split,
             keep_best=True,
+            keep_best_by=self.metric,
         )
 
     def _methods(self, candidate: Candidate) -> list[Any]:

@@ -33,6 +33,7 @@ from penjing.files import DAMAGE, write_text
 
 ORDER, DATABASE = "order.json", "study.db"
 SAMPLED = "sampled"
+_MOST_MISSED = 1e6  # databases hold no infinity
 _NAME = "penjing"
 
 
@@ -117,8 +118,11 @@ class Study:
         distributions = dict(space) if trial.candidate.is_compressed else {}
         state = optuna.trial.TrialState
         outcome = trial.outcome
-        value, missed = None, None
-        if outcome is not None and trial.is_finished:
+        value, missed, lost = None, None, {}
+        if outcome is None:
+            kind = state.RUNNING
+        elif trial.is_finished:
+            kind = state.COMPLETE
             score = outcome.metrics[goal.bound.metric]
             rank = goal.rank(score, outcome.costs)
             missed = rank[1] if rank[0] else 0.0
@@ -127,10 +131,17 @@ class Study:
                 if goal.bound.drop
                 else goal.bound.lost(score)
             )
-        unfinished = state.RUNNING if outcome is None else state.FAIL
+        elif goal.bound.metric in outcome.metrics:  # stopped, at what it scored then
+            kind = state.PRUNED
+            score = outcome.metrics[goal.bound.metric]
+            missed = min(goal.bound.used(score), _MOST_MISSED)
+            lost = {outcome.steps: min(goal.bound.lost(score), _MOST_MISSED)}
+        else:
+            kind = state.FAIL
         return optuna.trial.create_trial(
-            state=state.COMPLETE if trial.is_finished else unfinished,
+            state=kind,
             value=value,
+            intermediate_values=lost,
             params={name: getattr(trial.candidate, name) for name in distributions},
             distributions=distributions,
             user_attrs={"phase": trial.phase, "trial": trial.name},

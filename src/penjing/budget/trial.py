@@ -73,7 +73,8 @@ class TrialOutcome(JsonValue):
         status: "finished", "stopped" (hopeless) or "failed".
         reason: Why it was stopped or failed, or what of it was left out.
         file: Name of the file to deploy in the trial's folder; None without one.
-        metrics: Validation metrics of that file, in its runtime.
+        metrics: Validation metrics of that file, in its runtime; of a stopped trial the
+            score for which it was stopped.
         costs: Cost by name: "raw" and "gzip" in bytes, "latency" in seconds for one
             sample, "arena" in bytes, "macs" a number for one sample.
         steps: Batches that were trained.
@@ -139,6 +140,7 @@ def run_trial(
         run.state.forget_variables()
         outcome = dataclasses.replace(
             _without_file(order, run, STOPPED, str(error)),
+            metrics=error.scores,
             steps=training_steps(run.recipe, data.train, epochs=error.epochs),
         )
     except MissingDependencyError:

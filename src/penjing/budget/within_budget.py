@@ -18,7 +18,7 @@ from penjing.budget.first_look import (
     FirstLook,
     batch_size_for,
     look_at,
-    validation_share_for,
+    with_decision_data,
 )
 from penjing.budget.goal import Goal
 from penjing.budget.plan import Trial
@@ -35,7 +35,7 @@ from penjing.export.litert import checked_imports
 from penjing.measurement.scoring import first_metric
 from penjing.pipeline.compression import announce
 from penjing.pipeline.file_stages import PACKED_FILE, RESULT_KERAS, UNSTRIPPED
-from penjing.pipeline.inputs.run_data import data_parts, with_validation
+from penjing.pipeline.inputs.run_data import data_parts
 from penjing.pipeline.inputs.run_inputs import RunInputs, checked_inputs
 from penjing.pipeline.learning_rate import ChosenRate, choose_learning_rate
 from penjing.pipeline.recipe import Recipe, TrainingRecipe
@@ -67,12 +67,13 @@ _TRAININGS = 8.0
 class BudgetRun:
     """One call of `compress` with a budget, once its inputs are checked.
 
-    `workplace` are the arguments of `open_workers`, `commands` what gives the same
-    again, as it is typed.
+    `held_out` says what of the data its validation part is; `workplace` are the
+    arguments of `open_workers`, `commands` what gives the same again, as it is typed.
     """
 
     inputs: RunInputs
     data: UserData
+    held_out: TrainingRecipe
     budget: Budget
     folder: Path
     seed: int
@@ -92,7 +93,8 @@ class BudgetRun:
         """Search, prove and score what was found, and write it."""
         folder = self.folder / SEARCH_FOLDER
         look = self._look()
-        ground, goal = self._ground(look), self._goal(look)
+        goal = self._goal(look)
+        ground = self._ground(look, goal.bound.metric)
         notes = self._notes(look, goal.bound, ground)
         for text in notes:
             warnings.warn(text, CompressionWarning, stacklevel=4)
@@ -116,7 +118,6 @@ class BudgetRun:
                 seed=self.seed,
                 imports=self.imports,
                 progress=self.progress,
-                first_metric=first_metric(look.metrics),
             )
             search.proof = self._proven(search).refusal
             search.run()
@@ -131,7 +132,7 @@ class BudgetRun:
 
         return FirstLook.from_dict(self.state.run_stage("First look", [], look))
 
-    def _ground(self, look: FirstLook) -> Ground:
+    def _ground(self, look: FirstLook, metric: str) -> Ground:
         bounds = self.budget.bounds
         return Ground(
             runtime=self.budget.runtime,
@@ -139,7 +140,9 @@ class BudgetRun:
             learning_rate=self._learning_rate(),
             epochs=self._kept_epochs(look),
             batch_size=batch_size_for(self.data),
-            validation_split=validation_share_for(self.inputs.data),
+            validation_split=self.held_out.validation_split,
+            validation_from=self.held_out.validation_from,
+            metric=None if metric == first_metric(look.metrics) else metric,
             max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
             is_bounded=bool(bounds.keys() - {"max_bytes"}),
         )
@@ -349,10 +352,7 @@ def compress_within(
         accept_baseline=accept_baseline,
     )
     same: dict[str, Any] = {"imports": modules, "seed": seed, "pixels": pixels}
-    share = validation_share_for(inputs.data)
-    user_data = with_validation(
-        inputs.data, TrainingRecipe(validation_split=share), seed
-    )
+    user_data, held_out = with_decision_data(inputs.data, budget.validation_from, seed)
     digest = _digest(budget, seed, source, data_parts(user_data, data))
     with output_folder(**written) as folder, listening(progress) as listen:
         state = RunState(folder / SEARCH_FOLDER, digest, restart=restart)
@@ -363,6 +363,7 @@ def compress_within(
         run = BudgetRun(
             inputs=inputs,
             data=user_data,
+            held_out=held_out,
             budget=budget,
             folder=folder,
             seed=seed,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from penjing.budget.budget import OBJECTIVES, RUNTIMES, Budget
+from penjing.budget.budget import OBJECTIVES, PARTS, RUNTIMES, Budget
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import (
     print_json,
@@ -89,6 +89,15 @@ def compress(
     ] = None,
     metric: Annotated[
         str | None, _bound("The metric that decides. Default: the first one.", "NAME")
+    ] = None,
+    validation_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(PARTS),
+            help="Without x_validation: the data of which a part is held out to decide "
+            "by. Default: test, where it has 300 samples.",
+            rich_help_panel=_SEARCH,
+        ),
     ] = None,
     time: Annotated[
         str | None,
@@ -189,6 +198,7 @@ def compress(
         "max_macs": max_macs,
         "minimize": minimize,
         "metric": metric,
+        "validation_from": validation_from,
         "time": time,
         "trials": trials,
     }

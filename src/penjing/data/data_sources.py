@@ -327,36 +327,38 @@ def _by_name(arrays: Mapping[str, Any], prefix: str) -> Any:
 
 
 def split_off(
-    train: tuple[Any, ...], fraction: float, seed: int
+    arrays: tuple[Any, ...], fraction: float, seed: int, part: str = "train"
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split a part of the training arrays off, of each class alike if there are any.
+    """Split some of a part's arrays off, of each class alike if there are any.
 
     Args:
-        train: `(x, y)` or `(x, y, sample_weight)`, each an array or a tree of arrays.
+        arrays: `(x, y)` or `(x, y, sample_weight)`, each an array or a tree of arrays.
         fraction: What to split off, between 0 and 1; it is one example at least.
         seed: The same seed gives the same split.
+        part: Which part of the data it is: `"train"` or `"test"`.
 
     Returns:
-        The rest and the part, in the form and the order of `train`.
+        The rest and what is split off, in the form and the order of `arrays`.
 
     Raises:
         DataError: If nothing would be left.
     """
-    labels = train[1]
+    labels = arrays[1]
     count = len(keras.tree.flatten(labels)[0])
+    name = "training" if part == "train" else part
     if count < 2:
-        raise DataError("The training part has 1 example; at least 2 are needed.")
+        raise DataError(f"The {name} part has 1 example; at least 2 are needed.")
     fraction = max(fraction, 1 / count)
     try:
         kept, moved = stratified_split(_classes(labels, count), fraction, seed)
     except ValueError as error:
         raise DataError(
-            f"Cannot split {fraction:.3g} of the {count} training examples off for "
+            f"Cannot split {fraction:.3g} of the {count} {name} examples off for "
             f"validation: {error}"
         ) from error
     return (
-        keras.tree.map_structure(lambda array: array[kept], train),
-        keras.tree.map_structure(lambda array: array[moved], train),
+        keras.tree.map_structure(lambda array: array[kept], arrays),
+        keras.tree.map_structure(lambda array: array[moved], arrays),
     )
 
 

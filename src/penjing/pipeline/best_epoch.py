@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from penjing.arguments import did_you_mean, quoted
 from penjing.engine.engine import TransformEngine
 from penjing.errors import CompressionError, RecipeError
 from penjing.measurement.accuracy import evaluate
@@ -22,20 +24,22 @@ from penjing.pipeline.training import evaluation_arguments, metric_directions
 class HopelessError(CompressionError):
     """The training was stopped: it is worse than what was asked for.
 
-    `epochs` are finished.
+    `epochs` are finished; the last one has `scores`.
     """
 
-    def __init__(self, text: str, epochs: int) -> None:
+    def __init__(
+        self, text: str, epochs: int, scores: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__(text)
-        self.epochs = epochs
+        self.epochs, self.scores = epochs, dict(scores or {})
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class EpochJudge:
     """Scores a model after each epoch in which all of its methods acted in full.
 
-    It is what `train` calls. Scores are those of the first metric, of the recipe or of
-    the original model.
+    It is what `train` calls. Scores are those of the metric that the recipe names, else
+    of the first one, of the recipe or of the original model.
 
     Args:
         original: The model before the recipe.
@@ -59,13 +63,19 @@ class EpochJudge:
         few = few_examples(self.original, self.part, "validation")
         names = list(self._evaluate(self.original, few))
         directions = metric_directions(self.original, self.training, names)
-        self.metric = first_metric(names) or ""
+        wanted = self.training.keep_best_by
+        if wanted is not None and wanted not in names:
+            raise RecipeError(
+                f"`keep_best_by` names the metric {wanted!r}, and measured are "
+                f"{quoted(names)}.{did_you_mean(wanted, names)}"
+            )
+        self.metric = wanted or first_metric(names) or ""
         self._direction = directions.get(self.metric, UNKNOWN)
         if self._direction == UNKNOWN:
             raise RecipeError(
                 f"Nothing says whether more or less of the metric {self.metric!r} is "
-                "better, so no epoch is the best. Name another one first in `metrics` "
-                "below [training]."
+                "better, so no epoch is the best. Name another one in `keep_best_by`, "
+                "or first in `metrics`, below [training]."
             )
 
     def __call__(self, epoch: int, model: keras.Model) -> dict[str, float]:
@@ -78,6 +88,7 @@ class EpochJudge:
                 f"In epoch {epoch + 1} the validation {self.metric} is {score:.4g}, "
                 f"worse than {self.lowest:.4g}.",
                 epoch + 1,
+                {self.metric: score},
             )
         best = self._best
         if self.keeps and (best is None or self._is_better(score, best.score)):

@@ -85,9 +85,13 @@ class TrainingRecipe:
         validation_split: Share of the training arrays that is held out of training, of
             each class alike and chosen by the run's seed, where the data brings no
             validation part. Decisions are made on it: see `keep_best`.
-        keep_best: Keep the weights of the epoch that is best on the validation part, by
-            the first metric, of those in which all methods acted in full. Otherwise
-            those of the last epoch.
+        validation_from: `"test"`: the share is held out of the test arrays instead, of
+            which the rest is the test part: no model that was trained before has seen
+            those.
+        keep_best: Keep the weights of the epoch that is best on the validation part, of
+            those in which all methods acted in full. Otherwise those of the last epoch.
+        keep_best_by: Name of the metric by which epochs are judged; None takes the
+            first.
     """
 
     epochs: int = 8
@@ -103,7 +107,9 @@ class TrainingRecipe:
     loss: str | dict[str, Any] | None = None
     metrics: tuple[str, ...] | None = None
     validation_split: float = 0.0
+    validation_from: Literal["train", "test"] = "train"
     keep_best: bool = False
+    keep_best_by: str | None = None
 
     def epochs_of(self, steps_per_epoch: int) -> int:
         """Epochs that are trained, given the batches in one.

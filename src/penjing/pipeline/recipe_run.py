@@ -116,15 +116,7 @@ def cut_and_train(
     cuts_channels, methods = split_channels(recipe)
     cut = model
     recipe, notes = _with_rate(model, recipe, source, state, progress)
-    set_global_seeds(seed)
-    if cuts_channels:
-        stages = ChannelStages(
-            original=model, recipe=recipe, data=source, state=state, progress=progress
-        )
-        cut = stages.run()
     epochs = recipe.training.epochs_of(source.steps_per_epoch)
-    steps = epochs * source.steps_per_epoch
-    arguments = compile_arguments(model, recipe.training, steps)
     judge = None
     if epochs and (recipe.training.keep_best or lowest is not None):
         judge = EpochJudge(
@@ -135,6 +127,14 @@ def cut_and_train(
             lowest=lowest,
             state=state,
         )
+    set_global_seeds(seed)
+    if cuts_channels:
+        stages = ChannelStages(
+            original=model, recipe=recipe, data=source, state=state, progress=progress
+        )
+        cut = stages.run()
+    steps = epochs * source.steps_per_epoch
+    arguments = compile_arguments(model, recipe.training, steps)
     set_global_seeds(seed)
     trained = _folded(cut, recipe)
     for method in methods:

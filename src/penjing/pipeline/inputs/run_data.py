@@ -31,6 +31,8 @@ _PATH = re.compile(
     r"""(?<![^\s'"(])(?:[A-Za-z]:|~|\.{1,2})?[/\\](?:[^\s:()'"]*[/\\])?"""
 )
 
+_OF = {"train": "training", "test": "test"}
+
 
 def as_user_data(
     data: Any, model: keras.Model, seed: int, pixels: str = "0-255"
@@ -84,22 +86,37 @@ def with_validation(data: UserData, training: TrainingRecipe, seed: int) -> User
                 "(x_validation and y_validation, or `validation`)."
             )
         return data
-    if not isinstance(data.train, tuple):
-        raise DataError(
-            f"`validation_split` = {share} cannot split a loader, and the training "
-            f"part is a {type(data.train).__name__}. Give a loader of other examples "
-            "as `validation` beside `train` and `test`, or leave `validation_split` "
-            "out."
-        )
-    train, (x, y, *_) = split_off(data.train, share, seed)
+    part = training.validation_from
+    source = getattr(data, part)
+    if not isinstance(source, tuple):
+        raise _no_arrays(share, part, source)
+    kept, (x, y, *_) = split_off(source, share, seed, part)
     validation = (x, y)  # weights of samples are for the training
-    count = count_samples(validation)
-    note = (
-        f"{count:,} of {count + count_samples(train):,} training examples, chosen by "
-        f"the seed {seed}, are held out for validation"
+    note = _held_out(count_samples(validation), count_samples(kept), part, seed)
+    changed: dict[str, Any] = {part: kept, "validation": validation}
+    return dataclasses.replace(data, **changed, notes=(*data.notes, note))
+
+
+def _no_arrays(share: float, part: str, source: Any) -> DataError:
+    """Say that a part of the data cannot be split."""
+    if source is None:
+        return DataError(
+            f'`validation_from` = "{part}", and there is no {part} part to hold '
+            "examples out of. Give a validation part, or leave it out."
+        )
+    return DataError(
+        f"`validation_split` = {share} cannot split a loader, and the {_OF[part]} part "
+        f"is a {type(source).__name__}. Give a loader of other examples as "
+        "`validation` beside `train` and `test`, or leave `validation_split` out."
     )
-    return dataclasses.replace(
-        data, train=train, validation=validation, notes=(*data.notes, note)
+
+
+def _held_out(count: int, left: int, part: str, seed: int) -> str:
+    """Say what is held out, and of what."""
+    rest = f"; the other {left:,} are the test data" if part == "test" else ""
+    return (
+        f"{count:,} of {count + left:,} {_OF[part]} examples, chosen by the seed "
+        f"{seed}, are held out for validation{rest}"
     )
 
 
