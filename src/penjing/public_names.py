@@ -45,6 +45,7 @@ from penjing.errors import (
     RecipeError,
     UnsupportedModelError,
 )
+from penjing.export.integers.compared_tensors import ComparedTensor
 from penjing.export.litert import export_litert
 from penjing.export.packed_files import pack_litert
 from penjing.file_verification import verify
@@ -75,6 +76,7 @@ from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
 from penjing.packing.flash_explanation import FlashExplanation, LayerFlash
 from penjing.packing.pack_report import PackedWeight, PackReport
 from penjing.progress import Progress
+from penjing.proof.layer_comparison import LayerComparison, compare_layers
 from penjing.proof.verify_report import VerifyReport
 from penjing.report.documents import (
     DataSummary,
@@ -120,6 +122,7 @@ __all__ = [
     "ChannelReport",
     "ChannelRow",
     "ClusteringConfig",
+    "ComparedTensor",
     "CompressedLayer",
     "CompressionError",
     "CompressionModel",
@@ -153,6 +156,7 @@ __all__ = [
     "LatencyConditions",
     "LatencyModel",
     "LatencyReport",
+    "LayerComparison",
     "LayerFlash",
     "LayerRow",
     "LayerSparsity",
@@ -199,6 +203,7 @@ __all__ = [
     "build_latency_model",
     "channel_report",
     "cluster",
+    "compare_layers",
     "count_instructions",
     "count_macs",
     "evaluate",

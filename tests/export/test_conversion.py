@@ -8,7 +8,8 @@ import pytest
 
 from penjing.errors import ExportError
 from penjing.export import conversion
-from penjing.export.conversion import ConversionConfig, convert_model
+from penjing.export.conversion import convert_model
+from penjing.export.conversion_config import ConversionConfig
 from penjing.models.signature import input_signature
 from penjing.tflite.loading import load_records
 

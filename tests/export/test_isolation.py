@@ -12,7 +12,7 @@ from tests.export.kept_converter import KeptConverter
 
 from penjing.errors import ExportError
 from penjing.export import isolation
-from penjing.export.conversion import ConversionConfig
+from penjing.export.conversion_config import ConversionConfig
 from penjing.export.isolation import convert_in_subprocess
 from penjing.models.signature import input_signature
 from penjing.runtime.interpreter import LiteRTModel

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,7 +35,9 @@ from penjing.cli.early_checks import (
 )
 from penjing.cli.files.export_c_command import export_c
 from penjing.cli.files.export_command import export
+from penjing.cli.files.layer_table import show_layers
 from penjing.cli.files.pack_command import pack
+from penjing.cli.files.real_inputs import InputsOption
 from penjing.cli.files.shrink_command import shrink
 from penjing.cli.files.sparsity_table import show_sparsity
 from penjing.cli.files.verify_command import setup_wasm, verify
@@ -173,6 +176,18 @@ def inspect(
             "SRAM and cycles by Arm's compiler Vela.",
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Compare every tensor of a .tflite FILE with that of the .keras or "
+            ".h5 model that it was made of, on --data: signal-to-noise, cosine, and "
+            "the layer that goes wrong first.",
+        ),
+    ] = None,
+    data: InputsOption = None,
+    imports: ImportOption = None,
+    backend: BackendOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show every tensor in a file: zeros, distinct values, bytes, gzipped bytes.
@@ -184,8 +199,24 @@ def inspect(
         $ penjing inspect model.tflite
         $ penjing inspect model.tflite --runtime wasm
         $ penjing inspect model.keras --json
+        $ penjing inspect int8.tflite --against model.keras --data d.npz
     """
     check_early(models=[file], suffixes=MODEL_FILES)
+    if against is not None:
+        show_layers(
+            file,
+            against,
+            data,
+            imports=imports or [],
+            backend=backend,
+            as_json=as_json,
+        )
+        return
+    if data is not None:
+        raise typer.BadParameter(
+            "goes with --against MODEL: nothing else here runs FILE.",
+            param_hint="--data",
+        )
     if runtime is not None:
         show_sparsity(file, runtime, as_json=as_json)
         return

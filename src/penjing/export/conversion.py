@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from penjing.arguments import did_you_mean, quoted
-from penjing.engine.calibration import OBSERVERS
 from penjing.errors import CompressionError, ExportError
+from penjing.export.conversion_config import CONVERTED, ConversionConfig
 from penjing.export.converter_messages import explain
 from penjing.export.ends.affine_inputs import fold_affine
 from penjing.export.ends.end_grids import EndGrids
 from penjing.export.ends.end_types import check_types
 from penjing.export.float_readers import restore_floats
-from penjing.export.moved_values import keep_moved_values
-from penjing.export.observed_ranges import observe_ranges
-from penjing.export.precision import float32_compute
-from penjing.export.recurrence import check_calibration, convertible_loops
+from penjing.export.integers.calibrated_files import calibrated_file
+from penjing.export.recurrence import check_calibration
 from penjing.export.samples import random_samples, spread_evenly
 from penjing.export.tracing.graph_rewriting import rewrite_operations
 from penjing.export.tracing.mask_fills import soften_fills
-from penjing.export.tracing.preprocessing import convertible_preprocessing
+from penjing.export.tracing.saved_model import save_traced
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.export.verification import VERIFIED_SAMPLES
 from penjing.export.weights.calibrated_weights import keep_calibrated_weights
-from penjing.export.weights.fixed_weights import fixed_weights, weights_of
 from penjing.files import temporary_folder
 from penjing.models.keras_private import all_layers
-from penjing.models.signature import InputSignature, output_names
+from penjing.models.signature import InputSignature
 from penjing.runtime.silence import captured_output
-from penjing.tflite.cleaning import share_buffers
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import load_graphs, load_records
-from penjing.tflite.modes import MODES, Mode, find_mode, listed
 from penjing.tflite.records import Record, read_records
 
-CONVERTED = "the converted file"  # in messages
 # What says in which order inputs and outputs come.
 _ENDS = {
     "Model": ("subgraphs", "signature_defs"),
@@ -49,56 +41,6 @@ _ENDS = {
     "SignatureDef": ("inputs", "outputs"),
     "TensorMap": ("name", "tensor_index"),
 }
-_CALIBRATED = listed(mode for mode in MODES if mode.needs_calibration)
-_OBSERVED = listed((mode for mode in MODES if mode.has_int8_activations), "and")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConversionConfig:
-    """How a model becomes a `.tflite` file.
-
-    The quantization is None, or another name of a mode, see `penjing.tflite.modes`.
-    Input and output type are those of floats in the file. The observer, one of
-    `OBSERVERS`, says how int8 activations get their ranges. The runtime is the one that
-    the file is for, "micro" or any other.
-    """
-
-    quantization: str | None = None
-    input_type: str = "float32"
-    output_type: str = "float32"
-    observer: str = "min_max"
-    runtime: str | None = None
-
-    def __post_init__(self) -> None:
-        allowed = self.mode.allowed_types
-        for side in ("input_type", "output_type"):
-            if getattr(self, side) not in allowed:
-                raise ValueError(
-                    f"`{side}`={getattr(self, side)!r} does not go with "
-                    f"quantization={self.quantization!r}. Allowed: {quoted(allowed)}. "
-                    f"Integer inputs and outputs need quantization={_CALIBRATED}."
-                )
-        if self.observer not in OBSERVERS:
-            raise ValueError(
-                f"Unknown `observer` {self.observer!r}. Allowed: {quoted(OBSERVERS)}."
-                f"{did_you_mean(self.observer, OBSERVERS)}"
-            )
-        if self.observer != "min_max" and not self.mode.has_int8_activations:
-            raise ValueError(
-                f"observer={self.observer!r} does not go with "
-                f"quantization={self.quantization!r}: only the ranges of int8 "
-                f"activations are observed, with {_OBSERVED}."
-            )
-
-    @property
-    def is_micro(self) -> bool:
-        """Whether the file is for TensorFlow Lite Micro, which knows all sizes."""
-        return self.runtime == "micro"
-
-    @property
-    def mode(self) -> Mode:
-        """What the quantization stands for."""
-        return find_mode(self.quantization)
 
 
 def convert_model(
@@ -153,11 +95,11 @@ def _convert(
     if trained is not None:
         types = {"input_type": config.input_type, "output_type": config.output_type}
         ends = EndGrids(model, signature, samples, **types)
-    outputs = _save(
+    outputs, scopes = save_traced(
         model, signature, folder, forward, ends, growing=not config.is_micro
     )
-    rewrite_operations(folder, in_integers=config.mode.needs_calibration)
-    if config.mode.needs_calibration:
+    rewrite_operations(folder, in_integers=config.for_integers)
+    if config.for_integers:
         notes += _soften_fills(model, signature, samples, folder)
     converter = _converter(
         folder, signature, config, samples, has_ranges=trained is not None
@@ -175,48 +117,12 @@ def _convert(
             )
             file.edit(keep)
         file.edit(fold_affine)
-        return file
-    if config.mode.needs_calibration:
+    elif config.mode.needs_calibration:
         floats = functools.partial(_float_model, folder, signature)
-        return _calibrated(model, converter, floats, in_order, config, samples)
-    return EditedFile(in_order(converter.convert()), CONVERTED)
-
-
-def _calibrated(
-    model: keras.Model,
-    converter: Any,
-    make_floats: Callable[[], Record],
-    in_order: Callable[[bytes], bytes],
-    config: ConversionConfig,
-    samples: Sequence[np.ndarray] | None,
-) -> EditedFile:
-    """An integer file whose ranges are those of samples, and its weights trained."""
-    fixed = fixed_weights(weights_of(model))
-    bits = config.mode.weight_bits
-    rewritten = bits == 4 or any(weight.keeps_integers for weight in fixed)
-    floats = None
-    observed = config.observer != "min_max"
-    if config.mode.has_int8_activations and (observed or rewritten):
-        converter._experimental_calibrate_only = True
-        floats = EditedFile(in_order(converter.convert()), "the calibrated file")
-        if observed:
-            observe_ranges(floats, samples or (), config.observer)
-        file = EditedFile(in_order(_quantized(floats.content, config)), CONVERTED)
+        file = calibrated_file(model, converter, floats, in_order, config, samples)
     else:
         file = EditedFile(in_order(converter.convert()), CONVERTED)
-    if rewritten:
-        source = floats.model if floats else make_floats()
-        keep = functools.partial(
-            keep_calibrated_weights,
-            floats=source,
-            bits=bits,
-            fixed=fixed,
-            dense_one_scale=config.is_micro,
-        )
-        file.edit(keep)
-    file.edit(keep_moved_values)
-    # The converter writes files of many scales a third larger than they need be.
-    file.edit(functools.partial(share_buffers, keep_order=True))
+    file.scopes = scopes
     return file
 
 
@@ -244,65 +150,9 @@ def _soften_fills(
     ]
 
 
-def _quantized(calibrated: bytes, config: ConversionConfig) -> bytes:
-    """What the converter makes of a float model with ranges."""
-    import tensorflow as tf
-    from tensorflow.lite.python.convert import mlir_quantize
-
-    return bytes(
-        mlir_quantize(
-            calibrated,
-            input_data_type=getattr(tf, config.input_type),
-            output_data_type=getattr(tf, config.output_type),
-        )
-    )
-
-
 def _float_model(folder: str, signature: InputSignature) -> Record:
     plain = _converter(folder, signature, ConversionConfig(), None, has_ranges=False)
     return load_records(plain.convert(), "the float file")
-
-
-def _save(
-    model: keras.Model,
-    signature: InputSignature,
-    folder: str,
-    forward: Callable[[Any], Any],
-    ends: EndGrids | None,
-    *,
-    growing: bool,
-) -> list[str]:
-    """Write a SavedModel with one signature; give the names of its outputs."""
-    import tensorflow as tf
-
-    names: list[str] = []
-
-    def serve(*flat: Any) -> dict[str, Any]:
-        inputs = flat if ends is None else ends.round_inputs(flat)
-        outputs = forward(signature.pack(inputs))
-        names[:] = output_names(outputs)
-        values = keras.tree.flatten(outputs)
-        values = values if ends is None else ends.round_outputs(values)
-        values = [tf.identity(value) for value in values]
-        return dict(zip(names, values, strict=True))
-
-    specs = [
-        tf.TensorSpec(item.shape, item.dtype, name=item.name)
-        for item in signature.inputs
-    ]
-    module = tf.Module()
-    # Without them the converter leaves variables in the file that nothing fills.
-    module.kept = [variable.value for variable in model.variables]
-    # No attribute of the module: saving would trace it once more.
-    traced = tf.function(serve, input_signature=specs, autograph=False)
-    with (
-        float32_compute(model),
-        convertible_loops(model, growing=growing),
-        convertible_preprocessing(model),
-    ):
-        function = traced.get_concrete_function()
-    tf.saved_model.save(module, folder, signatures={"serving_default": function})
-    return names
 
 
 def _converter(

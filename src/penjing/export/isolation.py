@@ -13,11 +13,13 @@ import keras
 import numpy as np
 
 from penjing.errors import ExportError
-from penjing.export.conversion import CONVERTED, ConversionConfig, convert_model
+from penjing.export.conversion import convert_model
+from penjing.export.conversion_config import CONVERTED, ConversionConfig
 from penjing.models.own_classes import import_modules, modules_of
 from penjing.models.signature import InputSignature
 from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerProcess
 from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.layer_names import LayerScopes
 
 _ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
@@ -61,6 +63,7 @@ def convert_in_subprocess(
             ) from error
     file = EditedFile(bytes(answer["content"]), CONVERTED)
     file.notes += answer["notes"]
+    file.scopes = LayerScopes(scopes=answer["scopes"], outputs=tuple(answer["outputs"]))
     return file
 
 
@@ -87,7 +90,12 @@ class Worker:
             samples,
         )
         content = np.frombuffer(file.content, "u1")
-        return {"content": content, "notes": file.notes}
+        return {
+            "content": content,
+            "notes": file.notes,
+            "scopes": dict(file.scopes.scopes),
+            "outputs": list(file.scopes.outputs),
+        }
 
 
 def _save(model: keras.Model, path: Path) -> None:

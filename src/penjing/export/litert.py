@@ -23,7 +23,7 @@ from penjing.errors import (
     UnsupportedModelError,
     require_extra,
 )
-from penjing.export.conversion import ConversionConfig
+from penjing.export.conversion_config import ConversionConfig
 from penjing.export.ends.end_grids import check_columns
 from penjing.export.file_notes import file_notes, slow_kernels, wide_weights
 from penjing.export.mode_conversion import converted

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from penjing.export.conversion import ConversionConfig, convert_model
+from penjing.export.conversion import convert_model
+from penjing.export.conversion_config import ConversionConfig
 from penjing.export.isolation import convert_in_subprocess
 from penjing.export.weights.fixed_weights import fixed_weights, weights_of
 from penjing.export.weights.weight_grids import (
@@ -37,7 +38,7 @@ def converted(
     arguments = (model, signature, config, samples, imports)
     if _rounds_weights_alone(model, mode):
         return _rounded(*arguments)
-    calibration = samples if mode.needs_calibration else None
+    calibration = samples if config.for_integers else None
     if keras.backend.backend() == "tensorflow":
         file = convert_model(model, signature, config, calibration)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from penjing.tflite.layer_names import LayerScopes
 from penjing.tflite.loading import load_records
 from penjing.tflite.records import Record
 from penjing.tflite.writing import write_records
@@ -16,7 +17,8 @@ class EditedFile:
     """Bytes of a file, and its tables once they are asked for; each follows the other.
 
     `where` is what messages call it. `notes` are sentences for users: what is to be
-    said of it though it is right.
+    said of it though it is right. `scopes` say which layers of a model that was
+    converted its operators are of.
 
     Example:
         >>> file = EditedFile(content, "the file")  # doctest: +SKIP
@@ -29,6 +31,7 @@ class EditedFile:
         self._model: Record | None = None
         self.where = where
         self.notes: list[str] = []
+        self.scopes = LayerScopes()
 
     @property
     def model(self) -> Record:

@@ -1,0 +1,1 @@
+"""A model as a float32 file, to look at another file of it tensor by tensor."""
