@@ -121,6 +121,8 @@ class _GemmaAttention(_Block):
 
 
 class GemmaDecoderBlock(_Block):
+    reduction = 2
+
     def build(self, shape):
         self.attention = _GemmaAttention(
             name="attention",
@@ -129,7 +131,7 @@ class GemmaDecoderBlock(_Block):
             head_dim=self.head_dim,
         )
         self.attention.build(shape)
-        width = self.intermediate_dim // 2
+        width = self.intermediate_dim // self.reduction
         for name in ("gating_ffw", "gating_ffw_2"):
             layer = layers.EinsumDense("btd,df->btf", (None, width), name=name)
             layer.build(shape)
@@ -142,6 +144,119 @@ class GemmaDecoderBlock(_Block):
     def call(self, x):
         x = x + self.attention(x)
         return x + self.ffw_linear(ops.gelu(self.gating_ffw(x)) * self.gating_ffw_2(x))
+
+
+class Gemma3DecoderBlock(GemmaDecoderBlock):
+    @property
+    def reduction(self):
+        return self.gate_dim_reduction
+
+
+class _Qwen3Attention(_GemmaAttention):
+    def build(self, shape):
+        def einsum(equation, output, given, name):
+            layer = layers.EinsumDense(equation, output, name=name)
+            layer.build(given)
+            setattr(self, f"_{name}_dense", layer)
+
+        queries = (None, self.num_query_heads, self.head_dim)
+        keys = (None, self.num_key_value_heads, self.head_dim)
+        einsum("bqm,muh->bquh", queries, shape, "query")
+        einsum("bkm,mvh->bkvh", keys, shape, "key")
+        einsum("bkm,mvh->bkvh", keys, shape, "value")
+        einsum("bquh,uhm->bqm", (None, shape[-1]), (None, *queries), "output")
+        self.query_dense, self.key_dense = self._query_dense, self._key_dense
+        self.value_dense, self.output_dense = self._value_dense, self._output_dense
+
+
+class Qwen3TransformerDecoder(LlamaTransformerDecoder):
+    def build(self, shape):
+        super().build(shape)
+        self._self_attention_layer = _Qwen3Attention(
+            name="attention",
+            num_query_heads=self.num_query_heads,
+            num_key_value_heads=self.num_key_value_heads,
+            head_dim=self.head_dim,
+        )
+        self._self_attention_layer.build(shape)
+
+    def call(self, x):
+        return super().call(x + self._self_attention_layer(x))
+
+
+class _Experts(_Block):
+    def build(self, shape):
+        self.activation = keras.activations.silu
+        inner = (self.num_experts, shape[-1], self.intermediate_dim)
+        for name in ("gate", "intermediate"):
+            kernel = self.add_weight(name=name, shape=inner)
+            setattr(self, f"_expert_feedforward_{name}_dense", kernel)
+        self._expert_feedforward_output_dense = self.add_weight(
+            name="output", shape=(inner[0], inner[2], inner[1])
+        )
+
+    def call(self, x):
+        gate = ops.einsum("bth,ehm->betm", x, self._expert_feedforward_gate_dense)
+        x = ops.einsum("bth,ehm->betm", x, self._expert_feedforward_intermediate_dense)
+        x = x * self.activation(gate)
+        return ops.einsum("betm,emh->bth", x, self._expert_feedforward_output_dense)
+
+
+class _SparseBlock(_Block):
+    def build(self, shape):
+        self.expert_bank = _Experts(name="bank", **self._config)
+        self.expert_bank.build(shape)
+
+    def call(self, x):
+        return self.expert_bank(x)
+
+
+class MixtralTransformerDecoder(_Block):
+    def build(self, shape):
+        self._sparse_moe_block = _SparseBlock(name="moe", **self._config)
+        self._sparse_moe_block.build(shape)
+
+    def call(self, x):
+        return x + self._sparse_moe_block(x)
+
+
+class T5TransformerLayer(_Block):
+    def build(self, shape):
+        gated = ["gate_projector"] if self.use_gated_activation else []
+        for name in ["input_projector", *gated]:
+            setattr(self, name, _dense(self.intermediate_dim, shape, name))
+        inner = (*shape[:-1], self.intermediate_dim)
+        self.output_projector = _dense(shape[-1], inner, "output_projector")
+
+    def call(self, x):
+        inner = ops.relu(self.input_projector(x))
+        if self.use_gated_activation:
+            inner = inner * self.gate_projector(x)
+        return x + self.output_projector(inner)
+
+
+class _Windowed(_Block):
+    def build(self, shape):
+        self.dense_net = keras.Sequential(
+            [
+                layers.Dense(self.intermediate_dim, name="one"),
+                layers.Activation(self.activation),
+                layers.Dense(shape[-1], name="two"),
+            ]
+        )
+        self.dense_net.build(shape)
+
+    def call(self, x):
+        return self.dense_net(x)
+
+
+class WindowedTransformerEncoder(_Block):
+    def build(self, shape):
+        self.mlp_block = _Windowed(name="mlp", **self._config)
+        self.mlp_block.build(shape)
+
+    def call(self, x):
+        return x + self.mlp_block(x)
 
 
 class _MLP(_Block):
@@ -204,7 +319,13 @@ class InvertedResidualBlock(_Block):
         return x + self.conv3(y)
 
 
-for _kind in _Block.__subclasses__():
+def _all_blocks(kind):
+    for inner in kind.__subclasses__():
+        yield inner
+        yield from _all_blocks(inner)
+
+
+for _kind in _all_blocks(_Block):
     _kind.__module__ = "keras_hub.of_these_tests"  # it need not be installed
 
 

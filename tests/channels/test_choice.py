@@ -51,6 +51,23 @@ def test_what_cannot_be_cut_is_refused_with_its_reason(graph):
         chosen(graph, include="head")
 
 
+def test_a_reason_that_many_layers_share_is_said_once():
+    class Own(layers.Layer):
+        def call(self, x):
+            return x
+
+    x = inputs = keras.Input((4,))
+    for place in range(9):
+        x = Own(name=f"own{place}")(layers.Dense(4, name=f"dense{place}")(x))
+    model = keras.Model(inputs, layers.Dense(2, name="head")(x))
+    with pytest.raises(UnsupportedModelError) as caught:
+        choose_groups(trace_channels(model))
+    said = str(caught.value)
+    assert said.count("not in the table of channel rules") == 1
+    assert "dense0, dense1, dense2 and 15 more: each of class Own is not" in said
+    assert "head: it is an output" in said
+
+
 def test_what_is_not_there_is_refused_with_what_is(graph):
     message = r"`exclude` names 'secnd', .*Did you mean 'second'\?.*'first'"
     with pytest.raises(UnsupportedModelError, match=message):

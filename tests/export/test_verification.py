@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from keras import ops
 
+import penjing
 from penjing.export import verification
 from penjing.export.verification import output_error
 from penjing.tflite.tensors import TensorType
@@ -66,3 +69,18 @@ def test_16_bits_are_advised_where_the_inputs_allow_them(kind, is_named, monkeyp
     said = verification._advice(Path(__file__), "int8")
     assert ("int16x8" in said) is is_named
     assert "dynamic" in said
+
+
+@keras.saving.register_keras_serializable("penjing-tests")
+class AwayFromTheOthers(keras.layers.Layer):
+    def call(self, x):
+        return x - ops.mean(x, axis=0, keepdims=True)
+
+
+def test_a_model_whose_samples_depend_on_each_other_runs_in_the_same_batches(tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, AwayFromTheOthers()(inputs))
+    path = penjing.export_litert(model, tmp_path / "m.tflite")
+    x = np.arange(12, dtype="float32").reshape(3, 4)
+    found = penjing.LiteRTModel(path).predict(x)
+    np.testing.assert_allclose(found, x - x.mean(axis=0), atol=1e-6)

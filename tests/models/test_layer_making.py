@@ -109,6 +109,51 @@ def test_what_a_config_says_beyond_the_constructor_must_come_out_again():
         make_layer_again(Lies(3))
 
 
+class Lossy(layers.Layer):
+    """A layer whose config leaves out some of what it was made with."""
+
+    def __init__(self, units, window=4, shape=None, gain=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.window = units, window
+        self.shape = shape and tuple(shape)
+        self.gain = 2 * gain
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+class Faulty(Lossy):
+    """A layer whose config asks for what it does not have."""
+
+    def __init__(self, units, window=4, activation="relu", **kwargs):
+        super().__init__(units, window, **kwargs)
+        self.activation = keras.activations.get(activation)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.no_such_scale}
+
+
+def test_what_a_config_leaves_out_is_read_off_the_layer():
+    twin = make_layer_again(Lossy(3, window=8, shape=(2, 2)), units=5)
+    assert (twin.units, twin.window, twin.shape, twin.gain) == (5, 8, (2, 2), 2.0)
+
+
+def test_what_a_config_leaves_out_and_the_layer_does_not_hold_is_refused():
+    with pytest.raises(ValueError, match="does not say `gain`, which is 6.0 in it and"):
+        make_layer_again(Lossy(3, gain=3.0))
+
+
+def test_a_config_that_fails_is_made_of_the_arguments():
+    layer = Faulty(3, window=8, activation="tanh", name="own", dtype="float16")
+    twin = make_layer_again(layer, units=5)
+    assert (twin.units, twin.window, twin.name) == (5, 8, "own")
+    assert twin.activation is keras.activations.tanh
+    assert twin.dtype_policy.name == "float16"
+    del layer.window
+    with pytest.raises(AttributeError, match="no_such_scale"):
+        make_layer_again(layer)
+
+
 def test_a_twin_under_another_policy_is_refused():
     layer = Bare()
     keras.config.set_dtype_policy("mixed_float16")

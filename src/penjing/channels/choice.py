@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import re
+from collections.abc import Sequence
 
 import keras
 
@@ -11,6 +13,9 @@ from penjing.channels.groups import ChannelGroup
 from penjing.channels.tracing import ChannelGraph
 from penjing.errors import UnsupportedModelError
 from penjing.models.selection import Entry, Filter, entry_name, filter_entries
+
+_ONE_OF_CLASS = re.compile(r"'[^']*' of class (\w+)")
+_ROOTS, _NAMED = 5, 3
 
 
 def choose_groups(
@@ -37,12 +42,31 @@ def choose_groups(
             named.update(group.name for group in taken)
     chosen = [g for g in free if g.name in named and not barred.intersection(g.layers)]
     if not chosen:
-        whole = "; ".join(f"{path}: {why}" for path, why in graph.skipped[:5])
+        whole = _roots(graph.skipped)
         raise UnsupportedModelError(
             f"The model {graph.model.name!r} has no channels that can be cut"
             + (f" and are not excluded. {whole}." if whole else ".")
         )
     return chosen
+
+
+def _roots(skipped: Sequence[tuple[str, str]]) -> str:
+    """Why layers stay whole, each reason once, with the first layers that it keeps.
+
+    What is said of several layers of a class is one reason.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for path, reason in skipped:
+        root = _ONE_OF_CLASS.sub(r"each of class \1", reason)
+        found.setdefault(root, {})[path] = reason
+    said = []
+    for root, reasons in list(found.items())[:_ROOTS]:
+        paths = list(reasons)
+        more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+        same = set(reasons.values())
+        why = same.pop() if len(same) == 1 else root
+        said.append(f"{', '.join(paths[:_NAMED])}{more}: {why}")
+    return "; ".join(said)
 
 
 def _hits(entry: Entry, argument: str, graph: ChannelGraph) -> set[str]:

@@ -25,7 +25,7 @@ from penjing.models.copying import (
 )
 from penjing.models.graph_flow import as_graph
 from penjing.models.keras_private import all_layers, operation_behind
-from penjing.models.layer_making import build_as, make_layer_again
+from penjing.models.layer_making import build_as, config_of, make_layer_again
 
 # Config keys of layers within layers, and the attributes that hold these.
 _INNER = (
@@ -287,13 +287,13 @@ def _changed_config(
     )
     if not changes and not inner and not sliced:
         return None
-    config = {**layer.get_config(), **changes}
+    config = {**config_of(layer), **changes}
     for key in config if sliced else ():
         if key.endswith("initializer") and _has_fixed_shape(config[key]):
             config[key] = "zeros"  # the weights are written in afterwards
     for key, part in inner:
         if key in config:
-            found = _changed_config(part, graph, keeps) or part.get_config()
+            found = _changed_config(part, graph, keeps) or config_of(part)
             # Its build config would build it for the channels that it had.
             config[key] = {**config[key], "config": found, "build_config": None}
     return config

@@ -35,7 +35,11 @@ from penjing.export.samples import (
 )
 from penjing.export.targets.target_runtime import Target
 from penjing.export.trained_grids import has_trained_grids
-from penjing.export.verification import VERIFIED_SAMPLES, keras_outputs
+from penjing.export.verification import (
+    COMPARED_BATCH,
+    VERIFIED_SAMPLES,
+    keras_outputs,
+)
 from penjing.export.verification import verify as verify_file
 from penjing.export.weights.fixed_weights import weights_of
 from penjing.export.weights.kept_weights import told
@@ -373,7 +377,7 @@ def _verify(
             np.resize(a, (count, *a.shape[1:])) if batch else a
             for a in (spread_evenly(samples, count))
         ]
-    expected = keras_outputs(model, signature, chosen)
+    expected = keras_outputs(model, signature, chosen, COMPARED_BATCH)
     if not all(np.isfinite(value).all() for value in expected):
         raise ExportError(
             f"The Keras model `{model.name}` itself gives NaN or infinity on the "
@@ -394,4 +398,4 @@ def _unrounded_outputs(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it was not trained is no news here
-        return keras_outputs(strip(model), signature, samples)
+        return keras_outputs(strip(model), signature, samples, COMPARED_BATCH)

@@ -23,7 +23,7 @@ TOLERANCES = {mode.quantization: mode.tolerance for mode in MODES}
 # Samples that are compared, and the batch they run in: the last batch is a partial
 # one, so a file that lost its free batch size does not pass.
 VERIFIED_SAMPLES = 32
-_BATCH = 20
+COMPARED_BATCH = 20
 _HUGE = 1e8  # Half the range of a tensor that fills of a mask have taken: -1e9 say.
 NO_16_BIT_KERNELS = (
     "Loops, integer inputs and several operations have no 16-bit kernels: "
@@ -52,14 +52,19 @@ def output_error(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def keras_outputs(
-    model: keras.Model, signature: InputSignature, samples: Sequence[np.ndarray]
+    model: keras.Model,
+    signature: InputSignature,
+    samples: Sequence[np.ndarray],
+    batch_size: int | None = None,
 ) -> list[np.ndarray]:
     """Run a Keras model in float32, without training behaviour.
 
     `samples` has an array `(samples, ...)` for each input; so has the list for each
-    output. Samples that the model cannot run on are an ExportError.
+    output. They run at once, or `batch_size` at a time: of some models what a sample
+    gives depends on how many run with it. Samples that the model cannot run on are an
+    ExportError.
     """
-    step = signature.inputs[0].shape[0] or len(samples[0])
+    step = signature.inputs[0].shape[0] or batch_size or len(samples[0])
     parts = []
     try:
         with float32_compute(model):
@@ -103,7 +108,7 @@ def verify(
     """
     try:
         model = LiteRTModel(path, isolated=False)
-        actual = model.predict(list(samples), batch_size=_BATCH)
+        actual = model.predict(list(samples), batch_size=COMPARED_BATCH)
     except CompressionError as error:
         advice = ""
         if find_mode(quantization).activations == "int16":

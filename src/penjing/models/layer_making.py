@@ -37,7 +37,7 @@ def make_layer_again(layer: Any, /, **changes: Any) -> Any:
     refused = _refused_by_constructor(layer)
     kept = {key: value for key, value in config.items() if key not in refused}
     with keras.saving.custom_object_scope(functions):
-        twin = _from_config(layer, kept)
+        twin = _with_all_arguments(layer, kept)
     if not refused:
         return twin
     twin.name = layer.name
@@ -61,6 +61,89 @@ def _from_config(layer: Any, config: dict[str, Any]) -> Any:
         if twin.get_config() != config:
             raise
         return twin
+
+
+def _with_all_arguments(layer: Any, config: dict[str, Any]) -> Any:
+    """A twin by a config; also where that leaves out what the constructor was given.
+
+    What is left out is read off the layer, where it holds it by the same name.
+    """
+    left_out = _left_out(layer, config)
+    if not left_out:
+        return _from_config(layer, config)
+    try:
+        twin = _from_config(layer, config)
+        differing = _differing(twin, left_out)
+    except TypeError:  # there is no default for it
+        differing = left_out
+    if not differing:
+        return twin
+    twin = _from_config(layer, {**config, **differing})
+    differing = _differing(twin, left_out)
+    if differing:
+        name, value = next(iter(differing.items()))
+        raise ValueError(
+            f"the config of {layer.name!r} of class {type(layer).__name__} does not "
+            f"say `{name}`, which is {value!r} in it and {getattr(twin, name)!r} in "
+            "one made of it"
+        )
+    return twin
+
+
+def _left_out(layer: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a layer's constructor that its own `get_config` does not give."""
+    if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model):
+        return {}
+    if defined_by_keras(type(layer).get_config):
+        return {}
+    missing = _arguments(layer).keys() - config.keys()
+    found = {name: getattr(layer, name) for name in missing if hasattr(layer, name)}
+    return {name: value for name, value in found.items() if _is_plain(value)}
+
+
+def _differing(twin: Any, values: dict[str, Any]) -> dict[str, Any]:
+    unknown = object()
+    return {
+        name: value
+        for name, value in values.items()
+        if getattr(twin, name, unknown) != value
+    }
+
+
+def _arguments(layer: Any) -> dict[str, inspect.Parameter]:
+    """What the constructor of a layer takes by name, but what all layers take."""
+    parameters = inspect.signature(type(layer).__init__).parameters
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        name: parameter
+        for name, parameter in list(parameters.items())[1:]
+        if parameter.kind in by_name and name not in _BY_KERAS
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def config_of(layer: Any) -> dict[str, Any]:
+    """The config of a layer or operation.
+
+    Where its `get_config` asks for an attribute that the layer does not have, it is
+    made of the attributes that have the names of the constructor's arguments.
+    """
+    try:
+        config: dict[str, Any] = layer.get_config()
+    except AttributeError:
+        wanted = _arguments(layer)
+        if not isinstance(layer, keras.layers.Layer) or isinstance(layer, keras.Model):
+            raise
+        if not all(hasattr(layer, name) for name in wanted):
+            raise
+        base = keras.layers.Layer.get_config(layer)
+        config = {**base, **{name: getattr(layer, name) for name in wanted}}
+    return config
 
 
 def _refused_by_constructor(layer: Any) -> set[str]:
@@ -101,7 +184,7 @@ def _config(
     with warnings.catch_warnings():
         # Keras warns of files that hold a lambda, but none is written.
         warnings.filterwarnings("ignore", "The object being serialized includes a `la")
-        config: dict[str, Any] = {**layer.get_config(), **changes}
+        config: dict[str, Any] = {**config_of(layer), **changes}
         written = _written_functions(layer)
     functions: dict[str, Any] = {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import pytest
 from keras import layers
@@ -48,6 +50,45 @@ def llama():
     return hub.LlamaTransformerDecoder(name="llama", intermediate_dim=10)
 
 
+def gemma3():
+    return hub.Gemma3DecoderBlock(
+        name="gemma3",
+        num_query_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        intermediate_dim=10,
+        gate_dim_reduction=1,
+    )
+
+
+def qwen3():
+    return hub.Qwen3TransformerDecoder(
+        name="qwen3",
+        num_query_heads=6,
+        num_key_value_heads=3,
+        head_dim=4,
+        intermediate_dim=10,
+    )
+
+
+def mixtral():
+    return hub.MixtralTransformerDecoder(
+        name="mixtral", num_experts=3, intermediate_dim=10
+    )
+
+
+def t5(gated):
+    return hub.T5TransformerLayer(
+        name="t5", intermediate_dim=10, use_gated_activation=gated
+    )
+
+
+def windowed():
+    return hub.WindowedTransformerEncoder(
+        name="windowed", intermediate_dim=10, activation="gelu"
+    )
+
+
 def vit():
     return hub.ViTEncoder(name="vit", num_layers=2, mlp_dim=9)
 
@@ -56,6 +97,15 @@ BLOCKS = {
     "encoder": ({"encoder/feedforward_intermediate_dense": 12}, encoder, (6, 8)),
     "llama": ({"llama/feedforward_intermediate_dense": 10}, llama, (6, 8)),
     "gemma": ({"gemma/attention": 3, "gemma/gating_ffw": 10}, gemma, (6, 8)),
+    "gemma3": ({"gemma3/attention": 2, "gemma3/gating_ffw": 10}, gemma3, (6, 8)),
+    "qwen3": (
+        {"qwen3/attention": 3, "qwen3/feedforward_intermediate_dense": 10},
+        qwen3,
+        (6, 8),
+    ),
+    "mixtral": ({"mixtral/experts": 10}, mixtral, (6, 8)),
+    "t5": ({"t5/input_projector": 10}, functools.partial(t5, True), (6, 8)),
+    "windowed": ({"windowed/layers.0": 10}, windowed, (6, 8)),
     "vit": ({"vit/mlp.dense_1": 9}, vit, (6, 8)),
     "mobile": ({"mobile/expansion": 5}, mobile, (6, 6, 4)),
 }
@@ -70,6 +120,13 @@ def test_a_block_without_units_is_the_silenced_one(name):
     assert found == sizes
     assert small.count_params() < model.count_params()
     assert "adds its input to what" in dict(graph.skipped)[name]
+
+
+@pytest.mark.once
+def test_a_layer_that_a_block_does_not_have_is_none():
+    small, graph = cut(hub.chain(t5(gated=False)))
+    assert [group.size for group in graph.groups if group.reason is None] == [10]
+    assert small.get_layer("t5").intermediate_dim < 10
 
 
 def test_what_a_block_reads_and_gives_stays_whole():

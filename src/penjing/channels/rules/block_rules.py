@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any, TypeAlias
 
+import keras
 import numpy as np
 
 from penjing.channels.rules.dense_rules import pin_mixed
@@ -62,22 +62,35 @@ def _trace_feed_forward(
     Args:
         step: The call.
         key: Key of the config that counts them.
-        makers: Dense layers that make the units, which fall together.
+        makers: Dense layers that make the units, which fall together; those that the
+            block does not have are none.
         reader: The dense layer that sums them up.
         per_unit: By how much the key counts each.
         parts: The blocks of a layer that holds several of the same width.
     """
     for part in parts(step.operation):
-        made = [attrgetter(name)(part) for name in makers]
+        found = [_inner(part, name) for name in makers]
+        made = [dense for dense in found if dense is not None]
         ids = step.produce(int(made[0].kernel.shape[-1]), makers[0].strip("_"))
         for dense in made:
             step.carry(dense.kernel, -1, ids, "output")
             step.carry(dense.bias, 0, ids, "output")
             pin_mixed(step, ids, dense.activation)
-        pin_mixed(step, ids, getattr(part, "activation", None))
-        step.carry(attrgetter(reader)(part).kernel, 0, ids, "input")
+        _pin_mixed_by_block(step, ids, part)
+        step.carry(_inner(part, reader).kernel, 0, ids, "input")
     step.edit(key, np.tile(ids, per_unit))
     return _keep_outside(step, f"{step.describe()} {_RESIDUAL}")
+
+
+def _inner(part: Any, name: str) -> Any:
+    """An attribute within attributes, or an entry of a list; None if there is none."""
+    for step in name.split("."):
+        part = part[int(step)] if step.isdigit() else getattr(part, step, None)
+    return part
+
+
+def _pin_mixed_by_block(step: ChannelStep, ids: np.ndarray, block: Any) -> None:
+    pin_mixed(step, ids, keras.activations.get(getattr(block, "activation", None)))
 
 
 def _keep_outside(step: ChannelStep, reason: str) -> list[Layout]:
@@ -87,28 +100,60 @@ def _keep_outside(step: ChannelStep, reason: str) -> list[Layout]:
     return step.stay(reason)
 
 
-def trace_gemma_block(step: ChannelStep) -> Layout | list[Layout]:
-    """`GemmaDecoderBlock`: whole heads too, a key's with the queries that read it."""
+def _trace_heads(step: ChannelStep, attention: Any, names: str, axis: int) -> None:
+    """Whole heads, whose size the config gives: a key's with the queries that read it.
+
+    `names` are those of the projections of queries, keys, values and outputs, `axis`
+    is where the heads lie in the kernels of the first three.
+    """
     block = step.operation
-    attention = block.attention
+    query, key, value, output = (_inner(attention, name) for name in names.split())
     readers = block.num_query_heads // block.num_key_value_heads
-    heads = step.produce(
-        block.num_key_value_heads, "attention", width=readers * block.head_dim
-    )
+    width = readers * int(output.kernel.shape[1])
+    heads = step.produce(block.num_key_value_heads, "attention", width=width)
     queries = np.repeat(heads, readers)
     step.edit("num_key_value_heads", heads)
     step.edit("num_query_heads", queries)
-    step.carry(attention.query_dense.kernel, 0, queries, "output")
-    step.carry(attention.key_dense.kernel, 0, heads, "output")
-    step.carry(attention.value_dense.kernel, 0, heads, "output")
-    step.carry(attention.output_dense.kernel, 0, queries, "input")
+    for dense, ids in ((query, queries), (key, heads), (value, heads)):
+        step.carry(dense.kernel, axis, ids, "output")
+        step.carry(dense.bias, 0, ids, "output")
+    step.carry(output.kernel, 0, queries, "input")
+
+
+def trace_gemma_block(step: ChannelStep) -> Layout | list[Layout]:
+    """`GemmaDecoderBlock`, `Gemma3DecoderBlock`: the units between, and whole heads."""
+    names = "query_dense key_dense value_dense output_dense"
+    _trace_heads(step, step.operation.attention, names, 0)
     return _trace_feed_forward(
         step,
         key="intermediate_dim",
         makers=("gating_ffw", "gating_ffw_2"),
         reader="ffw_linear",
-        per_unit=2,
+        per_unit=getattr(step.operation, "gate_dim_reduction", 2),
     )
+
+
+def trace_qwen3_block(step: ChannelStep) -> Layout | list[Layout]:
+    """`Qwen3TransformerDecoder`: the units between, and whole heads."""
+    names = "_query_dense _key_dense _value_dense _output_dense"
+    _trace_heads(step, _inner(step.operation, "_self_attention_layer"), names, 1)
+    return _GATED(step)
+
+
+def trace_experts(step: ChannelStep) -> Layout | list[Layout]:
+    """`MixtralTransformerDecoder`: the same units of all its experts."""
+    experts = _inner(step.operation, "_sparse_moe_block.expert_bank")
+    gate, inner, output = (
+        _inner(experts, f"_expert_feedforward_{name}_dense")
+        for name in ("gate", "intermediate", "output")
+    )
+    ids = step.produce(int(gate.shape[-1]), "experts")
+    for kernel in (gate, inner):
+        step.carry(kernel, 2, ids, "output")
+    _pin_mixed_by_block(step, ids, experts)
+    step.carry(output, 1, ids, "input")
+    step.edit("intermediate_dim", ids)
+    return _keep_outside(step, f"{step.describe()} {_RESIDUAL}")
 
 
 def trace_inverted_residual(step: ChannelStep) -> Layout | list[Layout]:
@@ -136,12 +181,31 @@ def trace_inverted_residual(step: ChannelStep) -> Layout | list[Layout]:
     return _keep_outside(step, reason)
 
 
-_TRANSFORMER = functools.partial(
-    _trace_feed_forward,
-    key="intermediate_dim",
-    makers=("_feedforward_intermediate_dense",),
-    reader="_feedforward_output_dense",
+def _mlp(block: Any) -> list[Any]:
+    return [block.mlp_block.dense_net]
+
+
+def _dense_pair(names: str, **options: Any) -> Rule:
+    """The rule for a block whose dense layers have these names: "makers -> reader"."""
+    makers, reader = names.split(" -> ")
+    options = {"key": "intermediate_dim", **options}
+    return functools.partial(
+        _trace_feed_forward, makers=makers.split(), reader=reader, **options
+    )
+
+
+_TRANSFORMER = _dense_pair(
+    "_feedforward_intermediate_dense -> _feedforward_output_dense"
 )
+_GATED = _dense_pair(
+    "_feedforward_intermediate_dense _feedforward_gate_dense"
+    " -> _feedforward_output_dense"
+)
+_PUBLIC = (
+    "feedforward_intermediate_dense feedforward_gate_dense -> feedforward_output_dense"
+)
+_PLAIN = _dense_pair(_PUBLIC)
+_SIZED = _dense_pair(_PUBLIC, key="intermediate_size")
 
 # Package -> class -> rule.
 RULES_BY_NAME: dict[str, dict[str, Rule]] = {
@@ -150,20 +214,37 @@ RULES_BY_NAME: dict[str, dict[str, Rule]] = {
         "TokenAndPositionEmbedding": trace_token_and_position_embedding,
         "TransformerEncoder": _TRANSFORMER,
         "TransformerDecoder": _TRANSFORMER,
-        "LlamaTransformerDecoder": functools.partial(
-            _trace_feed_forward,
-            key="intermediate_dim",
-            makers=("_feedforward_intermediate_dense", "_feedforward_gate_dense"),
-            reader="_feedforward_output_dense",
+        "WhisperEncoder": _TRANSFORMER,
+        "WhisperDecoder": _TRANSFORMER,
+        "DisentangledAttentionEncoder": _TRANSFORMER,
+        "GPTNeoXDecoder": _TRANSFORMER,
+        "FNetEncoder": _dense_pair("_intermediate_dense -> _output_dense"),
+        "BloomDecoder": _dense_pair("_mlp_intermediate_dense -> _mlp_output_dense"),
+        "FalconTransformerDecoder": _dense_pair("dense_h_to_4h -> dense_4h_to_h"),
+        "LlamaTransformerDecoder": _GATED,
+        "MistralTransformerDecoder": _GATED,
+        "QwenTransformerDecoder": _GATED,
+        "Qwen3TransformerDecoder": trace_qwen3_block,
+        "Phi3Decoder": _PLAIN,
+        "XLNetEncoder": _PLAIN,
+        "RoformerV2Encoder": _SIZED,
+        "ESMEncoder": _SIZED,
+        "T5TransformerLayer": _dense_pair(
+            "input_projector gate_projector -> output_projector"
         ),
+        "MixtralTransformerDecoder": trace_experts,
         "GemmaDecoderBlock": trace_gemma_block,
-        "ViTEncoder": functools.partial(
-            _trace_feed_forward,
+        "Gemma3DecoderBlock": trace_gemma_block,
+        "ViTEncoder": _dense_pair(
+            "mlp.dense_1 -> mlp.dense_2",
             key="mlp_dim",
-            makers=("mlp.dense_1",),
-            reader="mlp.dense_2",
             parts=lambda layer: layer.encoder_layers,
         ),
+        "DeiTEncoder": _dense_pair(
+            "mlp.dense -> output_layer.dense",
+            parts=lambda layer: layer.encoder_layers,
+        ),
+        "WindowedTransformerEncoder": _dense_pair("layers.0 -> layers.2", parts=_mlp),
         "InvertedResidualBlock": trace_inverted_residual,
     },
 }

@@ -6,21 +6,32 @@ TensorFlow is replaced while another thread may call it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from penjing.export.tracing.fourier_matrices import multiply_out
+from penjing.export.tracing.graph_nodes import (
+    add_constant,
+    become,
+    constant_values,
+    lists_of_nodes,
+    number_of,
+    source_of,
+)
+from penjing.export.tracing.new_axes import add_axes_apart
+
 _MODEL = "saved_model.pb"
 
 
 def rewrite_operations(folder: str, *, in_integers: bool) -> None:
-    """Rewrite a SavedModel in place: one-hot vectors, and the sign of zero in argmax.
+    """Rewrite a SavedModel in place, where the converter or its kernels lack a case.
 
     `in_integers`, one-hot vectors become comparisons, as ONE_HOT gives floats that the
     converter does not quantize. Keras tells -0.0 from 0.0 before it looks for the
-    largest value, by bits that LiteRT does not know; there the two are equal.
+    largest value, by bits that LiteRT does not know; there the two are equal. Of
+    integers it knows neither the size nor the sign, so they become the larger of two.
     """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -35,34 +46,15 @@ def rewrite_operations(folder: str, *, in_integers: bool) -> None:
             elif node.op == "SelectV2" and _is_sign_of_zero(node, by_name):
                 _pass_through(node, node.input[2])
                 changed = True
+            elif node.op in ("FFT", "FFT2D"):
+                changed |= multiply_out(nodes, node, by_name)
+            elif node.op in ("Abs", "Sign"):
+                changed |= _clipped(nodes, node)
+            elif node.op == "StridedSlice":
+                numbers = [_input(node, place, by_name) for place in (1, 2, 3)]
+                changed |= add_axes_apart(nodes, node, numbers)
     if changed:
         path.write_bytes(saved.SerializeToString())
-
-
-def lists_of_nodes(saved: Any) -> Iterator[Any]:
-    """The nodes of each function in a SavedModel."""
-    for meta in saved.meta_graphs:
-        for function in meta.graph_def.library.function:
-            yield function.node_def
-
-
-def constant_values(node: Any) -> np.ndarray[Any, Any] | None:
-    """The values of a node that is a constant."""
-    if node is None or node.op != "Const":
-        return None
-    import tensorflow as tf
-
-    return np.asarray(tf.make_ndarray(node.attr["value"].tensor))
-
-
-def source_of(name: str) -> str:
-    """The name of the node that an input comes from.
-
-    Example:
-        >>> source_of("model/dense/MatMul:product:0")
-        'model/dense/MatMul'
-    """
-    return name.lstrip("^").split(":")[0]
 
 
 def _input(
@@ -81,7 +73,39 @@ def _is_sign_of_zero(node: Any, by_name: dict[str, Any]) -> bool:
 
 def _pass_through(node: Any, source: str) -> None:
     kind = node.attr["T"].type
-    _become(node, "Identity", [source], T=kind)
+    become(node, "Identity", [source], T=kind)
+
+
+def _clipped(nodes: Any, node: Any) -> bool:
+    """Let the size or the sign of integers be a limit; whether they are integers.
+
+    The last operation is a negation, as its output is named like that of the first.
+    """
+    from tensorflow import as_dtype
+
+    kind = node.attr["T"].type
+    dtype = as_dtype(kind)
+    if not dtype.is_integer or dtype.is_unsigned:
+        return False
+
+    def add(name: str, operation: str, *inputs: str) -> str:
+        made = nodes.add(name=f"{node.name}/{name}")
+        become(made, operation, list(inputs), T=kind)
+        return f"{made.name}:{'y' if operation == 'Neg' else 'z'}:0"
+
+    def constant(name: str, value: int) -> str:
+        number = np.asarray(value, dtype.as_numpy_dtype)
+        return add_constant(nodes, f"{node.name}/{name}", number)
+
+    given = node.input[0]
+    lower = add("negative", "Neg", given)
+    if node.op == "Abs":
+        lower = add("smaller", "Minimum", given, lower)
+    else:
+        lower = add("from", "Maximum", lower, constant("least", -1))
+        lower = add("to", "Minimum", lower, constant("most", 1))
+    become(node, "Neg", [lower], T=kind)
+    return True
 
 
 def _compared(nodes: Any, node: Any, by_name: dict[str, Any]) -> bool:
@@ -93,48 +117,19 @@ def _compared(nodes: Any, node: Any, by_name: dict[str, Any]) -> bool:
     axis = node.attr["axis"].i if "axis" in node.attr else -1
     if axis != -1 or depth is None or on is None or off is None:
         return False
-    ids = node.attr["TI"].type if "TI" in node.attr else _number("int64")
+    ids = node.attr["TI"].type if "TI" in node.attr else number_of("int64")
     values = node.attr["T"].type
     numbers = np.arange(int(depth), dtype=as_dtype(ids).as_numpy_dtype)
-    last = _add_constant(nodes, f"{node.name}/last", np.int32(-1))
-    classes = _add_constant(nodes, f"{node.name}/classes", numbers)
+    last = add_constant(nodes, f"{node.name}/last", np.int32(-1))
+    classes = add_constant(nodes, f"{node.name}/classes", numbers)
     each = nodes.add(name=f"{node.name}/each")
-    _become(each, "ExpandDims", [node.input[0], last], T=ids, Tdim=_number("int32"))
+    become(each, "ExpandDims", [node.input[0], last], T=ids, Tdim=number_of("int32"))
     equal = nodes.add(name=f"{node.name}/equal")
-    _become(equal, "Equal", [f"{each.name}:output:0", classes], T=ids)
+    become(equal, "Equal", [f"{each.name}:output:0", classes], T=ids)
     equal.attr["incompatible_shape_error"].b = True
     hot = f"{equal.name}:z:0"
-    if values == _number("bool"):
+    if values == number_of("bool"):
         _pass_through(node, hot)
     else:
-        _become(node, "SelectV2", [hot, node.input[2], node.input[3]], T=values)
+        become(node, "SelectV2", [hot, node.input[2], node.input[3]], T=values)
     return True
-
-
-def _number(dtype: str) -> int:
-    """The number of a type in a graph."""
-    from tensorflow import as_dtype
-
-    return int(as_dtype(dtype).as_datatype_enum)
-
-
-def _add_constant(nodes: Any, name: str, values: Any) -> str:
-    """Add a constant; gives the name of its output."""
-    import tensorflow as tf
-
-    array = np.asarray(values)
-    node = nodes.add(name=name, op="Const")
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(array))
-    node.attr["dtype"].type = tf.as_dtype(array.dtype).as_datatype_enum
-    return f"{name}:output:0"
-
-
-def _become(node: Any, operation: str, inputs: list[str], **types: int) -> None:
-    """Let a node be another operation on other inputs."""
-    sources = list(inputs)
-    node.op = operation
-    del node.input[:]
-    node.input.extend(sources)
-    node.attr.clear()
-    for name, kind in types.items():
-        node.attr[name].type = kind

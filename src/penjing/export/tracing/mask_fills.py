@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from penjing.export.tracing.graph_rewriting import (
+from penjing.export.tracing.graph_nodes import (
     constant_values,
     lists_of_nodes,
     source_of,
