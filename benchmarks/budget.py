@@ -10,6 +10,10 @@ scikit-learn for some data. Run:
 
     python benchmarks/budget.py
     python benchmarks/budget.py --tasks digits,diabetes --minutes 3
+    python benchmarks/budget.py --tasks digits --hide-validation --name budget-unsplit
+
+With the last, `compress` gets training and test data alone, and decides by a part of
+one of them; the test scores here are those on all test data nevertheless.
 """
 
 from __future__ import annotations
@@ -227,11 +231,13 @@ def row_of(name: str, seconds: float, options: Any) -> dict[str, Any]:
     make, build, metric, _ = TASKS[name]
     data = make()
     model = kept(f"budget-{name}", lambda: train(build, data, metric))
-    out = MODELS / "budget" / f"{name}-{seconds:.0f}-{options.seed}"
+    known = "-unsplit" if options.hide_validation else ""
+    out = MODELS / "budget" / f"{name}{known}-{seconds:.0f}-{options.seed}"
     budget = penjing.Budget(time=f"{seconds}s", **options.budget)
+    given = {k: v for k, v in data.items() if k != "validation"}
     report = penjing.compress(
         model,
-        data,
+        given if options.hide_validation else data,
         budget=budget,
         out=out,
         seed=options.seed,
@@ -297,6 +303,7 @@ def main() -> None:
     parser.add_argument("--name", default=NAME, help="of the results file")
     parser.add_argument("--budget", type=json.loads, default={}, help="more bounds")
     parser.add_argument("--progress", action="store_true")
+    parser.add_argument("--hide-validation", action="store_true")
     options = parser.parse_args()
     path = RESULTS / f"{options.name}.json"
     known = json.loads(path.read_text())["tasks"] if path.exists() else {}

@@ -62,6 +62,26 @@ RUNTIMES: dict[str, Callable[..., VerifyReport]] = {
 """
 
 
+def require_runtime(runtime: str) -> None:
+    """Raise a MissingDependencyError that says what to install, if it is not here.
+
+    Nothing is started, so it takes a moment.
+    """
+    if runtime == "micro":
+        from penjing.runtime.tflm.tflm_runner import require_tflm
+
+        require_tflm()
+    elif runtime == "wasm":
+        from penjing.web.npm_packages import find_node, find_packages
+
+        find_packages()
+        find_node()
+    elif runtime == "arm":
+        from penjing.arm.arm_packages import find_arm
+
+        find_arm()
+
+
 def verify(
     file: str | os.PathLike[str],
     runtime: str = "wasm",

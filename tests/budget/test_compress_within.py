@@ -20,7 +20,9 @@ from penjing.budget.trial import known_outcome
 from penjing.data.data_sources import UserData
 from penjing.data.datasets import stratified_split
 from penjing.errors import CompressionError, CompressionWarning, DataError
+from penjing.pipeline.file_stages import PACKED_FILE
 from penjing.pipeline.recipe import TrainingRecipe
+from penjing.pipeline.runs.output_folder import claim_outputs
 from penjing.pipeline.runs.run_state import RunState
 
 # Trials run on every backend in test_trial.py.
@@ -65,6 +67,8 @@ BUDGET = penjing.Budget(max_drop=30, trials=1, metric="accuracy")
 @pytest.fixture(scope="module")
 def searched(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("searched")
+    claim_outputs(folder, [PACKED_FILE])  # of an earlier search, for another runtime
+    (folder / PACKED_FILE).write_bytes(b"packed")
     lines = []
     report = penjing.compress(
         model, make_data(), budget=BUDGET, out=folder, progress=lines.append
@@ -88,6 +92,15 @@ def test_a_budget_gives_files_a_front_and_a_control(searched):
     scores = penjing.evaluate(trial, x[rest], y[rest], metrics=["accuracy"])
     assert chosen[0].test_score == pytest.approx(scores["accuracy"])
     assert json.loads((folder / "report.json").read_text())["budget"]["met"]
+
+
+def test_what_was_written_without_training_is_a_step_on_the_way(searched):
+    folder, report, _ = searched
+    steps = [row.step for row in report.staircase]
+    assert steps[0] == "float file"
+    assert steps[1].startswith("nothing trained, ")
+    assert report.staircase[-1].score == report.after
+    assert not (folder / PACKED_FILE).exists()
 
 
 def test_the_metric_that_is_named_decides_everything(searched):

@@ -91,7 +91,7 @@ class World:
 
     def costs(self, c, names):
         kept = 100_000 * (c.keep if c.is_compressed else 1.0) * (c.levels / 15) ** 0.5
-        known = {"gzip": kept, "arena": 3 * kept}
+        known = {"gzip": kept, "arena": 3 * kept, "latency": 1e-8 * kept}
         return {"raw": round(2 * kept), **{name: known[name] for name in names}}
 
 
@@ -319,6 +319,24 @@ def test_files_have_the_sizes_that_their_runtime_takes(runtime):
         export = ground.recipe(Candidate(family=family, mode="int8"), "a").export
         wanted = runtime if runtime in ("wasm", "micro") else None
         assert export.runtime == wanted
+
+
+def test_small_models_are_spared_by_shares_of_what_they_have(tmp_path):
+    small = dataclasses.replace(GROUND, weights=2_000)
+    assert (small.least_kept, GROUND.least_kept) == (0.05, 0.002)
+    search, _ = searched(tmp_path, edge=0.001, trainings=30)
+    search.ground = search.study._ground = small
+    search.run()
+    tried = [t.candidate for t in search.study.trials if t.candidate.is_compressed]
+    assert min(c.keep for c in tried) == 0.05
+
+    def spared(ground, candidate):
+        return ground.recipe(candidate, "a").methods[-2].keep_at_least
+
+    alone = [Candidate(family="prune", keep=keep) for keep in (0.05, 0.5)]
+    assert [spared(small, candidate) for candidate in alone] == [100, 100]
+    assert spared(small, Candidate(family="cut+prune", keep=0.25)) == 50
+    assert spared(GROUND, alone[0]) == 300
 
 
 def test_an_outcome_is_not_taken_for_that_of_another_candidate(tmp_path):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from penjing.data.data_sources import UserData
 from penjing.errors import (
     CompressionError,
     CompressionWarning,
@@ -23,6 +24,8 @@ from penjing.pipeline import (
     compress,
     file_stages,
 )
+from penjing.pipeline.file_stages import FileStages
+from penjing.progress import ignore_progress
 from penjing.report.documents import read_json
 from penjing.report.terminal import score_table
 from penjing.runtime.tflm import has_tflm
@@ -247,3 +250,26 @@ def test_a_packed_file_is_in_the_report_with_flash_and_ram(tmp_path):
 def test_settings_of_packed_files_that_do_not_go_together(settings, message):
     with pytest.raises(RecipeError, match=message):
         ExportRecipe(**settings)
+
+
+def test_files_of_another_run_are_taken_as_they_are(tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "there" / "model.tflite").write_bytes(b"a file")
+    (x, y), _ = make_data()
+    common = {
+        "model": make_model(),
+        "data": UserData(train=(x, y), test=None, source=""),
+        "recipe": make_recipe(),
+        "imports": (),
+        "has_ranges": False,
+        "stage": lambda name, files, work: work(),
+        "progress": ignore_progress,
+    }
+    files = FileStages(
+        folder=tmp_path / "here",
+        taken=FileStages(folder=tmp_path / "there", only_result=True, **common),
+        **common,
+    )
+    files._export_result("model.tflite")
+    assert (tmp_path / "here" / "model.tflite").read_bytes() == b"a file"

@@ -166,6 +166,25 @@ class Budget:
         return "gzip" if compressed else "raw"
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What makes it another search, by what it means; time and trials do not.
+
+        Example:
+            >>> Budget(max_bytes="20KB").identity == Budget(max_bytes=20480).identity
+            True
+        """
+        table = {
+            **self.bounds,
+            "max_drop": None if self.drop is None else str(self.drop),
+            "bytes_kind": self.bytes_kind,
+            "objective": self.objective,
+            "runtime": self.runtime,
+            "metric": self.metric,
+            "validation_from": self.validation_from,
+        }
+        return {name: value for name, value in table.items() if value is not None}
+
+    @property
     def sentence(self) -> str:
         """What is looked for, for people.
 

@@ -13,10 +13,11 @@ import numpy as np
 from penjing.budget.bound import standard_error
 from penjing.data.data_checks import first_batch
 from penjing.data.data_sources import UserData
-from penjing.errors import DataError
+from penjing.errors import DataError, UnsupportedModelError
 from penjing.json_values import JsonValue
 from penjing.measurement.accuracy import evaluate
 from penjing.models.copying import copy_model
+from penjing.models.selection import select_weights
 from penjing.pipeline.inputs.run_data import with_validation
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.training import (
@@ -110,6 +111,14 @@ def validation_for(data: UserData, part: str | None = None) -> TrainingRecipe:
         )
     few = count_samples(data.train) <= _FEW
     return TrainingRecipe(validation_split=_SHARE_OF_FEW if few else _SHARE)
+
+
+def count_prunable(model: keras.Model) -> int:
+    """Weights that can be pruned; 0 where there are none."""
+    try:
+        return sum(weight.size for weight in select_weights(model).chosen)
+    except UnsupportedModelError:
+        return 0
 
 
 def look_at(

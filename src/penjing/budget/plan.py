@@ -20,7 +20,6 @@ from penjing.budget.line_search import next_share
 from penjing.budget.space import (
     CONTROL,
     FILES,
-    LEAST_KEPT,
     MOST_KEPT,
     Candidate,
     Ground,
@@ -242,11 +241,13 @@ class Plan:
             return None
         used = _USED_SHORT if short else _USED_FULL
         found = {t.candidate.keep: self._position(t, used) for t in mine if t.outcome}
+        least = self.ground.least_kept
+        start = _START[family] if short else self._start(trials, family)
         keep = next_share(
             found,
             [t.candidate.keep for t in mine if t.outcome is None],
-            start=_START[family] if short else self._start(trials, family),
-            least=LEAST_KEPT,
+            start=max(start, least),
+            least=least,
             most=MOST_KEPT,
         )
         if keep is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import keras
 
 from penjing.budget.plan import Trial
 from penjing.budget.search import Search
+from penjing.budget.space import FILES
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, ExportError, FileFormatError
 from penjing.file_verification import verify
+from penjing.measurement.latency import measure_latency
 from penjing.pipeline.file_stages import FileStages
 from penjing.pipeline.recipe_files import recipe_from_dict
 from penjing.progress import Listener, Progress
@@ -22,6 +25,7 @@ from penjing.report.score_rows import ScoreRow
 # Files that a front shows: more of them do not help to choose.
 MOST_SHOWN = 8
 _SAMPLES = 8
+_ROUNDS = 30  # of the timing in turns
 
 Stage = Callable[[str, Sequence[Path], Callable[[], Any]], Any]
 
@@ -83,6 +87,58 @@ class ProvenFiles:
                     right.add(trial.name)
                     continue
                 self.search.leave_out(trial, reason)
+
+    def time_again(self) -> str:
+        """Time the files that are shown anew, in turns, until the best one stays.
+
+        What trials measured is minutes apart, on a machine that does other work too.
+        Says how that was done; nothing where no latency was asked for.
+        """
+        if "latency" not in self.search.goal.costs:
+            return ""
+        timed: set[str] = set()
+        while (best := self.search.best()) is not None and best.name not in timed:
+            timed |= self._time(self.shown(), timed)
+        return (
+            f"Latencies are medians of {_ROUNDS} rounds, in which files took turns "
+            "with those of the model as it is."
+        )
+
+    def _time(self, shown: Sequence[Trial], timed: set[str]) -> set[str]:
+        """Time trials' files and untrained ones against each other; gives the names.
+
+        As much faster or slower as they are now, those are taken to be that never were.
+        """
+        finished = [t for t in self.search.study.trials if t.is_finished]
+        untrained = [t for t in finished if t.candidate.family == FILES]
+        trials = {t.name: t for t in (*untrained, *shown)}
+        paths = {name: self.path(trial) for name, trial in trials.items()}
+
+        def measure() -> dict[str, float]:
+            report = measure_latency(
+                list(paths.values()), rounds=_ROUNDS, progress=False
+            )
+            rows = zip(paths, report.files, strict=True)
+            return {name: row.milliseconds / 1000 for name, row in rows}
+
+        self.progress(Progress(stage="Timing the files in turns"))
+        stage = f"Timing {', '.join(trials)}"
+        seconds = self.stage(stage, list(paths.values()), measure)
+        drift = statistics.median(
+            seconds[name] / trial.costs["latency"] for name, trial in trials.items()
+        )
+        for trial in finished:
+            if trial.name in trials:
+                self._set_latency(trial, seconds[trial.name])
+            elif trial.name not in timed and "latency" in trial.costs:
+                self._set_latency(trial, drift * trial.costs["latency"])
+        return set(trials)
+
+    def _set_latency(self, trial: Trial, seconds: float) -> None:
+        if trial.outcome is not None:
+            costs = {**trial.costs, "latency": seconds}
+            outcome = dataclasses.replace(trial.outcome, costs=costs)
+            self.search.study.finish(outcome)
 
     def shown(self) -> list[Trial]:
         """The best file, and those of the front; the cheapest one first."""

@@ -12,12 +12,13 @@ from penjing.budget.goal import amount_text
 from penjing.budget.plan import Plan, Trial
 from penjing.budget.proven_files import ProvenFiles
 from penjing.budget.search import Search
+from penjing.budget.space import FILES
 from penjing.budget.trial import RECIPE
 from penjing.pipeline.file_stages import RESULT, RESULT_KERAS
 from penjing.pipeline.recipe_files import recipe_to_toml
 from penjing.pipeline.runs.output_folder import claim_outputs
 from penjing.pipeline.runs.run_state import remove_files
-from penjing.report.search_rows import BudgetRow, ControlRow, FrontRow
+from penjing.report.search_rows import BudgetRow, ControlRow, FrontRow, StairRow
 
 FRONT_FOLDER = "front"
 _MINIMIZED = {
@@ -33,7 +34,7 @@ class SearchRows:
     """The rows of a finished search.
 
     `best` is the file that is deployed, `folder` that of the run; `notes` are what was
-    told at the beginning.
+    told at the beginning, and `timing` says how latencies were measured.
     """
 
     search: Search
@@ -41,6 +42,26 @@ class SearchRows:
     best: Trial
     folder: Path
     notes: Sequence[str]
+    timing: str = ""
+
+    def untrained(self) -> tuple[StairRow, ...]:
+        """The smallest compressed file of the model as it is, if it is not the best."""
+        trials = self.search.study.trials
+        found = [t for t in trials if t.is_finished and t.candidate.family == FILES]
+        files = [t for t in found if t.candidate.mode != "float32"]
+        least = min(files, key=lambda t: t.costs["gzip"], default=None)
+        if least is None or least.name == self.best.name:
+            return ()
+        score = self.proven.score(least)
+        metric = self.search.goal.bound.metric
+        return (
+            StairRow(
+                step=least.candidate.text(),
+                bytes=int(least.costs["gzip"]),
+                raw=int(least.costs["raw"]),
+                score=None if score is None else score.metrics.get(metric),
+            ),
+        )
 
     def front(self) -> tuple[FrontRow, ...]:
         """Copy the files that no other one beats, and describe them."""
@@ -98,7 +119,7 @@ class SearchRows:
         search, goal = self.search, self.search.goal
         score = self.best.metrics[goal.bound.metric]
         texts = [
-            f"{name.removeprefix('max_')} at most {amount_text(name, most)}"
+            f"{self._bounded(name)} at most {amount_text(name, most)}"
             for name, most in goal.bounds.items()
         ]
         if goal.bound.drop is not None:
@@ -114,8 +135,12 @@ class SearchRows:
             lowest=goal.bound.lowest if goal.bound.drop is not None else None,
             trials=len(search.study.trials),
             seconds=round(search.clock.spent, 1),
-            notes=tuple(self.notes),
+            notes=tuple(filter(None, (*self.notes, self.timing))),
         )
+
+    def _bounded(self, name: str) -> str:
+        zipped = name == "max_bytes" and self.search.goal.bytes_kind == "gzip"
+        return "gzipped bytes" if zipped else name.removeprefix("max_")
 
 
 def _remove_ours(folder: Path) -> None:

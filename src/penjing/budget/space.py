@@ -30,8 +30,9 @@ FILES, CONTROL = "files", "control"
 _RAMP_END = 0.5
 # Channels go in so many cuts.
 _CUTS = 2
-# Weights that stay at least, whatever the share: below, small models lose all.
-_KEEP_AT_LEAST = 300
+# Weights that stay at least, whatever the share: below, small models lose all. It is a
+# share of those that have hardly more.
+_KEEP_AT_LEAST, _MOST_OF_ALL = 300, 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,7 @@ class Ground(JsonValue):
             data brings a validation part.
         validation_from: Which part of the data it is held out of.
         metric: Name of the metric by which epochs are judged; None: the first.
+        weights: How many the model has that can be pruned, about.
         max_arena: Bytes of RAM that a packed file may take.
         is_bounded: Whether time, RAM or multiply-accumulates are, which zeros do not
             make less.
@@ -114,6 +116,7 @@ class Ground(JsonValue):
     validation_split: float
     validation_from: Literal["train", "test"] = "train"
     metric: str | None = None
+    weights: int = 1_000_000
     max_arena: int | None = None
     is_bounded: bool = False
 
@@ -135,6 +138,12 @@ class Ground(JsonValue):
         if self.is_bounded:
             return ("cut+prune", "cut")
         return ("cut+prune", "prune") if packed else ("prune", "cut+prune")
+
+    @property
+    def least_kept(self) -> float:
+        """The smallest share of the weights that can stay."""
+        spared = min(_KEEP_AT_LEAST / max(self.weights, 1), _MOST_OF_ALL)
+        return float(f"{max(LEAST_KEPT, spared):.3g}")  # as shares are rounded
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -221,8 +230,11 @@ class Ground(JsonValue):
             begin=0.0,
             end=_RAMP_END,
         )
+        # Of what the cut left, where there was one.
+        left = candidate.keep / keep * self.weights
+        spared = max(round(min(_KEEP_AT_LEAST, _MOST_OF_ALL * left)), 1)
         return PruningConfig(
-            schedule, scope="global", keep_at_least=_KEEP_AT_LEAST, l1=candidate.l1
+            schedule, scope="global", keep_at_least=spared, l1=candidate.l1
         )
 
     def _rounded(self, candidate: Candidate) -> QuantizeAwareRecipe:

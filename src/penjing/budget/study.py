@@ -21,7 +21,6 @@ from penjing.budget.goal import Goal
 from penjing.budget.plan import Trial
 from penjing.budget.space import (
     CONTROL,
-    LEAST_KEPT,
     LEVELS,
     MOST_KEPT,
     PENALTIES,
@@ -91,7 +90,7 @@ class Study:
     ) -> Candidate:
         """Choose a candidate from what is known of those before."""
         with _quiet() as optuna:
-            space = _distributions(optuna, families, modes)
+            space = _distributions(optuna, self._ground, families, modes)
             sampler = optuna.samplers.TPESampler(
                 seed=self._seed * 100_003 + len(self.trials),
                 n_startup_trials=0,
@@ -154,7 +153,7 @@ class Study:
         path.unlink(missing_ok=True)
         with _quiet() as optuna:
             ground = self._ground
-            space = _distributions(optuna, ground.families, ground.modes)
+            space = _distributions(optuna, ground, ground.families, ground.modes)
             storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
             study = optuna.create_study(storage=storage, study_name=_NAME)
             for trial in self.trials:
@@ -165,12 +164,12 @@ class Study:
 
 
 def _distributions(
-    optuna: Any, families: Sequence[str], modes: Sequence[str]
+    optuna: Any, ground: Ground, families: Sequence[str], modes: Sequence[str]
 ) -> dict[str, Any]:
     ranges = optuna.distributions
     return {
         "family": ranges.CategoricalDistribution(list(families)),
-        "keep": ranges.FloatDistribution(LEAST_KEPT, MOST_KEPT, log=True),
+        "keep": ranges.FloatDistribution(ground.least_kept, MOST_KEPT, log=True),
         "levels": ranges.CategoricalDistribution(list(LEVELS)),
         "rate": ranges.FloatDistribution(0.3, 10.0, log=True),
         "l1": ranges.CategoricalDistribution(list(PENALTIES)),

@@ -17,6 +17,7 @@ from penjing.budget.budget import Budget
 from penjing.budget.first_look import (
     FirstLook,
     batch_size_for,
+    count_prunable,
     look_at,
     with_decision_data,
 )
@@ -31,10 +32,11 @@ from penjing.budget.trial import RECIPE, trial_run
 from penjing.budget.workers import open_workers
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, CompressionWarning
-from penjing.export.litert import checked_imports
+from penjing.export.litert import checked_imports, require_converter
+from penjing.file_verification import require_runtime
 from penjing.measurement.scoring import first_metric
 from penjing.pipeline.compression import announce
-from penjing.pipeline.file_stages import PACKED_FILE, RESULT_KERAS, UNSTRIPPED
+from penjing.pipeline.file_stages import PACKED_FILE
 from penjing.pipeline.inputs.run_data import data_parts
 from penjing.pipeline.inputs.run_inputs import RunInputs, checked_inputs
 from penjing.pipeline.learning_rate import ChosenRate, choose_learning_rate
@@ -50,7 +52,7 @@ from penjing.pipeline.runs.output_folder import (
 from penjing.pipeline.runs.random_state import set_global_seeds
 from penjing.pipeline.runs.run_digest import digest_of_run
 from penjing.pipeline.runs.run_state import RunState, remove_files
-from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun
+from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun, TakenOver
 from penjing.pipeline.stages import REPORTS, Stages, output_names
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress, listening
@@ -143,6 +145,7 @@ class BudgetRun:
             validation_split=self.held_out.validation_split,
             validation_from=self.held_out.validation_from,
             metric=None if metric == first_metric(look.metrics) else metric,
+            weights=count_prunable(self.model),
             max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
             is_bounded=bool(bounds.keys() - {"max_bytes"}),
         )
@@ -237,6 +240,7 @@ class BudgetRun:
         """Prove, score once on the test data, and write all that was found."""
         proven = self._proven(search)
         proven.leave_out_wrong_ones()
+        timing = proven.time_again()
         search.study.write_database(search.goal)
         best = search.best()
         if best is None:
@@ -249,7 +253,12 @@ class BudgetRun:
                 )
             )
         rows = SearchRows(
-            search=search, proven=proven, best=best, folder=self.folder, notes=notes
+            search=search,
+            proven=proven,
+            best=best,
+            folder=self.folder,
+            notes=notes,
+            timing=timing,
         )
         more = {
             "budget": rows.budget(),
@@ -261,14 +270,17 @@ class BudgetRun:
         stages = Stages(
             run=run,
             data_name=self.inputs.data_name,
-            warned=(*self.inputs.warned, *notes),
+            warned=(*self.inputs.warned, *notes, *run.source.state.warnings()),
+            before=rows.untrained(),
             more=more,
         )
         report = stages.report()
         check_same(self.folder / report.result, proven.path(best))
+        for row in report.refused:
+            warnings.warn(f"{row.name}: {row.reason}", CompressionWarning, stacklevel=5)
         return report
 
-    def _final_run(self, search: Search, best: Trial) -> StagedRun:
+    def _final_run(self, search: Search, best: Trial) -> TakenOver:
         """The run of the best recipe in the output folder, its training taken over."""
         recipe = search.ground.recipe(best.candidate, f"search-{best.name}")
         claim_outputs(self.folder, [RECIPE])
@@ -278,7 +290,8 @@ class BudgetRun:
         )
         state = RunState(self.folder / STATE_FOLDER, digest, restart=self.restart)
         if state.origin != "resumed":
-            remove_files(self.folder, REPORTS)
+            # Of another result, which may have been packed.
+            remove_files(self.folder, [*REPORTS, PACKED_FILE])
         return TakenOver(
             model=self.model,
             data=self.data,
@@ -288,7 +301,7 @@ class BudgetRun:
             imports=self.imports,
             state=state,
             progress=self.progress,
-            trial=self._trial(search, best),
+            source=self._trial(search, best),
         )
 
     def _trial(self, search: Search, trial: Trial) -> StagedRun:
@@ -299,22 +312,6 @@ class BudgetRun:
             search.study.folder / trial.name,
             progress=self.progress,
         )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class TakenOver(StagedRun):
-    """A run whose training was that of a trial."""
-
-    trial: StagedRun
-
-    def _train(self) -> dict[str, Any]:
-        trained = self.trial.trained
-        (self.folder / UNSTRIPPED).unlink(missing_ok=True)  # of another recipe
-        for name in (RESULT_KERAS, UNSTRIPPED):
-            source = self.trial.folder / name
-            if source.is_file():
-                shutil.copy2(source, self.folder / name)
-        return trained
 
 
 def compress_within(
@@ -333,6 +330,8 @@ def compress_within(
     **workplace: Any,
 ) -> Report:
     """Find the best file within a budget; see `penjing.compress`."""
+    require_runtime(budget.runtime)
+    require_converter()
     set_global_seeds(seed)
     source, given = as_absolute(model), as_absolute(data)
     modules = checked_imports(imports)
@@ -382,9 +381,7 @@ def compress_within(
 
 def _digest(budget: Budget, seed: int, source: Any, data: list[Any]) -> str:
     """What a search depends on; with more time or trials it goes on."""
-    table = budget.to_dict()
-    kept = {name: table[name] for name in table if name not in ("time", "trials")}
-    return digest_of_run(_any_recipe(), seed, source, [kept, *data])
+    return digest_of_run(_any_recipe(), seed, source, [budget.identity, *data])
 
 
 def _any_recipe() -> Recipe:

@@ -31,6 +31,7 @@ from penjing.cli.shared_options import (
     SeedOption,
     SettingOption,
 )
+from penjing.file_verification import require_runtime
 from penjing.progress import Listener, ignore_progress
 from penjing.recipes.overrides import parse_settings
 
@@ -215,6 +216,8 @@ def compress(
         out=out,
         imports=imports,
     )
+    if budget is not None:
+        require_runtime(budget.runtime)
     if budget is not None and not (quiet or as_json):
         typer.echo(budget.sentence)
     with _listener(quiet) as progress:

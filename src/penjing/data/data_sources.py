@@ -51,8 +51,9 @@ class UserData:
     """Data to train and measure a model with.
 
     A part is `(x, y)`, both an array or a mapping from the name of an input or
-    output to its array; or a loader that can be iterated again and again and gives
-    such batches (`tf.data.Dataset`, PyTorch `DataLoader`, `keras.utils.PyDataset`).
+    output to its array, for training `(x, y, sample_weight)` too; or a loader that can
+    be iterated again and again and gives such batches (`tf.data.Dataset`, PyTorch
+    `DataLoader`, `keras.utils.PyDataset`).
 
     Attributes:
         train: The training part.
@@ -102,7 +103,8 @@ class UserData:
             where = name if isinstance(part, tuple) else f"{name}, in its first batch"
             if name == "train" and not isinstance(part, tuple):
                 check_training_loader(part, name)
-            x, y = part if isinstance(part, tuple) else first_batch(model, part, name)
+            is_arrays = isinstance(part, tuple)
+            x, y = part[:2] if is_arrays else first_batch(model, part, name)
             check_inputs(model, x, where)
             if labels_match_outputs:
                 check_labels(model, x, y, where)
@@ -296,14 +298,16 @@ def _assemble(
 
 
 def _checked_part(part: Any, name: str, source: str) -> Any:
-    if isinstance(part, (tuple, list)) and len(part) == 2:
+    if isinstance(part, (tuple, list)) and len(part) in (2, 3):
         arrays: dict[str, Any] = {}
-        for axis, value in zip("xy", part, strict=True):
+        for axis, value in zip("xy", part[:2], strict=True):
             for key, array in as_named(value).items():
                 label = f"{axis}_{name}" + (f"_{key}" if key else "")
                 arrays[label] = to_array(array, label)
         check_lengths(arrays)
-        return tuple(_by_name(arrays, f"{axis}_{name}") for axis in "xy")
+        pair = tuple(_by_name(arrays, f"{axis}_{name}") for axis in "xy")
+        count = len(next(iter(arrays.values())))
+        return (*pair, *(_weights(value, name, count) for value in part[2:]))
     repeatable = isinstance(part, keras.utils.PyDataset) or (
         isinstance(part, Iterable) and not isinstance(part, (Iterator, str, Mapping))
     )
@@ -312,8 +316,25 @@ def _checked_part(part: Any, name: str, source: str) -> Any:
     reason = " A generator runs only once." if isinstance(part, Iterator) else ""
     raise DataError(
         f"{name!r} of {source} is a {type(part).__name__}.{reason} Allowed: (x, y), "
-        "a tf.data.Dataset, a PyTorch DataLoader or a keras.utils.PyDataset."
+        "a tf.data.Dataset, a PyTorch DataLoader or a keras.utils.PyDataset; "
+        "(x, y, sample_weight) to train on."
     )
+
+
+def _weights(value: Any, name: str, count: int) -> Any:
+    """Weights of the samples of a part, which is for training."""
+    if name != "train":
+        raise DataError(
+            f"{name!r} has weights of samples, and metrics are measured without: give "
+            "(x, y). To train on, (x, y, sample_weight) is taken."
+        )
+    weights = to_array(value, "the weights of the samples of 'train'")
+    if weights.shape != (count,):
+        raise DataError(
+            f"The weights of the samples of 'train' have shape {weights.shape}, and "
+            f"there are {count} samples: give one weight for each, of shape ({count},)."
+        )
+    return weights
 
 
 def _by_name(arrays: Mapping[str, Any], prefix: str) -> Any:

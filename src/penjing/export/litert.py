@@ -173,7 +173,7 @@ def export_litert(
     model, notes = _exported_model(model, config)
     _check_ranges(model, config, representative_data)
     modules = checked_imports(imports)
-    _require_runtime()
+    require_converter()
     signature = input_signature(model.model if has_trained_grids(model) else model)
     _check_input_types(signature)
     notes += goal.check_model(model, signature)
@@ -350,8 +350,8 @@ def checked_imports(imports: Sequence[str]) -> tuple[str, ...]:
     return modules
 
 
-def _require_runtime() -> None:
-    """Fail before the work begins where an extra is missing."""
+def require_converter() -> None:
+    """Raise a MissingDependencyError where what exports files is not installed."""
     require_extra("ai_edge_litert.interpreter", "tensorflow")
     # Found, not imported: a JAX or PyTorch process should not load TensorFlow.
     if importlib.util.find_spec("tensorflow") is None:

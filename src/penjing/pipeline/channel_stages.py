@@ -113,9 +113,13 @@ class ChannelStages:
         batches = self.channels.batch_norm_batches
         if not batches or not find_batch_normalizations(smaller):
             return smaller
-        return reestimate_batch_normalization(
-            smaller, self.data.source, batches=batches
-        )
+        return reestimate_batch_normalization(smaller, self._examples, batches=batches)
+
+    @property
+    def _examples(self) -> Any:
+        """The training data without weights of samples, which are for training."""
+        source = self.data.source
+        return tuple(source[:2]) if self.data.is_arrays else source
 
     def _beyond(self, reason: str) -> str:
         """What is said of a target that cannot be met, and whose target it is."""
@@ -139,7 +143,7 @@ class ChannelStages:
             min_channels=self.channels.min_channels,
             include=self.channels.include,
             exclude=self.channels.exclude,
-            data=self.data.source,
+            data=self._examples,
             quantization=self._timed_file(),
             progress=self.progress,
         )

@@ -49,36 +49,24 @@ def compress(
     overwrite: bool = False,
     progress: Listener | bool = True,
 ) -> Report:
-    """Compress a model and measure what it cost, on the files that are deployed.
+    """Run one recipe and measure what it cost, on the files that are deployed.
 
-    Killed at any moment, the same call goes on where it stopped, and ends with the
-    same files. A loader must give the same batches in a new process, then, which one
-    that keeps its own random state does not. The global seeds of Python, NumPy and
-    Keras are set.
-
-    A file whose export is refused is left out: the report says so, and why, in
-    `refused`, and a `CompressionWarning` too.
+    It is what `penjing.compress` does with a recipe, and takes what that takes, but for
+    what is of a search; the files in `out`, resuming and what is refused are as there.
 
     Args:
         model: A Keras model, or the path of a `.keras` or `.h5` file.
-        data: `((x_train, y_train), (x_test, y_test))`; `{"train": ..., "test": ...}`
-            with such pairs or loaders; an `.npz` file, `"module:function"` or a folder
-            of images, see `penjing.data.data_sources.load_data`; or a `Dataset`.
+        data: See `penjing.compress`.
         recipe: A recipe, its packaged name (`"default"`, `"article"`), or a TOML file.
-        out: Folder for `model.keras`, `model.tflite`, `report.json`, `report.html`
-            and the files they are compared with; created where it is missing. One run
-            at a time can have it.
+        out: Folder for the files and the report.
         overrides: Settings in place of the recipe's, such as
             `{"training.epochs": 5}`; see `penjing.pipeline.load_recipe`.
         seed: Seed of everything random.
         imports: Modules to import for the model's own registered classes.
         restart: Begin anew, whatever an earlier run has finished.
-        pixels: What pixels go from and to where `data` is a folder of images:
-            `"0-255"`, as Keras' own loader gives them, or `"0-1"`.
-        accept_baseline: Go on with a classifier that is at chance level before
-            anything is done to it, or that knows more of images in the other `pixels`.
-        overwrite: Write over files of these names that no run of penjing wrote. The
-            model, the data and the recipe are never written over.
+        pixels: See `penjing.compress`.
+        accept_baseline: See `penjing.compress`.
+        overwrite: See `penjing.compress`.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
 

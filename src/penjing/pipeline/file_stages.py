@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, MissingDependencyError
 from penjing.export.litert import export_litert
 from penjing.export.packed_files import pack_litert
+from penjing.files import atomic_path
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import lower_levels, measure_size
 from penjing.models.model_files import load_keras_model
@@ -76,8 +78,10 @@ class FileStages:
 
     `stage` runs one, given its name and files; `has_ranges` says that the model in
     training was written too. `only_result` leaves out all files but the one to deploy,
-    and what it is made of. `part` of the data is what files are scored on. `refused`
-    holds the files that could not be written or run, by their names.
+    and what it is made of. `part` of the data is what files are scored on. `taken` is
+    another run of the recipe whose training this one took over: the files that it wrote
+    are copied. `refused` holds the files that could not be written or run, by their
+    names.
     """
 
     model: keras.Model
@@ -90,6 +94,7 @@ class FileStages:
     progress: Listener
     only_result: bool = False
     part: Literal["test", "validation"] = "test"
+    taken: FileStages | None = None
     refused: dict[str, RefusedFile] = dataclasses.field(default_factory=dict)
     # Flash and RAM of the packed file, once it is written.
     packed: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -171,6 +176,8 @@ class FileStages:
         def write() -> None:
             # No file of an earlier run stays where the export is refused.
             path.unlink(missing_ok=True)
+            if self._take_over(name):
+                return
             # Inputs to calibrate with and to verify the files on.
             train = self.data.train
             with _leaving_out():
@@ -184,6 +191,14 @@ class FileStages:
 
         self.stage(f"Exporting {name}", [path], write)
 
+    def _take_over(self, name: str) -> bool:
+        """Copy a file of the other run, if that has it."""
+        if self.taken is None or name not in self.taken.kinds:
+            return False
+        with atomic_path(self.folder / name) as temporary:
+            shutil.copyfile(self.taken.folder / name, temporary)
+        return True
+
     def _pack(self, name: str) -> None:
         path = self.folder / name
         if RESULT_FILE in self.refused:
@@ -192,6 +207,8 @@ class FileStages:
 
         def write() -> dict[str, str]:
             path.unlink(missing_ok=True)
+            if self.taken is not None and self._take_over(name):
+                return self.taken.packed
             with _leaving_out():
                 report = pack_litert(
                     self.folder / RESULT_FILE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,28 @@ class StagedRun:
             progress=self.progress,
             **options,
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class TakenOver(StagedRun):
+    """A run whose training, and file to deploy, are those of another one, `source`.
+
+    Both have the same recipe; what the other one did not write is made here.
+    """
+
+    source: StagedRun
+
+    def _train(self) -> dict[str, Any]:
+        trained = self.source.trained
+        (self.folder / UNSTRIPPED).unlink(missing_ok=True)  # of another recipe
+        for name in (RESULT_KERAS, UNSTRIPPED):
+            path = self.source.folder / name
+            if path.is_file():
+                shutil.copy2(path, self.folder / name)
+        return trained
+
+    def files(self, **options: Any) -> FileStages:
+        """The stages after the training; the other run's file is copied."""
+        taken = self.source.files(only_result=True, part="validation")
+        taken.export()  # finished, or it is done again
+        return super().files(taken=taken, **options)

@@ -33,6 +33,7 @@ from penjing.report.documents import Report, write_json
 from penjing.report.evidence.gathering import EvidenceSources, gather_evidence
 from penjing.report.evidence_rows import Evidence
 from penjing.report.pages import write_html
+from penjing.report.search_rows import StairRow
 
 REPORTS = ("report.json", "report.html")
 
@@ -49,13 +50,14 @@ class Stages:
     """The stages of one compression, of which the report is the last.
 
     The data has `data_name` in the report; `warned` is what was warned of before, and
-    `commands` what gives the same again; `more` are fields of the report that others
-    know of.
+    `commands` what gives the same again; `before` are steps of the staircase in front
+    of the result's, and `more` fields of the report, that others know of.
     """
 
     run: StagedRun
     data_name: str
     warned: tuple[str, ...] = ()
+    before: tuple[StairRow, ...] = ()
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     commands: tuple[str, ...] = ()
 
@@ -98,7 +100,9 @@ class Stages:
             refused=tuple(files.refused.values()),
             evidence=Evidence.from_dict(evidence),
             **{
-                "staircase": staircase_of(files, sizes, scores),
+                "staircase": staircase_of(
+                    files, sizes, scores, metric=self._metric, before=self.before
+                ),
                 "commands": self.commands,
                 **self.more,
             },
@@ -107,6 +111,11 @@ class Stages:
         write_json(report, folder / REPORTS[0])
         write_html(report, folder / REPORTS[1])
         return report
+
+    @property
+    def _metric(self) -> str | None:
+        """The metric that decided, where one did."""
+        return getattr(self.more.get("budget"), "metric", None)
 
     def _evidence(self, files: FileStages) -> dict[str, Any]:
         run = self.run

@@ -21,11 +21,20 @@ FLOAT_RESULT = f"{RESULT}.float32.tflite"
 
 
 def staircase_of(
-    files: FileStages, sizes: Sequence[FileRow], scores: Sequence[ScoreRow]
+    files: FileStages,
+    sizes: Sequence[FileRow],
+    scores: Sequence[ScoreRow],
+    *,
+    metric: str | None = None,
+    before: Sequence[StairRow] = (),
 ) -> tuple[StairRow, ...]:
-    """Give a row for each file on the way that was written and runs."""
+    """Give a row for each file on the way that was written and runs.
+
+    `metric` is what they are scored by, the first one unless it is said; `before` comes
+    behind the float file.
+    """
     by_name = {row.name: row for row in sizes}
-    metric = first_metric(name for row in scores for name in row.metrics)
+    metric = metric or first_metric(name for row in scores for name in row.metrics)
     scored = {row.name: row.metrics.get(metric or "") for row in scores}
     title = modes_of(files.recipe)[RESULT_FILE].title
     steps = {
@@ -34,7 +43,7 @@ def staircase_of(
         RESULT_FILE: title if FLOAT_RESULT in by_name else f"compressed, {title}",
         PACKED_FILE: "packed for microcontrollers",
     }
-    return tuple(
+    rows = [
         StairRow(
             step=step,
             bytes=by_name[name].gzip,
@@ -44,4 +53,6 @@ def staircase_of(
         )
         for name, step in steps.items()
         if name in by_name
-    )
+    ]
+    place = sum(row.file == BASELINE_FILE for row in rows)
+    return (*rows[:place], *before, *rows[place:])

@@ -90,7 +90,7 @@ def _knowledge(model: keras.Model, examples: _Examples) -> Knowledge | None:
 def _examples(model: keras.Model, part: Any) -> _Examples:
     """Batches of some examples; none where they are not a single array each."""
     if isinstance(part, tuple):
-        x, y = part
+        x, y = part[:2]
         if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
             return []
         step = max(len(x) // _EXAMPLES, 1)
