@@ -73,6 +73,9 @@ from penjing.measurement.weight_report import SparsityReport, WeightRow, sparsit
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
+from penjing.one_shot.one_shot_pruning import prune_one_shot
+from penjing.one_shot.one_shot_quantization import quantize_weights
+from penjing.one_shot.one_shot_report import OneShotReport, OneShotRow
 from penjing.packing.flash_explanation import FlashExplanation, LayerFlash
 from penjing.packing.pack_report import PackedWeight, PackReport
 from penjing.progress import Progress
@@ -166,6 +169,8 @@ __all__ = [
     "MissingDependencyError",
     "NM",
     "OneShot",
+    "OneShotReport",
+    "OneShotRow",
     "OperatorDifference",
     "OperatorTime",
     "PackReport",
@@ -221,7 +226,9 @@ __all__ = [
     "prune",
     "prune_channels",
     "prune_layer",
+    "prune_one_shot",
     "quantize_aware",
+    "quantize_weights",
     "reestimate_batch_normalization",
     "register_channel_rule",
     "register_layer_spec",

@@ -1,0 +1,223 @@
+"""Products of what flows into layers, summed up while the model runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.engine.batch_statistics import run_on_data
+from penjing.errors import DataError
+from penjing.models.keras_private import all_layers
+from penjing.models.lending import watched_calls
+from penjing.numerics import Tensor
+from penjing.one_shot.layer_rows import LayerRows
+
+_ROWS_OF_INPUT = 16  # so many rows for each input tell enough
+_FEWEST_ROWS = 8192
+_MASKING = (keras.layers.Embedding, keras.layers.Masking)  # they make masks
+INSIDE = "its inputs are known inside a compiled loop alone"
+
+
+@dataclasses.dataclass(kw_only=True, eq=False)
+class InputMoments:
+    """Sums over the rows that one weight is multiplied by.
+
+    Attributes:
+        products: `x^T x` for each group, `(groups, inputs, inputs)` in float32.
+        totals: The sum of the rows, `(groups, inputs)` in float64.
+        count: How many rows there were.
+        order: The weight was the so-manyth to be seen.
+    """
+
+    products: Any = 0.0
+    totals: Any = 0.0
+    count: int = 0
+    order: int = 0
+
+
+def bytes_of(rows: LayerRows) -> int:
+    """What the moments of a weight take."""
+    return 4 * rows.groups * rows.inputs**2
+
+
+def in_turns(
+    views: Sequence[LayerRows], max_memory: int
+) -> Iterator[Sequence[LayerRows]]:
+    """Weights in the order given, as many at a time as the memory allows."""
+    turn: list[LayerRows] = []
+    for view in views:
+        if turn and sum(map(bytes_of, [*turn, view])) > max_memory:
+            yield turn
+            turn = []
+        turn.append(view)
+    if turn:
+        yield turn
+
+
+def collect_moments(
+    model: keras.Model,
+    views: Iterable[LayerRows],
+    batches: Sequence[Any],
+    told: Callable[[int], None] = lambda done: None,
+) -> tuple[dict[str, InputMoments], dict[str, str]]:
+    """Run a model on batches of inputs; by path the moments, or why there are none.
+
+    The model should be a copy of the user's: its layers are watched. Rows of padding do
+    not count where the model gives masks. Of convolutions on many places some are
+    drawn, the same every time. `told` hears how many batches are done. Inputs that are
+    not finite are a DataError.
+    """
+    watch = _Watch(views, len(batches))
+    masking = [layer for layer in all_layers(model) if isinstance(layer, _MASKING)]
+    with watched_calls([*watch.layers(), *masking], watch.note):
+        for number, batch in enumerate(batches):
+            told(number)
+            watch.note_padding(batch)
+            run_on_data(model, batch, "calibration_data")
+            watch.forget()
+    for path, moments in watch.found.items():
+        if not np.isfinite(moments.totals).all():
+            raise DataError(
+                f"What flows into {path!r} is NaN or infinite on `calibration_data`. "
+                "Check the data and the weights of the model."
+            )
+    return watch.found, watch.reasons
+
+
+class _Watch:
+    def __init__(self, views: Iterable[LayerRows], batches: int) -> None:
+        self.found: dict[str, InputMoments] = {}
+        self.reasons: dict[str, str] = {}
+        self._views: dict[int, list[LayerRows]] = {}
+        for view in views:
+            self._views.setdefault(id(view.weight.layer), []).append(view)
+        self._batches = batches
+        self._masks = _MaskReader(autocast=False, dtype="float32")
+        self._last: tuple[Any, Any, tuple[Any, Any, int]] | None = None
+        self._padding: dict[tuple[int, ...], list[np.ndarray[Any, Any]]] = {}
+
+    def layers(self) -> list[Any]:
+        return [views[0].weight.layer for views in self._views.values()]
+
+    def forget(self) -> None:
+        """Let go of what belongs to one batch."""
+        self._last = None
+        self._padding = {}
+
+    def note_padding(self, batch: Any) -> None:
+        """Take the mask that is an input of the model, by its usual name."""
+        if isinstance(batch, Mapping) and "padding_mask" in batch:
+            self._keep_mask(np.asarray(batch["padding_mask"]).astype(bool))
+
+    def _keep_mask(self, mask: np.ndarray[Any, Any]) -> None:
+        known = self._padding.setdefault(mask.shape, [])
+        if not any(np.array_equal(mask, other) for other in known):
+            known.append(mask)
+
+    def note(self, layer: Any, inputs: Any, outputs: Any) -> None:
+        if isinstance(layer, _MASKING):
+            mask = layer.compute_mask(inputs)
+            with contextlib.suppress(_NoValueError):
+                if mask is not None:
+                    self._keep_mask(_known(mask).astype(bool))
+        for view in self._views.get(id(layer), ()):
+            path = view.weight.path
+            try:
+                products, totals, count = self._sums(view, inputs)
+            except _NoValueError:
+                self.reasons[path] = INSIDE
+                self.found.pop(path, None)
+                continue
+            if path not in self.reasons:
+                self._add(path, products, totals, count)
+
+    def _add(self, path: str, products: Any, totals: Any, count: int) -> None:
+        known = InputMoments(order=len(self.found))
+        moments = self.found.setdefault(path, known)
+        moments.products = moments.products + products
+        moments.totals = moments.totals + totals
+        moments.count += count
+
+    def _sums(self, view: LayerRows, inputs: Any) -> tuple[Any, Any, int]:
+        """Sums over one input, which three layers of attention share."""
+        last = self._last
+        if last is not None and last[0] is inputs and last[1] == view.key:
+            return last[2]
+        rows = ops.cast(view.rows(inputs), "float32")
+        rows = self._drawn(view, self._without_padding(inputs, rows))
+        places = ops.transpose(rows, (1, 0, 2))
+        products = ops.matmul(ops.transpose(rows, (1, 2, 0)), places)
+        sums = (_known(products), _known(ops.sum(places, axis=1)).astype("float64"))
+        found = (*sums, int(rows.shape[0]))
+        self._last = (inputs, view.key, found)
+        return found
+
+    def _without_padding(self, inputs: Any, rows: Tensor) -> Tensor:
+        """`(samples, places, groups, inputs)` -> those that count, in one axis."""
+        samples, places, groups, size = rows.shape
+        flat = ops.reshape(rows, (samples * places, groups, size))
+        mask = self._mask_of(inputs)
+        if mask is None or mask.ndim != 2 or places % mask.shape[1]:
+            return flat
+        every = np.repeat(mask, places // mask.shape[1], axis=1)
+        return ops.take(flat, np.flatnonzero(every), axis=0)
+
+    def _mask_of(self, inputs: Any) -> np.ndarray[Any, Any] | None:
+        """The mask of an input, or the only one of its tokens that the model made.
+
+        Attention takes the mask off what flows through it.
+        """
+        mask = self._masks.mask_of(inputs)
+        if mask is not None or len(inputs.shape) < 3:
+            return mask
+        others = self._padding.get(tuple(inputs.shape[:2]), [])
+        return others[0] if len(others) == 1 else None
+
+    def _drawn(self, view: LayerRows, rows: Tensor) -> Tensor:
+        enough = max(_ROWS_OF_INPUT * view.inputs, _FEWEST_ROWS)
+        wanted = -(-enough // self._batches)
+        count = int(rows.shape[0])
+        if count <= 2 * wanted:
+            return rows
+        known = self.found.get(view.weight.path)
+        generator = np.random.default_rng(known.count if known else 0)
+        places = np.sort(generator.choice(count, wanted, replace=False))
+        return ops.take(rows, places, axis=0)
+
+
+class _NoValueError(Exception):
+    """A tensor has no value yet."""
+
+
+def _known(tensor: Tensor) -> np.ndarray[Any, Any]:
+    try:
+        return np.asarray(ops.convert_to_numpy(tensor))
+    except Exception as error:
+        raise _NoValueError from error
+
+
+class _MaskReader(keras.layers.Layer):
+    """Keras gives a layer the mask of its input; this one keeps it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self._seen: list[Any] = []
+
+    def mask_of(self, x: Any) -> np.ndarray[Any, Any] | None:
+        """Which tokens of an input are no padding; None where that is not given."""
+        self._seen = []
+        self(x)
+        (mask,) = self._seen
+        return None if mask is None else _known(mask).astype(bool)
+
+    def call(self, x: Any, mask: Any = None) -> Any:
+        """Keep the mask."""
+        self._seen = [mask]
+        return x

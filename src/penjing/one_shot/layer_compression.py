@@ -1,0 +1,275 @@
+"""One layer's matrix, with weights that fall, are rounded, or both."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from penjing.numerics.grids import Grid, mse_scale
+from penjing.numerics.mask_choices import (
+    best_of_each,
+    choice_in_turn,
+    fixed_choice,
+    kept_number,
+    pattern_mask,
+)
+from penjing.numerics.optimal_brain import (
+    InverseFactor,
+    compensated,
+    inverse_factor,
+    layer_error,
+    refined,
+    saliency,
+)
+from penjing.numerics.patterns import Pattern, Unstructured
+from penjing.one_shot.input_moments import InputMoments
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+COMPENSATING = ("sparsegpt", "gptq")
+_SWEEPS = 2
+_ROWS_OF_INPUT = 10  # fewer rows than so many for each input ask for more damping
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LayerTarget:
+    """What one matrix is to become.
+
+    Attributes:
+        method: "sparsegpt", "wanda", "magnitude", "gptq" or "rtn".
+        pattern: Which weights fall together.
+        sparsity: The part that falls, of the pattern's units; None: no more than now.
+        grid: What is rounded to; None: nothing.
+        precision: Significant bits that the weight's type holds.
+        refines: Weights are gone through again, each given its best value.
+    """
+
+    method: str
+    pattern: Pattern = Unstructured()
+    sparsity: float | None = None
+    grid: Grid | None = None
+    precision: int = 24
+    refines: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class LayerInputs:
+    """What is known of a layer's inputs, for each of its groups.
+
+    Attributes:
+        products: Mean of `x^T x`, `(groups, inputs, inputs)`; about their mean where a
+            bias can be moved.
+        means: `(groups, inputs)`.
+        damping: Part of the mean of the diagonal that is added to it.
+    """
+
+    products: Array
+    means: Array
+    damping: float
+
+    @classmethod
+    def from_moments(
+        cls, moments: InputMoments, damping: float, *, centred: bool
+    ) -> LayerInputs:
+        """What sums over rows say; with fewer rows than inputs, more damping."""
+        means = moments.totals / max(moments.count, 1)
+        products = moments.products.astype("float64") / max(moments.count, 1)
+        if centred:
+            products = products - means[:, :, None] * means[:, None, :]
+        # With few rows what is made up for on them is partly chance.
+        short = _ROWS_OF_INPUT * products.shape[-1] / max(moments.count, 1)
+        return cls(products=products, means=means, damping=damping * max(1.0, short))
+
+    def factors(self) -> Iterator[InverseFactor]:
+        """That of each group."""
+        return (inverse_factor(part, self.damping) for part in self.products)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class CompressedMatrix:
+    """A matrix in place of another.
+
+    Attributes:
+        values: `(inputs, outputs)` in float32; on a grid, exactly.
+        error: Mean over rows of the squared change of the outputs, summed up over them;
+            None where the inputs are not known.
+        plain_error: The same for the same mask and grid with nothing made up for.
+        size: Mean over rows of the squared outputs, summed up over them.
+        damping: The largest that was used.
+        shift: What the bias gains, `(outputs,)`.
+    """
+
+    values: Array
+    error: float | None = None
+    plain_error: float | None = None
+    size: float | None = None
+    damping: float = 0.0
+    shift: Array | None = None
+
+
+def compress_matrix(
+    matrix: Array, target: LayerTarget, inputs: LayerInputs | None
+) -> CompressedMatrix:
+    """Compress a float32 matrix of `(inputs, outputs)`."""
+    matrix = matrix.astype("float64")
+    scales = None if target.grid is None else _scales(matrix, target)
+    if inputs is None:
+        mask = _mask(np.square(matrix), target, matrix)
+        return CompressedMatrix(values=_exact(matrix * mask, scales, target))
+    if target.method in COMPENSATING:
+        return _compensated(matrix, target, inputs, scales)
+    weights = np.ones(matrix.shape)
+    if target.method == "wanda":
+        weights = _by_output(np.diagonal(inputs.products, 0, 1, 2), matrix.shape[1])
+    mask = _mask(np.square(matrix) * weights, target, matrix)
+    values = _exact(matrix * mask, scales, target)
+    return _measured(matrix, values, values, inputs, 0.0)
+
+
+def _compensated(
+    matrix: Array, target: LayerTarget, inputs: LayerInputs, scales: Array | None
+) -> CompressedMatrix:
+    factors = list(inputs.factors())
+    groups = len(factors)
+    cuts = np.split(np.arange(matrix.shape[1]), groups)
+    scores = np.concatenate(
+        [saliency(matrix[:, c], f.upper) for c, f in zip(cuts, factors, strict=True)], 1
+    )
+    mask = _mask(scores, target, matrix)
+    values = np.empty_like(matrix)
+    for cut, factor, products in zip(cuts, factors, inputs.products, strict=True):
+        part = None if scales is None else scales[:, cut]
+        values[:, cut], found = _one_group(
+            matrix[:, cut], mask[:, cut], factor, products, target, part
+        )
+        if scales is not None and found is not None:
+            scales[:, cut] = found
+    exact = _exact(values, scales, target)
+    plain = _exact(matrix * (exact != 0), scales, target)
+    damping = max(factor.damping for factor in factors)
+    return _measured(matrix, exact, plain, inputs, damping)
+
+
+def _one_group(
+    matrix: Array,
+    mask: Array,
+    factor: InverseFactor,
+    products: Array,
+    target: LayerTarget,
+    scales: Array | None,
+) -> tuple[Array, Array | None]:
+    choice = None
+    if target.sparsity is not None:
+        choice = choice_in_turn(mask, target.pattern)
+    elif not mask.all():  # zeros of before
+        choice = fixed_choice(mask)
+    values = compensated(matrix, factor.upper, choice, _rounder(scales, target))
+    for _ in range(_SWEEPS if target.refines else 0):
+        scales = _fitted(scales, values, matrix, products, target)
+        rounded = _rounder(scales, target)
+        values = refined(values, matrix, products, rounded, damping=factor.damping)
+    return values, scales
+
+
+def _fitted(
+    scales: Array | None,
+    values: Array,
+    matrix: Array,
+    products: Array,
+    target: LayerTarget,
+) -> Array | None:
+    """Scales with the least error at the layer's outputs, given the integers."""
+    if scales is None or not (_by_channel(target) or scales.size == matrix.shape[1]):
+        return scales
+    steps = np.rint(values / scales)
+    weighed = products @ steps
+    axis = 0 if _by_channel(target) else None
+    own = np.sum(weighed * steps, axis=axis, keepdims=True)
+    both = np.sum(weighed * matrix, axis=axis, keepdims=True)
+    found = np.where((own > 0) & (both > 0), both / np.where(own > 0, own, 1), scales)
+    return _held(np.broadcast_to(found, scales.shape), target)
+
+
+def _by_channel(target: LayerTarget) -> bool:
+    return target.grid is not None and target.grid.granularity == "per_channel"
+
+
+def _mask(scores: Array, target: LayerTarget, matrix: Array) -> Array:
+    """Which weights stay: those that are zero already are the first to fall."""
+    if target.sparsity is None:
+        return np.asarray(matrix != 0)
+    if target.method == "wanda" and type(target.pattern) is Unstructured:
+        return best_of_each(scores, kept_number(len(scores), target.sparsity))
+    return pattern_mask(scores, target.pattern, target.sparsity)
+
+
+def _by_output(values: Array, outputs: int) -> Array:
+    """`(groups, inputs)` -> `(inputs, outputs)`."""
+    return np.asarray(np.repeat(values, outputs // len(values), axis=0).T)
+
+
+def _scales(matrix: Array, target: LayerTarget) -> Array:
+    """Float32 scales with the least squared error, `(1, outputs)`, held in float64."""
+    grid = target.grid
+    if grid is None:
+        return np.ones((1, matrix.shape[1]))
+    axes = [0] if _by_channel(target) else [0, 1]
+    found = mse_scale(matrix.astype("float32"), grid.lowest, grid.highest, axes)
+    return _held(np.broadcast_to(found, (1, matrix.shape[1])), target)
+
+
+def _held(scales: Array, target: LayerTarget) -> Array:
+    """Scales whose multiples the weight's type holds exactly."""
+    if target.precision >= 24 or target.grid is None:
+        return scales.astype("float32").astype("float64")
+    bits = target.precision - math.ceil(math.log2(target.grid.highest + 1))
+    mantissa, exponent = np.frexp(scales.astype("float64"))
+    steps = 2.0 ** max(bits, 1)
+    return np.asarray(np.ldexp(np.rint(mantissa * steps) / steps, exponent))
+
+
+def _rounder(
+    scales: Array | None, target: LayerTarget
+) -> Callable[[Array], Array] | None:
+    grid = target.grid
+    if scales is None or grid is None:
+        return None
+
+    def rounded(values: Array) -> Array:
+        steps = np.clip(np.rint(values / scales[0]), grid.lowest, grid.highest)
+        return np.asarray(steps * scales[0])
+
+    return rounded
+
+
+def _exact(values: Array, scales: Array | None, target: LayerTarget) -> Array:
+    """Float32 values; on a grid as its integers times its float32 scale."""
+    if scales is None or target.grid is None:
+        return values.astype("float32")
+    steps = np.clip(np.rint(values / scales), target.grid.lowest, target.grid.highest)
+    return np.asarray(steps.astype("float32") * scales.astype("float32"))
+
+
+def _measured(
+    matrix: Array, values: Array, plain: Array, inputs: LayerInputs, damping: float
+) -> CompressedMatrix:
+    change = matrix - values
+    shift = np.sum(_by_output(inputs.means, matrix.shape[1]) * change, axis=0)
+    return CompressedMatrix(
+        values=values,
+        error=_error(change, inputs),
+        plain_error=_error(matrix - plain, inputs),
+        size=_error(matrix, inputs),
+        damping=damping,
+        shift=shift,
+    )
+
+
+def _error(change: Array, inputs: LayerInputs) -> float:
+    parts = np.split(change, len(inputs.products), axis=1)
+    pairs = zip(parts, inputs.products, strict=True)
+    return sum(layer_error(part, products) for part, products in pairs)

@@ -1,0 +1,166 @@
+"""A copy of a model, with what flows into its layers and what errors there cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from penjing.models.selection import SelectedWeight
+from penjing.one_shot.input_moments import InputMoments, collect_moments, in_turns
+from penjing.one_shot.layer_compression import LayerInputs
+from penjing.one_shot.layer_rows import LayerRows, find_rows
+from penjing.one_shot.output_change import output_change, outputs_of
+from penjing.one_shot.weight_matrix import read_matrix, write_matrix
+from penjing.progress import Listener, Progress
+
+_FEWEST_SAMPLES = 8  # by which a layer's effect at the outputs is measured
+_MOST_SAMPLES = 128
+
+Turn = tuple[Sequence[SelectedWeight], Mapping[str, LayerInputs]]
+
+
+class MeasuredModel:
+    """A model that may be changed, and batches of inputs to look at it with.
+
+    Attributes:
+        model: The model; its layers are watched while it runs on the batches.
+        weights: Those that are compressed.
+        views: By path, how the input of a weight's layer becomes rows.
+        reasons: By path, why nothing is known of a weight's inputs.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        weights: Sequence[SelectedWeight],
+        batches: Sequence[Any],
+        *,
+        damping: float,
+        max_memory: int,
+        listen: Listener,
+    ) -> None:
+        self.model, self.weights, self.batches = model, tuple(weights), batches
+        self.views: dict[str, LayerRows] = {}
+        self.reasons: dict[str, str] = {}
+        self._damping, self._max_memory, self._listen = damping, max_memory, listen
+        self._kept: dict[str, InputMoments] | None = None
+        for weight in self.weights if batches else ():
+            found = find_rows(weight)
+            if isinstance(found, str):
+                self.reasons[weight.path] = found
+            else:
+                self.views[weight.path] = found
+
+    def turns(self) -> Iterator[Turn]:
+        """Weights, some at a time, with what is known of their inputs.
+
+        Those of which nothing is known come first. What all inputs say is kept where
+        the memory allows it.
+        """
+        unseen = [w for w in self.weights if w.path not in self.views]
+        if unseen:
+            yield unseen, {}
+        views = list(self.views.values())
+        turns = list(in_turns(views, self._max_memory))
+        for turn in turns:
+            moments = self._kept or self._collected(turn)
+            if len(turns) == 1:
+                self._kept = moments
+            yield self._turn(turn, moments)
+
+    def turns_in_sequence(self) -> Iterator[Turn]:
+        """As `turns`, each collected when all before it were compressed.
+
+        Layers that read the same come together.
+        """
+        seen: list[tuple[LayerRows, InputMoments]] = []
+        for turn in in_turns(list(self.views.values()), self._max_memory):
+            moments = self._collected(turn)
+            known = [(view, moments.get(view.weight.path)) for view in turn]
+            # The sums of rows tell inputs apart; the products would take the memory.
+            seen += [
+                (view, dataclasses.replace(found, products=0.0))
+                for view, found in known
+                if found is not None
+            ]
+        called = {view.weight.path for view, _ in seen}
+        unseen = [w for w in self.weights if w.path not in called]
+        if unseen:
+            yield unseen, {}
+        for group in _by_inputs(seen):
+            yield self._turn(group, self._collected(group))
+
+    def _turn(
+        self, views: Sequence[LayerRows], moments: Mapping[str, InputMoments]
+    ) -> Turn:
+        inputs = {}
+        for view in views:
+            known = moments.get(view.weight.path)
+            if known is not None and known.count:
+                inputs[view.weight.path] = LayerInputs.from_moments(
+                    known, self._damping, centred=view.bias is not None
+                )
+        return [view.weight for view in views], inputs
+
+    def _collected(self, views: Sequence[LayerRows]) -> dict[str, InputMoments]:
+        def told(done: int) -> None:
+            total = len(self.batches)
+            self._listen(Progress(stage="Collecting inputs", done=done, total=total))
+
+        found, reasons = collect_moments(self.model, views, self.batches, told)
+        self.reasons.update(reasons)
+        for view in views:
+            if view.weight.path not in found:
+                self.reasons.setdefault(view.weight.path, "its layer was never called")
+        return found
+
+    def effects_at_outputs(self) -> Callable[[SelectedWeight, Any], float]:
+        """What measures the change of the outputs where one matrix alone is changed.
+
+        Few samples do: so many that all layers together cost about as much as the
+        collection of their inputs.
+        """
+        samples = sum(len(keras.tree.flatten(batch)[0]) for batch in self.batches)
+        count = -(-samples // max(len(self.weights), 1))
+        count = min(max(count, _FEWEST_SAMPLES), _MOST_SAMPLES)
+        batches = _first_samples(self.batches, count)
+        before = outputs_of(self.model, batches)
+
+        def effect(weight: SelectedWeight, matrix: Any) -> float:
+            own = read_matrix(weight)
+            write_matrix(weight, matrix)
+            try:
+                return output_change(before, outputs_of(self.model, batches))
+            finally:
+                write_matrix(weight, own)
+
+        return effect
+
+
+def _by_inputs(
+    seen: Sequence[tuple[LayerRows, InputMoments]],
+) -> Iterator[list[LayerRows]]:
+    """Layers in the order of their calls; those that read the same come together."""
+    group: list[LayerRows] = []
+    last: InputMoments | None = None
+    for view, moments in sorted(seen, key=lambda item: item[1].order):
+        if last is not None and not np.array_equal(moments.totals, last.totals):
+            yield group
+            group = []
+        group.append(view)
+        last = moments
+    if group:
+        yield group
+
+
+def _first_samples(batches: Sequence[Any], count: int) -> list[Any]:
+    """Some samples of each batch, `count` in all or a few more."""
+    share = -(-count // len(batches))
+    found: list[Any] = []
+    for batch in batches[: -(-count // share)]:
+        found.append(keras.tree.map_structure(lambda a: a[:share], batch))
+    return found

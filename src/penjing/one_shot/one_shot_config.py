@@ -1,0 +1,125 @@
+"""What one pass over a model does to its weights: checked and frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+from penjing.arguments import check_choice, check_flag, check_integer
+from penjing.engine.transforms.quantization_config import QuantizationConfig
+from penjing.models.selection import Filter
+from penjing.numerics.grids import Grid
+from penjing.numerics.optimal_brain import DAMPING
+from penjing.numerics.patterns import NM, Pattern, Unstructured
+
+PRUNING_METHODS = ("sparsegpt", "wanda", "magnitude")
+ROUNDING_METHODS = ("gptq", "rtn")
+SCOPES = ("auto", "layer", "global")
+MAX_MEMORY = 256 * 2**20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneShotConfig:
+    """What is done to a model's weights, in checked values.
+
+    The fields are the arguments of `prune_one_shot` and `quantize_weights`; `sparsity`
+    is None where nothing is pruned, `weights` where nothing is rounded.
+    """
+
+    method: str
+    sparsity: float | None = None
+    pattern: Pattern = Unstructured()
+    scope: str = "layer"
+    weights: Grid | None = None
+    grids_by_layer: Mapping[str, Grid] | None = None
+    include: Filter = None
+    exclude: Filter = None
+    sequential: bool = False
+    damping: float = DAMPING
+    max_memory: int = MAX_MEMORY
+
+    def __post_init__(self) -> None:
+        check_flag("sequential", self.sequential)
+        check_integer("max_memory", self.max_memory, least=1, hint=" It is in bytes.")
+        number = isinstance(self.damping, int | float)
+        if not number or isinstance(self.damping, bool) or not 0 < self.damping <= 1:
+            raise ValueError(
+                f"`damping` must be above 0 and at most 1, got {self.damping!r}. 0.01 "
+                "is usual."
+            )
+        QuantizationConfig(weights=self.weights, grids_by_layer=self.grids_by_layer)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether weights fall."""
+        return self.sparsity is not None
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it cannot be done without inputs of the model."""
+        return self.method not in ("magnitude", "rtn") or self.scope == "auto"
+
+
+def pruning_settings(
+    sparsity: float | None, pattern: Pattern | None, method: str, scope: str
+) -> dict[str, Any]:
+    """Check what says which weights fall; gives fields of a `OneShotConfig`."""
+    check_choice("method", method, PRUNING_METHODS)
+    check_choice("scope", scope, SCOPES)
+    pattern = Unstructured() if pattern is None else pattern
+    if not isinstance(pattern, Pattern):
+        raise ValueError(
+            "`pattern` must be a penjing Pattern, such as penjing.NM(2, 4), got "
+            f"{pattern!r} of type {type(pattern).__name__}."
+        )
+    if isinstance(pattern, NM):
+        if scope == "global":
+            raise ValueError(
+                f"{pattern} gives every layer the same sparsity, so it goes with "
+                'scope="auto" or "layer" only.'
+            )
+        scope = "layer"
+        sparsity = 1 - pattern.n / pattern.m if sparsity is None else sparsity
+    sparsity = 0.5 if sparsity is None else sparsity
+    is_number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
+    if not is_number or not 0 <= sparsity < 1:
+        raise ValueError(
+            f"`sparsity` must be a number in [0, 1), got {sparsity!r}. 0.5 makes half "
+            "of the weights zero."
+        )
+    pattern.check_sparsity(float(sparsity))
+    return {"sparsity": float(sparsity), "pattern": pattern, "scope": scope}
+
+
+def as_grid(weights: Grid | int | None) -> Grid | None:
+    """A grid, also of a number of levels; anything else is a ValueError."""
+    if isinstance(weights, int) and not isinstance(weights, bool):
+        if not 3 <= weights <= 255:
+            raise ValueError(
+                "`weights` must be a penjing.Grid or a number of levels from 3 to 255, "
+                f"got {weights!r}. penjing.Grid(bits={max(weights, 2)}) gives so many "
+                "bits."
+            )
+        bits = max(math.ceil(math.log2(weights)), 2)
+        return Grid(bits=bits, levels=weights)
+    return cast("Grid | None", weights)  # what is no grid is refused later
+
+
+def grids_of_bits(
+    bits_by_layer: Mapping[str, int] | None, weights: Grid | None
+) -> dict[str, Grid] | None:
+    """Grids like `weights` with the bits that patterns give; checked."""
+    if bits_by_layer is None:
+        return None
+    if not isinstance(bits_by_layer, Mapping):
+        raise ValueError(
+            "`bits_by_layer` must be a mapping such as {'dense*': 4}, got "
+            f"{bits_by_layer!r} of type {type(bits_by_layer).__name__}."
+        )
+    granularity = "per_channel" if weights is None else weights.granularity
+    return {
+        pattern: Grid(bits=bits, granularity=granularity)
+        for pattern, bits in bits_by_layer.items()
+    }

@@ -1,0 +1,242 @@
+"""One pass over a model: inputs collected, shares chosen, layers compressed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from penjing.engine.stripping import is_compressed
+from penjing.engine.transforms.weight_transform import check_values
+from penjing.engine.wrapping import taken_over
+from penjing.errors import UnsupportedModelError
+from penjing.models.copying import copy_model
+from penjing.models.layer_calls import check_is_model
+from penjing.models.selection import (
+    SelectedWeight,
+    Selection,
+    matches_layer,
+    select_weights,
+)
+from penjing.numerics.grids import Grid
+from penjing.one_shot.calibration_inputs import calibration_batches
+from penjing.one_shot.layer_compression import (
+    COMPENSATING,
+    CompressedMatrix,
+    LayerInputs,
+    LayerTarget,
+    compress_matrix,
+)
+from penjing.one_shot.measured_model import MeasuredModel
+from penjing.one_shot.norm_correction import correct_normalizations
+from penjing.one_shot.one_shot_config import OneShotConfig
+from penjing.one_shot.one_shot_report import OneShotReport, OneShotRow
+from penjing.one_shot.sparsity_shares import by_magnitude, error_curve, even_out
+from penjing.one_shot.weight_matrix import read_matrix, write_matrix
+from penjing.progress import Listener, Progress
+
+_PRECISIONS = {"float16": 11, "bfloat16": 8}  # significant bits; float32 has 24
+_PLAIN = {"sparsegpt": "magnitude", "wanda": "magnitude", "gptq": "rtn"}
+
+
+def compress_once(
+    model: keras.Model, data: Any, config: OneShotConfig, listen: Listener
+) -> tuple[keras.Model, OneShotReport]:
+    """Compress a copy of a model as the config says, and say what became of it."""
+    check_is_model(model)
+    if is_compressed(model):
+        raise UnsupportedModelError(
+            f"The model {model.name!r} is being compressed already. Strip it first: "
+            "penjing.strip(model)."
+        )
+    if not model.built:
+        raise UnsupportedModelError(
+            f"The model {model.name!r} is not built, so it has no weights yet. Call it "
+            "on data first."
+        )
+    run = _Run(taken_over(model), data, config, listen)
+    return run.compressed(), run.report()
+
+
+class _Run:
+    """A copy of the model, what each weight is to become, and what it became."""
+
+    def __init__(
+        self, model: keras.Model, data: Any, config: OneShotConfig, listen: Listener
+    ) -> None:
+        self._given, self._config, self._listen = model, config, listen
+        self._twin = copy_model(model)
+        self._selection = _select(self._twin, config)
+        for weight in self._selection.chosen:
+            check_values(weight, read_matrix(weight))
+        used = data is not None or config.needs_data
+        self._batches = calibration_batches(model, data) if used else []
+        self._measured = MeasuredModel(
+            self._twin,
+            self._selection.chosen,
+            self._batches,
+            damping=config.damping,
+            max_memory=config.max_memory,
+            listen=listen,
+        )
+        self._targets = {w.path: self._target(w) for w in self._selection.chosen}
+        self._rows: dict[str, OneShotRow] = {}
+
+    def compressed(self) -> keras.Model:
+        """The copy, with its new weights."""
+        if self._config.prunes and self._config.scope != "layer":
+            self._share_sparsity()
+        sequential = self._config.sequential
+        model = self._measured
+        for turn, inputs in model.turns_in_sequence() if sequential else model.turns():
+            for weight in turn:
+                self._compress(weight, inputs.get(weight.path))
+        correct_normalizations(self._twin, self._given, self._batches)
+        return self._twin
+
+    def report(self) -> OneShotReport:
+        """What became of each weight, in the model's order."""
+        skipped = self._selection.skipped
+        rows = []
+        for variable in self._twin.weights:
+            path, size = variable.path, math.prod(variable.shape)
+            left = OneShotRow(path=path, size=size, reason=skipped.get(path, ""))
+            rows.append(self._rows.get(path, left))
+        samples = sum(len(keras.tree.flatten(batch)[0]) for batch in self._batches)
+        return OneShotReport(rows=tuple(rows), samples=samples)
+
+    def _target(self, weight: SelectedWeight) -> LayerTarget:
+        config = self._config
+        dtype = keras.backend.standardize_dtype(weight.variable.dtype)
+        return LayerTarget(
+            method=config.method,
+            pattern=config.pattern.for_channels(weight.input_channels),
+            sparsity=config.sparsity,
+            grid=_grid_of(weight, config),
+            precision=_PRECISIONS.get(dtype, 24),
+        )
+
+    def _share_sparsity(self) -> None:
+        weights, sparsity = self._selection.chosen, self._config.sparsity or 0.0
+        if self._config.scope == "global":
+            shares = by_magnitude([read_matrix(w) for w in weights], sparsity)
+        else:
+            shares = self._least_costly_shares(sparsity)
+        for weight, share in zip(weights, shares, strict=True):
+            target = self._targets[weight.path]
+            self._targets[weight.path] = dataclasses.replace(target, sparsity=share)
+
+    def _least_costly_shares(self, sparsity: float) -> list[float]:
+        effect_of = self._measured.effects_at_outputs()
+        curves: dict[str, list[float]] = {}
+        effects: dict[str, float] = {}
+        weights = self._selection.chosen
+        for turn, inputs in self._measured.turns():
+            for weight in turn:
+                self._tell("Measuring layers", weight, len(curves))
+                known = inputs.get(weight.path)
+                matrix, target = read_matrix(weight), self._alone(weight)
+                curves[weight.path] = error_curve(matrix, target, known)
+                result = compress_matrix(matrix, target, known)
+                error = result.error
+                if error is None:
+                    error = float(np.square(matrix - result.values).sum())
+                change = effect_of(weight, result.values)
+                effects[weight.path] = change / max(error, 1e-30)
+        return even_out(
+            [weight.size for weight in weights],
+            [curves[weight.path] for weight in weights],
+            [effects[weight.path] for weight in weights],
+            sparsity,
+        )
+
+    def _alone(self, weight: SelectedWeight) -> LayerTarget:
+        """What tells how much an error of a layer costs: its even share, unrounded."""
+        target = self._targets[weight.path]
+        return dataclasses.replace(target, grid=None, refines=False)
+
+    def _compress(self, weight: SelectedWeight, inputs: LayerInputs | None) -> None:
+        self._tell("Compressing", weight, len(self._rows))
+        target, matrix = self._targets[weight.path], read_matrix(weight)
+        result = compress_matrix(matrix, target, inputs)
+        write_matrix(weight, result.values)
+        self._move_bias(weight, result)
+        method = target.method if inputs else _PLAIN.get(target.method, target.method)
+        if target.method == "wanda" and target.grid is None and not inputs:
+            method = "magnitude"
+        self._rows[weight.path] = _row(
+            weight, target, result, method, self._reason(weight, result)
+        )
+
+    def _move_bias(self, weight: SelectedWeight, result: CompressedMatrix) -> None:
+        view = self._measured.views.get(weight.path)
+        if view is None or view.bias is None or result.shift is None:
+            return
+        bias = view.bias
+        values = ops.convert_to_numpy(ops.cast(bias.value, "float32"))
+        bias.assign(values + result.shift.reshape(values.shape).astype("float32"))
+
+    def _reason(self, weight: SelectedWeight, result: CompressedMatrix) -> str:
+        reason = self._measured.reasons.get(weight.path, "")
+        if reason or result.damping <= 1.001 * self._config.damping:
+            return reason
+        return (
+            f"damping {result.damping:.3g} in place of {self._config.damping:g}: fewer "
+            "rows than inputs, or inputs that follow from each other"
+        )
+
+    def _tell(self, stage: str, weight: SelectedWeight, done: int) -> None:
+        total = len(self._selection.chosen)
+        self._listen(Progress(stage=stage, detail=weight.path, done=done, total=total))
+
+
+def _select(model: keras.Model, config: OneShotConfig) -> Selection:
+    """What is compressed; frozen weights too, as nothing trains here."""
+
+    def obstacle(weight: SelectedWeight) -> str | None:
+        return config.pattern.obstacle(
+            *weight.matrix_shape, input_channels=weight.input_channels
+        )
+
+    return select_weights(
+        model,
+        config.include,
+        config.exclude,
+        obstacle if config.prunes else None,
+        spare=config.prunes,
+        frozen=True,
+    )
+
+
+def _grid_of(weight: SelectedWeight, config: OneShotConfig) -> Grid | None:
+    for pattern, grid in (config.grids_by_layer or {}).items():
+        if matches_layer(weight.layer, weight.path, pattern):
+            return grid
+    return config.weights
+
+
+def _row(
+    weight: SelectedWeight,
+    target: LayerTarget,
+    result: CompressedMatrix,
+    method: str,
+    reason: str,
+) -> OneShotRow:
+    size = result.size or 0.0
+    errors = (result.error, result.plain_error)
+    relative = [None if e is None or not size else e / size for e in errors]
+    return OneShotRow(
+        path=weight.path,
+        size=weight.size,
+        method=method,
+        sparsity=float((result.values == 0).mean()),
+        bits=None if target.grid is None else target.grid.bits,
+        error=relative[0],
+        plain_error=relative[1],
+        damping=result.damping if target.method in COMPENSATING else 0.0,
+        reason=reason,
+    )
