@@ -20,6 +20,7 @@ from penjing.channels.scores import ChannelImportance, score_channels
 from penjing.channels.tracing import trace_channels
 from penjing.data.batches import leaves, to_batches
 from penjing.errors import DataError
+from penjing.export.twins.layer_errors import int8_errors
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
 from penjing.models.copying import copy_model, float_value
@@ -48,6 +49,7 @@ def sensitivity(
     model: keras.Model,
     data: Any,
     *,
+    of: str | None = None,
     method: str = "channels",
     ratios: Sequence[float] = _RATIOS,
     importance: ChannelImportance = "l2",
@@ -66,6 +68,11 @@ def sensitivity(
         model: A built Keras model; Sequential or Functional for `"channels"`. It is
             left alone.
         data: `(x, y)` or a loader to measure on; validation data, not the test data.
+            With `of="int8"` inputs do, as `representative_data` of `export_litert`.
+        of: None cuts layers. "int8": each layer alone computes in integers and all
+            others in float; the metric is the error of the outputs in spreads, 0.1 for
+            a tenth, and the row "(all)" has all layers in integers. None of the
+            arguments below but `path` counts then.
         method: `"channels"`: units of a group of channels are silenced, those of the
             lowest importance first; `"weights"`: weights of the lowest magnitude of one
             layer become zero.
@@ -97,6 +104,9 @@ def sensitivity(
         [4]
     """
     check_is_model(model)
+    if of is not None:
+        check_choice("of", of, ("int8",))
+        return _int8_table(model, data, path)
     check_choice("method", method, ("channels", "weights"))
     ratios = _checked_ratios(ratios)
     x, y = _split(data)
@@ -131,6 +141,22 @@ def sensitivity(
             row = dataclasses.replace(trial.row, scores=score(trial.values()))
             table = dataclasses.replace(table, rows=(*table.rows, row))
             _keep(table, path)
+    return table
+
+
+def _int8_table(
+    model: keras.Model, data: Any, path: str | os.PathLike[str] | None
+) -> SensitivityTable:
+    """What each layer alone costs in int8."""
+    inputs = data[0] if isinstance(data, tuple) else data
+    rows = [
+        SensitivityRow(name=name, ratio=1.0, removed=0, size=0, scores={"error": error})
+        for name, error in int8_errors(model, inputs).items()
+    ]
+    table = SensitivityTable(
+        model=model.name, method="int8", baseline={"error": 0.0}, rows=tuple(rows)
+    )
+    _keep(table, path)
     return table
 
 

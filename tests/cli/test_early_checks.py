@@ -66,6 +66,7 @@ export m.keras x.tflite --max-arena 9 | --encoding packed
 export m.keras x.tflite --runtime micro --quantization dynamic | Use float32, int8
 export m.keras x.tflite --input-type int8 | Allowed: float32
 export m.keras x.tflite --observer mse | Use int8, int8x4
+export m.keras x.tflite --float-layers auto | --float-layers goes with int8 activations
 export m.keras x.tflite --runtime phone | --runtime
 export m.keras x.tflite --import no_module | no module 'no_module'
 shrink none.tflite | There is no file none.tflite

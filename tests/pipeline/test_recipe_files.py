@@ -162,6 +162,7 @@ RECIPES = st.builds(
         [
             ExportRecipe(quantizations=("float32", "int16x8")),
             ExportRecipe(quantizations=("int4", "int8x4"), observer="mse"),
+            ExportRecipe(quantizations=("int8",), float_layers=("block/*", "head")),
         ]
     ),
 )
@@ -237,6 +238,10 @@ TYPOS = [
     (
         replaced('["int8", "dynamic"]', '["int4"]\nobserver = "mse"'),
         r'`observer` = "mse" needs "int8" or "int8x4" .*got \[.int4.\]',
+    ),
+    (
+        replaced('["int8", "dynamic"]', '["int4"]\nfloat_layers = ["auto"]'),
+        r'`float_layers` needs "int8" or "int8x4" .*got \[.int4.\]',
     ),
     (replaced('{name = "Huber", delta = 2}', "3"), "`loss` must be a table, got 3"),
     (replaced("[[methods]]", "[methods]"), r"write \[\[methods\]\]"),

@@ -48,6 +48,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "runtime": "micro",
         "encoding": "packed",
         "max_arena": 65536,
+        "float_layers": ["auto"],
     },
     "schedule": {"final_sparsity": 0.8, "frequency": 100},
     "block": {"rows": 4, "columns": 1},
@@ -87,6 +88,7 @@ _NEEDS: dict[str, dict[str, dict[str, Any]]] = {
     "export": {
         "encoding": {"runtime": "micro"},
         "max_arena": {"runtime": "micro", "encoding": "packed"},
+        "float_layers": {"quantizations": ["int8"]},
     },
     "prune": {"sparsity_by_layer": {"scope": "layer"}},
     "prune_channels": {

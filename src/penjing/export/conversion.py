@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,23 +18,37 @@ from penjing.export.ends.affine_inputs import fold_affine
 from penjing.export.ends.end_grids import EndGrids
 from penjing.export.ends.end_types import check_types
 from penjing.export.float_readers import restore_floats
-from penjing.export.integers.calibrated_files import calibrated_file
+from penjing.export.integers.calibrated_files import CalibratedFiles
+from penjing.export.integers.fewest_floats import fewest_floats
 from penjing.export.recurrence import check_calibration
-from penjing.export.samples import random_samples, spread_evenly
+from penjing.export.samples import (
+    compared_samples,
+    random_samples,
+    spread_evenly,
+)
 from penjing.export.tracing.graph_rewriting import rewrite_operations
 from penjing.export.tracing.mask_fills import soften_fills
 from penjing.export.tracing.saved_model import save_traced
 from penjing.export.trained_grids import TrainedGrids, has_trained_grids
-from penjing.export.verification import VERIFIED_SAMPLES
+from penjing.export.verification import (
+    COMPARED_BATCH,
+    VERIFIED_SAMPLES,
+    keras_outputs,
+    output_error,
+    verify,
+)
 from penjing.export.weights.calibrated_weights import keep_calibrated_weights
 from penjing.files import temporary_folder
 from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature
+from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.silence import captured_output
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import load_graphs, load_records
 from penjing.tflite.records import Record, read_records
 
+ALL = "(all)"  # layers, among errors of each alone
+_MARGIN = 0.98  # of a bound: other backends and their last bits are to pass it too
 # What says in which order inputs and outputs come.
 _ENDS = {
     "Model": ("subgraphs", "signature_defs"),
@@ -119,11 +134,66 @@ def _convert(
         file.edit(fold_affine)
     elif config.mode.needs_calibration:
         floats = functools.partial(_float_model, folder, signature)
-        file = calibrated_file(model, converter, floats, in_order, config, samples)
+        files = CalibratedFiles(
+            model, converter, floats, in_order, config, samples, scopes
+        )
+        if config.each_alone:
+            return _with_errors(files, model, signature, samples, folder)
+        if config.float_error is None:
+            return files.make(config.float_layers)
+        judge = _judge(model, signature, samples, config, folder)
+        make = functools.partial(files.make, exact=True)
+        return fewest_floats(make, judge, files.compared, files.costs())
     else:
         file = EditedFile(in_order(converter.convert()), CONVERTED)
     file.scopes = scopes
     return file
+
+
+def _with_errors(
+    files: CalibratedFiles,
+    model: keras.Model,
+    signature: InputSignature,
+    samples: Sequence[np.ndarray] | None,
+    folder: str,
+) -> EditedFile:
+    """The file of integers, and how far outputs are off with one layer of it alone."""
+    given = None if samples is None else list(samples)
+    chosen = compared_samples(given, signature, model, VERIFIED_SAMPLES)
+    expected = keras_outputs(model, signature, chosen, COMPARED_BATCH)
+    path = Path(folder, "alone.tflite")
+
+    def error(file: EditedFile) -> float:
+        path.write_bytes(file.content)
+        found = LiteRTModel(path, isolated=False).predict(chosen)
+        outputs = found if isinstance(found, list) else [found]
+        return max(output_error(*pair) for pair in zip(outputs, expected, strict=True))
+
+    whole = files.make(())
+    whole.layer_errors = {layer: error(file) for layer, file in files.alone()}
+    whole.layer_errors[ALL] = error(whole)
+    return whole
+
+
+def _judge(
+    model: keras.Model,
+    signature: InputSignature,
+    samples: Sequence[np.ndarray] | None,
+    config: ConversionConfig,
+    folder: str,
+) -> Callable[[EditedFile], None]:
+    """What refuses a file whose outputs are further off than layers in float allow."""
+    given = None if samples is None else list(samples)
+    chosen = compared_samples(given, signature, model, VERIFIED_SAMPLES)
+    expected = keras_outputs(model, signature, chosen, COMPARED_BATCH)
+    bound = (config.float_error or 0.0) * _MARGIN
+
+    def judge(file: EditedFile) -> None:
+        path = Path(folder, "judged.tflite")
+        path.write_bytes(file.content)
+        verify(path, chosen, expected, config.quantization, tolerance=bound)
+
+    return judge
 
 
 def _soften_fills(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from penjing.arguments import did_you_mean, quoted
 from penjing.engine.calibration import OBSERVERS
@@ -21,7 +22,9 @@ class ConversionConfig:
     Input and output type are those of floats in the file. The observer, one of
     `OBSERVERS`, says how int8 activations get their ranges. The runtime is the one that
     the file is for, "micro" or any other. `as_for_integers`: a float32 file is traced
-    as one of integers is, so that the two can be compared tensor by tensor.
+    as one of integers is, so that the two can be compared tensor by tensor. Layers that
+    stay in float within int8 are named, or found so that outputs have at most a certain
+    error, in spreads. `each_alone`: what each layer alone costs is measured as well.
     """
 
     quantization: str | None = None
@@ -30,6 +33,9 @@ class ConversionConfig:
     observer: str = "min_max"
     runtime: str | None = None
     as_for_integers: bool = False
+    float_layers: Sequence[str] = ()
+    float_error: float | None = None
+    each_alone: bool = False
 
     def __post_init__(self) -> None:
         allowed = self.mode.allowed_types
@@ -66,3 +72,8 @@ class ConversionConfig:
     def for_integers(self) -> bool:
         """Whether masks and one-hot vectors are traced so that integers hold them."""
         return self.as_for_integers or self.mode.needs_calibration
+
+    @property
+    def has_floats(self) -> bool:
+        """Whether layers stay in float, by name or as many as it takes."""
+        return bool(self.float_layers) or self.float_error is not None

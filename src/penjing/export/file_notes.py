@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from penjing.export.integers.float_layers import end_names, is_named, names_of
 from penjing.export.weights.fixed_weights import fixed_weights
 from penjing.export.weights.integer_weights import SMALLEST_WITHOUT_GRID
 from penjing.export.weights.kept_weights import lost_values, told
 from penjing.export.weights.weight_grids import HYBRID_VERSIONS
 from penjing.export.weights.weight_uses import find_uses, find_weights
+from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.modes import Mode
 from penjing.tflite.operators import Operator, operator_code, operator_name
 from penjing.tflite.records import Record
@@ -24,21 +26,22 @@ Array = np.ndarray[Any, Any]
 
 
 def file_notes(
-    model: Record, weights: Mapping[str, Array], mode: Mode, name: str
+    file: EditedFile, weights: Mapping[str, Array], mode: Mode, name: str
 ) -> list[str]:
     """What is to be said of a file of integers, in sentences; none where all is well.
 
-    `weights` are those that the Keras model `name` computes with, by path.
+    `weights` are those that the Keras model `name` computes with, by path. Those of
+    layers that were to stay in float are no news.
     """
     notes = []
-    lost = lost_values(model, fixed_weights(weights))
+    lost = lost_values(file.model, fixed_weights(weights))
     if lost:
         notes.append(
             f'The "{mode.name}" file of `{name}` does not hold all that training fixed '
             f"in its weights: {told(lost)}."
         )
     if mode.needs_calibration:
-        floats = list(float_weights(model))
+        floats = list(float_weights(file))
         if floats:
             notes.append(
                 f'In the "{mode.name}" file of `{name}` these weights stay float32: '
@@ -99,11 +102,18 @@ def wide_weights(model: Record, mode: Mode) -> str:
     return f"keeps more than 4 bits in {weights}: {told(found)}"
 
 
-def float_weights(model: Record) -> Iterator[str]:
-    """The weights of a file that are float32, and why they are."""
+def float_weights(file: EditedFile) -> Iterator[str]:
+    """The weights of a file that are float32 though nobody asked for it, and why."""
+    model = file.model
     for graph in model["subgraphs"]:
+        ends = end_names(graph, file.scopes)
         for number, uses in find_weights(model, graph, TensorType.FLOAT32):
             tensor = graph["tensors"][number]
+            output = int(uses[0].operator["outputs"][0])
+            made = ends.get(output, tensor_name(graph["tensors"][output]))
+            names = names_of(made, file.scopes)
+            if any(is_named(entry, names) for entry in file.float_layers):
+                continue
             reader = operator_name(model, uses[0].operator)
             why = "TensorFlow's converter left it in floats"
             if uses[0].code in _FLOAT_ONLY:

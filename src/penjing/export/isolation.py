@@ -95,6 +95,8 @@ class Worker:
             "notes": file.notes,
             "scopes": dict(file.scopes.scopes),
             "outputs": list(file.scopes.outputs),
+            "float_layers": list(file.float_layers),
+            "layer_errors": file.layer_errors,
         }
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from penjing.arguments import quoted
 from penjing.errors import (
     CompressionError,
     CompressionWarning,
     DataError,
-    ExportError,
     MissingDependencyError,
     UnsupportedModelError,
     require_extra,
@@ -26,21 +25,12 @@ from penjing.errors import (
 from penjing.export.conversion_config import ConversionConfig
 from penjing.export.ends.end_grids import check_columns
 from penjing.export.file_notes import file_notes, slow_kernels, wide_weights
+from penjing.export.integers.float_layers import chosen_floats
 from penjing.export.mode_conversion import converted
-from penjing.export.samples import (
-    random_samples,
-    representative_samples,
-    spread_evenly,
-    without_spread,
-)
+from penjing.export.samples import representative_samples, without_spread
 from penjing.export.targets.target_runtime import Target
 from penjing.export.trained_grids import has_trained_grids
-from penjing.export.verification import (
-    COMPARED_BATCH,
-    VERIFIED_SAMPLES,
-    keras_outputs,
-)
-from penjing.export.verification import verify as verify_file
+from penjing.export.twins.file_check import check_file
 from penjing.export.weights.fixed_weights import weights_of
 from penjing.export.weights.kept_weights import told
 from penjing.files import atomic_path
@@ -48,7 +38,9 @@ from penjing.models.keras_quantized import make_plain, quantized_by_keras
 from penjing.models.signature import InputSignature, input_signature
 from penjing.shrinking.shrinking import ShrinkConfig, shrink_file
 from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.modes import find_mode
 
+FloatLayers: TypeAlias = str | float | keras.layers.Layer | Sequence[Any] | None
 _COMPARED = 10_000  # bytes of float32 weights, below which a twin is not worth it
 
 
@@ -66,6 +58,7 @@ def export_litert(
     encoding: str | None = None,
     runtime: str | None = None,
     max_arena: int | None = None,
+    float_layers: FloatLayers = (),
     verify: bool = True,
 ) -> Path:
     """Write a model as a `.tflite` file, and check that the file computes the same.
@@ -136,6 +129,12 @@ def export_litert(
             compared with LiteRT's kernels.
         max_arena: With encoding "packed": bytes of RAM that the arena may take. Layers
             whose decoded weight does not fit stay plain. None: as many as it takes.
+        float_layers: Layers that stay in float within "int8" and "int8x4": their names
+            or paths, patterns of these such as "encoder/*", or the layers themselves;
+            one stands for those within it. "auto" finds the fewest with which the file
+            passes the comparison, by what `penjing.compare_layers` sees and by trial; a
+            number such as 0.15 those with which outputs are off by at most that many
+            spreads. Which ones is printed.
         verify: Whether to compare the file with the model. The largest difference
             accepted for each mode is in `penjing.export.verification.TOLERANCES`.
 
@@ -154,12 +153,15 @@ def export_litert(
         >>> export_litert(model, "small.tflite", "dynamic")  # doctest: +SKIP
         PosixPath('small.tflite')
     """
+    names, error = chosen_floats(float_layers, model, find_mode(quantization))
     config = ConversionConfig(
         quantization=quantization,
         input_type=input_type,
         output_type=output_type,
         observer=observer,
         runtime=runtime,
+        float_layers=names,
+        float_error=error,
     )
     goal = Target(
         encoding=encoding,
@@ -187,7 +189,7 @@ def export_litert(
         file = converted(model, signature, config, samples, modules)
         notes += file.notes
         if config.mode.has_integer_weights:
-            notes += file_notes(file.model, _weights(model), config.mode, model.name)
+            notes += file_notes(file, _weights(model), config.mode, model.name)
             _tell_costs(file, model, signature, config, modules)
         goal.fit(file, model)
         if finish:
@@ -197,7 +199,7 @@ def export_litert(
         goal.encode(file, model.name)
         temporary.write_bytes(file.content)
         if verify:
-            _verify(temporary, model, signature, samples, config)
+            check_file(temporary, model, signature, samples, config, modules)
             notes += goal.prove(file.content, samples, model.name)
         written = goal.packed(file.content, model.name)
         if written is not file.content:
@@ -215,6 +217,13 @@ def _check_ranges(model: keras.Model, config: ConversionConfig, data: Any) -> No
             f"The activations of `{model.name}` were trained, so observer="
             f"{config.observer!r} has nothing to find. Leave it out, or strip the "
             "model first."
+        )
+    if trained and config.mode.has_int8_activations and config.has_floats:
+        raise ValueError(
+            f"The activations of `{model.name}` were trained to be rounded in all of "
+            "its layers, so none is left in float by `float_layers`. Leave those out "
+            "of `quantize_aware` by `exclude`, or strip the model and give "
+            "`representative_data`."
         )
     if config.mode.needs_calibration and not trained and data is None:
         raise DataError(
@@ -236,6 +245,13 @@ def _tell_costs(
     to be compared with; the smallest are not worth that time.
     """
     name = f'The "{config.mode.name}" file of `{model.name}`'
+    if config.float_error is not None and file.float_layers:
+        count = len(file.float_layers)
+        print(
+            f"{name} keeps {count} layer{'' if count == 1 else 's'} in float: "
+            f"{quoted(file.float_layers)}.",
+            file=sys.stderr,
+        )
     for said in (wide_weights, slow_kernels):
         cost = said(file.model, config.mode)
         if cost:
@@ -359,43 +375,3 @@ def require_converter() -> None:
             "Exporting needs TensorFlow's converter, also from JAX and PyTorch. "
             'Install it with: pip install "penjing[tensorflow]"'
         )
-
-
-def _verify(
-    path: Path,
-    model: keras.Model,
-    signature: InputSignature,
-    samples: list[np.ndarray] | None,
-    config: ConversionConfig,
-) -> None:
-    batch = signature.inputs[0].shape[0]
-    count = VERIFIED_SAMPLES if batch is None else batch
-    if samples is None:
-        chosen = random_samples(signature, model, count)
-    else:
-        chosen = [
-            np.resize(a, (count, *a.shape[1:])) if batch else a
-            for a in (spread_evenly(samples, count))
-        ]
-    expected = keras_outputs(model, signature, chosen, COMPARED_BATCH)
-    if not all(np.isfinite(value).all() for value in expected):
-        raise ExportError(
-            f"The Keras model `{model.name}` itself gives NaN or infinity on the "
-            "samples, so its file cannot be checked. Check its weights, or pass "
-            "`representative_data` it can take."
-        )
-    unrounded = None
-    if has_trained_grids(model):
-        unrounded = functools.partial(_unrounded_outputs, model, signature, chosen)
-    verify_file(path, chosen, expected, config.quantization, unrounded)
-
-
-def _unrounded_outputs(
-    model: keras.Model, signature: InputSignature, samples: list[np.ndarray]
-) -> list[np.ndarray]:
-    """What a model in training puts out where activations are not rounded."""
-    from penjing.engine.stripping import strip
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it was not trained is no news here
-        return keras_outputs(strip(model), signature, samples, COMPARED_BATCH)

@@ -91,6 +91,26 @@ def spread_evenly(arrays: list[np.ndarray], count: int) -> list[np.ndarray]:
     return [array[rows] for array in arrays]
 
 
+def compared_samples(
+    samples: list[np.ndarray] | None,
+    signature: InputSignature,
+    model: keras.Model,
+    count: int,
+) -> list[np.ndarray]:
+    """Samples that a file is compared on: some of those given, else random ones.
+
+    As many as the model's batch where that is fixed.
+    """
+    batch = signature.inputs[0].shape[0]
+    count = count if batch is None else batch
+    if samples is None:
+        return random_samples(signature, model, count)
+    return [
+        np.resize(a, (count, *a.shape[1:])) if batch else a
+        for a in spread_evenly(samples, count)
+    ]
+
+
 def _whole_arrays(data: Any, signature: InputSignature) -> list[Any] | None:
     """Arrays that already hold all samples, or None where `data` gives batches."""
     names = [item.name for item in signature.inputs]

@@ -33,6 +33,10 @@ _FINER = ', or use "int16x8", whose steps are 256 times as fine.'
 _WORTHLESS = 1.0  # A part off by its own spread: its mean would be as close.
 
 
+class InexactFileError(ExportError):
+    """A file that runs, whose outputs are further off than its mode allows."""
+
+
 def output_error(actual: np.ndarray, expected: np.ndarray) -> float:
     """Measure how far a file's output is off Keras', in units of the latter's spread.
 
@@ -89,6 +93,7 @@ def verify(
     expected: Sequence[np.ndarray],
     quantization: str | None,
     unrounded: Callable[[], Sequence[np.ndarray]] | None = None,
+    tolerance: float | None = None,
 ) -> float:
     """Compare a file with the outputs of the Keras model.
 
@@ -99,12 +104,14 @@ def verify(
         quantization: Mode of the file; its row of `TOLERANCES` applies.
         unrounded: Gives what the model would put out if it did not round activations
             itself, as one in training does: rounding may have spoiled a part already.
+        tolerance: Another bound of the outputs than that of `TOLERANCES`.
 
     Returns:
         The largest error of any output.
 
     Raises:
-        ExportError: If the file does not run, gives NaN or differs too much.
+        ExportError: If the file does not run, gives NaN or differs too much. Then it is
+            an InexactFileError.
     """
     try:
         model = LiteRTModel(path, isolated=False)
@@ -124,10 +131,10 @@ def verify(
             f"{shapes[0]}, those of the Keras model {shapes[1]}."
         )
     errors = [output_error(a, e) for a, e in zip(outputs, expected, strict=True)]
-    tolerance = TOLERANCES[quantization]
+    tolerance = TOLERANCES[quantization] if tolerance is None else tolerance
     for number, measured in enumerate(errors):
         if not measured <= tolerance:
-            raise ExportError(
+            raise InexactFileError(
                 f"{_difference(number, measured, tolerance, quantization)} "
                 f"{_advice(path, quantization)}{_of_masks(path)}"
             )
@@ -166,7 +173,7 @@ def _judge_parts(
         if errors and errors[0][0] > allowed:
             finer = quantization != "int16x8" and _can_be_16_bit(model)
             problem = _coarse_part(number, *errors[0], wanted, quantization)
-            raise ExportError(problem + (_FINER if finer else "."))
+            raise InexactFileError(problem + (_FINER if finer else "."))
 
 
 def _coarse_part(

@@ -43,7 +43,7 @@ class SensitivityTable(JsonValue):
 
     Attributes:
         model: Name of the model.
-        method: `"channels"` or `"weights"`.
+        method: `"channels"`, `"weights"` or `"int8"`.
         baseline: What the whole model scores, by metric.
         rows: One for each layer or group and ratio.
         skipped: What was not measured -> the reason.

@@ -14,6 +14,7 @@ import keras
 
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, MissingDependencyError
+from penjing.export.integers.float_layers import AUTO
 from penjing.export.litert import export_litert
 from penjing.export.packed_files import pack_litert
 from penjing.files import atomic_path
@@ -61,6 +62,11 @@ def _leaving_out() -> Iterator[None]:
         if not isinstance(error, (CompressionError, ValueError)):
             reason = f"{type(error).__name__}, which nobody foresaw: {reason}"
         raise _LeftOutError(reason) from error
+
+
+def _floats(given: tuple[str, ...]) -> str | tuple[str, ...]:
+    """Layers in float as `export_litert` takes them."""
+    return given[0] if given == (AUTO,) else given
 
 
 def modes_of(recipe: Recipe) -> dict[str, Mode]:
@@ -168,6 +174,7 @@ class FileStages:
             finish=export.finish,
             runtime=export.runtime,
             observer=export.observer if observed else "min_max",
+            float_layers=_floats(export.float_layers) if observed else (),
         )
 
     def _export(self, name: str, source: Path | None = None, **settings: Any) -> None:

@@ -209,6 +209,9 @@ class ExportRecipe:
             see `penjing.pack_litert`. With `runtime` "micro" alone.
         max_arena: Bytes of RAM that the packed file's arena may take; None: as many as
             it takes.
+        float_layers: Names or patterns of layers that stay in float in `"int8"` and
+            `"int8x4"` files of a model whose activations were not trained; `["auto"]`
+            finds the fewest, see `penjing.export_litert`.
     """
 
     quantizations: tuple[Quantization, ...] = ("dynamic",)
@@ -217,6 +220,7 @@ class ExportRecipe:
     runtime: Literal["micro", "wasm"] | None = None
     encoding: Literal["packed"] | None = None
     max_arena: int | None = None
+    float_layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_runtime()
@@ -235,6 +239,13 @@ class ExportRecipe:
             raise RecipeError(
                 f'`observer` = "{self.observer}" needs {listed(observed)} among the '
                 f"`quantizations`, got {list(self.quantizations)}."
+            )
+        if self.float_layers and not any(
+            mode.name in self.quantizations for mode in observed
+        ):
+            raise RecipeError(
+                f"`float_layers` needs {listed(observed)} among the `quantizations`, "
+                f"got {list(self.quantizations)}."
             )
 
     def _check_runtime(self) -> None:
@@ -286,6 +297,13 @@ class Recipe:
                     "in training. 0 is for recipes without methods (`methods = []`) "
                     "or with `prune_channels` alone."
                 )
+        trained = [m for m in self.methods if getattr(m, "activations", None)]
+        if trained and self.export.float_layers:
+            raise RecipeError(
+                "`float_layers` leaves layers in float whose activations were not "
+                "trained, and `quantize_aware` with `activations` trains those of all. "
+                "Leave layers out of it by its `exclude`."
+            )
         self.to_dict()  # refuses what no recipe can hold
 
     def to_dict(self) -> dict[str, Any]:

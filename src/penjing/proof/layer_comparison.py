@@ -13,6 +13,7 @@ import keras
 from penjing.arguments import check_counts, quoted
 from penjing.errors import DataError
 from penjing.export.integers.compared_tensors import ComparedTensor, compared_tensors
+from penjing.export.integers.fewest_floats import noisiest_layers
 from penjing.export.litert import checked_imports
 from penjing.export.samples import representative_samples, spread_evenly
 from penjing.export.trained_grids import has_trained_grids
@@ -65,7 +66,7 @@ class LayerComparison(JsonValue):
     @property
     def worst(self) -> tuple[ComparedTensor, ...]:
         """The tensors in which most noise came in, one of each layer, three at most."""
-        return tuple(worst_layers(self.tensors)[:_NAMED])
+        return tuple(noisiest_layers(self.tensors)[:_NAMED])
 
     @property
     def _computed(self) -> list[ComparedTensor]:
@@ -113,16 +114,6 @@ class LayerComparison(JsonValue):
             f"Not compared, as the float model has no such tensor: "
             f"{quoted(self.unmatched, limit=4)}."
         ]
-
-
-def worst_layers(tensors: Sequence[ComparedTensor]) -> list[ComparedTensor]:
-    """The tensor of each layer in which most noise came in, the worst layer first."""
-    worst: dict[str, ComparedTensor] = {}
-    for row in tensors:
-        known = worst.get(row.layer)
-        if not row.is_weight and (known is None or row.added > known.added):
-            worst[row.layer] = row
-    return sorted(worst.values(), key=lambda row: -row.added)
 
 
 def compare_layers(

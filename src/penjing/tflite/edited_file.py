@@ -18,7 +18,9 @@ class EditedFile:
 
     `where` is what messages call it. `notes` are sentences for users: what is to be
     said of it though it is right. `scopes` say which layers of a model that was
-    converted its operators are of.
+    converted its operators are of, and `float_layers` which of them were found to stay
+    in float. `layer_errors` are the errors of outputs, in spreads, with one layer alone
+    in integers, where they were measured.
 
     Example:
         >>> file = EditedFile(content, "the file")  # doctest: +SKIP
@@ -32,6 +34,8 @@ class EditedFile:
         self.where = where
         self.notes: list[str] = []
         self.scopes = LayerScopes()
+        self.float_layers: tuple[str, ...] = ()
+        self.layer_errors: dict[str, float] = {}
 
     @property
     def model(self) -> Record:

@@ -109,6 +109,16 @@ def export(
     observer: Annotated[
         Observer, typer.Option(help="How ranges of int8 activations are found.")
     ] = Observer.min_max,
+    float_layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="auto|ERROR|LAYER",
+            help="Layers that stay in float in a file of int8 activations: a name, "
+            "path or pattern, repeatable; auto: the fewest with which the file passes; "
+            "a number such as 0.15: those with which outputs are off by at most so "
+            "many spreads.",
+        ),
+    ] = None,
     finish: Annotated[
         Finish | None,
         typer.Option(help="smallest: rewrite the file in fewer bytes, as shrink does."),
@@ -152,6 +162,8 @@ def export(
     mode = _checked_mode(quantization)
     _check_encoding(mode, runtime, encoding, max_arena)
     _check_ends(mode, input_type, output_type, observer)
+    if float_layers and not mode.has_int8_activations:
+        raise CompressionError(_only_int8("--float-layers", mode))
     is_array = data is not None and Path(data).suffix.lower() in ARRAY_FILES
     if data is not None and is_array:
         check_file(Path(data).expanduser())
@@ -176,6 +188,7 @@ def export(
             input_type=input_type.value,
             output_type=output_type.value,
             observer=observer.value,
+            float_layers=_floats(float_layers or []),
             imports=imports or (),
             finish=finish and finish.value,
             encoding=encoding and encoding.value,
@@ -243,11 +256,28 @@ def _check_ends(
                 f"{mode.name}. Allowed: {', '.join(mode.allowed_types)}."
             )
     if observer is not Observer.min_max and not mode.has_int8_activations:
-        allowed = ", ".join(one.name for one in MODES if one.has_int8_activations)
-        raise CompressionError(
-            f"--observer {observer.value} finds ranges of int8 activations, which "
-            f"--quantization {mode.name} does not have. Use {allowed}."
-        )
+        found = f"--observer {observer.value} finds ranges of"
+        raise CompressionError(_only_int8(found, mode))
+
+
+def _only_int8(option: str, mode: Mode) -> str:
+    allowed = ", ".join(one.name for one in MODES if one.has_int8_activations)
+    needs = option if option.endswith(" of") else f"{option} goes with"
+    return (
+        f"{needs} int8 activations, which --quantization {mode.name} does not have. "
+        f"Use {allowed}."
+    )
+
+
+def _floats(given: list[str]) -> str | float | list[str]:
+    """What `--float-layers` stands for: see `export_litert`."""
+    if given == ["auto"]:
+        return "auto"
+    try:
+        (error,) = map(float, given)
+    except ValueError:
+        return given
+    return error
 
 
 def _check_file(file: Path, model: Path, data: str | None, *, overwrite: bool) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from penjing.engine.calibration import sampled
 from penjing.errors import DataError
+from penjing.export.integers.float_layers import layer_of
+from penjing.export.integers.noise_sums import NoiseSums
 from penjing.export.integers.tensor_pairs import SeenGraph, TensorPair, tensor_pairs
 from penjing.json_values import JsonValue
 from penjing.runtime.interpreter import TensorSpec
@@ -21,11 +22,7 @@ from penjing.tflite.records import Record
 from penjing.tflite.stored_tensors import numbers_of
 from penjing.tflite.tensors import TensorType
 
-EQUAL = 160.0
-"""Decibels that stand for no difference; float32 rounds at about 140."""
-PERCENTILES = (1.0, 5.0, 50.0, 95.0, 99.0)
 _WIDTH = 40  # letters of a drawing
-_SAMPLED = 5_000  # values of a tensor that are kept of each batch
 _AT_ONCE = 64 * 2**20  # bytes of the values that a run gives
 _MOST_BATCH = 16
 
@@ -48,8 +45,9 @@ class ComparedTensor(JsonValue):
             that one far out hides nothing; of a weight, in all of it. 20 dB are an
             error of a tenth of the spread, and 160, the most, stand for none.
         cosine: Between all values of both.
-        added: Noise over signal, as a ratio, that came in here: what its operator's
-            inputs had is taken off.
+        added: Noise over signal, as a ratio of at most 1, that came in here: what its
+            operator's inputs had is taken off.
+        readers: Layers that read it. For a tensor to be float, they must be too.
         minimum: Least float value.
         maximum: Largest float value.
         percentiles: Float values below which 1, 5, 50, 95 and 99 % of them lie.
@@ -69,6 +67,7 @@ class ComparedTensor(JsonValue):
     decibels: float
     cosine: float
     added: float = 0.0
+    readers: tuple[str, ...] = ()
     minimum: float
     maximum: float
     percentiles: tuple[float, ...]
@@ -146,7 +145,7 @@ def compared_tensors(
         for content, name in ((file, where), (twin, "the float32 twin"))
     )
     pairs = tensor_pairs(mine, other)
-    sums = {p.file: _Sums(by_channel=not p.is_constant) for p in pairs}
+    sums = {p.file: NoiseSums(by_channel=not p.is_constant) for p in pairs}
     for pair in pairs:
         if pair.is_constant:
             ours, theirs = _constant(mine, pair.file), _constant(other, pair.twin)
@@ -176,73 +175,11 @@ def compared_tensors(
     return rows, [mine.name(n) for n in mine.holding() if n not in seen]
 
 
-class _Sums:
-    """What is known of two tensors after some batches, for each channel of one."""
-
-    def __init__(self, *, by_channel: bool) -> None:
-        self.count = 0
-        self._by_channel = by_channel
-        self._of: dict[str, Array] = {}
-        self._ends = [np.inf, -np.inf]
-        self._kept: list[Array] = []
-
-    def add(self, actual: Array, expected: Array) -> None:
-        """Add the values of a batch; those of other shapes do not count."""
-        if actual.shape != expected.shape or expected.dtype.kind not in "fiu":
-            return
-        several = self._by_channel and expected.ndim > 1
-        rows = (-1, expected.shape[-1] if several else 1)
-        y, x = (np.asarray(v, "float64").reshape(rows) for v in (actual, expected))
-        if not x.size or not np.isfinite(x).all():
-            return
-        self.count += len(x)
-        parts = {"x": x, "xx": x * x, "ee": (x - y) ** 2, "xy": x * y, "yy": y * y}
-        for name, values in parts.items():
-            self._of[name] = self._of.get(name, 0.0) + values.sum(axis=0)
-        self._ends = [min(self._ends[0], x.min()), max(self._ends[1], x.max())]
-        self._kept.append(sampled(x.ravel(), _SAMPLED))
-
-    @property
-    def noise(self) -> float:
-        """Mean square of the difference over the variance, in the middle channel.
-
-        A channel far out has a large variance, and the scale of the whole tensor: what
-        the others lose would not be seen in the sum.
-        """
-        square = self._of["xx"] / self.count
-        variance = square - (self._of["x"] / self.count) ** 2
-        varying = variance > 1e-9 * square
-        if not varying.any():
-            variance, varying = square, square > 0
-        if not np.isfinite(self._of["ee"]).all():
-            return float("inf")
-        if not varying.any():
-            return float("inf") if self._of["ee"].any() else 0.0
-        noises = self._of["ee"][varying] / self.count / variance[varying]
-        return float(np.median(noises))
-
-    def row(self) -> dict[str, Any]:
-        """The fields of a row that follow from values."""
-        noise = self.noise
-        decibels = EQUAL if not noise else -10 * np.log10(noise)
-        whole = {name: float(values.sum()) for name, values in self._of.items()}
-        sizes = np.sqrt(whole["xx"] * whole["yy"])
-        cosine = whole["xy"] / sizes if sizes else float(not whole["ee"])
-        percentiles = np.percentile(np.concatenate(self._kept), PERCENTILES)
-        return {
-            "decibels": float(np.clip(np.nan_to_num(decibels), -EQUAL, EQUAL)),
-            "cosine": float(np.clip(np.nan_to_num(cosine), -1, 1)),
-            "minimum": float(self._ends[0]),
-            "maximum": float(self._ends[1]),
-            "percentiles": tuple(map(float, percentiles)),
-        }
-
-
 def _rows(
     mine: SeenGraph,
     other: SeenGraph,
     pairs: Sequence[TensorPair],
-    sums: dict[int, _Sums],
+    sums: dict[int, NoiseSums],
     scopes: LayerScopes,
 ) -> list[ComparedTensor]:
     rows: list[tuple[TensorPair, ComparedTensor]] = []
@@ -272,21 +209,39 @@ def _rows(
             )
         )
     found = []
+    readers = _readers(mine, other, pairs, scopes)
     for pair, row in reversed(rows):
-        noise = sums[pair.file].noise
+        noise = min(sums[pair.file].noise, 1.0)  # more than all cannot be lost
         root = mine.root(pair.file)
         before = max((noises.get(n, 0.0) for n in pair.sources), default=0.0)
         noises[root] = max(noise, noises.get(root, 0.0))
         added = noise if pair.is_constant else max(noise - before, 0.0)
-        found.append(dataclasses.replace(row, added=min(added, 1e16)))
+        by = () if pair.is_constant else tuple(readers.get(root, {}))
+        found.append(dataclasses.replace(row, added=added, readers=by))
+    return found
+
+
+def _readers(
+    mine: SeenGraph, other: SeenGraph, pairs: Sequence[TensorPair], scopes: LayerScopes
+) -> dict[int, dict[str, None]]:
+    """Tensor of a file, before it was rounded -> the layers that read it, in order."""
+    ends = dict(zip(map(other.root, other.outputs), scopes.outputs, strict=False))
+    twins = {mine.root(p.file): p.twin for p in pairs if not p.is_constant}
+    found: dict[int, dict[str, None]] = {}
+    for call in mine.calls:
+        twin = twins.get(call.output)
+        name = mine.name(call.output) if twin is None else other.name(twin)
+        layer = layer_of(ends.get(twin, name) if twin is not None else name, scopes)
+        for number in call.inputs:
+            if number >= 0 and not mine.is_constant(number):
+                found.setdefault(mine.root(number), {})[layer] = None
     return found
 
 
 def _layer(name: str, scopes: LayerScopes, code: int) -> str:
     if code < 0:
         return name.removeprefix("serving_default_").removesuffix(":0")
-    layers = scopes.layers_of(name)
-    return layers[0] if layers else scopes.own_name(name)
+    return layer_of(name, scopes)
 
 
 def _operator(code: int) -> str:
