@@ -122,6 +122,20 @@ def test_names_are_not_needed(spoiled, x, tmp_path):
     assert len(report.tensors) == len(whole.tensors)
 
 
+def test_a_file_of_trained_ranges_is_compared_with_the_plain_model(x, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    a = layers.Conv2D(4, 3, activation="silu", name="first")(inputs)
+    a = layers.Dense(5, name="head")(layers.Flatten()(a))
+    model = keras.Model(inputs, a)
+    trained = penjing.quantize_aware(model, activations="int8", calibration_data=x)
+    path = penjing.export_litert(trained, tmp_path / "m.tflite", "int8")
+    report = penjing.compare_layers(trained, path, x, samples=8)
+    computed = [r for r in report.tensors if not r.is_weight and r.layer == "head"]
+    assert computed[-1].dtype == "int8" and computed[-1].decibels > 20
+    assert "head" in {row.layer for row in report.tensors if row.is_weight}
+    assert report.first_bad is None
+
+
 @once
 @pytest.mark.parametrize("mode", [None, "dynamic", "float16", "int4_weight_only"])
 def test_files_of_floats_are_compared_too(mode, spoiled, x, tmp_path):

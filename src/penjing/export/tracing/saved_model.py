@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -36,7 +36,8 @@ def save_traced(
 ) -> tuple[list[str], LayerScopes]:
     """Write a SavedModel with one signature.
 
-    Gives the names of its outputs, and which layers its operations are of.
+    Gives the names of its outputs, and which layers its operations are of; that is not
+    known where `ends` are given, of a model that was trained with its ranges.
     """
     import tensorflow as tf
 
@@ -60,13 +61,15 @@ def save_traced(
     module = tf.Module()
     # Without them the converter leaves variables in the file that nothing fills.
     module.kept = [variable.value for variable in model.variables]
+    # Stand-ins of layers, by which a trained model rounds, would call what is lent.
+    watched = all_layers(model) if ends is None else []
     # No attribute of the module: saving would trace it once more.
     traced = tf.function(serve, input_signature=specs, autograph=False)
     with (
         float32_compute(model),
         convertible_loops(model, growing=growing),
         convertible_preprocessing(model),
-        _told_scopes(model) as scopes,
+        _told_scopes(model, watched) as scopes,
     ):
         function = traced.get_concrete_function()
     tf.saved_model.save(module, folder, signatures={"serving_default": function})
@@ -74,8 +77,8 @@ def save_traced(
 
 
 @contextlib.contextmanager
-def _told_scopes(model: keras.Model) -> Iterator[dict[str, str]]:
-    """Collect the scopes of a trace in the block: scope -> path of its layer."""
+def _told_scopes(model: keras.Model, layers: Sequence[Any]) -> Iterator[dict[str, str]]:
+    """Collect the scopes of layers in the block: scope -> path of its layer."""
     import tensorflow as tf
 
     scopes: dict[str, str] = {}
@@ -97,5 +100,5 @@ def _told_scopes(model: keras.Model) -> Iterator[dict[str, str]]:
 
         return call
 
-    with all_lent((layer, "call", telling(layer)) for layer in all_layers(model)):
+    with all_lent((layer, "call", telling(layer)) for layer in layers):
         yield scopes

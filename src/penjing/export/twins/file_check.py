@@ -58,9 +58,9 @@ def check_file(
     try:
         verify(path, chosen, expected, config.quantization, unrounded)
     except InexactFileError as error:
-        if not config.mode.needs_calibration:
-            raise
-        blamed = _blamed(path, model, signature, samples or chosen, config, imports)
+        blamed = ""
+        if config.mode.needs_calibration:
+            blamed = _blamed(path, model, signature, samples or chosen, config, imports)
         raise ExportError(f"{error}{blamed}") from None
 
 
@@ -93,7 +93,7 @@ def _blamed(
     if not worst:
         return ""
     lines = ["", "Most noise comes in at:", *(f"  {row}" for row in worst)]
-    if config.mode.has_int8_activations:
+    if config.mode.has_int8_activations and not has_trained_grids(model):
         names = list(dict.fromkeys(n for r in worst[:1] for n in (r.layer, *r.readers)))
         lines.append(
             f"Keep layers in float, as in float_layers={names}, or let "
