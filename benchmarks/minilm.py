@@ -33,6 +33,13 @@ def build_minilm(folder: Path, length: int = 128) -> keras.Model:
 class MeanOfTokens(layers.Layer):
     """The mean over tokens that are no padding, of length 1."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, *args: Any, **kwargs: Any) -> None:
+        """No tokens are left."""
+
     def call(self, states: Any, present: Any) -> Any:
         present = ops.cast(present, states.dtype)[..., None]
         total = ops.sum(states * present, axis=1)

@@ -25,7 +25,7 @@ from penjing.numerics.optimal_brain import (
     saliency,
 )
 from penjing.numerics.patterns import NM, Block, Unstructured
-from penjing.numerics.shares import share_out
+from penjing.numerics.shares import cheapest_options, share_out
 
 pytestmark = pytest.mark.once
 
@@ -228,3 +228,31 @@ def test_shares_reach_what_can_be_reached_and_fill_dents():
     assert share_out([1, 1], [[0, 0.5]] * 2, [[0, 1]] * 2, 0.9) == [0.5, 0.5]
     # The middle of the first lies above its hull: nothing stops there.
     assert share_out([2, 2], [[0, 0.5, 1]] * 2, [[0, 9, 10], [0, 8, 16]], 0.5) == [1, 0]
+
+
+@given(st.integers(0, 10**6))
+def test_the_cheapest_options_are_those_of_a_search(seed):
+    rng = np.random.default_rng(seed)
+    amounts = [sorted(rng.integers(1, 40, 3).tolist()) for _ in range(4)]
+    costs = [sorted(rng.random(3).tolist(), reverse=True) for _ in range(4)]
+    budget = int(rng.integers(40, 120))
+    allowed = [
+        sum(c[i] for c, i in zip(costs, places, strict=True))
+        for places in itertools.product(range(3), repeat=4)
+        if sum(a[i] for a, i in zip(amounts, places, strict=True)) <= budget
+    ]
+    found = cheapest_options(amounts, costs, budget)
+    if not allowed:
+        assert found is None
+        return
+    assert sum(a[i] for a, i in zip(amounts, found, strict=True)) <= budget
+    total = sum(c[i] for c, i in zip(costs, found, strict=True))
+    np.testing.assert_allclose(total, min(allowed))
+
+
+def test_large_budgets_are_never_exceeded():
+    amounts = [[10**6 + 7, 2 * 10**6 + 1, 3 * 10**6 + 5]] * 20
+    costs = [[9.0 + i, 3.0, 1.0] for i in range(20)]
+    found = cheapest_options(amounts, costs, 35 * 10**6)
+    assert sum(a[i] for a, i in zip(amounts, found, strict=True)) <= 35 * 10**6
+    assert found[-1] > 0 and found.count(0) < 8

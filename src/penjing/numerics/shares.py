@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, Any]
-_HALVINGS = 100
+_UNITS = 4096  # into which a budget is cut
 
 
 def share_out(
     sizes: Sequence[int],
-    levels: Sequence[Sequence[float]],
-    costs: Sequence[Sequence[float]],
+    levels: Sequence[Sequence[float] | Array],
+    costs: Sequence[Sequence[float] | Array],
     amount: float,
 ) -> list[float]:
     """The part that each layer gives of its size, at the least sum of costs.
@@ -58,6 +58,43 @@ def share_out(
         parts[number] += step / size
         left -= step
     return [float(part) for part in parts]
+
+
+def cheapest_options(
+    amounts: Sequence[Sequence[int]], costs: Sequence[Sequence[float]], budget: int
+) -> list[int] | None:
+    """One option for each layer: the least sum of costs within a sum of amounts.
+
+    `amounts` and `costs` have those of each layer's options, which need not be as many.
+    Found by dynamic programming over the budget, cut into 4,096 parts; amounts are
+    rounded up, so that it is never exceeded. None where even the smallest do not fit.
+
+    Example:
+        >>> cheapest_options([[4, 8], [4, 8]], [[9.0, 1.0], [2.0, 1.0]], 12)
+        [1, 0]
+    """
+    least = sum(min(own) for own in amounts)
+    if least > budget:
+        return None
+    spare = budget - least
+    unit = max(spare / _UNITS, 1.0)
+    room = int(spare / unit)
+    best = np.zeros(room + 1)
+    taken: list[Array] = []
+    for own, prices in zip(amounts, costs, strict=True):
+        steps = [int(np.ceil((amount - min(own)) / unit)) for amount in own]
+        every = np.full((len(own), room + 1), np.inf)
+        for option, (step, price) in enumerate(zip(steps, prices, strict=True)):
+            if step <= room:
+                every[option, step:] = best[: room + 1 - step] + price
+        taken.append(every.argmin(axis=0))
+        best = every.min(axis=0)
+    place, found = room, []
+    for own, choice in zip(reversed(amounts), reversed(taken), strict=True):
+        option = int(choice[place])
+        place -= int(np.ceil((own[option] - min(own)) / unit))
+        found.append(option)
+    return found[::-1]
 
 
 def _hull(x: Array, y: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
 
 BATCH = 32
-MAX_SAMPLES = 1024
+MAX_SAMPLES = 4096
 _NAME = "calibration_data"
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,7 +33,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 COMPENSATING = ("sparsegpt", "gptq")
 _SWEEPS = 2
-_ROWS_OF_INPUT = 10  # fewer rows than so many for each input ask for more damping
+_ROWS_OF_INPUT = 4  # fewer rows than so many for each input ask for more damping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class LayerInputs:
     def from_moments(
         cls, moments: InputMoments, damping: float, *, centred: bool
     ) -> LayerInputs:
-        """What sums over rows say; with fewer rows than inputs, more damping."""
+        """What sums over rows say; with few rows for each input, more damping."""
         means = moments.totals / max(moments.count, 1)
         products = moments.products.astype("float64") / max(moments.count, 1)
         if centred:
@@ -84,9 +85,10 @@ class LayerInputs:
         short = _ROWS_OF_INPUT * products.shape[-1] / max(moments.count, 1)
         return cls(products=products, means=means, damping=damping * max(1.0, short))
 
-    def factors(self) -> Iterator[InverseFactor]:
+    @functools.cached_property
+    def factors(self) -> list[InverseFactor]:
         """That of each group."""
-        return (inverse_factor(part, self.damping) for part in self.products)
+        return [inverse_factor(part, self.damping) for part in self.products]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,7 +135,7 @@ def compress_matrix(
 def _compensated(
     matrix: Array, target: LayerTarget, inputs: LayerInputs, scales: Array | None
 ) -> CompressedMatrix:
-    factors = list(inputs.factors())
+    factors = inputs.factors
     groups = len(factors)
     cuts = np.split(np.arange(matrix.shape[1]), groups)
     scores = np.concatenate(
@@ -273,3 +275,10 @@ def _error(change: Array, inputs: LayerInputs) -> float:
     parts = np.split(change, len(inputs.products), axis=1)
     pairs = zip(parts, inputs.products, strict=True)
     return sum(layer_error(part, products) for part, products in pairs)
+
+
+def own_error(matrix: Array, result: CompressedMatrix) -> float:
+    """The error at a layer's own outputs, or of its weights where that is not known."""
+    if result.error is not None:
+        return result.error
+    return float(np.square(matrix - result.values).sum())

@@ -20,7 +20,7 @@ from penjing.progress import Listener, Progress
 _FEWEST_SAMPLES = 8  # by which a layer's effect at the outputs is measured
 _MOST_SAMPLES = 128
 
-Turn = tuple[Sequence[SelectedWeight], Mapping[str, LayerInputs]]
+Turn = tuple[Sequence[SelectedWeight], Callable[[str], LayerInputs | None]]
 
 
 class MeasuredModel:
@@ -63,7 +63,7 @@ class MeasuredModel:
         """
         unseen = [w for w in self.weights if w.path not in self.views]
         if unseen:
-            yield unseen, {}
+            yield unseen, _unknown
         views = list(self.views.values())
         turns = list(in_turns(views, self._max_memory))
         for turn in turns:
@@ -90,21 +90,21 @@ class MeasuredModel:
         called = {view.weight.path for view, _ in seen}
         unseen = [w for w in self.weights if w.path not in called]
         if unseen:
-            yield unseen, {}
+            yield unseen, _unknown
         for group in _by_inputs(seen):
             yield self._turn(group, self._collected(group))
 
     def _turn(
         self, views: Sequence[LayerRows], moments: Mapping[str, InputMoments]
     ) -> Turn:
-        inputs = {}
-        for view in views:
-            known = moments.get(view.weight.path)
-            if known is not None and known.count:
-                inputs[view.weight.path] = LayerInputs.from_moments(
-                    known, self._damping, centred=view.bias is not None
-                )
-        return [view.weight for view in views], inputs
+        def inputs_of(path: str) -> LayerInputs | None:
+            known = moments.get(path)
+            if known is None or not known.count:
+                return None
+            centred = self.views[path].bias is not None
+            return LayerInputs.from_moments(known, self._damping, centred=centred)
+
+        return [view.weight for view in views], inputs_of
 
     def _collected(self, views: Sequence[LayerRows]) -> dict[str, InputMoments]:
         def told(done: int) -> None:
@@ -139,6 +139,10 @@ class MeasuredModel:
                 write_matrix(weight, own)
 
         return effect
+
+
+def _unknown(path: str) -> None:
+    """Nothing is known of any weight's inputs."""
 
 
 def _by_inputs(

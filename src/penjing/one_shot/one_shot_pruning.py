@@ -12,6 +12,7 @@ from penjing.models.selection import Filter
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import Pattern
 from penjing.one_shot.one_shot_config import (
+    DAMPING,
     MAX_MEMORY,
     OneShotConfig,
     as_grid,
@@ -74,7 +75,7 @@ def prune_one_shot(
     include: Filter = None,
     exclude: Filter = None,
     sequential: bool = False,
-    damping: float = 0.01,
+    damping: float = DAMPING,
     max_memory: int = MAX_MEMORY,
     progress: Listener | bool = True,
     return_report: bool = False,
@@ -93,7 +94,7 @@ def prune_one_shot(
             nested, frozen layers too. It is left alone.
         calibration_data: About a hundred inputs such as the model will see: an array,
             a list or dict of arrays, `(x, y)`, of which `y` is left out, or a loader.
-            At most 1,024 samples are used. May be left out for `method="magnitude"`
+            At most 4,096 samples are used. May be left out for `method="magnitude"`
             with `scope` "layer" or "global".
         sparsity: Fraction of zeros in the weights that are pruned, 0 to 1; default 0.5,
             or what the pattern spells.
@@ -115,7 +116,7 @@ def prune_one_shot(
         sequential: Collect what flows into a layer behind the ones that are compressed
             already. It takes a run over the data for each layer.
         damping: Added to the diagonal of the inputs' products, as a part of its mean.
-            With fewer rows than inputs it is more; the report says so.
+            With few rows for each input it is more; the report says so.
         max_memory: Bytes that the inputs' products may take at a time. Where they need
             more, layers go in turns, each behind the ones before.
         progress: True for a bar in terminals and notebooks, False for silence, or a

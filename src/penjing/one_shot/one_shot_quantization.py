@@ -11,6 +11,7 @@ from penjing.arguments import check_choice, check_flag
 from penjing.models.selection import Filter
 from penjing.numerics.grids import Grid
 from penjing.one_shot.one_shot_config import (
+    DAMPING,
     MAX_MEMORY,
     ROUNDING_METHODS,
     OneShotConfig,
@@ -66,7 +67,7 @@ def quantize_weights(
     include: Filter = None,
     exclude: Filter = None,
     sequential: bool = False,
-    damping: float = 0.01,
+    damping: float = DAMPING,
     max_memory: int = MAX_MEMORY,
     progress: Listener | bool = True,
     return_report: bool = False,
@@ -83,7 +84,7 @@ def quantize_weights(
             nested, frozen layers too. It is left alone.
         calibration_data: About a hundred inputs such as the model will see: an array,
             a list or dict of arrays, `(x, y)`, of which `y` is left out, or a loader.
-            At most 1,024 samples are used. May be left out for `method="rtn"`.
+            At most 4,096 samples are used. May be left out for `method="rtn"`.
         weights: The grid, or the number of its levels. Default: 4 bits with a scale for
             each output channel.
         method: `"gptq"`, or `"rtn"`: each weight to the nearest value.
@@ -95,7 +96,7 @@ def quantize_weights(
         sequential: Collect what flows into a layer behind the ones that are compressed
             already. It takes a run over the data for each layer.
         damping: Added to the diagonal of the inputs' products, as a part of its mean.
-            With fewer rows than inputs it is more; the report says so.
+            With few rows for each input it is more; the report says so.
         max_memory: Bytes that the inputs' products may take at a time. Where they need
             more, layers go in turns, each behind the ones before.
         progress: True for a bar in terminals and notebooks, False for silence, or a

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from penjing.engine.stripping import is_compressed
@@ -30,6 +29,7 @@ from penjing.one_shot.layer_compression import (
     LayerInputs,
     LayerTarget,
     compress_matrix,
+    own_error,
 )
 from penjing.one_shot.measured_model import MeasuredModel
 from penjing.one_shot.norm_correction import correct_normalizations
@@ -92,9 +92,11 @@ class _Run:
             self._share_sparsity()
         sequential = self._config.sequential
         model = self._measured
-        for turn, inputs in model.turns_in_sequence() if sequential else model.turns():
+        for turn, inputs_of in (
+            model.turns_in_sequence() if sequential else model.turns()
+        ):
             for weight in turn:
-                self._compress(weight, inputs.get(weight.path))
+                self._compress(weight, inputs_of(weight.path))
         correct_normalizations(self._twin, self._given, self._batches)
         return self._twin
 
@@ -135,18 +137,15 @@ class _Run:
         curves: dict[str, list[float]] = {}
         effects: dict[str, float] = {}
         weights = self._selection.chosen
-        for turn, inputs in self._measured.turns():
+        for turn, inputs_of in self._measured.turns():
             for weight in turn:
                 self._tell("Measuring layers", weight, len(curves))
-                known = inputs.get(weight.path)
+                known = inputs_of(weight.path)
                 matrix, target = read_matrix(weight), self._alone(weight)
                 curves[weight.path] = error_curve(matrix, target, known)
                 result = compress_matrix(matrix, target, known)
-                error = result.error
-                if error is None:
-                    error = float(np.square(matrix - result.values).sum())
                 change = effect_of(weight, result.values)
-                effects[weight.path] = change / max(error, 1e-30)
+                effects[weight.path] = change / max(own_error(matrix, result), 1e-30)
         return even_out(
             [weight.size for weight in weights],
             [curves[weight.path] for weight in weights],
@@ -185,8 +184,8 @@ class _Run:
         if reason or result.damping <= 1.001 * self._config.damping:
             return reason
         return (
-            f"damping {result.damping:.3g} in place of {self._config.damping:g}: fewer "
-            "rows than inputs, or inputs that follow from each other"
+            f"damping {result.damping:.3g} in place of {self._config.damping:g}: few "
+            "rows for each input, or inputs that follow from each other"
         )
 
     def _tell(self, stage: str, weight: SelectedWeight, done: int) -> None:

@@ -14,6 +14,7 @@ from penjing.one_shot.layer_compression import (
     LayerInputs,
     LayerTarget,
     compress_matrix,
+    own_error,
 )
 
 Array = np.ndarray[Any, Any]
@@ -21,6 +22,7 @@ Array = np.ndarray[Any, Any]
 LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 FLOOR = 0.05  # of its even share stays in each layer
 _COLUMNS = 48
+_STEPS = 200  # between none and all of a layer
 
 
 def error_curve(
@@ -45,10 +47,7 @@ def error_curve(
     for level in levels:
         sparse = dataclasses.replace(target, sparsity=level, grid=None)
         result = compress_matrix(matrix, sparse, inputs)
-        error = result.error
-        if error is None:
-            error = float(np.square(matrix - result.values).sum())
-        found.append(share * error)
+        found.append(share * own_error(matrix, result))
     return found
 
 
@@ -64,12 +63,25 @@ def even_out(
     `effects` says what the outputs change by for one unit of a layer's error.
     """
     most = max(levels[-1], 1 - (1 - sparsity) * FLOOR)
-    every = [0.0, *levels, most] if most > levels[-1] else [0.0, *levels]
-    costs = []
-    for curve, effect in zip(curves, effects, strict=True):
-        last = [curve[-1] * (1 - levels[-1]) / (1 - most)] if most > levels[-1] else []
-        costs.append([effect * cost for cost in (0.0, *curve, *last)])
-    return share_out(sizes, [every] * len(sizes), costs, sparsity)
+    fine = np.linspace(0, most, _STEPS)
+    costs = [
+        effect * finely(curve, levels, fine)
+        for curve, effect in zip(curves, effects, strict=True)
+    ]
+    return share_out(sizes, [fine] * len(sizes), costs, sparsity)
+
+
+def finely(curve: Sequence[float], levels: Sequence[float], fine: Array) -> Array:
+    """A curve at other sparsities, which rise from 0: a power of them between two.
+
+    Outside of the levels it goes on as between the nearest two.
+    """
+    x, y = np.log(levels), np.log(np.maximum(curve, 1e-30))
+    place = np.log(np.maximum(fine, 1e-9))
+    nearest = np.clip(np.searchsorted(x, place), 1, len(x) - 1)
+    slopes = np.diff(y) / np.diff(x)
+    found = np.exp(y[nearest] + slopes[nearest - 1] * (place - x[nearest]))
+    return np.asarray(np.where(fine > 0, found, 0.0))
 
 
 def by_magnitude(matrices: Sequence[Array], sparsity: float) -> list[float]:
