@@ -123,3 +123,30 @@ def test_a_shared_layer_sums_up_all_of_its_calls():
     np.testing.assert_allclose(
         found[weight.path].products[0], expected, rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.once
+@pytest.mark.filterwarnings("ignore:Layer 'conv'.*destroy the mask")
+def test_of_many_places_some_are_drawn_and_padding_still_does_not_count():
+    inputs = keras.Input((4000,), dtype="int32")
+    x = layers.Embedding(9, 2, mask_zero=True)(inputs)
+    x = layers.Conv1D(2, 3, padding="same", name="conv")(x)
+    model = keras.Model(inputs, x)
+    x = np.ones((12, 4000), "int32")
+    x[:, 3000:] = 0
+    weight = next(w for w in select_weights(model).chosen if "conv" in w.path)
+    found, _ = collect_moments(model, [find_rows(weight)], [x])
+    moments = found[weight.path]
+    assert 8192 <= moments.count < 12 * 3000
+    rows = products_of(model, weight, x[:1, :3000])
+    np.testing.assert_allclose(
+        moments.products[0] / moments.count, rows, rtol=0.05, atol=1e-3
+    )
+
+
+def products_of(model, weight, x):
+    """The mean of `x^T x` over every place."""
+    embedded = model.layers[1](x)
+    rows = ops.convert_to_numpy(find_rows(weight).rows(embedded))
+    rows = rows.reshape(-1, rows.shape[-1])
+    return rows.T @ rows / len(rows)

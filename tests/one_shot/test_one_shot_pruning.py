@@ -104,7 +104,7 @@ def test_averages_move_as_what_they_are_of_moved(pruned):
         norm = one.get_layer("norm")
         variance = ops.convert_to_numpy(norm.moving_variance) + norm.epsilon
         moved.append((given.var(0) + norm.epsilon) / variance)
-    # Of each the mean over batches of 32, which is not that over all.
+    # Of each the mean over batches, which is not that over all.
     np.testing.assert_allclose(moved[0], moved[1], rtol=0.02)
 
 

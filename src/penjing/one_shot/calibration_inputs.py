@@ -13,6 +13,8 @@ from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
 
 BATCH = 32
+_LARGE_BATCH = 128  # where a sample is small
+_SMALL = 4096
 MAX_SAMPLES = 4096
 _NAME = "calibration_data"
 
@@ -37,7 +39,8 @@ def calibration_batches(
         )
     data = _inputs_alone(model, data)
     batches, count = [], 0
-    for batch in input_batches(_spread(data, samples), BATCH, _NAME):
+    data = _spread(data, samples)
+    for batch in input_batches(data, _batch_size(data), _NAME):
         arrays = keras.tree.map_structure(_checked, batch)
         leaves = keras.tree.flatten(arrays)
         if not leaves or not len(leaves[0]):
@@ -66,6 +69,14 @@ def _inputs_alone(model: keras.Model, data: Any) -> Any:
     inputs = getattr(model, "inputs", None) or ()
     is_inputs = len(inputs) == len(data) and all(hasattr(x, "shape") for x in data)
     return data if is_inputs else data[0]
+
+
+def _batch_size(data: Any) -> int:
+    """More where samples are a few floats: the calls take the time then."""
+    arrays = list(_arrays(data))
+    small = all(np.prod(array.shape[1:]) <= _SMALL for array in arrays)
+    floats = all("float" in str(array.dtype) for array in arrays)
+    return _LARGE_BATCH if arrays and small and floats else BATCH
 
 
 def _spread(data: Any, samples: int) -> Any:

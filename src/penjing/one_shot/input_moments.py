@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from penjing.one_shot.layer_rows import LayerRows
 
 _ROWS_OF_INPUT = 16  # so many rows for each input tell enough
 _FEWEST_ROWS = 8192
+_SPARE = 2  # times as many are worth drawing from
 _MASKING = (keras.layers.Embedding, keras.layers.Masking)  # they make masks
 INSIDE = "its inputs are known inside a compiled loop alone"
 
@@ -129,7 +131,7 @@ class _Watch:
         for view in self._views.get(id(layer), ()):
             path = view.weight.path
             try:
-                products, totals, count = self._sums(view, inputs)
+                products, totals, count = self._sums(view, inputs, outputs)
             except _NoValueError:
                 self.reasons[path] = INSIDE
                 self.found.pop(path, None)
@@ -140,16 +142,20 @@ class _Watch:
     def _add(self, path: str, products: Any, totals: Any, count: int) -> None:
         known = InputMoments(order=len(self.found))
         moments = self.found.setdefault(path, known)
-        moments.products = moments.products + products
+        if moments.count:
+            moments.products += products
+        else:
+            moments.products = np.array(products)
         moments.totals = moments.totals + totals
         moments.count += count
 
-    def _sums(self, view: LayerRows, inputs: Any) -> tuple[Any, Any, int]:
+    def _sums(self, view: LayerRows, inputs: Any, outputs: Any) -> tuple[Any, Any, int]:
         """Sums over one input, which three layers of attention share."""
         last = self._last
         if last is not None and last[0] is inputs and last[1] == view.key:
             return last[2]
-        rows = ops.cast(view.rows(inputs), "float32")
+        part = self._few_samples(view, inputs, outputs)
+        rows = ops.cast(view.rows(part), "float32")
         rows = self._drawn(view, self._without_padding(inputs, rows))
         places = ops.transpose(rows, (1, 0, 2))
         products = ops.matmul(ops.transpose(rows, (1, 2, 0)), places)
@@ -158,6 +164,13 @@ class _Watch:
         self._last = (inputs, view.key, found)
         return found
 
+    def _few_samples(self, view: LayerRows, inputs: Any, outputs: Any) -> Any:
+        """Samples of a batch with more than enough places: patches take long."""
+        places = math.prod(outputs.shape[1:]) // view.weight.matrix_shape[1]
+        if not view.has_patches or not places:
+            return inputs
+        return inputs[: max(-(-_SPARE * self._wanted(view) // places), 1)]
+
     def _without_padding(self, inputs: Any, rows: Tensor) -> Tensor:
         """`(samples, places, groups, inputs)` -> those that count, in one axis."""
         samples, places, groups, size = rows.shape
@@ -165,7 +178,7 @@ class _Watch:
         mask = self._mask_of(inputs)
         if mask is None or mask.ndim != 2 or places % mask.shape[1]:
             return flat
-        every = np.repeat(mask, places // mask.shape[1], axis=1)
+        every = np.repeat(mask[:samples], places // mask.shape[1], axis=1)
         return ops.take(flat, np.flatnonzero(every), axis=0)
 
     def _mask_of(self, inputs: Any) -> np.ndarray[Any, Any] | None:
@@ -180,15 +193,19 @@ class _Watch:
         return others[0] if len(others) == 1 else None
 
     def _drawn(self, view: LayerRows, rows: Tensor) -> Tensor:
-        enough = max(_ROWS_OF_INPUT * view.inputs, _FEWEST_ROWS)
-        wanted = -(-enough // self._batches)
+        wanted = self._wanted(view)
         count = int(rows.shape[0])
-        if count <= 2 * wanted:
+        if count <= _SPARE * wanted:
             return rows
         known = self.found.get(view.weight.path)
         generator = np.random.default_rng(known.count if known else 0)
         places = np.sort(generator.choice(count, wanted, replace=False))
         return ops.take(rows, places, axis=0)
+
+    def _wanted(self, view: LayerRows) -> int:
+        """Rows of one batch that are enough."""
+        enough = max(_ROWS_OF_INPUT * view.inputs, _FEWEST_ROWS)
+        return -(-enough // self._batches)
 
 
 class _NoValueError(Exception):

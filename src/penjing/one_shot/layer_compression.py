@@ -46,7 +46,8 @@ class LayerTarget:
         sparsity: The part that falls, of the pattern's units; None: no more than now.
         grid: What is rounded to; None: nothing.
         precision: Significant bits that the weight's type holds.
-        refines: Weights are gone through again, each given its best value.
+        refines: Weights are gone through again, each given its best value; without it
+            the error alone is measured.
     """
 
     method: str
@@ -129,7 +130,7 @@ def compress_matrix(
         weights = _by_output(np.diagonal(inputs.products, 0, 1, 2), matrix.shape[1])
     mask = _mask(np.square(matrix) * weights, target, matrix)
     values = _exact(matrix * mask, scales, target)
-    return _measured(matrix, values, values, inputs, 0.0)
+    return _measured(matrix, values, values, inputs)
 
 
 def _compensated(
@@ -151,6 +152,8 @@ def _compensated(
         if scales is not None and found is not None:
             scales[:, cut] = found
     exact = _exact(values, scales, target)
+    if not target.refines:
+        return CompressedMatrix(values=exact, error=_error(matrix - exact, inputs))
     plain = _exact(matrix * (exact != 0), scales, target)
     damping = max(factor.damping for factor in factors)
     return _measured(matrix, exact, plain, inputs, damping)
@@ -257,7 +260,11 @@ def _exact(values: Array, scales: Array | None, target: LayerTarget) -> Array:
 
 
 def _measured(
-    matrix: Array, values: Array, plain: Array, inputs: LayerInputs, damping: float
+    matrix: Array,
+    values: Array,
+    plain: Array,
+    inputs: LayerInputs,
+    damping: float = 0.0,
 ) -> CompressedMatrix:
     change = matrix - values
     shift = np.sum(_by_output(inputs.means, matrix.shape[1]) * change, axis=0)

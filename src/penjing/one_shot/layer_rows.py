@@ -34,6 +34,7 @@ class LayerRows:
             places follow each other as its tokens or pixels do.
         key: Layers of one key make the same rows of the same input.
         bias: What is added to the products, or None.
+        has_patches: A place of the input comes in many rows.
     """
 
     weight: SelectedWeight
@@ -41,6 +42,7 @@ class LayerRows:
     rows: Rows
     key: Any
     bias: Any = None
+    has_patches: bool = False
 
     @property
     def inputs(self) -> int:
@@ -120,6 +122,7 @@ def _convolution(weight: SelectedWeight) -> LayerRows:
         rows=lambda x: _patches(x, layer, layer.groups),
         key=_key(layer, layer.groups),
         bias=_bias_of(layer),
+        has_patches=True,
     )
 
 
@@ -132,6 +135,7 @@ def _depthwise(weight: SelectedWeight) -> LayerRows:
         rows=lambda x: _patches(x, layer, channels),
         key=_key(layer, channels),
         bias=_bias_of(layer),
+        has_patches=True,
     )
 
 
@@ -144,6 +148,7 @@ def _separable(weight: SelectedWeight) -> LayerRows:
             groups=channels,
             rows=lambda x: _patches(x, layer, channels),
             key=_key(layer, channels),
+            has_patches=True,
         )
 
     def rows(x: Tensor) -> Tensor:
@@ -190,6 +195,7 @@ def _transposed(weight: SelectedWeight) -> LayerRows | str:
         rows=rows,
         key=("transposed", id(layer)),
         bias=_bias_of(layer),
+        has_patches=True,
     )
 
 
