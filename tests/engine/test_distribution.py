@@ -134,6 +134,9 @@ for shape_of_shard, distribution in distributions.items():
     kernel = pruned.model.get_layer("hidden").kernel.value
     assert kernel.addressable_shards[0].data.shape == shape_of_shard
     assert len(kernel.addressable_shards) == 2
+    mask = pruned.transforms[0].masks[0].value
+    assert mask.sharding == kernel.sharding, (mask.sharding, kernel.sharding)
+    assert mask.addressable_shards[0].data.shape == shape_of_shard
     stripped = check_pruned(pruned)
     assert_same(stripped, penjing.strip(single), 1e-5)
     pruned.save("distributed.keras")

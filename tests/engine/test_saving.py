@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -78,6 +81,39 @@ def test_saved_in_mid_schedule_goes_on_as_if_uninterrupted(tmp_path, uninterrupt
     fit(loaded, 4, first=2)
     assert_same_state(loaded, uninterrupted)
     check_sparsity(loaded)
+
+
+def write_masks_as_floats(path):
+    """Make the file what earlier versions wrote: masks in the type of the weights."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    content = io.BytesIO(parts["model.weights.h5"])
+    with h5py.File(content, "r+") as file:
+        names = []
+        file.visititems(lambda name, item: names.append(name))
+        masks = [n for n in names if getattr(file[n], "dtype", None) == np.bool_]
+        for name in masks:
+            values = file[name][()].astype("float32")
+            del file[name]
+            file[name] = values
+    parts["model.weights.h5"] = content.getvalue()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    return masks
+
+
+@pytest.mark.filterwarnings("ignore::penjing.CompressionWarning")
+def test_files_with_masks_of_floats_go_on(tmp_path, uninterrupted):
+    model = compressed_model()
+    fit(model, 2)
+    model.save(tmp_path / "old.keras")
+    assert len(write_masks_as_floats(tmp_path / "old.keras")) == 2
+    loaded = keras.models.load_model(tmp_path / "old.keras")
+    assert_same_state(loaded, model)
+    assert {mask.dtype for mask in loaded.transforms[0].masks} == {"bool"}
+    fit(loaded, 4, first=2)
+    assert_same_state(loaded, uninterrupted)
 
 
 @pytest.mark.filterwarnings("ignore::penjing.CompressionWarning")

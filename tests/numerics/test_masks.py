@@ -8,9 +8,10 @@ import keras
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from keras import ops
 from tests.numerics.compiling import array, compiled
 
-from penjing.numerics import masks
+from penjing.numerics import masks, ranking
 
 # Few shapes: every new one is compiled anew.
 SHAPES = [(1,), (2,), (7,), (4, 6), (3, 2, 5), (64,)]
@@ -118,6 +119,85 @@ def test_any_float_type_can_be_ranked(dtype):
     scores = np.array([0.25, 1.0, 0.0, 0.5, 0.5, 2.0])
     mask = array(masks.top_k_mask(keras.ops.cast(scores, dtype), 3))
     np.testing.assert_array_equal(mask, [False, True, False, True, False, True])
+
+
+@st.composite
+def several_scores(draw):
+    elements = draw(st.sampled_from([any_score, few_scores]))
+    scores = [
+        draw(hnp.arrays(np.float32, shape, elements=elements))
+        for shape in [(4, 6), (7,), (1,)]
+    ]
+    least = [draw(st.integers(0, 3)) for _ in scores[:2]] + [draw(st.integers(0, 1))]
+    return scores, draw(st.integers(1, sum(s.size for s in scores))), least
+
+
+def top_k_joined(scores, k, least):
+    """The twin: each one's best few are made infinite, then one stable sort of all."""
+    sizes, left = [score.size for score in scores], k
+    joined = []
+    for score, floor in zip(scores, least, strict=True):
+        floor = min(floor, left)
+        left -= floor
+        first = top_k_by_sorting(score, floor)
+        joined.append(np.where(first, np.nan, score).ravel())
+    joined = np.concatenate(joined)
+    place = [(not np.isnan(v), -v, i) for i, v in enumerate(joined)]
+    kept = sorted(range(joined.size), key=lambda i: (place[i][0], *place[i][1:]))[:k]
+    mask = np.isin(np.arange(joined.size), kept)
+    parts = np.split(mask, np.cumsum(sizes)[:-1])
+    return [p.reshape(s.shape) for p, s in zip(parts, scores, strict=True)]
+
+
+@compiled
+def compiled_top_k_masks(scores, k, least):
+    return masks.top_k_masks(scores, k, least)
+
+
+@hypothesis.given(several_scores())
+def test_several_tensors_are_ranked_together_after_the_best_of_each(case):
+    scores, k, least = case
+    found = compiled_top_k_masks(
+        [keras.ops.convert_to_tensor(score) for score in scores],
+        keras.ops.convert_to_tensor(k, "int32"),
+        [keras.ops.convert_to_tensor(floor, "int32") for floor in least],
+    )
+    assert sum(int(array(mask).sum()) for mask in found) == k
+    for mask, twin in zip(found, top_k_joined(scores, k, least), strict=True):
+        np.testing.assert_array_equal(array(mask), twin)
+
+
+class ManyScores(ranking.Counts):
+    """Three thousand million scores, evenly spread over the patterns below 2^30."""
+
+    def __init__(self):
+        self.size, self.floors = 3_000_000_000, None
+
+    def of_all(self, probe):
+        return self.size - (probe * self.size >> 30)
+
+    def at_least(self, probe):
+        if keras.backend.backend() == "torch":
+            return self.of_all(probe)
+        # In steps of 2^20 patterns, so that no product is too large.
+        return self.number(self.size) - self.number(probe // 2**20) * 2_929_687
+
+    def bracket(self):
+        end = 2**30 if keras.backend.backend() == "torch" else ops.cast(2**30, "int32")
+        return ranking.Bracket(end * 0, self.number(self.size), end, self.number(0))
+
+
+def test_more_than_2_to_the_31_scores_are_counted():
+    many = ManyScores()
+    k = many.number(2_500_000_000)
+    found = ranking.search(many, k, many.bracket())
+    assert int(found.n_low) >= 2_500_000_000 > int(found.n_high)
+    assert int(found.low) == pytest.approx(2**30 / 6, abs=2**20)
+    kept = int(masks.kept_count(3_000_000_000, 0.25))
+    assert kept == int(np.float32(3e9) * np.float32(0.75)) > 2**31
+    if keras.backend.backend() == "jax":
+        with pytest.raises(ValueError, match="at most 4,294,967,295 values"):
+            ranking.count_dtype(2**32)
 
 
 def test_negative_zero_is_zero():

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.engine.transforms.weight_transform import Transform, Values, readable_step
+from penjing.engine.transforms.state_renewal import readable_step
+from penjing.engine.transforms.weight_transform import Transform, Values
 from penjing.engine.weight_scope import Taken, WeightScope
 from penjing.errors import CompressionError, UnsupportedModelError
 from penjing.models.copying import name_weights, weight_paths
@@ -136,10 +137,10 @@ class TransformEngine:
         It changes no output: the masks stay. `fit` does it at the end of every epoch.
         """
         for transform in self.transforms:
-            selected = transform.weights_by_path
-            values = {path: w.variable.value for path, w in selected.items()}
-            for path, value in transform.persist(values).items():
-                selected[path].variable.assign(value)
+            for path, weight in transform.weights_by_path.items():
+                values = {path: ops.convert_to_tensor(weight.variable.value)}
+                for value in transform.persist(values).values():
+                    weight.variable.assign(value)
 
     def write_values(self, target: keras.layers.Layer) -> None:
         """Write the transformed values into a twin of the inner model or layer.
@@ -150,8 +151,8 @@ class TransformEngine:
             id(old): new
             for old, new in zip(self._inner().variables, target.variables, strict=True)
         }
-        selected = self._selected()
-        for path, value in self.transformed_values().items():
+        for path, weight in self._selected().items():
+            value = self._transformed(path, training=False)
             array = ops.convert_to_numpy(ops.cast(value, "float32"))
             if not np.isfinite(array).all():
                 raise CompressionError(
@@ -159,7 +160,7 @@ class TransformEngine:
                     "or infinite values: training diverged. Lower the learning rate or "
                     "clip the gradients, and train again."
                 )
-            twins[id(selected[path].variable)].assign(value)
+            twins[id(weight.variable)].assign(value)
 
     def _is_untrained(self) -> bool:
         """Whether a transform that acts in training alone saw no step."""
@@ -181,11 +182,14 @@ class TransformEngine:
         if advance and not self._calls_checked:
             self._check_calls()
         values = self.transformed_values(training=advance, batch=(args, kwargs))
-        with self._weight_scope(values, training=advance):
+        losses = []
+        with self._weight_scope(values, training=advance) as scope:
             outputs = self._forward(args, kwargs, training=advance)
-            losses = inner.losses
-            clear_losses(inner)
-        self._add_inner_losses(losses)
+            if scope.losses:  # else the model's need not be asked for in every step
+                losses = inner.losses
+                clear_losses(inner)
+        if losses:
+            self._add_inner_losses(losses)
         for transform in self.transforms:
             penalty = transform.penalty()
             if penalty is not None:

@@ -111,6 +111,13 @@ def set_path(variable: Any, path: str) -> None:
     variable._path = path
 
 
+def lay_out_as(weight: Any, state: Any) -> None:
+    """Spread a variable over devices as a weight of its shape; no map has it (3.12)."""
+    if getattr(weight, "_layout", None) is not None:
+        state._layout = weight._layout
+        state.assign(state.value)
+
+
 def given_input_shape(layer: keras.layers.Layer) -> Any:
     """`input_shape` that a layer was made with, by which Sequential builds (3.0)."""
     return getattr(layer, "_input_shape_arg", None)
@@ -276,7 +283,7 @@ class OutsideScope:
     """A block in which variables are what they are around a scope, in this thread.
 
     The scope is one that was entered and not left; Keras has one for each thread (3.0).
-    A class, as PyTorch's compiler follows those, but not every generator.
+    A class: PyTorch's compiler follows those, not every generator.
     """
 
     def __init__(self, scope: keras.StatelessScope) -> None:
@@ -316,12 +323,8 @@ def is_rematerialized(layer: Any) -> bool:
 
 
 def compiled_config(model: keras.Model) -> dict[str, Any]:
-    """What a model was compiled with, objects as they are.
-
-    `get_compile_config` serializes them, which fails for a user's own (3.0).
-    """
-    config: dict[str, Any] = model._compile_config.config
-    return config
+    """What it was compiled with; `get_compile_config` fails for a user's own (3.0)."""
+    return model._compile_config.config  # type: ignore[no-any-return]
 
 
 def compiled_as(inner: keras.Model, outer: keras.Model) -> keras.Model:

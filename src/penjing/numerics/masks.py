@@ -2,40 +2,75 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from penjing.numerics import Tensor
+from penjing.numerics.ranking import (
+    Bracket,
+    Counts,
+    bit_pattern,
+    choice,
+    count_dtype,
+    higher,
+    lower,
+    search,
+)
 
-_BISECT_EVERY = 3
-_ALL_BUT_SIGN = 0x7FFFFFFF
+_INFINITY = 0x7F800000
 
 
 def kept_count(size: int, sparsity: float | Tensor) -> Tensor:
     """How many of `size` values stay at a sparsity: `max(round(n (1 - s)), 1)`.
 
     The sparsity is a number or a float tensor of shape `()`, the result an int32 tensor
-    of shape `()`. Halves are rounded to even, in float32.
+    of shape `()`, or a wider one where `size` is 2^31 or more. Halves are rounded to
+    even, in float32.
     """
     density = 1.0 - ops.cast(sparsity, "float32")
-    kept = ops.cast(ops.round(float(size) * density), "int32")
-    return ops.clip(kept, 1, size)
+    dtype = count_dtype(size)
+    kept = ops.cast(ops.round(float(size) * density), dtype)
+    return ops.clip(kept, 1, ops.convert_to_tensor(size, dtype))
+
+
+def apply_mask(values: Tensor, mask: Tensor) -> Tensor:
+    """Values with zeros where a boolean mask of their shape is False, to train through.
+
+    Neither it nor its gradient makes floats of the whole mask that stay for a step.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return _selected(values, mask)
+    if backend == "torch":
+        return values * ops.view(mask, "int8")  # several times as fast as by booleans
+    return values * ops.cast(mask, values.dtype)
+
+
+def _selected(values: Tensor, mask: Tensor) -> Tensor:
+    """`apply_mask` for TensorFlow.
+
+    It would cast a mask once, as soon as the step begins, and keep the floats until the
+    backward pass; and the gradient of its selection has more operations.
+    """
+
+    @ops.custom_gradient
+    def select(values: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+        return ops.where(mask, values, 0), lambda upstream: ops.where(mask, upstream, 0)
+
+    return select(values)
 
 
 def top_k_mask(scores: Tensor, k: int | Tensor) -> Tensor:
     """Keep exactly the `k` highest scores.
 
-    The k-th highest score is found by searching the bit pattern of non-negative
-    floats, which as an integer has the order of the floats. Each pass counts the
-    scores at or above a probe. Two probes in three are interpolated between the
-    counts at both ends of the bracket, the third halves the bracket, so that smooth
-    score distributions take about 10 passes and no distribution takes more than 93.
-    The search stops as soon as the count is `k`; ties at the threshold are then
-    resolved by index.
+    The k-th highest is found by counting, as `numerics/ranking.py` says; ties at the
+    threshold are then resolved by index.
 
     Args:
         scores: Float tensor of any shape, values at least 0 and not NaN.
@@ -45,63 +80,82 @@ def top_k_mask(scores: Tensor, k: int | Tensor) -> Tensor:
         Boolean tensor of the shape of `scores`; `True` keeps the value. Among equal
         scores the lower index (of the flattened tensor) is kept.
     """
-    pattern = _bit_pattern(scores)
-    search = _search_eagerly if keras.backend.backend() == "torch" else _search
-    threshold, count, count_above = search(pattern, k)
+    counts = Counts([bit_pattern(scores)])
+    return _keep(counts, counts.number(k), counts.bracket())
+
+
+def top_k_masks(
+    scores: Sequence[Tensor], k: int | Tensor, least: Sequence[int | Tensor]
+) -> list[Tensor]:
+    """Keep the `k` highest scores of several tensors together, and some of each.
+
+    As `top_k_mask` of all in one tensor, which is not made, after the `least[i]`
+    highest of `scores[i]` were set aside; where these are more than `k`, the first
+    tensors have theirs. Among equal scores those of the first tensor are kept.
+
+    Args:
+        scores: Float tensors of any shapes, values at least 0 and not NaN.
+        k: An integer or an integer tensor of shape `()`, `1 <= k <=` all values.
+        least: For each an integer or an integer tensor of shape `()`, at most its size.
+
+    Returns:
+        A boolean tensor for each of `scores`.
+    """
+    every = Counts([bit_pattern(score) for score in scores])
+    left = every.number(k)
+    floors = []
+    for floor in least:
+        floors.append(lower(every.number(floor), left))
+        left = left - floors[-1]
+    every.floors = floors
+    threshold = search(every, every.number(k), every.bracket()).low
+    above = [every.of(i, threshold + 1) for i in range(len(scores))]
+    sure = [higher(*pair) for pair in zip(above, floors, strict=True)]
+    places = every.number(k) - functools.reduce(operator.add, sure)
+    masks = []
+    for i, pattern in enumerate(every.patterns):
+        count = every.of(i, threshold)
+        tied = lower(places, higher(count, sure[i]) - sure[i])
+        places = places - tied
+        here = Bracket(threshold, count, threshold + 1, above[i])
+        masks.append(_keep_near(pattern, sure[i] + tied, here))
+    return masks
+
+
+def lowest_kept(scores: Tensor, mask: Tensor) -> Tensor:
+    """The lowest score that a mask keeps: float32 of shape `()`."""
+    kept = ops.where(mask, bit_pattern(scores), _INFINITY)
+    return ops.view(ops.min(kept), "float32")
+
+
+def _keep(counts: Counts, k: Any, start: Bracket) -> Tensor:
+    """The mask of the k highest scores of one tensor."""
+    found = search(counts, k, start)
+    pattern = counts.patterns[0]
     return ops.cond(
-        ops.equal(count, k),
-        lambda: pattern >= threshold,
-        lambda: _keep_first_ties(pattern, threshold, k - count_above),
+        ops.equal(found.n_low, k),
+        lambda: pattern >= found.low,
+        lambda: _keep_first_ties(pattern, found.low, k - found.n_high),
     )
 
 
-def _search(pattern: Tensor, k: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Threshold, count at or above it, count above it, inside a compiled step."""
+def _keep_near(pattern: Tensor, k: Any, here: Bracket) -> Tensor:
+    """The mask of the k highest scores of one tensor, where two counts are known.
 
-    def unfinished(i: Tensor, low: Tensor, n_low: Tensor, high: Tensor, *_: Tensor):  # type: ignore[no-untyped-def]
-        return ops.logical_and(ops.not_equal(n_low, k), high - low > 1)
-
-    def narrow(
-        i: Tensor, low: Tensor, n_low: Tensor, high: Tensor, n_high: Tensor
-    ) -> tuple[Tensor, ...]:
-        excess = ops.cast(n_low - k, "float32")
-        fraction = excess / ops.cast(n_low - n_high, "float32")
-        fraction = ops.where(ops.equal(i % _BISECT_EVERY, 2), 0.5, fraction)
-        stride = ops.cast(ops.cast(high - low, "float32") * fraction, "int32")
-        probe = ops.clip(low + stride, low + 1, high - 1)
-        count = ops.count_nonzero(pattern >= probe)
-        enough = count >= k
-        return (
-            i + 1,
-            ops.where(enough, probe, low),
-            ops.where(enough, count, n_low),
-            ops.where(enough, high, probe),
-            ops.where(enough, n_high, count),
-        )
-
-    size = ops.cast(math.prod(pattern.shape), "int32")
-    zero = ops.cast(0, "int32")
-    start = (zero, ops.min(pattern), size, ops.max(pattern) + 1, zero)
-    _, low, n_low, _, n_high = ops.while_loop(unfinished, narrow, start)
-    return low, n_low, n_high
-
-
-def _search_eagerly(pattern: Tensor, k: int | Tensor) -> tuple[int, int, int]:
-    """`_search` for PyTorch: Python integers, two tensor operations a pass."""
-    wanted = int(k)
-    low, high = int(ops.min(pattern)), int(ops.max(pattern)) + 1
-    n_low, n_high, i = math.prod(pattern.shape), 0, 0
-    while n_low != wanted and high - low > 1:
-        bisect = i % _BISECT_EVERY == 2
-        fraction = 0.5 if bisect else (n_low - wanted) / (n_low - n_high)
-        probe = min(max(low + int((high - low) * fraction), low + 1), high - 1)
-        count = int((pattern >= probe).count_nonzero())
-        if count >= wanted:
-            low, n_low = probe, count
-        else:
-            high, n_high = probe, count
-        i += 1
-    return low, n_low, n_high
+    k lies between them, or is the count above both; else scores below both are kept,
+    which were set aside.
+    """
+    counts = Counts([pattern])
+    k, n_low, n_high = (counts.number(n) for n in (k, here.n_low, here.n_high))
+    above, below = k <= n_high, k > n_low
+    starts = zip(
+        (here.high, n_high, here.high, n_high),
+        (here.low * 0, counts.number(counts.size), here.low, n_low),
+        (here.low, n_low, here.high, n_high),
+        strict=True,
+    )
+    start = (choice(above, a, choice(below, b, h)) for a, b, h in starts)
+    return _keep(counts, k, Bracket(*start))
 
 
 def _keep_first_ties(pattern: Tensor, threshold: Tensor, places: Tensor) -> Tensor:
@@ -110,12 +164,6 @@ def _keep_first_ties(pattern: Tensor, threshold: Tensor, places: Tensor) -> Tens
     rank = ops.cumsum(ops.cast(tied, "int32"))
     kept = ops.logical_or(flat > threshold, ops.logical_and(tied, rank <= places))
     return ops.reshape(kept, pattern.shape)
-
-
-def _bit_pattern(scores: Tensor) -> Tensor:
-    """Integers in the order of non-negative floats, subnormal ones told apart too."""
-    pattern = ops.view(ops.cast(scores, "float32"), "int32")
-    return ops.bitwise_and(pattern, _ALL_BUT_SIGN)  # -0.0 is 0.0
 
 
 def n_m_mask(scores: Tensor, n: int, m: int) -> Tensor:
@@ -135,7 +183,7 @@ def n_m_mask(scores: Tensor, n: int, m: int) -> Tensor:
             f"The last axis must be a multiple of m={m}, got shape "
             f"{tuple(scores.shape)}. Choose another `m` or exclude the layer."
         )
-    runs = ops.reshape(_bit_pattern(scores), (-1, m))
+    runs = ops.reshape(bit_pattern(scores), (-1, m))
     rank = ops.zeros(runs.shape, dtype="int32")
     for i in range(m):
         rival = runs[:, i : i + 1]

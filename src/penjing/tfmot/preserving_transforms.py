@@ -13,6 +13,7 @@ from penjing.engine.transforms.weight_transform import Incoming, Transform, Valu
 from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
 from penjing.numerics.codebooks import share_values
+from penjing.numerics.masks import apply_mask
 
 # More distinct values than this share of all are no shared values: in a large weight
 # that was never clustered some values meet by chance.
@@ -46,17 +47,17 @@ class KeepZeros(Transform):
                 weight.path,
                 "mask",
                 shape=weight.shape,
-                dtype=weight.variable.dtype,
+                dtype="bool",
                 initializer="ones",
             )
             if weight.path in values:
-                mask.assign((values[weight.path] != 0).astype("float32"))
+                mask.assign(values[weight.path] != 0)
             self.masks.append(mask)
 
     def apply(self, values: Values, training: bool) -> Values:
         """Weights with the zeros of the start."""
         return {
-            path: values[path] * ops.cast(mask.value, values[path].dtype)
+            path: apply_mask(values[path], ops.convert_to_tensor(mask.value))
             for path, mask in zip(self.weights_by_path, self.masks, strict=True)
             if path in values
         }

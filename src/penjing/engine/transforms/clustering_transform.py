@@ -10,12 +10,12 @@ import numpy as np
 from keras import ops
 
 from penjing.engine.transforms.clustering_config import ClusteringConfig
+from penjing.engine.transforms.state_renewal import renew
 from penjing.engine.transforms.weight_transform import (
     ConfiguredTransform,
     Incoming,
     Values,
     check_values,
-    renew,
 )
 from penjing.errors import UnsupportedModelError
 from penjing.models.selection import SelectedWeight

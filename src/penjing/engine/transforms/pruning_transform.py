@@ -5,27 +5,37 @@ from __future__ import annotations
 import functools
 import operator
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras import ops
 
 from penjing.engine.transforms.pruning_config import PruningConfig
+from penjing.engine.transforms.state_renewal import renew
 from penjing.engine.transforms.weight_transform import (
     ConfiguredTransform,
     Incoming,
     Values,
     check_values,
-    renew,
 )
 from penjing.errors import UnsupportedModelError
+from penjing.models.keras_private import lay_out_as
 from penjing.models.selection import SelectedWeight, matches_layer
 from penjing.numerics import Tensor
 from penjing.numerics.importance import IMPORTANCES, Importance
-from penjing.numerics.masks import erk_sparsities, kept_count, top_k_mask
+from penjing.numerics.masks import (
+    apply_mask,
+    erk_sparsities,
+    kept_count,
+    lowest_kept,
+    top_k_mask,
+    top_k_masks,
+)
 from penjing.numerics.patterns import Pattern
+
+Ranked: TypeAlias = Iterator[tuple[Tensor, Tensor]]  # masks of units and thresholds
 
 LAYER_FLOOR = 0.05
 
@@ -50,24 +60,23 @@ class Prune(ConfiguredTransform):
     ) -> None:
         """A mask and a threshold for each weight.
 
-        Masks are stored as 1 and 0 in the weight's type: a product costs a TensorFlow
-        step a third of what a selection by a boolean tensor does. On JAX, where the
-        type is cast within the product, they are boolean: they are copied every step.
+        Masks are boolean. Files of earlier versions have them as 1 and 0 in the
+        weight's type, which Keras casts when it loads them.
         """
         known = (not self._restored and incoming()) or {}
         for weight in weights if known else ():
             self._check_values(weight, known[weight.path])
         self.scales = self._schedule_scales(weights)
         for weight in weights:
-            self.masks.append(
-                self.add_state(
-                    weight.path,
-                    "mask",
-                    shape=weight.shape,
-                    dtype=_mask_dtype(weight),
-                    initializer="ones",
-                )
+            mask = self.add_state(
+                weight.path,
+                "mask",
+                shape=weight.shape,
+                dtype="bool",
+                initializer="ones",
             )
+            lay_out_as(weight.variable, mask)
+            self.masks.append(mask)
             self.thresholds.append(
                 self.add_state(
                     weight.path,
@@ -93,9 +102,7 @@ class Prune(ConfiguredTransform):
         raw = [ops.stop_gradient(values[weight.path]) for weight in weights]
 
         def compute(state: Sequence[Tensor]) -> list[Tensor]:
-            masks = zip(raw, state[: len(raw)], strict=True)
-            masked = [value * ops.cast(mask, value.dtype) for value, mask in masks]
-            return self._new_state(step, places, masked)
+            return self._new_state(step, places, list(zip(raw, state, strict=False)))
 
         state = [
             variables[i] for variables in (self.masks, self.thresholds) for i in places
@@ -108,12 +115,14 @@ class Prune(ConfiguredTransform):
         masks = [(path, mask) for path, mask in every if path in values]
         if training:
             return {
-                path: values[path] * ops.cast(mask.value, values[path].dtype)
+                path: apply_mask(values[path], ops.convert_to_tensor(mask.value))
                 for path, mask in masks
             }
         return {
             path: ops.where(
-                ops.cast(mask.value, "bool"), values[path], ops.zeros_like(values[path])
+                ops.convert_to_tensor(mask.value),
+                values[path],
+                ops.zeros_like(values[path]),
             )
             for path, mask in masks
         }
@@ -202,38 +211,40 @@ class Prune(ConfiguredTransform):
         return tuple(target / final if final else 1.0 for target in targets)
 
     def _new_state(
-        self, step: int | Tensor, places: Sequence[int], raw: Sequence[Tensor]
+        self,
+        step: int | Tensor,
+        places: Sequence[int],
+        state: Sequence[tuple[Tensor, Tensor]],
     ) -> list[Tensor]:
-        """Masks, then thresholds, of the weights at some places."""
+        """Masks, then thresholds, of the weights at some places.
+
+        `state` are their values and their masks until now.
+        """
         sparsity = self.config.schedule(ops.convert_to_tensor(step, "int32"))
         every = list(self.weights_by_path.values())
         weights = [every[i] for i in places]
-        scales = [self.scales[i] for i in places]
-        scores = [
-            weight.to_matrix(ops.cast(self._importance(weight.path)(value), "float32"))
-            for weight, value in zip(weights, raw, strict=True)
-        ]
-        patterns = [self._pattern(weight) for weight in weights]
-        units = [
-            pattern.unit_scores(score)
-            for pattern, score in zip(patterns, scores, strict=True)
-        ]
+        scored = (
+            self._unit_scores(weight, *pair)
+            for weight, pair in zip(weights, state, strict=True)
+        )
         if self._is_global:
-            unit_masks = self._rank_globally(units, sparsity)
+            ranked = self._rank_globally(list(scored), sparsity)
         else:
-            unit_masks = _rank_by_layer(units, scales, sparsity)
-        masks = [
-            ops.cast(
-                weight.from_matrix(pattern.weight_mask(mask, weight.matrix_shape)),
-                _mask_dtype(weight),
-            )
-            for weight, pattern, mask in zip(weights, patterns, unit_masks, strict=True)
-        ]
-        thresholds = [
-            ops.min(ops.where(mask, unit, float("inf")))
-            for unit, mask in zip(units, unit_masks, strict=True)
-        ]
+            ranked = _rank_by_layer(scored, [self.scales[i] for i in places], sparsity)
+        masks, thresholds = [], []
+        for weight, (unit_mask, threshold) in zip(weights, ranked, strict=True):
+            matrix = self._pattern(weight).weight_mask(unit_mask, weight.matrix_shape)
+            masks.append(weight.from_matrix(matrix))
+            thresholds.append(threshold)
         return [*masks, *thresholds]
+
+    def _unit_scores(
+        self, weight: SelectedWeight, value: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Scores of what falls together in a weight, dropped values being zeros."""
+        scores = self._importance(weight.path)(apply_mask(value, mask))
+        matrix = weight.to_matrix(ops.cast(scores, "float32"))
+        return self._pattern(weight).unit_scores(matrix)
 
     @property
     def _is_global(self) -> bool:
@@ -241,37 +252,25 @@ class Prune(ConfiguredTransform):
 
     def _rank_globally(
         self, units: Sequence[Tensor], sparsity: float | Tensor
-    ) -> list[Tensor]:
+    ) -> Ranked:
         """One ranking for all, after each weight's best few are set aside for it."""
         sizes = [_size(unit) for unit in units]
         density = 1.0 - ops.cast(sparsity, "float32")
-        reserved = []
-        for unit, size in zip(units, sizes, strict=True):
+        least = []
+        for size in sizes:
             floor = ops.cast(ops.floor(LAYER_FLOOR * density * size), "int32")
-            best = top_k_mask(unit, ops.clip(floor, 1, size))
-            reserved.append(ops.where(best, float("inf"), unit))
-        flat = ops.concatenate([ops.reshape(unit, (-1,)) for unit in reserved])
-        total = sum(sizes)
-        kept = ops.maximum(kept_count(total, sparsity), len(sizes))
-        chosen = top_k_mask(flat, kept)
-        ends = np.cumsum(sizes)
-        return [
-            ops.reshape(chosen[int(end) - size : int(end)], unit.shape)
-            for unit, size, end in zip(units, sizes, ends, strict=True)
-        ]
+            least.append(ops.clip(floor, 1, size))
+        kept = ops.maximum(kept_count(sum(sizes), sparsity), len(sizes))
+        for unit, mask in zip(units, top_k_masks(units, kept, least), strict=True):
+            yield mask, lowest_kept(unit, mask)
 
 
 def _rank_by_layer(
-    units: Sequence[Tensor], scales: Sequence[float], sparsity: float | Tensor
-) -> list[Tensor]:
-    return [
-        top_k_mask(unit, kept_count(_size(unit), sparsity * scale))
-        for unit, scale in zip(units, scales, strict=True)
-    ]
-
-
-def _mask_dtype(weight: SelectedWeight) -> str:
-    return "bool" if keras.backend.backend() == "jax" else weight.variable.dtype
+    units: Iterable[Tensor], scales: Sequence[float], sparsity: float | Tensor
+) -> Ranked:
+    for unit, scale in zip(units, scales, strict=True):
+        mask = top_k_mask(unit, kept_count(_size(unit), sparsity * scale))
+        yield mask, lowest_kept(unit, mask)
 
 
 def _size(tensor: Tensor) -> int:

@@ -12,12 +12,12 @@ import numpy as np
 from keras import ops
 
 from penjing.engine.transforms.quantization_config import QuantizationConfig
+from penjing.engine.transforms.state_renewal import renew
 from penjing.engine.transforms.weight_transform import (
     ConfiguredTransform,
     Incoming,
     Values,
     check_values,
-    renew,
 )
 from penjing.errors import UnsupportedModelError
 from penjing.models.selection import SelectedWeight, matches_layer

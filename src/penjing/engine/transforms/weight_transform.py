@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeAlias
 
 import keras
@@ -21,7 +21,7 @@ from penjing.numerics import Tensor
 from penjing.numerics.grids import SMALLEST
 
 Values = dict[str, Tensor]
-Incoming: TypeAlias = Callable[[], dict[str, np.ndarray] | None]
+Incoming: TypeAlias = Callable[[], Mapping[str, np.ndarray] | None]
 
 
 class Transform(keras.layers.Layer):
@@ -195,108 +195,44 @@ def check_values(weight: SelectedWeight, values: np.ndarray) -> None:
         )
 
 
+class _KnownValues(Mapping[str, np.ndarray]):
+    """Values of weights behind the earlier transforms, each computed when it is read.
+
+    So the weights are held a second time one by one, not all together.
+    """
+
+    def __init__(
+        self, weights: Sequence[SelectedWeight], earlier: Sequence[Transform]
+    ) -> None:
+        self._weights = {weight.path: weight for weight in weights}
+        self._earlier = earlier
+
+    def __getitem__(self, path: str) -> np.ndarray:
+        # A copy, as a variable that TensorFlow mirrors is no array.
+        values = {path: ops.copy(self._weights[path].variable.value)}
+        for transform in self._earlier:
+            if path in transform.weights_by_path:
+                values |= transform.apply(values, training=False)
+        array: np.ndarray = ops.convert_to_numpy(ops.cast(values[path], "float32"))
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._weights)
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+
 def _known_values(
     weights: Sequence[SelectedWeight], earlier: Sequence[Transform]
-) -> dict[str, np.ndarray] | None:
+) -> Mapping[str, np.ndarray] | None:
     """Values behind the earlier transforms, or `None` inside a traced function."""
-    before = [w for t in earlier for w in t.weights_by_path.values()]
+    known = _KnownValues(weights, earlier)
     with contextlib.suppress(NotImplementedError, TypeError):
-        values = {
-            # A copy, as a variable that TensorFlow mirrors is no array.
-            weight.path: ops.copy(weight.variable.value)
-            for weight in [*before, *weights]
-        }
-        for transform in earlier:
-            values |= transform.apply(values, training=False)
-        return {
-            weight.path: ops.convert_to_numpy(ops.cast(values[weight.path], "float32"))
-            for weight in weights
-        }
+        for weight in sorted(weights, key=lambda weight: weight.size)[:1]:
+            known[weight.path]
+        return known
     return None
-
-
-def readable_step(step: Any) -> int | Tensor:
-    """The step as a Python number where reading it costs nothing, else as a tensor.
-
-    PyTorch runs every operation of a schedule by itself, which takes longer than the
-    masked forward pass of a small model: its steps outside compiled functions are read.
-    """
-    if keras.backend.backend() == "torch":
-        import torch
-
-        if step.device.type == "cpu" and not torch.compiler.is_compiling():
-            return int(step)
-    return ops.convert_to_tensor(step)
-
-
-def renew(
-    variables: Sequence[Any],
-    due: bool | Tensor,
-    compute: Callable[[Sequence[Tensor]], Sequence[Tensor]],
-    otherwise: Callable[[Sequence[Tensor]], Sequence[Tensor]] = lambda old: old,
-) -> None:
-    """Give the state variables of a transform their next values.
-
-    They are what `compute` makes of the old ones where `due`, a boolean tensor of shape
-    `()` or its value, holds; else what `otherwise` does, which is cheap.
-    """
-    old = [ops.convert_to_tensor(variable.value) for variable in variables]
-    fresh = choose(due, lambda: compute(old), lambda: otherwise(old))
-    for variable, before, new in zip(variables, old, fresh, strict=True):
-        if new is not before:
-            variable.assign(new)
-
-
-def choose(
-    condition: bool | Tensor,
-    when_true: Callable[[], Sequence[Tensor]],
-    when_false: Callable[[], Sequence[Tensor]],
-) -> Sequence[Tensor]:
-    """`keras.ops.cond`, which does not make JAX or PyTorch compile what is rare.
-
-    JAX would compile it at every call outside a compiled step, and `torch.compile`
-    would break the search for a mask into dozens of graphs. `condition` is a boolean
-    tensor of shape `()`, or its value. `when_false` is cheap: it may be called anyhow.
-    """
-    known = condition if isinstance(condition, bool) else None
-    if known is None and keras.backend.backend() == "torch":
-        import torch
-
-        if torch.compiler.is_compiling():
-            choose_eagerly = torch.compiler.disable(ops.cond)
-            return choose_eagerly(condition, when_true, when_false)  # type: ignore[no-any-return]
-    if known is None and keras.backend.backend() == "jax":
-        # `TypeError` is what JAX raises for the bool of a value that it traces.
-        with contextlib.suppress(TypeError):
-            known = bool(condition)
-        if known is None:
-            return _choose_traced(condition, when_true, when_false)
-    if known is None:
-        return ops.cond(condition, when_true, when_false)  # type: ignore[no-any-return]
-    return when_true() if known else when_false()
-
-
-def _choose_traced(
-    condition: Tensor,
-    when_true: Callable[[], Sequence[Tensor]],
-    when_false: Callable[[], Sequence[Tensor]],
-) -> Sequence[Tensor]:
-    """A selection behind a loop that runs once or not at all.
-
-    XLA copies what a branch or a loop passes through, so the values that stay pass by;
-    and on CPUs it runs convolutions beside a branch more slowly than beside a loop.
-    """
-    kept = list(when_false())
-
-    def compute(_: Tensor, *old: Tensor) -> tuple[Tensor, ...]:
-        fresh = zip(when_true(), old, strict=True)
-        return ops.zeros_like(condition), *(ops.cast(new, v.dtype) for new, v in fresh)
-
-    start = [ops.convert_to_tensor(condition), *map(ops.zeros_like, kept)]
-    fresh = ops.while_loop(lambda due, *_: due, compute, start)[1:]
-    return [
-        ops.where(condition, new, old) for new, old in zip(fresh, kept, strict=True)
-    ]
 
 
 class ConfiguredTransform(Transform):
