@@ -64,6 +64,8 @@ def convert_in_subprocess(
     file = EditedFile(bytes(answer["content"]), CONVERTED)
     file.notes += answer["notes"]
     file.scopes = LayerScopes(scopes=answer["scopes"], outputs=tuple(answer["outputs"]))
+    file.float_layers = tuple(answer["float_layers"])
+    file.layer_errors = dict(answer["layer_errors"])
     return file
 
 

@@ -16,6 +16,7 @@ from penjing.export.integers.compared_tensors import ComparedTensor
 from penjing.tflite.edited_file import EditedFile
 
 _LEAST_SHARE = 0.01
+_MOST_LOOKS = 4  # at the noise in a file
 _MOST_REMOVALS = 16  # files that are made to see whether a layer is needed
 
 Make: TypeAlias = Callable[[Sequence[str]], EditedFile]
@@ -56,15 +57,23 @@ def fewest_floats(
         judge(plain)
         return plain
     except ExportError:
-        noisy = _best_first(noisiest_tensors(compare(plain)), costs)
-    needed = _fewest_first(noisy, passing)
+        file = plain
+    noisy: list[ComparedTensor] = []
+    needed = None
+    for _ in range(_MOST_LOOKS):
+        found = _best_first(noisiest_tensors(compare(file)), costs)
+        known = set(_layers_around(noisy))
+        more = [row for row in found if not known.issuperset(_layers_around([row]))]
+        noisy += more
+        needed = _fewest_first(noisy, passing) if more else None
+        if needed is not None or not more:
+            break
+        # Noise that came in before hides what comes in behind: look again without.
+        file = make(_layers_around(noisy))
     if needed is None:
-        return make(_layers_around(noisy))
+        return file
     heaviest = sorted(needed, key=lambda name: -costs.get(name, 0))
-    found = passing(_without_needless(heaviest, passing))
-    if found is None:  # it passed before
-        raise ExportError("The search for layers in float went astray.")
-    return found
+    return passing(_without_needless(heaviest, passing)) or file
 
 
 def noisiest_tensors(rows: Sequence[ComparedTensor]) -> list[ComparedTensor]:
