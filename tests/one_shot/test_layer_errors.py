@@ -8,7 +8,13 @@ import pytest
 from keras import layers
 from tests.one_shot.test_one_shot_pruning import images, network
 
-from penjing.one_shot.layer_errors import bytes_of_bits, measure_layer_errors
+from penjing.errors import CompressionError
+from penjing.one_shot.layer_errors import (
+    LayerErrors,
+    bits_within,
+    bytes_of_bits,
+    measure_layer_errors,
+)
 
 pytestmark = pytest.mark.once
 
@@ -38,3 +44,16 @@ def test_embeddings_say_why_nothing_is_made_up_for():
     embedding, dense = measure_layer_errors(model, x, bits=(3, 8))
     assert "looks" in embedding.reason and not dense.reason
     assert embedding.by_bits[3] > embedding.by_bits[8] > 0
+
+
+def test_bits_go_where_they_buy_most():
+    changes = {"large": {2: 9.0, 4: 1.0, 8: 0.1}, "small": {2: 90.0, 4: 10.0, 8: 1.0}}
+    errors = [
+        LayerErrors(path=path, size=800, outputs=1, by_bits=own, by_sparsity={})
+        for path, own in changes.items()
+    ]
+    assert bits_within(errors, 1608) == {"large": 8, "small": 8}
+    assert bits_within(errors, 1208) == {"large": 4, "small": 8}
+    assert bits_within(errors, 1008) == {"large": 2, "small": 8}
+    with pytest.raises(CompressionError, match="they take 408"):
+        bits_within(errors, 407)

@@ -349,3 +349,17 @@ def test_magnitude_needs_no_data():
     (before,), (after,) = kernels(model).values(), kernels(sparse).values()
     assert (after == 0).sum() == 6
     assert np.abs(before[after == 0]).max() <= np.abs(before[after != 0]).min()
+
+
+def test_what_runs_inside_a_loop_or_never_says_so():
+    inputs = keras.Input((5, 4))
+    spread = layers.TimeDistributed(layers.Dense(3, name="inner"))(inputs)
+    model = keras.Model(inputs, layers.Dense(2, name="outer")(spread))
+    x = np.random.default_rng(0).normal(size=(20, 5, 4)).astype("float32")
+    sparse, report = penjing.prune_one_shot(model, x, 0.5, return_report=True)
+    assert abs(report.sparsity - 0.5) < 0.05
+    row = next(row for row in report.rows if row.path.endswith("outer/kernel"))
+    assert row.method == "sparsegpt"
+    own = next(row for row in report.rows if row.path.endswith("inner/kernel"))
+    assert own.method == "sparsegpt" or "loop" in own.reason or "never" in own.reason
+    assert sparse.count_params() == model.count_params()

@@ -8,10 +8,12 @@ from typing import Any
 
 import keras
 
+from penjing.errors import CompressionError
 from penjing.json_values import JsonValue
 from penjing.models.copying import copy_model
 from penjing.models.selection import Filter, SelectedWeight, select_weights
 from penjing.numerics.grids import Grid
+from penjing.numerics.shares import cheapest_options
 from penjing.one_shot.calibration_inputs import calibration_batches
 from penjing.one_shot.layer_compression import (
     LayerInputs,
@@ -126,3 +128,24 @@ class _Errors:
 def bytes_of_bits(errors: LayerErrors, bits: int) -> int:
     """What a weight takes in a file: its integers, packed, and a scale per channel."""
     return -(-errors.size * bits // 8) + 4 * errors.outputs
+
+
+def bits_within(errors: Sequence[LayerErrors], max_bytes: int) -> dict[str, int]:
+    """Path -> bits, of those that were measured, at which the model changes least.
+
+    All weights together take at most `max_bytes` by `bytes_of_bits`. A CompressionError
+    says what the fewest bits take where that is more.
+    """
+    options = [sorted(own.by_bits) for own in errors]
+    pairs = list(zip(errors, options, strict=True))
+    amounts = [[bytes_of_bits(own, bits) for bits in some] for own, some in pairs]
+    costs = [[own.by_bits[bits] for bits in some] for own, some in pairs]
+    found = cheapest_options(amounts, costs, max_bytes)
+    if found is None:
+        least = sum(min(own) for own in amounts)
+        raise CompressionError(
+            f"The weights cannot take {max_bytes:,} bytes: with the fewest bits that "
+            f"were measured they take {least:,}. Allow more, or measure fewer bits."
+        )
+    places = zip(pairs, found, strict=True)
+    return {own.path: some[option] for (own, some), option in places}

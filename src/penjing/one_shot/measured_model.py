@@ -17,7 +17,7 @@ from penjing.one_shot.output_change import output_change, outputs_of
 from penjing.one_shot.weight_matrix import read_matrix, write_matrix
 from penjing.progress import Listener, Progress
 
-_FEWEST_SAMPLES = 8  # by which a layer's effect at the outputs is measured
+_FEWEST_SAMPLES = 4  # by which a layer's effect at the outputs is measured
 _MOST_SAMPLES = 128
 
 Turn = tuple[Sequence[SelectedWeight], Callable[[str], LayerInputs | None]]
@@ -113,9 +113,11 @@ class MeasuredModel:
 
         found, reasons = collect_moments(self.model, views, self.batches, told)
         self.reasons.update(reasons)
-        for view in views:
-            if view.weight.path not in found:
-                self.reasons.setdefault(view.weight.path, "its layer was never called")
+        for path in (view.weight.path for view in views):
+            if path not in found:
+                self.reasons.setdefault(path, "its layer was never called")
+            elif not found[path].count:
+                self.reasons.setdefault(path, "all that flows into it is padding")
         return found
 
     def effects_at_outputs(self) -> Callable[[SelectedWeight, Any], float]:

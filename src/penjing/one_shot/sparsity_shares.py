@@ -19,9 +19,9 @@ from penjing.one_shot.layer_compression import (
 
 Array = np.ndarray[Any, Any]
 
-LEVELS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+LEVELS = (0.3, 0.5, 0.7, 0.85, 0.95)
 FLOOR = 0.05  # of its even share stays in each layer
-_COLUMNS = 48
+_COLUMNS = 32
 _STEPS = 200  # between none and all of a layer
 
 
