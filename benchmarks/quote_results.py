@@ -155,6 +155,24 @@ def mask_table() -> list[str]:
     return lines
 
 
+def scale_table() -> list[str]:
+    lines = [
+        "| backend | weights | memory | while masks are made "
+        "| mask update, plain steps | saved file |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in ("scale", "scale_backends"):
+        for backend, found in _results(name)["results"].items():
+            weights = found["plain"]["weights_bytes"] / 4e6
+            row = found["over_plain"]["pruned"]
+            lines.append(
+                f"| {backend} | {weights:.1f} M | {row['memory']:.2f} "
+                f"| {row['memory_of_update']:.2f} | {row['update_in_plain_steps']:.1f} "
+                f"| {row['file']:.2f} |"
+            )
+    return lines
+
+
 def import_table() -> list[str]:
     results = _results("import_cost")["results"]
     lines = ["| backend | seconds added | MiB added |", "|---|---|---|"]
@@ -419,6 +437,7 @@ TABLES = {
     "latency-model": latency_model_table,
     "step-overhead": step_table,
     "mask-selection": mask_table,
+    "scale": scale_table,
     "packing": packing_table,
     "import-cost": import_table,
     "shrink-models": shrink_table,
