@@ -424,7 +424,38 @@ def micro_mlperf_table() -> list[str]:
     return lines
 
 
+def float_layers_table() -> list[str]:
+    lines = [
+        "| `float_layers` | error on other texts | cosine | bytes | layers in float "
+        "| CPU seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in _results("float_layers")["rows"]:
+        bound = row["float_layers"]
+        lines.append(
+            f"| {'none' if bound is None else bound} | {row['error']:.3f} "
+            f"| {row['cosine']:.3f} | {row['bytes']:,} "
+            f"| {len(row['in_float'])} of {row['layers']} | {row['cpu_seconds']:.0f} |"
+        )
+    return lines
+
+
+def int4_groups_table() -> list[str]:
+    found = _results("int4_groups")
+    errors = {f"groups of {row['group']}": row for row in found["groups"]}
+    lines = ["| weights | bytes | us | error by XNNPACK |", "|---|---|---|---|"]
+    for label, taken in found["milliseconds"].items():
+        row = errors.get(label)
+        error = f"{row['delegated']['error']:.4f}" if row else ""
+        title = f"int4, {label}" if row else label
+        size = found["bytes"][label]
+        lines.append(f"| {title} | {size:,} | {1000 * taken:.1f} | {error} |")
+    return lines
+
+
 TABLES = {
+    "float-layers": float_layers_table,
+    "int4-groups": int4_groups_table,
     "ethos-estimates": ethos_table,
     "arm-instructions": arm_table,
     "applications": applications_table,
