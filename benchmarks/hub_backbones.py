@@ -131,8 +131,9 @@ def exporter(mode: str | None) -> Callable[..., dict[str, Any]]:
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.tflite"
-            penjing.export_litert(model, path, mode, representative_data=inputs)
-            found = penjing.LiteRTModel(path).predict(inputs)
+            samples = list(inputs.values())
+            penjing.export_litert(model, path, mode, representative_data=samples)
+            found = penjing.LiteRTModel(path).predict(samples)
             found = found if isinstance(found, list) else [found]
             wanted = flat_outputs(model, inputs)
             return {

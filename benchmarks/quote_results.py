@@ -19,6 +19,7 @@ DOCUMENTS = (
     "README.md",
     "docs/benchmarks.md",
     "docs/channels.md",
+    "docs/keras-hub.md",
     "docs/microcontrollers.md",
     "docs/sparse-inference.md",
 )
@@ -453,7 +454,49 @@ def int4_groups_table() -> list[str]:
     return lines
 
 
+_HUB_STEPS = {
+    "prune": "prune",
+    "quantize_aware": "train on grids",
+    "cut": "cut",
+    "float": "float32",
+    "dynamic": "dynamic",
+    "int8": "int8",
+    "int4": "int4",
+}
+
+
+def hub_backbones_table() -> list[str]:
+    lines = [
+        f"| backbone | {' | '.join(_HUB_STEPS.values())} |",
+        f"|{'---|' * (len(_HUB_STEPS) + 1)}",
+    ]
+    for name, row in _results("hub_backbones")["backbones"].items():
+        cells = []
+        for step in _HUB_STEPS:
+            found = row.get(step, {})
+            cell = "yes" if found.get("good") else "no" if found else "-"
+            if step == "cut" and found.get("good"):
+                left = found["parameters_after"] / found["parameters"]
+                cell = f"-{1 - left:.0%}"
+            cells.append(cell)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def hub_refusals_table() -> list[str]:
+    """What is refused, and the first sentence that says why."""
+    lines = ["| backbone | step | why not |", "|---|---|---|"]
+    for name, row in _results("hub_backbones")["backbones"].items():
+        whys = {step: row[step]["why"] for step in row if not row[step]["good"]}
+        for step, why in whys.items():
+            first = why.partition("\n")[0].partition(": ")[2]
+            lines.append(f"| {name} | {_HUB_STEPS[step]} | {first[:300]} |")
+    return lines if len(lines) > 2 else ["Of what was measured nothing was refused."]
+
+
 TABLES = {
+    "hub-backbones": hub_backbones_table,
+    "hub-refusals": hub_refusals_table,
     "float-layers": float_layers_table,
     "int4-groups": int4_groups_table,
     "ethos-estimates": ethos_table,

@@ -392,3 +392,31 @@ def test_draws_no_weights_and_keeps_initializers(monkeypatch):
     assert [layer.get_config()["kernel_initializer"] for layer in small.layers] == [
         layer.get_config()["kernel_initializer"] for layer in model.layers
     ]
+
+
+class InAnotherOrder(keras.Model):
+    """A Functional model of a class of its own, as keras-hub's backbones are."""
+
+    def __init__(self, name=None, **options):
+        self.last = layers.Dense(8, name="last")
+        self.first = layers.Dense(8, "relu", name="first")
+        inputs = keras.Input((8,), name="given")
+        outputs = self.last(self.first(inputs))
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+
+    def get_config(self):
+        return {"name": self.name}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_layers_that_a_class_holds_in_another_order_keep_their_weights(frozen):
+    model = InAnotherOrder(name="own")
+    model.first.trainable = not frozen
+    small, graph = cut(model)
+    assert [group.name for group in graph.groups if group.reason is None] == ["first"]
+    assert small.get_layer("first").units < 8
+    assert small.get_layer("first").trainable is not frozen
+    assert small.get_layer("last").trainable
+    assert [v.path for v in small.get_layer("last").weights] == [
+        v.path for v in model.last.weights
+    ]

@@ -25,7 +25,12 @@ from penjing.models.copying import (
 )
 from penjing.models.graph_flow import as_graph
 from penjing.models.keras_private import all_layers, operation_behind
-from penjing.models.layer_making import build_as, config_of, make_layer_again
+from penjing.models.layer_making import (
+    build_as,
+    config_of,
+    layers_but_inputs,
+    make_layer_again,
+)
 
 # Config keys of layers within layers, and the attributes that hold these.
 _INNER = (
@@ -76,10 +81,13 @@ def remove_channels(
     """
     keeps = _kept_ids(model, graph, kept)
     initializers: list[_Initializer] = []
+    pairs: list[tuple[Any, Any]] = []
     try:
-        twin = _clone_smaller(model, graph, keeps, initializers)
+        twin = _clone_smaller(model, graph, keeps, initializers, pairs)
         build_as(model, twin)
-        check_own_methods(model, twin)
+        pairs = _pairs_in_order(model, twin, pairs)
+        for yours, mine in pairs:
+            check_own_methods(yours, mine)
     except Exception as error:
         raise UnsupportedModelError(
             f"The model {model.name!r} cannot be made again with fewer channels: "
@@ -88,9 +96,34 @@ def remove_channels(
         ) from error
     for layer, name, initializer in initializers:
         setattr(layer, name, initializer)
-    copy_values(model, twin, _sliced(graph, keeps))
-    name_weights(twin, weight_paths(model))
+    for yours, mine in pairs:
+        paths = weight_paths(yours)
+        copy_values(yours, mine, _sliced(graph, keeps))
+        name_weights(mine, paths)
     return twin
+
+
+def _pairs_in_order(
+    model: keras.Model, twin: keras.Model, pairs: list[tuple[Any, Any]]
+) -> list[tuple[Any, Any]]:
+    """What to copy from and to: the models, where their layers have one order.
+
+    A Functional model of a class of its own has its layers in the order in which it
+    was given them, its twin in that of the graph. Then it is layer by layer; those that
+    hold others come first.
+    """
+    made = {id(yours): id(mine) for yours, mine in pairs}
+    wanted = [made[id(x)] for x in layers_but_inputs(model) if id(x) in made]
+    found = [id(x) for x in layers_but_inputs(twin) if id(x) in {*made.values()}]
+    if wanted == found:
+        return [(model, twin)]
+    known = {id(v) for yours, _ in pairs for v in yours.variables}
+    lost = [v.path for v in model.variables if id(v) not in known]
+    if lost:
+        raise ValueError(
+            f"the weight {lost[0]!r} is in none of the layers of its graph"
+        )
+    return pairs[::-1]
 
 
 def silence_channels(
@@ -212,14 +245,20 @@ def _clone_smaller(
     graph: ChannelGraph,
     keeps: np.ndarray,
     initializers: list[_Initializer],
+    pairs: list[tuple[Any, Any]],
 ) -> keras.Model:
-    """Clone with fewer channels; `initializers` takes those to set back when built."""
+    """Clone with fewer channels; `initializers` takes those to set back when built.
+
+    `pairs` takes each layer with its twin.
+    """
     arguments = graph.trace.argument_edits
     calls: dict[int, tuple[Any, dict[int, Any]]] = {}
 
     def clone(layer: Any) -> Any:
         twin = _smaller_layer(layer, graph, keeps, clone_smaller)
         initializers.extend(_start_with_zeros(twin))
+        if isinstance(twin, keras.layers.Layer):
+            pairs.append((layer, twin))
         if id(layer) in arguments:
             calls[id(twin)] = twin, arguments[id(layer)]
         return twin
