@@ -36,6 +36,13 @@ def make_data(count=500, tests=300):
     return {"train": (x[tests:], y[tests:]), "test": (x[:tests], y[:tests])}
 
 
+def weighted_data():
+    """Weights of samples are for the training alone."""
+    data = make_data()
+    x, y = data["train"]
+    return {**data, "train": (x, y, np.where(y, 1.0, 2.0))}
+
+
 def make_model():
     keras.utils.set_random_seed(0)
     layers = keras.layers
@@ -71,7 +78,7 @@ def searched(model, tmp_path_factory):
     (folder / PACKED_FILE).write_bytes(b"packed")
     lines = []
     report = penjing.compress(
-        model, make_data(), budget=BUDGET, out=folder, progress=lines.append
+        model, weighted_data(), budget=BUDGET, out=folder, progress=lines.append
     )
     return folder, report, lines
 
@@ -120,7 +127,7 @@ def test_nothing_is_done_twice(searched, model):
     assert trained == {"Trial 0003: Training", "Trial 0004: Training"}
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("outcome.json")}
     again = penjing.compress(
-        model, make_data(), budget=BUDGET, out=folder, progress=False
+        model, weighted_data(), budget=BUDGET, out=folder, progress=False
     )
     assert again.front == report.front
     assert [path.read_text() for path in mine] == ["mine", "mine"]
@@ -132,7 +139,7 @@ def test_the_recipe_of_a_file_gives_it_again(searched, model, tmp_path):
     row = next(row for row in report.front if row.chosen)
     penjing.compress(
         model,
-        make_data(),
+        weighted_data(),
         folder / row.folder / "recipe.toml",
         out=tmp_path / "again",
         progress=False,
@@ -220,6 +227,58 @@ def test_what_is_decided_by_comes_from_data_that_the_model_has_not_seen():
         train=many.train, test=(np.zeros(50_000), np.zeros(50_000)), source=""
     )
     assert validation_for(large).validation_split == 0.1
+
+
+class Batches(keras.utils.PyDataset):
+    """A loader of the user's."""
+
+    def __init__(self, *arrays):
+        super().__init__()
+        self.arrays = arrays
+
+    def __len__(self):
+        return len(self.arrays[0]) // 20
+
+    def __getitem__(self, index):
+        return tuple(array[20 * index : 20 * index + 20] for array in self.arrays)
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "loader", "weighted loader", "no metrics"])
+def test_data_of_other_forms_is_looked_at(kind):
+    data, metrics = make_data(tests=300), ["accuracy"]
+    (x, y), (x_test, y_test) = data["train"], data["test"]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if kind == "one-hot":
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        y, y_test = (keras.utils.to_categorical(labels, 2) for labels in (y, y_test))
+    train = {
+        "loader": Batches(x, y),
+        "weighted loader": Batches(x, y, np.where(y, 1.0, 2.0)),
+    }.get(kind, (x, y))
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
+    if kind == "no metrics":
+        metrics = None
+    model.compile("adam", loss, metrics=metrics)
+    whole = UserData(train=train, test=(x_test, y_test), source="mine")
+    whole.validate_against(model)
+    parts, _ = with_decision_data(whole, None, 0)
+    assert parts.validation[1].shape[0] == 100
+    if kind == "one-hot":
+        counts, expected = parts.validation[1].sum(0), y_test.sum(0) / 3
+        assert np.abs(counts - expected).max() <= 1
+    look = look_at(model, parts, TrainingRecipe(batch_size=20), 0)
+    assert look.steps_per_epoch == 10
+    assert list(look.metrics) == (["accuracy"] if metrics else [loss.name])
+    assert look.directions == {
+        name: "higher" if metrics else "lower" for name in look.metrics
+    }
+
+
+def test_an_uncompiled_model_is_refused_at_the_start(tmp_path):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
+    with pytest.raises(CompressionError, match="is not compiled.*Compile the model"):
+        penjing.compress(model, make_data(), out=tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_loader_without_validation_data_is_refused_in_words_of_a_search():

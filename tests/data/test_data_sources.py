@@ -410,3 +410,16 @@ def test_small_files_cannot_ask_for_everything(tmp_path):
     np.savez_compressed(path, **zeros)
     with pytest.raises(DataError, match=r"unpacks to .*bomb.* PENJING_LIMITS=4"):
         load_data(path)
+
+
+@pytest.mark.once
+def test_weights_of_samples_are_for_training():
+    (x, y), weights = (np.ones((6, 2)), np.zeros(6, int)), np.ones(6)
+    data = load_data({"train": (x, y, weights), "test": (x, y)}, split=False)
+    assert data.train[2].shape == (6,)
+    split = load_data({"train": (x, y, weights), "test": (x, y)})
+    assert [len(array) for array in split.train] == [5, 5, 5]
+    with pytest.raises(DataError, match="metrics are measured without: give"):
+        load_data({"train": (x, y), "test": (x, y, weights)})
+    with pytest.raises(DataError, match=r"one weight for each, of shape \(6,\)"):
+        load_data({"train": (x, y, weights[:5]), "test": (x, y)})
