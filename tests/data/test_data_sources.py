@@ -419,6 +419,7 @@ def test_weights_of_samples_are_for_training():
     assert data.train[2].shape == (6,)
     split = load_data({"train": (x, y, weights), "test": (x, y)})
     assert [len(array) for array in split.train] == [5, 5, 5]
+    assert len(split.validation) == 2
     with pytest.raises(DataError, match="metrics are measured without: give"):
         load_data({"train": (x, y), "test": (x, y, weights)})
     with pytest.raises(DataError, match=r"one weight for each, of shape \(6,\)"):

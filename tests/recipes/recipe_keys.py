@@ -63,6 +63,11 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "exclude": ["conv_1"],
         "learning_rate": 1e-3,
     },
+    "one_shot": {
+        "levels": 15,
+        "include": ["conv*", "*/kernel"],
+        "exclude": ["dense_1"],
+    },
     "prune": {
         "include": ["conv*", "*/kernel"],
         "exclude": ["dense_1"],

@@ -54,7 +54,7 @@ def test_it_loads_as_it_is_and_with_each_setting(base):
 def test_methods_that_are_commented_out_load_too(base):
     lines = commented_recipe(read_recipe(base)[0], base).splitlines()
     starts = [place for place, line in enumerate(lines) if line == "## [[methods]]"]
-    assert len(starts) == 4 - len(load_recipe(base).methods)
+    assert len(starts) == 5 - len(load_recipe(base).methods)
     for start in starts:
         rest = range(start, len(lines))
         stop = next((n for n in rest if not lines[n].startswith("##")), len(lines))

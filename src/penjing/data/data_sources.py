@@ -281,7 +281,8 @@ def _assemble(
     }
     train, validation = parts["train"], parts.get("validation")
     if validation is None and isinstance(train, tuple) and seed is not None:
-        train, validation = split_off(train, VALIDATION_FRACTION, seed)
+        train, (x, y, *_) = split_off(train, VALIDATION_FRACTION, seed)
+        validation = (x, y)
         percent = 100 * VALIDATION_FRACTION
         notes += (
             f"{percent:.0f} % of the training part, chosen by the seed {seed}, are the "

@@ -21,6 +21,7 @@ from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.numerics.patterns import PATTERNS, Pattern
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
 from penjing.pipeline.compression import compress
+from penjing.pipeline.one_shot_recipe import OneShotRecipe
 from penjing.pipeline.recipe import (
     ExportRecipe,
     QuantizeAwareRecipe,
@@ -41,6 +42,7 @@ __all__ = [
     "ClusteringConfig",
     "ExportRecipe",
     "FractionalSchedule",
+    "OneShotRecipe",
     "PruningConfig",
     "QuantizeAwareRecipe",
     "Recipe",

@@ -17,6 +17,7 @@ from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.engine.transforms.quantization_config import QuantizationSettings
 from penjing.numerics.grids import Grid
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
+from penjing.pipeline.one_shot_recipe import OneShotRecipe
 from penjing.pipeline.recipe import QuantizeAwareRecipe
 
 
@@ -50,6 +51,6 @@ METHODS: dict[Any, Callable[..., keras.Model]] = {
     ClusteringConfig: apply_clustering,
     QuantizeAwareRecipe: apply_quantize_aware,
 }
-# All methods that recipes know. Cutting channels makes a new model in several stages of
-# its own, before the transforms: `channel_stages.py`.
-RECIPES: tuple[Any, ...] = (ChannelPruneRecipe, *METHODS)
+# All methods that recipes know. Two make a new model before the transforms: cutting
+# channels, in several stages of its own (`channel_stages.py`), and pruning at once.
+RECIPES: tuple[Any, ...] = (ChannelPruneRecipe, OneShotRecipe, *METHODS)

@@ -51,6 +51,13 @@ def check_order(methods: Sequence[Any]) -> None:
             f"must be the first method and there once, got places {places}. Several "
             "cuts are `steps`."
         )
+    places = [place for place, name in enumerate(names) if name == "one_shot"]
+    first = int("prune_channels" in names)
+    if places and places[0] != first:
+        raise RecipeError(
+            "`one_shot` makes a new model, on which the methods that train act: it "
+            f"comes first, or right behind `prune_channels`, got place {places[0]}."
+        )
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise RecipeError(
@@ -290,12 +297,13 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.training.epochs:
             names = [getattr(type(method), "method", "") for method in self.methods]
-            trained = [f"`{name}`" for name in names if name != "prune_channels"]
+            untrained = ("prune_channels", "one_shot")
+            trained = [f"`{name}`" for name in names if name not in untrained]
             if trained:
                 raise RecipeError(
                     f"`epochs` must be at least 1, got 0: {', '.join(trained)} acts "
                     "in training. 0 is for recipes without methods (`methods = []`) "
-                    "or with `prune_channels` alone."
+                    "or with `prune_channels` and `one_shot` alone."
                 )
         trained = [m for m in self.methods if getattr(m, "activations", None)]
         if trained and self.export.float_layers:

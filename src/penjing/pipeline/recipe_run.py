@@ -18,6 +18,7 @@ from penjing.pipeline.channel_stages import ChannelStages
 from penjing.pipeline.inputs.run_data import with_validation
 from penjing.pipeline.learning_rate import STAGE, ChosenRate, choose_learning_rate
 from penjing.pipeline.method_table import METHODS
+from penjing.pipeline.one_shot_recipe import OneShotRecipe, apply_one_shot
 from penjing.pipeline.recipe import (
     AUTO,
     QuantizeAwareRecipe,
@@ -135,9 +136,12 @@ def cut_and_train(
         cut = stages.run()
     steps = epochs * source.steps_per_epoch
     arguments = compile_arguments(model, recipe.training, steps)
+    once = [method for method in methods if isinstance(method, OneShotRecipe)]
+    for method in once:
+        cut = apply_one_shot(cut, method, data, progress)
     set_global_seeds(seed)
     trained = _folded(cut, recipe)
-    for method in methods:
+    for method in methods[len(once) :]:
         trained = METHODS[type(method)](trained, method, training_steps=steps)
     if trained is cut:
         trained = copy_model(cut)

@@ -27,7 +27,7 @@ _HEAD = """\
 """
 _WIDTH = 88
 # Methods in the order in which a recipe has them.
-_ORDER = ("prune_channels", "prune", "cluster", "quantize_aware")
+_ORDER = ("prune_channels", "one_shot", "prune", "cluster", "quantize_aware")
 
 
 def commented_recipe(table: Mapping[str, Any], base: str, name: str = "mine") -> str:
@@ -42,7 +42,11 @@ def commented_recipe(table: Mapping[str, Any], base: str, name: str = "mine") ->
     lines += _lines(known["tables"]["recipe"], {**table, "name": name}, tables=False)
     for part in ("training", "export"):
         lines += ["", *_comment(known["meanings"][part]), f"[{part}]"]
-        lines += _lines(known["tables"][part], table.get(part, {}))
+        keys = known["tables"][part]
+        if any(row.get("activations") for row in table.get("methods", [])):
+            # It does not go with activations that are trained.
+            keys = {name: keys[name] for name in keys if name != "float_layers"}
+        lines += _lines(keys, table.get(part, {}))
     lines += _methods(table.get("methods", []), known)
     return "\n".join(lines) + "\n"
 
