@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     "README.md",
     "docs/benchmarks.md",
+    "docs/budget.md",
     "docs/channels.md",
     "docs/keras-hub.md",
     "docs/microcontrollers.md",
@@ -88,6 +89,38 @@ def smallest_table() -> list[str]:
             f"| {_TITLES[model]} | {small['seeds']} | {row['baseline_accuracy']:.2%} "
             f"| {peer} | **{small['gzip_ratio']:.0f}x**, {small['accuracy']:.2%} "
             f"| {gzipped:,.0f} | {raw:.1f}x smaller |"
+        )
+    return lines
+
+
+def dense_controls_table() -> list[str]:
+    lines = [
+        "| model | recipe | epochs | baseline | dense, trained as long | file |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key, row in _results("dense_controls")["runs"].items():
+        model, recipe, _ = key.split("/")
+        scores = (row[name] for name in ("baseline", "control", "file"))
+        lines.append(
+            f"| {_TITLES[model]} | `{recipe}` | {row['epochs']} "
+            f"| {' | '.join(f'{score:.2%}' for score in scores)} |"
+        )
+    return lines
+
+
+def budget_table() -> list[str]:
+    lines = [
+        "| task (parameters) | minutes | float | dense control | file | bytes, gzipped "
+        "| smaller |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in _results("budget")["tasks"].items():
+        form = "{:.2%}" if row["metric"] == "accuracy" else "{:.2f}"
+        scores = (row[part] for part in ("baseline", "control", "file"))
+        lines.append(
+            f"| {name} ({row['parameters']:,}) | {row['seconds'] / 60:.0f} "
+            f"| {' | '.join(form.format(score) for score in scores)} "
+            f"| {row['gzip']:,} | {row['ratio']:.1f}x |"
         )
     return lines
 
@@ -512,6 +545,8 @@ TABLES = {
     "step-overhead": step_table,
     "mask-selection": mask_table,
     "scale": scale_table,
+    "dense-controls": dense_controls_table,
+    "budget": budget_table,
     "packing": packing_table,
     "import-cost": import_table,
     "shrink-models": shrink_table,

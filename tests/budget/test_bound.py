@@ -72,6 +72,7 @@ def test_a_bound_below_the_noise_is_told():
     [
         ("higher", 1.0, 0.94, 0.01, True),
         ("higher", 0.95, 0.94, 0.01, False),  # as chance makes it
+        ("higher", 0.95, 0.915, 0.01, False),  # as early stopping does
         ("higher", 0.90, 0.94, 0.01, False),  # no memory makes worse
         ("lower", 33.5, 43.4, 2.0, True),
     ],
