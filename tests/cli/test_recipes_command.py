@@ -49,7 +49,7 @@ def test_a_new_recipe_begins_with_a_packaged_one(capsys):
 def test_a_recipe_without_methods_can_be_begun_with(capsys, tmp_path):
     (tmp_path / "none.toml").write_text("name = 'none'\n")
     text = said(capsys, "new", str(tmp_path / "none.toml"))
-    assert "methods" not in tomllib.loads(text) and text.count("## [[methods]]") == 4
+    assert "methods" not in tomllib.loads(text) and text.count("## [[methods]]") == 5
 
 
 def test_keys_are_told(capsys):

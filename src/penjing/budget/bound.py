@@ -214,8 +214,8 @@ def memory_warning(
     `samples` validation and `others` test samples. Nothing is decided by it.
     """
     noise = error * math.sqrt(1 + others / max(samples, 1))
-    # Early stopping chooses the best of some epochs by validation data: that alone makes
-    # a difference of one to two standard errors.
+    # Early stopping chooses the best of some epochs by validation data: that alone
+    # makes a difference of one to two standard errors.
     if not bound.lost(tested) > max(3 * noise, bound.unit):
         return None
     return (

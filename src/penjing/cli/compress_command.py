@@ -31,7 +31,6 @@ from penjing.cli.shared_options import (
     SeedOption,
     SettingOption,
 )
-from penjing.file_verification import require_runtime
 from penjing.progress import Listener, ignore_progress
 from penjing.recipes.overrides import parse_settings
 
@@ -217,6 +216,8 @@ def compress(
         imports=imports,
     )
     if budget is not None:
+        from penjing.file_verification import require_runtime
+
         require_runtime(budget.runtime)
     if budget is not None and not (quiet or as_json):
         typer.echo(budget.sentence)
