@@ -107,7 +107,7 @@ def test_numbers_are_those_of_their_definition(x, tmp_path):
     assert computed.percentiles == pytest.approx(ends, abs=0.05)
     assert computed.added == pytest.approx(min(noise, 1), rel=0.01)
     assert weight.is_weight and weight.cosine == pytest.approx(1)
-    kernel = plain.get_layer("conv").kernel
+    kernel = keras.ops.convert_to_numpy(plain.get_layer("conv").kernel)
     expected = -10 * np.log10(np.mean((0.1 * kernel) ** 2) / np.var(kernel))
     assert weight.decibels == pytest.approx(expected, abs=0.1)
 
