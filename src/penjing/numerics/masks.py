@@ -125,7 +125,9 @@ def top_k_masks(
 def lowest_kept(scores: Tensor, mask: Tensor) -> Tensor:
     """The lowest score that a mask keeps: float32 of shape `()`."""
     kept = ops.where(mask, bit_pattern(scores), _INFINITY)
-    return ops.view(ops.min(kept), "float32")
+    # Keras 3.12 views no tensor of shape `()` on TensorFlow.
+    lowest = ops.view(ops.reshape(ops.min(kept), (1,)), "float32")
+    return ops.reshape(lowest, ())
 
 
 def _keep(counts: Counts, k: Any, start: Bracket) -> Tensor:
