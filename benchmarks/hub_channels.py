@@ -20,65 +20,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from environment import write_results
+from hub_models import EFFICIENT, MOBILENET, RESNET
 
 _SEED, _SAMPLES, _LENGTH = 0, 2, 6
 _RATIO, _TOLERANCE = 0.5, 1e-4
 _TEXT = {"vocabulary_size": 50, "num_layers": 2, "hidden_dim": 16}
 _HEADS = {**_TEXT, "num_heads": 2, "intermediate_dim": 32, "max_sequence_length": 12}
 _GROUPED = {**_TEXT, "num_query_heads": 4, "num_key_value_heads": 2}
-_IMAGE = (32, 32, 3)
-_RESNET = {
-    "input_conv_filters": [64],
-    "input_conv_kernel_sizes": [7],
-    "stackwise_num_filters": [64, 72],
-    "stackwise_num_blocks": [2, 1],
-    "stackwise_num_strides": [1, 2],
-    "image_shape": _IMAGE,
-}
-_MOBILENET = {
-    "stackwise_expansion": [[40, 56], [64, 144]],
-    "stackwise_num_blocks": [2, 2],
-    "stackwise_num_filters": [[16, 16], [24, 24]],
-    "stackwise_kernel_size": [[3, 3], [5, 5]],
-    "stackwise_num_strides": [[2, 1], [2, 1]],
-    "stackwise_se_ratio": [[None, None], [0.25, 0.25]],
-    "stackwise_activation": [["relu", "relu"], ["hard_swish", "hard_swish"]],
-    "stackwise_padding": [[1, 1], [2, 2]],
-    "output_num_filters": 64,
-    "depthwise_filters": 8,
-    "depthwise_stride": 2,
-    "depthwise_residual": False,
-    "last_layer_filter": 32,
-    "image_shape": _IMAGE,
-}
-_EFFICIENT = {
-    "stackwise_kernel_sizes": [3, 3],
-    "stackwise_num_repeats": [1, 2],
-    "stackwise_input_filters": [16, 16],
-    "stackwise_output_filters": [16, 24],
-    "stackwise_expansion_ratios": [1, 4],
-    "stackwise_strides": [1, 2],
-    "stackwise_squeeze_and_excite_ratios": [0.25, 0.25],
-    "stackwise_force_input_filters": [0, 0],
-    "stackwise_nores_option": [False, False],
-    "width_coefficient": 1.0,
-    "depth_coefficient": 1.0,
-    "image_shape": _IMAGE,
-}
 BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
-    "ResNet": ("ResNetBackbone", {**_RESNET, "block_type": "basic_block"}),
+    "ResNet": ("ResNetBackbone", {**RESNET, "block_type": "basic_block"}),
     "ResNet V2": (
         "ResNetBackbone",
-        {**_RESNET, "block_type": "bottleneck_block", "use_pre_activation": True},
+        {**RESNET, "block_type": "bottleneck_block", "use_pre_activation": True},
     ),
-    "MobileNet": ("MobileNetBackbone", _MOBILENET),
+    "MobileNet": ("MobileNetBackbone", MOBILENET),
     "EfficientNet": (
         "EfficientNetBackbone",
-        {**_EFFICIENT, "stackwise_block_types": ["v1", "v1"]},
+        {**EFFICIENT, "stackwise_block_types": ["v1", "v1"]},
     ),
     "EfficientNet V2": (
         "EfficientNetBackbone",
-        {**_EFFICIENT, "stackwise_block_types": ["fused", "unfused"]},
+        {**EFFICIENT, "stackwise_block_types": ["fused", "unfused"]},
     ),
     "ViT": (
         "ViTBackbone",

@@ -19,23 +19,23 @@ _GROUPED = {
     "num_key_value_heads": 2,
     "intermediate_dim": 64,
 }
-_IMAGE = (32, 32, 3)
+IMAGE = (32, 32, 3)
 _VISION = {
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
     "patch_size": 8,
     "num_layers": 2,
     "num_heads": 2,
     "hidden_dim": 32,
 }
-_RESNET = {
+RESNET = {
     "input_conv_filters": [64],
     "input_conv_kernel_sizes": [7],
     "stackwise_num_filters": [64, 72],
     "stackwise_num_blocks": [2, 1],
     "stackwise_num_strides": [1, 2],
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
 }
-_MOBILENET = {
+MOBILENET = {
     "stackwise_expansion": [[40, 56], [64, 144]],
     "stackwise_num_blocks": [2, 2],
     "stackwise_num_filters": [[16, 16], [24, 24]],
@@ -49,7 +49,7 @@ _MOBILENET = {
     "depthwise_stride": 2,
     "depthwise_residual": False,
     "last_layer_filter": 32,
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
 }
 _MOBILENET_V5 = {
     "stackwise_block_types": [["er"], ["uir", "mqa"]],
@@ -70,9 +70,9 @@ _MOBILENET_V5 = {
     "stackwise_kv_strides": [[0], [0, 1]],
     "stackwise_use_cpe": [[False], [False, False]],
     "use_msfa": False,
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
 }
-_EFFICIENT = {
+EFFICIENT = {
     "stackwise_kernel_sizes": [3, 3],
     "stackwise_num_repeats": [1, 2],
     "stackwise_input_filters": [16, 16],
@@ -84,7 +84,7 @@ _EFFICIENT = {
     "stackwise_nores_option": [False, False],
     "width_coefficient": 1.0,
     "depth_coefficient": 1.0,
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
 }
 _MIX = {
     "layerwise_depths": [1, 1],
@@ -94,7 +94,7 @@ _MIX = {
     "max_drop_path_rate": 0.1,
     "layerwise_patch_sizes": [7, 3],
     "layerwise_strides": [4, 2],
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
     "hidden_dims": [16, 32],
 }
 _CSP = {
@@ -107,7 +107,7 @@ _CSP = {
     "block_type": "dark_block",
     "stage_type": "dark",
     "bottle_ratio": [0.5],
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
 }
 _HGNET = {
     "depths": [1, 1],
@@ -119,10 +119,10 @@ _HGNET = {
     "stackwise_stage_filters": [[16, 16, 32, 1, 2, 3], [32, 16, 48, 1, 2, 3]],
     "apply_downsample": [False, True],
     "use_lightweight_conv_block": [False, False],
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
 }
 _SWIN = {
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
     "embed_dim": 16,
     "depths": [2, 2],
     "num_heads": [2, 4],
@@ -134,7 +134,7 @@ _SAM = {
     "intermediate_dim": 64,
     "num_heads": 2,
     "global_attention_layer_indices": [1],
-    "image_shape": _IMAGE,
+    "image_shape": IMAGE,
     "patch_size": 8,
     "num_output_channels": 16,
     "window_size": 2,
@@ -199,21 +199,21 @@ BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
     "Phi-3": ("Phi3Backbone", _GROUPED),
     "Qwen 2.5": ("QwenBackbone", _GROUPED),
     "Qwen 3": ("Qwen3Backbone", {**_GROUPED, "head_dim": 8}),
-    "ResNet": ("ResNetBackbone", {**_RESNET, "block_type": "basic_block"}),
+    "ResNet": ("ResNetBackbone", {**RESNET, "block_type": "basic_block"}),
     "ResNet V2": (
         "ResNetBackbone",
-        {**_RESNET, "block_type": "bottleneck_block", "use_pre_activation": True},
+        {**RESNET, "block_type": "bottleneck_block", "use_pre_activation": True},
     ),
     "DenseNet": (
         "DenseNetBackbone",
-        {"stackwise_num_repeats": [2, 2], "growth_rate": 16, "image_shape": _IMAGE},
+        {"stackwise_num_repeats": [2, 2], "growth_rate": 16, "image_shape": IMAGE},
     ),
     "VGG": (
         "VGGBackbone",
         {
             "stackwise_num_repeats": [1, 2],
             "stackwise_num_filters": [16, 32],
-            "image_shape": _IMAGE,
+            "image_shape": IMAGE,
         },
     ),
     "Xception": (
@@ -221,18 +221,18 @@ BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "stackwise_conv_filters": [[16, 32], [32, 48], [48, 48]],
             "stackwise_pooling": [True, True, False],
-            "image_shape": _IMAGE,
+            "image_shape": IMAGE,
         },
     ),
     "EfficientNet": (
         "EfficientNetBackbone",
-        {**_EFFICIENT, "stackwise_block_types": ["v1", "v1"]},
+        {**EFFICIENT, "stackwise_block_types": ["v1", "v1"]},
     ),
     "EfficientNet V2": (
         "EfficientNetBackbone",
-        {**_EFFICIENT, "stackwise_block_types": ["fused", "unfused"]},
+        {**EFFICIENT, "stackwise_block_types": ["fused", "unfused"]},
     ),
-    "MobileNet": ("MobileNetBackbone", _MOBILENET),
+    "MobileNet": ("MobileNetBackbone", MOBILENET),
     "MobileNet V5": ("MobileNetV5Backbone", _MOBILENET_V5),
     "CSPDarkNet": ("CSPNetBackbone", _CSP),
     "HGNet V2": ("HGNetV2Backbone", _HGNET),
@@ -241,7 +241,7 @@ BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
     "DeiT": ("DeiTBackbone", {**_VISION, "intermediate_dim": 64}),
     "DINOv2": (
         "DINOV2Backbone",
-        {**_VISION, "intermediate_dim": 64, "position_embedding_shape": _IMAGE},
+        {**_VISION, "intermediate_dim": 64, "position_embedding_shape": IMAGE},
     ),
     "Swin": ("SwinTransformerBackbone", _SWIN),
     "SAM's image encoder": ("ViTDetBackbone", _SAM),
