@@ -251,6 +251,8 @@ def row_of(name: str, seconds: float, options: Any) -> dict[str, Any]:
     allowed = abs(bound.baseline - bound.lowest) if bound.lowest is not None else 0.0
     lost = float(before.mean() - after.mean())
     error = float((before - after).std(ddof=1) / math.sqrt(len(y)))
+    if not error:  # the file decides as the baseline does: that of its own score
+        error = float(after.std(ddof=1) / math.sqrt(len(y)))
     control = report.control.metrics[metric] if report.control else None
     behind = lost
     if control is not None:
@@ -267,7 +269,7 @@ def row_of(name: str, seconds: float, options: Any) -> dict[str, Any]:
         "behind_the_better": behind,
         "allowed": allowed,
         "standard_error": error,
-        "beyond_in_errors": max(behind - allowed, 0.0) / error if error else 0.0,
+        "beyond_in_errors": max(behind - allowed, 0.0) / error,
         "ratio": report.ratio,
         "gzip": report.file(report.result).gzip,
         "raw": report.file(report.result).raw,

@@ -16,7 +16,7 @@ import dataclasses
 import json
 
 from environment import RESULTS, write_results
-from recipe_accuracy import FEWER_EPOCHS
+from recipe_accuracy import recipe_for
 from trained_models import kept, train_baseline
 
 NAME = "dense_controls"
@@ -26,26 +26,20 @@ def control(architecture: str, seed: int, recipe: str, known: dict, data) -> dic
     """Score the dense control of one run, `known` from the results."""
     import penjing
     from penjing.pipeline import run_recipe
-    from penjing.pipeline.recipe_files import load_recipe
 
     epochs = known["baseline_epochs"]
     baseline = kept(
         f"{architecture}-{seed}-{epochs}",
         lambda: train_baseline(architecture, seed, epochs, data),
     )
-    chosen = load_recipe(recipe)
-    training = chosen.training
-    fewer = FEWER_EPOCHS.get(architecture, {}).get(recipe)
-    if fewer is not None:
-        training = dataclasses.replace(training, epochs=fewer, minimum_steps=0)
-    dense = dataclasses.replace(chosen, training=training, methods=())
+    dense = dataclasses.replace(recipe_for(architecture, recipe), methods=())
     trained = run_recipe(baseline, (data.x_train, data.y_train), dense, seed=seed)
     scores = penjing.evaluate(trained, data.x_test, data.y_test)
     return {
         "baseline": penjing.evaluate(baseline, data.x_test, data.y_test)["accuracy"],
         "control": scores["accuracy"],
         "file": known["recipes"][recipe]["accuracy"],
-        "epochs": training.epochs,
+        "epochs": dense.training.epochs,
     }
 
 

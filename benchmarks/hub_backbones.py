@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from environment import RESULTS, write_results
-from hub_models import BACKBONES, build, make_inputs
+from hub_models import BACKBONES, build, cut_at_random, make_inputs
 
 _NAME = "hub_backbones"
 _SPARSITY, _RATIO, _SEED = 0.5, 0.25, 0
@@ -100,15 +100,7 @@ def cut(model, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
     """Remove random units, and compare with the whole model without what they make."""
     import penjing
 
-    graph = penjing.trace_channels(model)
-    generator = np.random.default_rng(_SEED)
-    kept = {}
-    for group in graph.groups:
-        if group.reason is None:
-            kept[group.name] = generator.random(group.size) >= _RATIO
-            kept[group.name][0] = True
-    small = penjing.remove_channels(model, graph, kept)
-    silenced = penjing.silence_channels(model, graph, kept)
+    graph, small, silenced = cut_at_random(model, _RATIO)
     check(difference(flat_outputs(small, inputs), flat_outputs(silenced, inputs)))
     pruned = penjing.prune_channels(model, ratio=_RATIO)
     return {

@@ -20,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from environment import write_results
-from hub_models import EFFICIENT, MOBILENET, RESNET
+from hub_models import EFFICIENT, MOBILENET, RESNET, cut_at_random, disturb
 
 _SEED, _SAMPLES, _LENGTH = 0, 2, 6
 _RATIO, _TOLERANCE = 0.5, 1e-4
@@ -62,20 +62,6 @@ BACKBONES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def disturb(model) -> None:
-    """Give every weight values from which no shortcut gives the right outputs."""
-    from keras import ops
-
-    generator = np.random.default_rng(_SEED)
-    for variable in model.weights:
-        value = ops.convert_to_numpy(variable.value)
-        if "variance" in variable.path:
-            value = generator.uniform(0.5, 1.5, value.shape)
-        else:
-            value = value + 0.2 * generator.normal(size=value.shape)
-        variable.assign(value.astype("float32"))
-
-
 def outputs(model) -> list[np.ndarray]:
     """What a model gives for random inputs; tokens are numbers below 2."""
     import keras
@@ -111,15 +97,7 @@ def cut(model) -> dict[str, Any]:
     """Remove random units, compare, prune by a target, save and load."""
     import penjing
 
-    graph = penjing.trace_channels(model)
-    generator = np.random.default_rng(_SEED)
-    kept = {}
-    for group in graph.groups:
-        if group.reason is None:
-            kept[group.name] = generator.random(group.size) >= _RATIO
-            kept[group.name][0] = True
-    small = penjing.remove_channels(model, graph, kept)
-    silenced = penjing.silence_channels(model, graph, kept)
+    graph, small, silenced = cut_at_random(model, _RATIO)
     difference = max(
         float(np.abs(mine - other).max() / max(np.abs(other).max(), 1e-3))
         for mine, other in zip(outputs(small), outputs(silenced), strict=True)
@@ -127,7 +105,7 @@ def cut(model) -> dict[str, Any]:
     pruned = penjing.prune_channels(model, ratio=0.2)
     return {
         "parameters": model.count_params(),
-        "groups_cut": len(kept),
+        "groups_cut": sum(group.reason is None for group in graph.groups),
         "left_whole": len(graph.skipped),
         "parameters_after": small.count_params(),
         "parameters_pruned": pruned.count_params(),

@@ -286,6 +286,21 @@ def disturb(model) -> None:
         variable.assign(value.astype(variable.dtype))
 
 
+def cut_at_random(model, ratio: float) -> tuple[Any, Any, Any]:
+    """Units removed at random: the graph, a smaller model, one that silences them."""
+    import penjing
+
+    graph = penjing.trace_channels(model)
+    generator = np.random.default_rng(_SEED)
+    kept = {}
+    for group in graph.groups:
+        if group.reason is None:
+            kept[group.name] = generator.random(group.size) >= ratio
+            kept[group.name][0] = True
+    small = penjing.remove_channels(model, graph, kept)
+    return graph, small, penjing.silence_channels(model, graph, kept)
+
+
 def make_inputs(model, count: int = SAMPLES) -> dict[str, np.ndarray]:
     """Random inputs by name; a quarter of the samples is padded to three quarters."""
     import keras

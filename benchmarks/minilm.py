@@ -68,10 +68,6 @@ def _norm(name: str) -> Any:
     return layers.LayerNormalization(epsilon=_EPSILON, name=name)
 
 
-def _gelu(x: Any) -> Any:
-    return ops.gelu(x, approximate=False)
-
-
 def _architecture(length: int) -> keras.Model:
     ids = keras.Input((length,), dtype="int32", name="ids")
     words = layers.Embedding(WORDS, WIDTH, mask_zero=True, name="words")

@@ -36,7 +36,6 @@ NAME = "compression"
 def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) -> dict:
     import penjing
     from penjing.data.datasets import load_dataset
-    from penjing.pipeline.recipe_files import load_recipe
     from penjing.pipeline.runs.model_writing import write_h5
 
     data = load_dataset("fashion-mnist")
@@ -59,13 +58,7 @@ def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) 
             "recipes": {},
         }
         for recipe in recipes:
-            chosen = load_recipe(recipe)
-            epochs = FEWER_EPOCHS.get(architecture, {}).get(recipe)
-            if epochs is not None:
-                training = dataclasses.replace(
-                    chosen.training, epochs=epochs, minimum_steps=0
-                )
-                chosen = dataclasses.replace(chosen, training=training)
+            chosen = recipe_for(architecture, recipe)
             small = kept(
                 f"{name}-{recipe}-{digest_of([chosen.to_dict()])[:8]}",
                 functools.partial(compressed, baseline, chosen, seed, data),
@@ -74,6 +67,18 @@ def run(architecture: str, seed: int, recipes: list[str], baseline_epochs: int) 
                 small, chosen, data, Path(folder), outcome["h5_zip"]
             )
     return outcome
+
+
+def recipe_for(architecture: str, name: str):
+    """A packaged recipe, with fewer epochs where those are enough."""
+    from penjing.pipeline.recipe_files import load_recipe
+
+    recipe = load_recipe(name)
+    epochs = FEWER_EPOCHS.get(architecture, {}).get(name)
+    if epochs is None:
+        return recipe
+    training = dataclasses.replace(recipe.training, epochs=epochs, minimum_steps=0)
+    return dataclasses.replace(recipe, training=training)
 
 
 def compressed(baseline, recipe, seed: int, data):

@@ -6,6 +6,7 @@ decided when their turn comes, by what the weights are then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,10 +43,9 @@ def pattern_mask(scores: Array, pattern: Pattern, sparsity: float) -> Array:
 
     The sparsity is that of the pattern's units.
     """
-    units = ops.convert_to_numpy(pattern.unit_scores(scores.astype("float32")))
-    mask = best_mask(units, kept_number(units.size, sparsity))
-    whole = pattern.weight_mask(ops.convert_to_tensor(mask), scores.shape)
-    return np.asarray(ops.convert_to_numpy(whole), bool)
+    units = _units(scores, pattern)
+    kept = best_mask(units, kept_number(units.size, sparsity))
+    return _spread(kept, pattern, scores.shape)
 
 
 def choice_in_turn(mask: Array, pattern: Pattern) -> Choice:
@@ -59,10 +59,15 @@ def choice_in_turn(mask: Array, pattern: Pattern) -> Choice:
             step=pattern.m, choose=lambda _, scores: best_of_each(scores, pattern.n)
         )
     if type(pattern) is Unstructured:
-        return Choice(step=BLOCK, choose=_as_many(mask, Block(1, 1)))
+        return Choice(
+            step=BLOCK,
+            choose=lambda i, scores: best_mask(
+                scores, int(mask[i : i + len(scores)].sum())
+            ),
+        )
     if type(pattern) is Block:
         step = max(BLOCK // pattern.rows, 1) * pattern.rows
-        return Choice(step=step, choose=_as_many(mask, pattern))
+        return Choice(step=step, choose=_as_many_blocks(mask, pattern))
     return fixed_choice(mask)
 
 
@@ -71,27 +76,22 @@ def fixed_choice(mask: Array) -> Choice:
     return Choice(step=BLOCK, choose=lambda i, scores: mask[i : i + len(scores)])
 
 
-def _as_many(mask: Array, block: Block) -> Any:
+def _as_many_blocks(mask: Array, block: Block) -> Any:
     def choose(first: int, scores: Array) -> Array:
-        given = mask[first : first + len(scores)]
-        if block.rows * block.columns == 1:
-            return best_mask(scores, int(given.sum()))
-        units = _pooled(scores, block)
-        kept = best_mask(units, int(_pooled(given, block).astype(bool).sum()))
-        spread = kept.repeat(block.rows, 0).repeat(block.columns, 1)
-        return spread[: len(scores), : scores.shape[1]]
+        given = _units(mask[first : first + len(scores)], block)
+        kept = best_mask(_units(scores, block), int((given > 0).sum()))
+        return _spread(kept, block, scores.shape)
 
     return choose
 
 
-def _pooled(scores: Array, block: Block) -> Array:
-    """Scores of blocks, pooled over the values that they have."""
-    rows, columns = block.rows, block.columns
-    height, width = scores.shape
-    down = np.arange(0, height, rows)
-    across = np.arange(0, width, columns)
-    if block.pooling == "max":
-        return np.maximum.reduceat(np.maximum.reduceat(scores, down, 0), across, 1)
-    total = np.add.reduceat(np.add.reduceat(scores, down, 0, float), across, 1)
-    sizes = np.outer(np.diff([*down, height]), np.diff([*across, width]))
-    return np.asarray(total / sizes)
+def _units(scores: Array, pattern: Pattern) -> Array:
+    """Scores of what falls together in a matrix."""
+    units = pattern.unit_scores(ops.convert_to_tensor(scores, "float32"))
+    return np.asarray(ops.convert_to_numpy(units))
+
+
+def _spread(units: Array, pattern: Pattern, shape: Sequence[int]) -> Array:
+    """The mask of a matrix from that of its units."""
+    whole = pattern.weight_mask(ops.convert_to_tensor(units), shape)
+    return np.asarray(ops.convert_to_numpy(whole), bool)

@@ -46,11 +46,8 @@ def share_out(
     )
     parts = [float(x[0]) for x, _ in hulls]
     left = amount * sum(sizes) - sum(p * s for p, s in zip(parts, sizes, strict=True))
-    for (
-        _,
-        number,
-        place,
-    ) in pieces:  # slopes of one hull rise, so its pieces are in turn
+    # Slopes of one hull rise, so its pieces come in turn.
+    for _, number, place in pieces:
         if left <= 0:
             break
         x, size = hulls[number][0], sizes[number]

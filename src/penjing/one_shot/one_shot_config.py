@@ -5,19 +5,34 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from penjing.arguments import check_choice, check_flag, check_integer
 from penjing.engine.transforms.quantization_config import QuantizationConfig
 from penjing.models.selection import Filter
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Pattern, Unstructured
+from penjing.progress import Listener
 
 PRUNING_METHODS = ("sparsegpt", "wanda", "magnitude")
 ROUNDING_METHODS = ("gptq", "rtn")
 SCOPES = ("auto", "layer", "global")
 MAX_MEMORY = 256 * 2**20
 DAMPING = 0.05  # what is made up for on a few inputs is partly chance
+
+
+class CommonSettings(TypedDict, total=False):
+    """What both public functions take by name, for type checkers."""
+
+    weights: Grid | int | None
+    method: str
+    bits_by_layer: Mapping[str, int] | None
+    include: Filter
+    exclude: Filter
+    sequential: bool
+    damping: float
+    max_memory: int
+    progress: Listener | bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import keras
 
@@ -14,6 +14,7 @@ from penjing.numerics.patterns import Pattern
 from penjing.one_shot.one_shot_config import (
     DAMPING,
     MAX_MEMORY,
+    CommonSettings,
     OneShotConfig,
     as_grid,
     grids_of_bits,
@@ -21,23 +22,14 @@ from penjing.one_shot.one_shot_config import (
 )
 from penjing.one_shot.one_shot_report import OneShotReport
 from penjing.one_shot.one_shot_run import compress_once
-from penjing.progress import Listener, listening
+from penjing.progress import Listener
 
 
-class _Settings(TypedDict, total=False):
+class _Settings(CommonSettings, total=False):
     """The arguments by name, for type checkers."""
 
     pattern: Pattern | None
-    method: str
     scope: str
-    weights: Grid | int | None
-    bits_by_layer: Mapping[str, int] | None
-    include: Filter
-    exclude: Filter
-    sequential: bool
-    damping: float
-    max_memory: int
-    progress: Listener | bool
 
 
 @overload
@@ -159,6 +151,5 @@ def prune_one_shot(
         max_memory=max_memory,
     )
     check_flag("return_report", return_report)
-    with listening(progress) as listen:
-        pruned, report = compress_once(model, calibration_data, config, listen)
+    pruned, report = compress_once(model, calibration_data, config, progress)
     return (pruned, report) if return_report else pruned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import keras
 
@@ -14,27 +14,14 @@ from penjing.one_shot.one_shot_config import (
     DAMPING,
     MAX_MEMORY,
     ROUNDING_METHODS,
+    CommonSettings,
     OneShotConfig,
     as_grid,
     grids_of_bits,
 )
 from penjing.one_shot.one_shot_report import OneShotReport
 from penjing.one_shot.one_shot_run import compress_once
-from penjing.progress import Listener, listening
-
-
-class _Settings(TypedDict, total=False):
-    """The arguments by name, for type checkers."""
-
-    weights: Grid | int | None
-    method: str
-    bits_by_layer: Mapping[str, int] | None
-    include: Filter
-    exclude: Filter
-    sequential: bool
-    damping: float
-    max_memory: int
-    progress: Listener | bool
+from penjing.progress import Listener
 
 
 @overload
@@ -43,7 +30,7 @@ def quantize_weights(
     calibration_data: Any = None,
     *,
     return_report: Literal[False] = False,
-    **settings: Unpack[_Settings],
+    **settings: Unpack[CommonSettings],
 ) -> keras.Model: ...
 
 
@@ -53,7 +40,7 @@ def quantize_weights(
     calibration_data: Any = None,
     *,
     return_report: Literal[True],
-    **settings: Unpack[_Settings],
+    **settings: Unpack[CommonSettings],
 ) -> tuple[keras.Model, OneShotReport]: ...
 
 
@@ -138,6 +125,5 @@ def quantize_weights(
         max_memory=max_memory,
     )
     check_flag("return_report", return_report)
-    with listening(progress) as listen:
-        rounded, report = compress_once(model, calibration_data, config, listen)
+    rounded, report = compress_once(model, calibration_data, config, progress)
     return (rounded, report) if return_report else rounded

@@ -37,14 +37,14 @@ from penjing.one_shot.one_shot_config import OneShotConfig
 from penjing.one_shot.one_shot_report import OneShotReport, OneShotRow
 from penjing.one_shot.sparsity_shares import by_magnitude, error_curve, even_out
 from penjing.one_shot.weight_matrix import read_matrix, write_matrix
-from penjing.progress import Listener, Progress
+from penjing.progress import Listener, Progress, listening
 
 _PRECISIONS = {"float16": 11, "bfloat16": 8}  # significant bits; float32 has 24
 _PLAIN = {"sparsegpt": "magnitude", "wanda": "magnitude", "gptq": "rtn"}
 
 
 def compress_once(
-    model: keras.Model, data: Any, config: OneShotConfig, listen: Listener
+    model: keras.Model, data: Any, config: OneShotConfig, progress: Listener | bool
 ) -> tuple[keras.Model, OneShotReport]:
     """Compress a copy of a model as the config says, and say what became of it."""
     check_is_model(model)
@@ -58,8 +58,9 @@ def compress_once(
             f"The model {model.name!r} is not built, so it has no weights yet. Call it "
             "on data first."
         )
-    run = _Run(taken_over(model), data, config, listen)
-    return run.compressed(), run.report()
+    with listening(progress) as listen:
+        run = _Run(taken_over(model), data, config, listen)
+        return run.compressed(), run.report()
 
 
 class _Run:
@@ -165,8 +166,6 @@ class _Run:
         write_matrix(weight, result.values)
         self._move_bias(weight, result)
         method = target.method if inputs else _PLAIN.get(target.method, target.method)
-        if target.method == "wanda" and target.grid is None and not inputs:
-            method = "magnitude"
         self._rows[weight.path] = _row(
             weight, target, result, method, self._reason(weight, result)
         )

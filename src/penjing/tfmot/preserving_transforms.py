@@ -43,13 +43,7 @@ class KeepZeros(Transform):
         """A mask for each weight."""
         values = incoming() or {}
         for weight in weights:
-            mask = self.add_state(
-                weight.path,
-                "mask",
-                shape=weight.shape,
-                dtype="bool",
-                initializer="ones",
-            )
+            mask = self.add_mask(weight)
             if weight.path in values:
                 mask.assign(values[weight.path] != 0)
             self.masks.append(mask)

@@ -21,7 +21,6 @@ from penjing.engine.transforms.weight_transform import (
     check_values,
 )
 from penjing.errors import UnsupportedModelError
-from penjing.models.keras_private import lay_out_as
 from penjing.models.selection import SelectedWeight, matches_layer
 from penjing.numerics import Tensor
 from penjing.numerics.importance import IMPORTANCES, Importance
@@ -68,15 +67,7 @@ class Prune(ConfiguredTransform):
             self._check_values(weight, known[weight.path])
         self.scales = self._schedule_scales(weights)
         for weight in weights:
-            mask = self.add_state(
-                weight.path,
-                "mask",
-                shape=weight.shape,
-                dtype="bool",
-                initializer="ones",
-            )
-            lay_out_as(weight.variable, mask)
-            self.masks.append(mask)
+            self.masks.append(self.add_mask(weight))
             self.thresholds.append(
                 self.add_state(
                     weight.path,

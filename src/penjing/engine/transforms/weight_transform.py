@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from penjing.errors import CompressionError, UnsupportedModelError
+from penjing.models.keras_private import lay_out_as
 from penjing.models.selection import (
     SelectedWeight,
     Selection,
@@ -166,6 +167,14 @@ class Transform(keras.layers.Layer):
             aggregation="mean" if trainable else "only_first_replica",
             **kwargs,
         )
+
+    def add_mask(self, weight: SelectedWeight) -> Any:
+        """A boolean mask that keeps all of a weight, and lies on devices as it does."""
+        mask = self.add_state(
+            weight.path, "mask", shape=weight.shape, dtype="bool", initializer="ones"
+        )
+        lay_out_as(weight.variable, mask)
+        return mask
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, with the paths once they are selected."""
