@@ -5,8 +5,8 @@ from penjing.arm.arm_instructions import (
     InstructionReport,
     count_instructions,
 )
+from penjing.budget.bounds.quantities import Drop
 from penjing.budget.budget import Budget
-from penjing.budget.quantities import Drop
 from penjing.channels.channel_pruning import prune_channels
 from penjing.channels.channel_report import ChannelReport, ChannelRow, channel_report
 from penjing.channels.group_lasso import GroupLasso

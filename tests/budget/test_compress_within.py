@@ -15,6 +15,7 @@ from penjing.budget.first_look import (
     validation_for,
     with_decision_data,
 )
+from penjing.budget.planning import untrained_line
 from penjing.budget.proven_files import check_same
 from penjing.budget.trial import known_outcome
 from penjing.data.data_sources import UserData
@@ -77,9 +78,11 @@ def searched(model, tmp_path_factory):
     claim_outputs(folder, [PACKED_FILE])  # of an earlier search, for another runtime
     (folder / PACKED_FILE).write_bytes(b"packed")
     lines = []
-    report = penjing.compress(
-        model, weighted_data(), budget=BUDGET, out=folder, progress=lines.append
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(untrained_line, "_MOST_TRIALS", 1)
+        report = penjing.compress(
+            model, weighted_data(), budget=BUDGET, out=folder, progress=lines.append
+        )
     return folder, report, lines
 
 
@@ -106,6 +109,7 @@ def test_what_was_written_without_training_is_a_step_on_the_way(searched):
     steps = [row.step for row in report.staircase]
     assert steps[0] == "float file"
     assert steps[1].startswith("nothing trained, ")
+    assert steps[2] == "nothing trained, 30 % of the weights stay, 15 levels, dynamic"
     assert report.staircase[-1].score == report.after
     assert not (folder / PACKED_FILE).exists()
 
@@ -124,7 +128,7 @@ def test_nothing_is_done_twice(searched, model):
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
     trained = {line.stage for line in lines if "epoch" in line.detail}
-    assert trained == {"Trial 0003: Training", "Trial 0004: Training"}
+    assert trained == {"Trial 0004: Training", "Trial 0005: Training"}
     times = {path: path.stat().st_mtime_ns for path in folder.rglob("outcome.json")}
     again = penjing.compress(
         model, weighted_data(), budget=BUDGET, out=folder, progress=False

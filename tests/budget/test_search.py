@@ -6,11 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from penjing.budget.bound import Bound
-from penjing.budget.goal import Goal
-from penjing.budget.quantities import Drop
+from penjing.budget.bounds.bound import Bound
+from penjing.budget.bounds.goal import Goal
+from penjing.budget.bounds.quantities import Drop
+from penjing.budget.planning.space import Candidate, Ground
 from penjing.budget.search import Clock, Search
-from penjing.budget.space import Candidate, Ground
 from penjing.budget.study import SAMPLED, Study
 from penjing.budget.trial import TrialOutcome, known_outcome
 from penjing.errors import CompressionError
@@ -83,6 +83,8 @@ class World:
             return 0.9
         if c.mode in self.fails:
             return None
+        if c.family == "one-shot":  # bears a third of what training bears
+            return 0.9 - 0.005 * 3 * self.edge / c.keep
         harmed = 0.02 if c.rate >= self.harm else 0.0
         if c.family == "control":
             return 0.902 - harmed
@@ -90,7 +92,7 @@ class World:
         return 0.902 - lost - harmed - (0.001 if c.levels == 7 else 0)
 
     def costs(self, c, names):
-        kept = 100_000 * (c.keep if c.is_compressed else 1.0) * (c.levels / 15) ** 0.5
+        kept = 100_000 * c.keep * (c.levels / 15) ** 0.5
         known = {"gzip": kept, "arena": 3 * kept, "latency": 1e-8 * kept}
         return {"raw": round(2 * kept), **{name: known[name] for name in names}}
 
@@ -137,6 +139,62 @@ def test_where_training_harms_the_rate_is_lowered(tmp_path):
     assert {t.candidate.rate for t in planned} == {0.3}
 
 
+def test_the_edge_without_training_comes_first_and_says_where_trainings_begin(tmp_path):
+    search, _ = searched(tmp_path, edge=0.05)
+    search.run()
+    phases = [trial.phase for trial in search.study.trials]
+    assert phases[3:7] == ["one-shot"] * 3 + ["control"]
+    assert "one-shot" not in phases[7:]
+    untrained = search.study.trials[3:6]
+    # 15 % must stay where nothing is trained, by the score of the model as it is.
+    within = [t for t in untrained if t.metrics["accuracy"] >= 0.895]
+    least = min(within, key=lambda t: t.candidate.keep)
+    assert 0.15 <= least.candidate.keep < 0.2
+    first = next(t for t in search.study.trials if t.phase == "short")
+    assert first.candidate.keep == pytest.approx(least.candidate.keep / 4, rel=0.01)
+    assert {t.candidate.mode for t in untrained} == {"dynamic"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pace", "untrained"),
+    [(14.0, 0.01, 0), (18.0, 0.01, 1), (14.0, 1.0, 3)],  # in the end no training fits
+)
+def test_a_quarter_of_the_time_is_for_what_is_not_trained(
+    tmp_path, seconds, pace, untrained
+):
+    search, workers = searched(tmp_path, trainings=None)
+    search.clock, search.pace = Clock(tmp_path, seconds), pace
+    outcome = workers.next_outcome
+
+    def a_second_later():
+        search.clock._start -= 1.0
+        return outcome()
+
+    workers.next_outcome = a_second_later
+    search.run()
+    phases = [trial.phase for trial in search.study.trials]
+    assert phases[3 : 4 + untrained] == ["one-shot"] * untrained + ["control"] * (
+        pace < 1
+    )
+    best = search.best()
+    assert search.goal.is_met(search._score(best), best.costs)
+    assert pace < 1 or best.candidate.family == "one-shot"
+
+
+@pytest.mark.parametrize("fails", ["one-shot", "dynamic"])
+def test_what_cannot_fall_at_once_is_not_tried_again(tmp_path, fails):
+    search, _ = searched(tmp_path, fails=(fails,), trainings=3)
+    search.run()
+    untrained = [t for t in search.study.trials if t.phase == "one-shot"]
+    assert len(untrained) == 1
+    assert any(t.candidate.is_compressed for t in search.study.trials)
+
+
+def test_only_zeros_that_pay_are_made_without_training():
+    timed = dataclasses.replace(GROUND, objective="latency")
+    assert (GROUND.spares, timed.spares) == (True, False)
+
+
 def test_families_that_a_model_cannot_take_are_left_out(tmp_path):
     search, _ = searched(tmp_path, fails=("cut+prune",))
     search.run()
@@ -148,8 +206,9 @@ def test_families_that_a_model_cannot_take_are_left_out(tmp_path):
 def test_what_cannot_be_trained_is_written_as_it_is(tmp_path):
     search, workers = searched(tmp_path, fails=("control",))
     search.run()
-    assert {t.candidate.family for t in search.study.trials} == {"files", "control"}
-    assert search.best().candidate.family == "files"
+    families = {t.candidate.family for t in search.study.trials}
+    assert families == {"files", "one-shot", "control"}
+    assert search.best().candidate.family == "one-shot"
 
 
 @pytest.mark.parametrize("stop", [1, 4, 9, 14])

@@ -6,8 +6,8 @@ the data is a value that survives JSON, so it may run here, in another process o
 another machine; everything that it gives is on disk the moment it is known, so a search
 that was killed goes on. The test part is not looked at before the search is over.
 
-What is decided is apart from what is done. `goal` says which of two files is better,
-`space` what a point of the space is as a recipe, `plan` which point comes next:
+What is decided is apart from what is done. `bounds` says which of two files is better,
+`planning` what a point of the space is as a recipe, and which point comes next:
 functions of values, tested in a world of formulas in which nothing is trained. `search`
 hands their choices to the workers; `proven_files` takes nothing for right that its
 runtime has not computed. The model as it is and the dense control are trials like all

@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from penjing.arguments import check_choice, check_integer
-from penjing.budget.quantities import (
+from penjing.budget.bounds.quantities import (
     Drop,
     parse_bytes,
     parse_count,

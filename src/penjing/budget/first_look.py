@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from penjing.budget.bound import standard_error
+from penjing.budget.bounds.bound import standard_error
 from penjing.data.data_checks import first_batch
 from penjing.data.data_sources import UserData
 from penjing.errors import DataError, UnsupportedModelError

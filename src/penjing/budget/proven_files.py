@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 
-from penjing.budget.plan import Trial
+from penjing.budget.planning.known_trials import Trial
+from penjing.budget.planning.space import FILES
 from penjing.budget.search import Search
-from penjing.budget.space import FILES
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, ExportError, FileFormatError
 from penjing.file_verification import verify

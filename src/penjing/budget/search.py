@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from penjing.budget.bound import better_of
-from penjing.budget.goal import Goal
-from penjing.budget.plan import Plan, Trial, reference_of
-from penjing.budget.space import CONTROL, FILES, Candidate, Ground
+from penjing.budget.bounds.bound import better_of
+from penjing.budget.bounds.goal import Goal
+from penjing.budget.planning.known_trials import Trial, reference_of
+from penjing.budget.planning.plan import Plan
+from penjing.budget.planning.space import CONTROL, FILES, Candidate, Ground
 from penjing.budget.study import SAMPLED, Study
 from penjing.budget.trial import FAILED, TrialOrder, TrialOutcome
 from penjing.budget.workplaces.workplace import Workers
@@ -28,6 +29,8 @@ _GAIN = 0.02
 # A trained score that is this many drops below the bound when all methods have begun to
 # act in full is hopeless: the rest of the training wins back less.
 _HOPELESS = 20.0
+# Of the time, what goes to files for which nothing is trained.
+_UNTRAINED_SHARE = 0.25
 _CLOCK = "clock.json"
 
 
@@ -193,7 +196,12 @@ class Search:
 
     def _next(self) -> Trial | None:
         """The next trial, written down; None: wait, or the search is through."""
-        plan = Plan(ground=self.ground, goal=self.goal, trainings=self._affordable())
+        plan = Plan(
+            ground=self.ground,
+            goal=self.goal,
+            trainings=self._affordable(),
+            prunes_untrained=self._has_time_for_untrained(),
+        )
         found = plan.next(self.study.trials) or self._sampled(plan)
         if found is None:
             return None
@@ -231,6 +239,21 @@ class Search:
         if candidate.is_compressed and done:
             return False
         return self.clock.has(self._expected(candidate))
+
+    def _has_time_for_untrained(self) -> bool:
+        """Whether one more such file fits into its part of the time.
+
+        Where no training would fit anyway, all of it is theirs.
+        """
+        seconds = self.clock.seconds
+        if seconds is None:
+            return True
+        known = [t for t in self.study.trials if not t.candidate.is_trained]
+        each = max((t.outcome.seconds for t in known if t.outcome), default=0.0)
+        first = Candidate(family=self.ground.families[0])
+        trainings = self._expected(Candidate(family=CONTROL)) + self._expected(first)
+        share = _UNTRAINED_SHARE if self.clock.has(trainings) else 1.0
+        return self.clock.spent + each <= share * seconds
 
     def _affordable(self) -> float:
         """How many trainings the search can have in all, by their number or by time."""

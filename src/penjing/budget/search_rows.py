@@ -8,11 +8,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from penjing.budget.goal import amount_text
-from penjing.budget.plan import Plan, Trial
+from penjing.budget.bounds.goal import amount_text
+from penjing.budget.planning.known_trials import Trial
+from penjing.budget.planning.plan import Plan
+from penjing.budget.planning.space import FILES
+from penjing.budget.planning.untrained_line import borne_untrained
 from penjing.budget.proven_files import ProvenFiles
 from penjing.budget.search import Search
-from penjing.budget.space import FILES
 from penjing.budget.trial import RECIPE
 from penjing.pipeline.file_stages import RESULT, RESULT_KERAS
 from penjing.pipeline.recipe_files import recipe_to_toml
@@ -45,22 +47,26 @@ class SearchRows:
     timing: str = ""
 
     def untrained(self) -> tuple[StairRow, ...]:
-        """The smallest compressed file of the model as it is, if it is not the best."""
+        """Files for which nothing was trained, those that are not the best."""
         trials = self.search.study.trials
         found = [t for t in trials if t.is_finished and t.candidate.family == FILES]
         files = [t for t in found if t.candidate.mode != "float32"]
         least = min(files, key=lambda t: t.costs["gzip"], default=None)
-        if least is None or least.name == self.best.name:
-            return ()
-        score = self.proven.score(least)
+        steps = (least, borne_untrained(trials, self.search.goal))
+        return tuple(
+            self._step(trial)
+            for trial in steps
+            if trial is not None and trial.name != self.best.name
+        )
+
+    def _step(self, trial: Trial) -> StairRow:
+        score = self.proven.score(trial)
         metric = self.search.goal.bound.metric
-        return (
-            StairRow(
-                step=least.candidate.text(),
-                bytes=int(least.costs["gzip"]),
-                raw=int(least.costs["raw"]),
-                score=None if score is None else score.metrics.get(metric),
-            ),
+        return StairRow(
+            step=trial.candidate.text(),
+            bytes=int(trial.costs["gzip"]),
+            raw=int(trial.costs["raw"]),
+            score=None if score is None else score.metrics.get(metric),
         )
 
     def front(self) -> tuple[FrontRow, ...]:

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from penjing.budget.goal import Goal
-from penjing.budget.plan import Trial
-from penjing.budget.space import (
+from penjing.budget.bounds.goal import Goal
+from penjing.budget.planning.known_trials import Trial
+from penjing.budget.planning.space import (
     CONTROL,
     LEVELS,
     MOST_KEPT,

@@ -12,7 +12,8 @@ from typing import Any
 
 import keras
 
-from penjing.budget.bound import Bound, bound_on, memory_warning, noise_warning
+from penjing.budget.bounds.bound import Bound, bound_on, memory_warning, noise_warning
+from penjing.budget.bounds.goal import Goal
 from penjing.budget.budget import Budget
 from penjing.budget.first_look import (
     FirstLook,
@@ -21,12 +22,11 @@ from penjing.budget.first_look import (
     look_at,
     with_decision_data,
 )
-from penjing.budget.goal import Goal
-from penjing.budget.plan import Trial
+from penjing.budget.planning.known_trials import Trial
+from penjing.budget.planning.space import Ground
 from penjing.budget.proven_files import ProvenFiles, check_same
 from penjing.budget.search import Clock, Search
 from penjing.budget.search_rows import FRONT_FOLDER, SearchRows
-from penjing.budget.space import Ground
 from penjing.budget.study import Study
 from penjing.budget.trial import RECIPE, trial_run
 from penjing.budget.workers import open_workers

@@ -19,7 +19,7 @@ class OneShotRecipe:
     """One `penjing.prune_one_shot`: weights fall by what flows through the model.
 
     It needs no training, so it goes with `epochs` = 0; methods behind it train from
-    what it leaves. It sees up to 1,024 of the training inputs, and no labels.
+    what it leaves. It sees up to 4,096 of the training inputs, and no labels.
 
     Args:
         sparsity: Fraction of zeros in the weights that are pruned.

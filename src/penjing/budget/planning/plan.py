@@ -1,11 +1,11 @@
 """Which candidate is tried next, from what is known of those before.
 
 A plan is a function of the trials alone, so a search that was killed goes on as it
-would have. Cheap trials come first: files of the model as it is, the dense control
-(which finds out, too, what learning rate the model bears), short trainings that tell
-where along a family's line the budget's edge lies, full ones around it, and what single
-settings bring to the best of these. What then remains of the budget is sampled; see
-`penjing.budget.study`.
+would have. Cheap trials come first: files of the model as it is, those whose weights
+fall at once, the dense control (which finds out, too, what learning rate the model
+bears), short trainings that tell where along a family's line the budget's edge lies,
+full ones around it, and what single settings bring to the best of these. What then
+remains of the budget is sampled; see `penjing.budget.study`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from penjing.budget.goal import Goal
-from penjing.budget.line_search import next_share
-from penjing.budget.space import (
+from penjing.budget.bounds.goal import Goal
+from penjing.budget.planning.known_trials import Trial, reference_of
+from penjing.budget.planning.line_search import next_share
+from penjing.budget.planning.space import (
     CONTROL,
     FILES,
     MOST_KEPT,
     Candidate,
     Ground,
 )
-from penjing.budget.trial import FAILED, FINISHED, TrialOutcome
+from penjing.budget.planning.untrained_line import borne_untrained, next_untrained
+from penjing.budget.trial import FAILED
 
 # Multiples of the model's own learning rate: weights that are cut need a higher one
 # than training ended with; less where that harms the dense model.
@@ -41,6 +43,9 @@ _START = {"prune": 0.06, "cut": 0.3, "cut+prune": 0.03}
 # family is all; from how many on short ones pay, and the second family.
 _SAFE_START = {"prune": 0.3, "cut": 0.6, "cut+prune": 0.25}
 _FEW, _ENOUGH_FOR_TWO = 4, 8
+# Where weights fell at once within the bound: what training bears of that share. It is
+# less than it is likely to bear where the first file had better be within the bound.
+_BEARS, _SURELY_BEARS = 0.25, 0.5
 _HIGHER = 3.0  # where even short trials with the most that stays lost too much
 
 # Single settings that are tried on the best full trial, in turn.
@@ -51,47 +56,7 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"l1": 1e-5},
 )
 
-Phase = Literal["files", "control", "short", "full", "vary"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Trial:
-    """A candidate and what came of it; None while it runs.
-
-    `phase` is the part of the plan that asked for it, or "sampled".
-    """
-
-    number: int
-    candidate: Candidate
-    phase: str
-    outcome: TrialOutcome | None = None
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.number:04d}"
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether there is a file with a score."""
-        return self.outcome is not None and self.outcome.status == FINISHED
-
-    @property
-    def costs(self) -> Mapping[str, float]:
-        """Of its file; none where it is not finished."""
-        return {} if self.outcome is None else self.outcome.costs
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """Of its file, on validation data; none where it is not finished."""
-        return {} if self.outcome is None else self.outcome.metrics
-
-
-def reference_of(trials: Sequence[Trial]) -> Trial | None:
-    """The file of the model as it is, once there is one."""
-    wanted = Candidate(family=FILES, mode="float32")
-    found = (t for t in trials if t.candidate == wanted and t.is_finished)
-    return next(found, None)
+Phase = Literal["files", "one-shot", "control", "short", "full", "vary"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,11 +67,14 @@ class Plan:
         ground: What all recipes have in common.
         goal: What is looked for.
         trainings: How many a search can have in all, about.
+        prunes_untrained: Whether there is time for one more file for which nothing is
+            trained.
     """
 
     ground: Ground
     goal: Goal
     trainings: float = math.inf
+    prunes_untrained: bool = True
 
     def next(self, trials: Sequence[Trial]) -> tuple[Candidate, Phase] | None:
         """Choose the next candidate; None: wait for what runs, or the plan is through.
@@ -122,14 +90,24 @@ class Plan:
             return None
         if self._runs(trials, "files"):
             return None
+        if (untrained := self._next_untrained(trials)) is not None:
+            return untrained, "one-shot"
         if (control := self._next_control(trials)) is not None:
             return control, "control"
-        if self._runs(trials, "control"):
+        if self._runs(trials, "control") or self._runs(trials, "one-shot"):
             return None
         return self._next_of_families(trials)
 
     def _runs(self, trials: Sequence[Trial], phase: str) -> bool:
         return any(t.outcome is None for t in trials if t.phase == phase)
+
+    def _next_untrained(self, trials: Sequence[Trial]) -> Candidate | None:
+        """Before the control alone: what is trained tells more."""
+        is_over = any(t.candidate.family == CONTROL for t in trials)
+        if is_over or not self.prunes_untrained:
+            return None
+        mode = self.written_modes(trials)[0]
+        return next_untrained(trials, self.ground, self.goal, mode)
 
     def _next_control(self, trials: Sequence[Trial]) -> Candidate | None:
         controls = [t for t in trials if t.candidate.family == CONTROL]
@@ -242,7 +220,11 @@ class Plan:
         used = _USED_SHORT if short else _USED_FULL
         found = {t.candidate.keep: self._position(t, used) for t in mine if t.outcome}
         least = self.ground.least_kept
-        start = _START[family] if short else self._start(trials, family)
+        start = (
+            self._first(trials, family, _START, _BEARS)
+            if short
+            else self._start(trials, family)
+        )
         keep = next_share(
             found,
             [t.candidate.keep for t in mine if t.outcome is None],
@@ -281,8 +263,22 @@ class Plan:
         if shorts:
             highest = max(t.candidate.keep for t in shorts)
             return min(_HIGHER * highest, MOST_KEPT)
-        judges = self.goal.bound.drop is not None
-        return (_SAFE_START if judges else _START)[family]
+        if self.goal.bound.drop is not None:
+            return self._first(trials, family, _SAFE_START, _SURELY_BEARS)
+        return self._first(trials, family, _START, 1.0)
+
+    def _first(
+        self,
+        trials: Sequence[Trial],
+        family: str,
+        usual: Mapping[str, float],
+        bears: float,
+    ) -> float:
+        """Where a family begins that nothing is known of but what fell at once."""
+        borne = borne_untrained(trials, self.goal)
+        if borne is None or "prune" not in family:
+            return usual[family]
+        return bears * borne.candidate.keep
 
     def _by_promise(self, trials: Sequence[Trial], families: list[str]) -> list[str]:
         """Families whose short trials found cheap files within reach come first."""

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from penjing.budget.line_search import next_share
+from penjing.budget.planning.line_search import next_share
 
 pytestmark = pytest.mark.once
 LINE = {"start": 0.1, "least": 0.002, "most": 0.8}

@@ -4,15 +4,15 @@ import math
 
 import pytest
 
-from penjing.budget.bound import (
+from penjing.budget.bounds.bound import (
     Bound,
     better_of,
     bound_on,
     memory_warning,
     noise_warning,
 )
-from penjing.budget.goal import Goal
-from penjing.budget.quantities import Drop
+from penjing.budget.bounds.goal import Goal
+from penjing.budget.bounds.quantities import Drop
 from penjing.errors import CompressionError
 
 pytestmark = pytest.mark.once

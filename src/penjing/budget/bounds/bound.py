@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from penjing.arguments import did_you_mean, quoted
-from penjing.budget.quantities import Drop
+from penjing.budget.bounds.quantities import Drop
 from penjing.errors import CompressionError
 from penjing.measurement.metric_direction import HIGHER, LOWER
 from penjing.measurement.scoring import first_metric

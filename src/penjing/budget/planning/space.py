@@ -15,6 +15,7 @@ from penjing.engine.fractional_schedule import FractionalSchedule
 from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.json_values import JsonValue
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
+from penjing.pipeline.one_shot_recipe import OneShotRecipe
 from penjing.pipeline.recipe import (
     ExportRecipe,
     QuantizeAwareRecipe,
@@ -25,7 +26,7 @@ from penjing.pipeline.recipe import (
 # Shares that stay, from the least to the most that is tried.
 LEAST_KEPT, MOST_KEPT = 0.002, 0.8
 LEVELS, PENALTIES = (3, 7, 15, 31), (0.0, 1e-5, 1e-4)
-FILES, CONTROL = "files", "control"
+FILES, ONE_SHOT, CONTROL = "files", "one-shot", "control"
 # What is left of the training after the ramp and the beginning of the rounding.
 _RAMP_END = 0.5
 # Channels go in so many cuts.
@@ -41,7 +42,8 @@ class Candidate(JsonValue):
 
     Args:
         family: Which methods act: "prune", "cut", "cut+prune"; "files": nothing is
-            trained, only the file is made; "control": the dense model, trained on.
+            trained, only the file is made; "one-shot": weights fall and are rounded at
+            once, and nothing is trained; "control": the dense model, trained on.
         mode: Quantization mode of the file.
         keep: Share of the weights, or of the multiply-accumulates, that stays.
         levels: Values that a weight can take, in families that prune.
@@ -61,12 +63,12 @@ class Candidate(JsonValue):
     @property
     def is_trained(self) -> bool:
         """Whether anything is trained."""
-        return self.family != FILES
+        return self.family not in (FILES, ONE_SHOT)
 
     @property
     def is_compressed(self) -> bool:
         """Whether methods act in the training."""
-        return self.family not in (FILES, CONTROL)
+        return self.is_trained and self.family != CONTROL
 
     def text(self) -> str:
         """What it is, for people.
@@ -81,6 +83,7 @@ class Candidate(JsonValue):
             return "dense, trained as long"
         stays = f"{100 * self.keep:.3g} % of the "
         texts = {
+            ONE_SHOT: f"nothing trained, {stays}weights stay, {self.levels} levels",
             "prune": stays + f"weights stay, {self.levels} levels",
             "cut": stays + "multiply-accumulates stay",
             "cut+prune": f"channels removed, {stays}weights stay, {self.levels} levels",
@@ -138,6 +141,11 @@ class Ground(JsonValue):
         if self.is_bounded:
             return ("cut+prune", "cut")
         return ("cut+prune", "prune") if packed else ("prune", "cut+prune")
+
+    @property
+    def spares(self) -> bool:
+        """Whether zeros make the objective small, so that they pay without training."""
+        return any("prune" in family for family in self.families)
 
     @property
     def least_kept(self) -> float:
@@ -205,6 +213,8 @@ class Ground(JsonValue):
             return []
         if candidate.family == "cut":
             return [self._cut(candidate, macs=candidate.keep)]
+        if candidate.family == ONE_SHOT:
+            return [self._once(candidate)]
         keep, methods = candidate.keep, []
         if candidate.family == "cut+prune":
             # Half of the way by channels, half by weights: of the logarithm.
@@ -221,6 +231,13 @@ class Ground(JsonValue):
             best_effort=True,
             weight_bits=bits,
             **target,  # type: ignore[arg-type]
+        )
+
+    def _once(self, candidate: Candidate) -> OneShotRecipe:
+        return OneShotRecipe(
+            sparsity=round(1 - candidate.keep, 6),
+            levels=candidate.levels,
+            granularity="per_tensor" if self.is_micro else "per_channel",
         )
 
     def _pruned(self, candidate: Candidate, keep: float) -> PruningConfig:
@@ -251,6 +268,6 @@ class Ground(JsonValue):
         settings: dict[str, Any] = {"finish": "smallest"}
         if self.runtime in ("micro", "wasm"):  # they run no file with free sizes
             settings["runtime"] = self.runtime
-        if self.is_micro and candidate.mode == "int8" and candidate.is_trained:
+        if self.is_micro and candidate.mode == "int8" and candidate.family != FILES:
             settings.update(encoding="packed", max_arena=self.max_arena)
         return ExportRecipe(quantizations=(candidate.mode,), **settings)

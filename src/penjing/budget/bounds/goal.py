@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 
-from penjing.budget.bound import Bound
+from penjing.budget.bounds.bound import Bound
 
 _COST_OF = {"max_latency": "latency", "max_arena": "arena", "max_macs": "macs"}
 # Of a bound on costs, what a file may fall short of it: nearer than that costs trials.

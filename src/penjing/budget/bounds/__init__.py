@@ -1,0 +1,1 @@
+"""What a budget bounds, as people write it and as files are judged by it."""
