@@ -130,11 +130,16 @@ def look_at(
     samples, others = _count(data.validation), _count(data.test)
     parts = _scores_of_parts(model, data.test, arguments)
     source = TrainingData(source=data.train, batch_size=training.batch_size, seed=seed)
+    directions = metric_directions(model, training, metrics)
     return FirstLook(
         metrics=metrics,
-        directions=metric_directions(model, training, metrics),
+        directions=directions,
         errors={
-            name: standard_error([part[name] for part in parts])
+            name: standard_error(
+                [part[name] for part in parts],
+                samples=others,
+                direction=directions[name],
+            )
             for name in metrics
             if parts
         },

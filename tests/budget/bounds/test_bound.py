@@ -10,6 +10,7 @@ from penjing.budget.bounds.bound import (
     bound_on,
     memory_warning,
     noise_warning,
+    standard_error,
 )
 from penjing.budget.bounds.goal import Goal
 from penjing.budget.bounds.quantities import Drop
@@ -110,3 +111,10 @@ def test_noise_of_scores_that_are_zero_or_no_number(error):
     bound = bound_of({"mae": 0.0}, {"mae": "lower"})
     said = noise_warning(bound, error, 100)
     assert said is None if math.isnan(error) else "is about inf %" in said
+
+
+def test_parts_that_agree_by_chance_do_not_hide_the_noise_of_shares():
+    alike = [0.90, 0.91, 0.90, 0.91]
+    by_parts = standard_error(alike)
+    assert by_parts < standard_error(alike, samples=100, direction="higher")
+    assert by_parts == standard_error(alike, samples=100, direction="lower")

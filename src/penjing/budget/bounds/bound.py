@@ -179,16 +179,25 @@ def bound_on(
     return Bound(metric=chosen, direction=direction, reference=score, drop=drop)
 
 
-def standard_error(scores: Sequence[float]) -> float:
+def standard_error(
+    scores: Sequence[float], *, samples: int = 0, direction: str = LOWER
+) -> float:
     """Standard error of the score of a data set, from scores of its equal parts.
 
-    It is the method of batch means.
+    It is the method of batch means. A few parts may agree by chance; where the score is
+    a share of so many `samples`, its error is at least the binomial one.
 
     Example:
         >>> round(standard_error([0.9, 0.8, 1.0, 0.9]), 4)
         0.0408
+        >>> round(standard_error([0.9, 0.9], samples=100, direction="higher"), 4)
+        0.03
     """
-    return float(np.std(list(scores), ddof=1)) / math.sqrt(len(scores))
+    error = float(np.std(list(scores), ddof=1)) / math.sqrt(len(scores))
+    mean = float(np.mean(list(scores)))
+    if samples and direction == HIGHER and 0 <= mean <= 1:
+        return max(error, math.sqrt(mean * (1 - mean) / samples))
+    return error
 
 
 def noise_warning(
