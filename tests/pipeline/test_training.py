@@ -1,7 +1,9 @@
+import gc
 import os
 import signal
 import subprocess
 import sys
+import weakref
 
 import keras
 import numpy as np
@@ -17,7 +19,7 @@ from penjing.pipeline.training import (
     evaluation_metrics,
     train,
 )
-from penjing.pipeline.training_data import TrainingData
+from penjing.pipeline.training_data import ArrayBatches, TrainingData
 from penjing.progress import ignore_progress
 
 pytestmark = pytest.mark.optimized_on_jax
@@ -80,6 +82,22 @@ def test_the_history_has_one_row_for_each_epoch():
     history = train(model, source, 3, progress=ignore_progress)
     assert [sorted(row) for row in history] == [["loss", "mae"]] * 3
     assert history[-1]["loss"] < history[0]["loss"]
+
+
+@pytest.mark.once
+def test_nothing_that_was_trained_on_is_kept():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    x = np.zeros((40, 3), "float32")
+    arrays = weakref.ref(x)
+    for _ in range(3):
+        model.compile("sgd", "mse")
+        data = TrainingData(source=(x, x[:, :1]), batch_size=10, seed=0)
+        train(model, data, 1, progress=ignore_progress)
+    del x, data
+    gc.collect()
+    assert arrays() is None
+    kept = [each for each in gc.get_objects() if isinstance(each, ArrayBatches)]
+    assert not any(each._order.size for each in kept)
 
 
 def test_a_diverging_training_stops_with_the_epoch():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -19,7 +20,7 @@ from penjing.measurement.scoring import unknown_metric
 from penjing.pipeline.recipe import AUTO, TrainingRecipe
 from penjing.pipeline.runs.random_state import set_global_seeds, set_layer_seeds
 from penjing.pipeline.runs.run_state import RunState
-from penjing.pipeline.training_data import Segment, TrainingData
+from penjing.pipeline.training_data import ArrayBatches, Segment, TrainingData
 from penjing.progress import Listener, Progress
 
 STEPS_BETWEEN_SAVES = 1000
@@ -237,18 +238,29 @@ def _fit_together(
     callbacks: list[Any],
 ) -> None:
     set_global_seeds(data.segment_seed(segments[0]))
-    with warnings.catch_warnings():
+    batches = data.batches(segments[0])
+    with warnings.catch_warnings(), _released(batches):
         # The model sees these segments and cannot know that training goes on.
         warnings.filterwarnings(
             "ignore", message="Training ends at step", category=CompressionWarning
         )
         model.fit(
-            data.batches(segments[0]),
+            batches,
             epochs=len(segments),
             shuffle=False,
             verbose=0,
             callbacks=[_SeedCallback(data, segments), *callbacks],
         )
+
+
+@contextlib.contextmanager
+def _released(batches: Any) -> Iterator[None]:
+    """Let go of what batches are made of, which `fit` may not do; a loader stays."""
+    try:
+        yield
+    finally:
+        if isinstance(batches, ArrayBatches):
+            batches.release()
 
 
 def _state_variables(model: keras.Model) -> list[Any]:

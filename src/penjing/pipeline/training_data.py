@@ -51,6 +51,10 @@ class ArrayBatches(keras.utils.PyDataset):
         self._epoch += 1
         self._shuffle()
 
+    def release(self) -> None:
+        """Let the arrays go: TensorFlow keeps all that it ever got batches from."""
+        self._arrays, self._order = (), np.empty(0, int)
+
     def __len__(self) -> int:
         return self._segment.stop - self._segment.start
 
