@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 INSTALL := $(PIP) install -c constraints.txt
 PACKAGED := $(shell find src -not -name '*.pyc' -not -name __pycache__)
 
-.PHONY: demo test coverage test-oldest lint environment wheel vega constraints clean
+.PHONY: demo test coverage test-oldest lint site notebooks environment wheel vega constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -46,8 +46,16 @@ lint: $(VENV)/all.stamp
 	PYTHONPATH=src $(BIN)/lint-imports --no-logo || status=1; \
 	exit $$status
 
+# The documents as pages, in build/site/html: strict, every link checked.
+site: $(VENV)/site.stamp
+	$(BIN)/python site/build.py
+
+# Each notebook of docs/notebooks, on its backend; `make test` runs them too.
+notebooks: $(VENV)/all.stamp $(VENV)/penjing.stamp
+	$(BIN)/python tests/run_matrix.py --jobs $(JOBS) -- tests/test_notebooks.py -s $(ARGS)
+
 # What the tests and the checks above set up, so that they can run side by side.
-environment: $(VENV)/all.stamp $(VENV)/penjing.stamp
+environment: $(VENV)/all.stamp $(VENV)/penjing.stamp $(VENV)/site.stamp
 
 wheel: dist/wheel.stamp
 
@@ -64,7 +72,7 @@ constraints:
 	$(PYTHON) -m venv .venv-resolve
 	.venv-resolve/bin/python -m pip -qq install --upgrade pip
 	.venv-resolve/bin/python -m pip -qq install "$$(grep '^torch==' constraints.txt)"
-	.venv-resolve/bin/python -m pip -qq install ".[tensorflow,jax,torch,images,micro,ethos,ray,dev]"
+	.venv-resolve/bin/python -m pip -qq install ".[tensorflow,jax,torch,images,micro,ethos,ray,docs,dev]"
 	{ echo "# Written by \`make constraints\`: the whole tree for Python 3.11 on Linux."; \
 	  echo "# A build of torch for the CPU only, 2.13.0+cpu say, satisfies its pin too."; \
 	  .venv-resolve/bin/python -m pip freeze --all \
@@ -99,6 +107,11 @@ $(VENV)/all.stamp: pyproject.toml constraints.txt | dist/wheel.stamp
 	$(INSTALL) --no-compile torch
 	$(INSTALL) --no-compile "$$(echo dist/*.whl)[tensorflow,jax,torch,images,micro,ethos,ray,dev]"
 	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|rllib)/' $(VENV)/lib || true
+	@touch $@
+
+# Docstrings are read, not imported: no backend is needed.
+$(VENV)/site.stamp: pyproject.toml constraints.txt | dist/wheel.stamp
+	$(INSTALL) "$$(echo dist/*.whl)[docs]"
 	@touch $@
 
 $(VENV)/penjing.stamp: dist/wheel.stamp

@@ -16,7 +16,7 @@ GUIDE = Path(__file__).resolve().parents[1] / "docs" / "migrating-from-tfmot.md"
 def test_the_code_of_the_guide_runs(capsys):
     text = GUIDE.read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     scope = {"__name__": "guide"}
     for block in blocks:
         exec(compile(block, str(GUIDE), "exec"), scope)

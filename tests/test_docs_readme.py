@@ -1,50 +1,71 @@
-"""The Python of the README runs, on a small model and little data."""
+"""Each file that a command of the README names exists, or a line before made it.
+
+Its Python runs in `tests/test_docs_snippets.py`, commands in `tests/cli`.
+"""
 
 from __future__ import annotations
 
-import inspect
 import re
+import shlex
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
-import penjing
+pytestmark = pytest.mark.once
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-
-
-def checked(function):
-    """Takes what the function takes, and does nothing: a recipe takes minutes."""
-
-    def call(*args, **kwargs):
-        inspect.signature(function).bind(*args, **kwargs)
-
-    return call
+ROOT = Path(__file__).resolve().parents[1]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SUFFIXES = (".keras", ".tflite", ".npz", ".toml", ".py")
+# What a user's own model is called, and what `examples/first_model.py` writes.
+OWN = {"model.keras"}
+WRITTEN = {"model.keras", "data.npz", "photos/"}
+RUN = {"model.keras", "model.tflite", "recipe.toml", "report.json", "report.html"}
 
 
-@pytest.mark.once
-def test_the_code_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    text = README.read_text("utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 2
-    assert "end_step=2000" in blocks[0]
-    code = "\n".join(blocks).replace("end_step=2000", "end_step=16")
-    x = np.random.default_rng(0).normal(size=(96, 8)).astype("float32")
-    y = (x.sum(axis=1) > 0).astype("int32")
-    trained = keras.Sequential(
-        [
-            keras.Input((8,)),
-            keras.layers.Dense(32, "relu"),
-            keras.layers.Dense(2, "softmax"),
-        ]
-    )
-    loss = "sparse_categorical_crossentropy"
-    trained.compile("adam", loss, metrics=["accuracy"])
-    monkeypatch.setattr(penjing, "compress", checked(penjing.compress))
-    data = {"x_train": x, "y_train": y, "x_test": x[:32], "y_test": y[:32]}
-    exec(compile(code, str(README), "exec"), {"trained": trained, "loss": loss, **data})
-    assert "accuracy" in capsys.readouterr().out
-    assert (tmp_path / "small.tflite").is_file()
+def made_by(words: list[str]) -> set[str]:
+    """Files that a command leaves."""
+    made = set()
+    if "--out" in words:
+        folder = words[words.index("--out") + 1].rstrip("/")
+        made |= {folder, *(f"{folder}/{name}" for name in RUN)}
+    if words[:2] == ["penjing", "export"]:
+        made.add(words[3])
+    if words[:2] == ["penjing", "export-c"]:
+        made.add(words[3])
+    if ">" in words:
+        made.add(words[words.index(">") + 1])
+    return made
+
+
+def named_by(words: list[str]) -> set[str]:
+    """Files and folders that a command reads."""
+    made = made_by(words)
+    paths = {word for word in words if word.endswith(SUFFIXES) or word.endswith("/")}
+    if words[:2] in (["penjing", "report"], ["penjing", "compare"]):
+        paths |= set(words[2:])
+    return {path for path in paths if path not in made and path.rstrip("/") not in made}
+
+
+def test_commands_read_what_is_there():
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert "`python examples/first_model.py --photos`" in text
+    there, dead, commands = OWN | WRITTEN, [], 0
+    for language, block in FENCE.findall(text):
+        for line in block.splitlines() if not language else []:
+            words = shlex.split(line, comments=True)
+            if words[:1] in (["penjing"], ["python"]):
+                commands += 1
+                dead += [
+                    (line, path)
+                    for path in named_by(words)
+                    if path not in there and not (ROOT / path).exists()
+                ]
+                there |= made_by(words)
+    assert commands > 10
+    assert dead == []
+
+
+def test_the_python_comes_on_the_first_screen():
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert lines.index("```python") < 12
+    assert any(line.startswith("![") for line in lines[:8])

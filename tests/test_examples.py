@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import string
 import struct
 import subprocess
@@ -53,6 +54,20 @@ def test_the_article_runs(tmp_path):
     # Eight bits move a few images over the border.
     assert float(accuracies["Pruned and quantized"]) == pytest.approx(pruned, abs=0.03)
     assert (tmp_path / "logs" / "metrics").is_dir()
+
+
+@pytest.mark.once
+def test_the_first_model_and_its_data_are_written(tmp_path, monkeypatch):
+    script = EXAMPLES / "first_model.py"
+    small = ("--images", "200", "--epochs", "1", "--photos", "--out", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [str(script), *small])
+    runpy.run_path(str(script), run_name="__main__")
+    data = np.load(tmp_path / "data.npz")
+    assert data["x_train"].shape == (200, 28, 28, 1)
+    assert data["x_test"].max() == 255
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    assert model.predict(data["x_test"][:5], verbose=0).shape == (5, 10)
+    assert len(list((tmp_path / "photos").glob("*/*.png"))) == 1500
 
 
 def write_encoder(folder, width=32, inner=64, positions=24):
