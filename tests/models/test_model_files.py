@@ -307,6 +307,22 @@ def test_an_old_file_cannot_either(tmp_path):
         load_keras_model(tmp_path / "model.h5")
 
 
+@pytest.mark.once
+def test_the_optimizer_of_an_old_file_takes_no_loss_away(tmp_path):
+    saved = model()
+    saved.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    saved.save(tmp_path / "model.h5")
+    old = {"lr": 0.25, "beta_1": 0.9, "schedule_decay": 0.0, "decay": 0.0}
+    with h5py.File(tmp_path / "model.h5", "a") as file:
+        config = json.loads(file.attrs["training_config"])
+        config["optimizer_config"] = {"class_name": "Adam", "config": old}
+        del file["optimizer_weights"]
+        file.attrs["training_config"] = json.dumps(config)
+    loaded = load_keras_model(tmp_path / "model.h5")
+    assert keras.losses.get(loaded.loss) is keras.losses.categorical_crossentropy
+    assert float(loaded.optimizer.learning_rate) == 0.25
+
+
 def test_looking_first_changes_nothing(tmp_path, monkeypatch):
     model().save(tmp_path / "model.keras")
     keras.utils.clear_session(free_memory=False)

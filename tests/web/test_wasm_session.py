@@ -117,6 +117,21 @@ def test_free_sizes_are_refused_by_the_runtime_and_fixed_ones_run(session, tmp_p
 
 
 @needs_node
+def test_types_that_javascript_lacks_are_named_with_the_fix(session, tmp_path):
+    path = tmp_path / "model.tflite"
+    model = keras.Sequential([keras.Input((4,), batch_size=1), keras.layers.Dense(2)])
+    x = np.linspace(-1, 1, 8, dtype="float32").reshape(2, 4)
+    penjing.export_litert(
+        *(model, path, "int8"),
+        representative_data=x,
+        input_type="int8",
+        output_type="int8",
+    )
+    with pytest.raises(FileFormatError, match="INT8.*must be float32, int32 or uint8"):
+        session.load(path.read_bytes(), "it")
+
+
+@needs_node
 def test_the_end_of_the_process_is_noticed(file):
     with WasmSession() as running:
         model = running.load(file.read_bytes(), "it")

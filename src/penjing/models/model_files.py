@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ _WITHOUT_GROUPS = (
     "SeparableConv1D",
     "SeparableConv2D",
 )
+_OPTIMIZERS = ("SGD", "Adam", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta")
 _UNKNOWN_NAME = re.compile(r"(Could not locate \w+ '[^']*'|Unknown \w+: '[^']*')")
 
 
@@ -150,20 +151,37 @@ def _load(path: Path, compile: bool) -> keras.Model:
 def _h5_objects() -> dict[str, Any]:
     """What Keras does not find, or does not read, in `.h5` files by itself."""
     losses = {name: keras.losses.get(name) for name in _SHORT_NAMES}
-    layers = {name: _without_groups(name) for name in _WITHOUT_GROUPS}
-    return {**losses, **layers}
+    layers = {
+        name: _reader(getattr(keras.layers, name), _without_groups)
+        for name in _WITHOUT_GROUPS
+    }
+    optimizers = {
+        name.lower(): _reader(getattr(keras.optimizers, name), _with_learning_rate)
+        for name in _OPTIMIZERS
+    }
+    return {**losses, **layers, **optimizers}
 
 
-def _without_groups(name: str) -> type:
-    """A stand-in that gives Keras' own layer, whichever version wrote its config."""
-    layer = getattr(keras.layers, name)
+def _reader(cls: Any, change: Callable[[dict[str, Any]], dict[str, Any]]) -> type:
+    """A stand-in that gives Keras' own object, whichever version wrote its config."""
 
     def from_config(config: dict[str, Any]) -> Any:
-        if config.get("groups") == 1:
-            config = {key: config[key] for key in config if key != "groups"}
-        return layer.from_config(config)
+        return cls.from_config(change(config))
 
-    return type(name, (), {"from_config": staticmethod(from_config)})
+    return type(cls.__name__, (), {"from_config": staticmethod(from_config)})
+
+
+def _without_groups(config: dict[str, Any]) -> dict[str, Any]:
+    if config.get("groups") == 1:
+        return {key: config[key] for key in config if key != "groups"}
+    return config
+
+
+def _with_learning_rate(config: dict[str, Any]) -> dict[str, Any]:
+    """Keras 2 wrote `lr` at first, and `schedule_decay`, which nothing reads now."""
+    names = {"lr": "learning_rate"}
+    left = (key for key in config if key != "schedule_decay")
+    return {names.get(key, key): config[key] for key in left}
 
 
 @contextlib.contextmanager

@@ -225,9 +225,15 @@ class WasmModel:
                 {"do": do, "name": self._name, **order}, seconds=seconds
             )
         except WasmError as error:
+            why = "The file is damaged, or it needs what this runtime does not have."
+            if str(error).startswith("Element type"):
+                why = (
+                    "Its inputs and outputs must be float32, int32 or uint8; inside "
+                    "any type will do: see `input_type` and `output_type` of "
+                    "penjing.export_litert."
+                )
             raise FileFormatError(
-                f"LiteRT.js cannot run {self._where}: {error}. The file is damaged, "
-                "or it needs what this runtime does not have."
+                f"LiteRT.js cannot run {self._where}: {error}. {why}"
             ) from error
 
 
