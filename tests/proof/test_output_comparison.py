@@ -35,6 +35,20 @@ def test_distances_as_worked_out_by_hand(pairs, absolute, relative):
     assert distance.relative == pytest.approx(relative)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "steps", "passes"),
+    [("uint8", 2, 0.05), ("int8", 2, 0.05), ("int16", 4, 1e-3), ("uint8", 3, 0.075)],
+)
+def test_steps_of_small_integers_are_no_large_differences(dtype, steps, passes):
+    """A wake word that is not there: 0 by one kernel, 2 of 256 by another."""
+    spec = TensorSpec(name="y", shape=(1, 1), dtype=dtype, scale=1 / 256)
+    distance = Distance([spec])
+    distance.add([np.array([[steps / 256]])], [np.array([[0.0]])])
+    assert distance.relative == pytest.approx(passes)
+    distance.add([np.array([[0.0]])], [np.array([[20_000 / 256]])])
+    assert distance.relative == pytest.approx(1.0)
+
+
 class Reference:
     """A file in Python that doubles its input."""
 

@@ -345,6 +345,19 @@ def test_loops_states_and_ids_survive(tmp_path):
     np.testing.assert_allclose(predict(out, data), predict(path, data), atol=1e-6)
 
 
+@once
+def test_a_free_batch_is_fixed_for_runtimes_that_take_no_free_sizes(files, tmp_path):
+    free, fixed = files / "int8.tflite", tmp_path / "fixed.tflite"
+    with pytest.raises(FileFormatError, match=r"shrink_litert\(file, out, batch=1\)"):
+        penjing.verify(free, "micro")
+    report = penjing.shrink_litert(free, fixed, batch=1)
+    assert report.raw_after == fixed.stat().st_size < free.stat().st_size
+    assert [spec.shape for spec in penjing.LiteRTModel(fixed).inputs] == [(1, 8, 8, 1)]
+    assert penjing.verify(fixed, "micro").micro.arena.total > 0
+    x = normal(3, 8, 8, 1)
+    np.testing.assert_array_equal(predict(fixed, x), predict(free, x))
+
+
 # Refusals
 
 
@@ -356,6 +369,8 @@ def test_loops_states_and_ids_survive(tmp_path):
         ({"bias_bits": "few"}, "got 'few'"),
         ({"encoding": "dense"}, "`encoding` must be None or 'sparse', got 'dense'"),
         ({"tolerance": -1}, "`tolerance` must be from 0 to below 1, got -1"),
+        ({"batch": 0}, "`batch` must be 1 or more, got 0"),
+        ({"batch": 1, "verify": False}, "batch=1 needs verify=True"),
     ],
 )
 def test_arguments_out_of_range_are_refused(files, options, message):

@@ -17,6 +17,13 @@ Run = tuple[Sequence[Array], Sequence[Array]]
 """What a file was fed, and what it gave, as it is stored."""
 
 
+# Outputs that are small integers have no magnitude to speak of. With so many steps as
+# theirs at least, the 2 steps of 8 bits and the 4 of 16 that an operator may round are
+# the share of it that is let pass (`file_proof`).
+_LEAST_STEPS = {"int16": 4_000}
+_LEAST_STEPS_OF_8_BITS = 40
+
+
 class RunningFile(Protocol):
     """A file that a runtime has loaded, to be run."""
 
@@ -31,11 +38,14 @@ class RunningFile(Protocol):
 
 
 class Distance:
-    """How far outputs are apart, at most, over all that was added."""
+    """How far outputs are apart, at most, over all that was added.
 
-    def __init__(self) -> None:
+    `specs` describe them, where they are known.
+    """
+
+    def __init__(self, specs: Sequence[TensorSpec] = ()) -> None:
         self._largest: dict[int, float] = {}
-        self._scales: dict[int, float] = {}
+        self._scales = {place: _least(spec) for place, spec in enumerate(specs)}
 
     def add(self, outputs: Sequence[Array], others: Sequence[Array]) -> None:
         """Compare the outputs of one run with those of another."""
@@ -51,7 +61,10 @@ class Distance:
 
     @property
     def relative(self) -> float:
-        """The largest difference over the largest magnitude of its output."""
+        """The largest difference over the largest magnitude of its output.
+
+        Of integers the magnitude is never less than some steps of theirs.
+        """
         worst = 0.0
         for place, largest in self._largest.items():
             scale = self._scales[place]
@@ -112,7 +125,8 @@ def compare_outputs(
     not be wrong the first time. `arrays` has an array `(samples, ...)` for each input.
     Gives how far the file is from its twin, and from itself in Python.
     """
-    to_twin, to_python = Distance(), Distance()
+    specs = reference.outputs
+    to_twin, to_python = Distance(specs), Distance(specs)
     doubtful: list[Run] = []
     batch = _batch(reference.inputs)
     starts = range(0, len(arrays[0]), batch)
@@ -128,7 +142,7 @@ def compare_outputs(
             expected = found if isinstance(found, list) else [found]
             to_twin.add(outputs[1], outputs[0])
             to_python.add(outputs[1], expected)
-            alone = Distance()
+            alone = Distance(specs)
             alone.add(outputs[1], expected)
             if alone.relative > share:
                 doubtful.append(runs[1])
@@ -167,6 +181,11 @@ def _places(specs: Sequence[TensorSpec], others: Sequence[TensorSpec]) -> list[i
 
 def _batch(specs: Sequence[TensorSpec]) -> int:
     return max(spec.shape[0] if spec.shape else 1 for spec in specs)
+
+
+def _least(spec: TensorSpec) -> float:
+    """The magnitude that an output has at least."""
+    return spec.scale * _LEAST_STEPS.get(spec.dtype, _LEAST_STEPS_OF_8_BITS)
 
 
 def _difference(mine: Array, other: Array) -> tuple[float, float]:

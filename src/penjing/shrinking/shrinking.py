@@ -13,6 +13,7 @@ import os
 import warnings
 from typing import Any
 
+from penjing.arguments import check_counts
 from penjing.errors import CompressionWarning
 from penjing.files import as_path, write_bytes
 from penjing.runtime.file_bounds import refuse_packed
@@ -24,6 +25,7 @@ from penjing.shrinking.stepwise import Step, Stepwise
 from penjing.shrinking.unit_order import reorder_units
 from penjing.sparse import sparse_encoding
 from penjing.sparse.sparse_graph import may_be_wrong
+from penjing.specializing.specializing import specialize_file
 from penjing.tflite import cleaning as plain_steps
 from penjing.tflite import constant_shapes
 from penjing.tflite.edited_file import EditedFile
@@ -48,6 +50,7 @@ def shrink_litert(
     encoding: str | None = None,
     tolerance: float = 1e-2,
     representative_data: Any = None,
+    batch: int | None = None,
     verify: bool = True,
 ) -> ShrinkReport:
     """Rewrite a `.tflite` file in fewer bytes, without changing what it computes.
@@ -91,6 +94,9 @@ def shrink_litert(
             output's largest magnitude.
         representative_data: Real inputs to compare on as well: an array, or a list of
             arrays in the order of the file's inputs.
+        batch: Samples that the file takes at once from then on, where it leaves that
+            free: 1 for browsers and microcontrollers, whose runtimes take no free
+            sizes. None leaves it as it is.
         verify: Without it the file is never run, and only steps are taken that change
             no number: texts, unused and duplicate parts, layout.
 
@@ -99,9 +105,11 @@ def shrink_litert(
 
     Raises:
         FileFormatError: If the file is missing, corrupt, too large, hostile, or cannot
-            be run; nothing is written then.
+            be run; if `batch` is given and another size than the batch is free, or
+            depends on values. Nothing is written then.
         DataError: If no inputs can be made, or `representative_data` does not fit.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or `batch` is given and nothing may
+            be run.
 
     Example:
         >>> print(shrink_litert("model.tflite"))  # doctest: +SKIP
@@ -114,14 +122,27 @@ def shrink_litert(
         encoding=encoding,
         tolerance=tolerance,
     )
+    _check_batch(batch, verify)
     source = as_path(path)
     file = EditedFile(read_litert(source), str(source))
     refuse_packed(file.content, file.where)
+    if batch is not None:
+        specialize_file(file, batch=batch)
     report = shrink_file(
         file, config, representative_data=representative_data, verify=verify
     )
     target = write_bytes(source if out is None else out, file.content)
     return dataclasses.replace(report, path=str(target))
+
+
+def _check_batch(batch: int | None, verify: bool) -> None:
+    if batch is None:
+        return
+    check_counts(batch=batch)
+    if not verify:
+        raise ValueError(
+            f"batch={batch} needs verify=True: sizes are found by running the file."
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

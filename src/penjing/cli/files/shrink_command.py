@@ -50,6 +50,14 @@ KeepMetadataOption = Annotated[
 DropSignatureOption = Annotated[
     bool, typer.Option("--drop-signature", help="Drop the names of inputs and outputs.")
 ]
+BatchOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Fix the batch where the file leaves it free: browsers and "
+        "microcontrollers need 1. Default: as it is.",
+    ),
+]
 NoVerifyOption = Annotated[
     bool,
     typer.Option(
@@ -70,6 +78,7 @@ def shrink(
     keep_names: KeepNamesOption = False,
     keep_metadata: KeepMetadataOption = False,
     drop_signature: DropSignatureOption = False,
+    batch: BatchOption = None,
     no_verify: NoVerifyOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -86,9 +95,15 @@ def shrink(
         $ penjing shrink model.tflite --in-place
         $ penjing shrink model.tflite --out small.tflite --bias-bits auto
         $ penjing shrink model.tflite --sparse --drop-signature --json
+        $ penjing shrink model.tflite --batch 1 --out browser.tflite
     """
     if in_place and out is not None:
         raise typer.BadParameter("does not go with --out.", param_hint="--in-place")
+    if batch is not None and no_verify:
+        raise typer.BadParameter(
+            "does not go with --batch: sizes are found by running the file.",
+            param_hint="--no-verify",
+        )
     bits = _bits(bias_bits)
     check_bias_bits(bits, tolerance)
     check_early(models=[file])
@@ -107,6 +122,7 @@ def shrink(
             bias_bits=bits,
             encoding="sparse" if sparse else None,
             tolerance=tolerance,
+            batch=batch,
             verify=not no_verify,
         )
     if as_json:

@@ -68,7 +68,8 @@ class FileInTflm:
                     f"{self.where} leaves sizes of its input {tensor_name(tensor)!r} "
                     f"free, {shape}, and {TFLM} runs no such file. Export the model "
                     "with penjing.export_litert(model, path, quantization, "
-                    "runtime='micro'), which gives it a batch of 1."
+                    "runtime='micro'), which gives it a batch of 1; of a file alone "
+                    "penjing.shrink_litert(file, out, batch=1) makes one."
                 )
 
     def check_plain(self) -> None:
