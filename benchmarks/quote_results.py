@@ -14,12 +14,15 @@ import statistics
 import sys
 from pathlib import Path
 
+import gallery_tables
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     "README.md",
     "docs/benchmarks.md",
     "docs/budget.md",
     "docs/channels.md",
+    "docs/gallery.md",
     "docs/keras-hub.md",
     "docs/microcontrollers.md",
     "docs/sparse-inference.md",
@@ -528,6 +531,10 @@ def hub_refusals_table() -> list[str]:
 
 
 TABLES = {
+    **{
+        name: lambda table=table: table(_results("gallery"))
+        for name, table in gallery_tables.TABLES.items()
+    },
     "hub-backbones": hub_backbones_table,
     "hub-refusals": hub_refusals_table,
     "float-layers": float_layers_table,
