@@ -154,6 +154,11 @@ def browser_table(results: Results) -> list[str]:
     return lines
 
 
+def filled(lines: list[str]) -> list[str]:
+    """A table, or words in place of one that has a head alone."""
+    return lines if len(lines) > 2 else ["Not measured yet."]
+
+
 TABLES = {
     "gallery-packages": packages_table,
     "gallery-micro": micro_table,

@@ -532,7 +532,7 @@ def hub_refusals_table() -> list[str]:
 
 TABLES = {
     **{
-        name: lambda table=table: table(_results("gallery"))
+        name: lambda table=table: gallery_tables.filled(table(_results("gallery")))
         for name, table in gallery_tables.TABLES.items()
     },
     "hub-backbones": hub_backbones_table,
