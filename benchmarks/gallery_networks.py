@@ -64,7 +64,7 @@ def _halved(
     taught = network.predict(test, batch_size=32, verbose=0)
     half = penjing.prune_channels(network, macs=0.5, round_to=round_to, progress=False)
     row: Row = {
-        "inputs": "crops of 25 photos of face-api, scikit-image and scikit-learn",
+        "inputs": "crops of 22 photos of face-api, scikit-image and scikit-learn",
         "samples": {"train": len(train), "test": len(test)},
         "parameters": network.count_params(),
         "parameters_half": half.count_params(),
@@ -111,7 +111,7 @@ def measure_nsfwjs() -> Row:
     taught = network.predict(test, batch_size=32, verbose=0)
     sparse = penjing.prune_one_shot(network, train, 0.5, progress=False)
     row: Row = {
-        "inputs": "crops of 25 photos of face-api, scikit-image and scikit-learn",
+        "inputs": "crops of 22 photos of face-api, scikit-image and scikit-learn",
         "samples": {"train": len(train), "test": len(test)},
         "parameters": network.count_params(),
         "author_bytes": found_in("nsfwjs", "mobilenet_v2/group1*").stat().st_size,

@@ -52,9 +52,9 @@ def micro_table(results: Results) -> list[str]:
 
 
 def _beside(size: int | None, author: int | None, key: str) -> str:
-    if size is None:
-        return "refused"
-    if key == "author" or author is None:
+    if not size:
+        return "-"
+    if key == "author" or not author:
         return f"{size:,}"
     return f"{size:,} ({size / author:.2f}x)"
 

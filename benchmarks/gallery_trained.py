@@ -126,7 +126,7 @@ def _machines(part: str, count: int) -> np.ndarray:
     return machines(count, seed=int(part == "test"))
 
 
-_CROPS = "crops of 25 photos of face-api, scikit-image and scikit-learn"
+_CROPS = "crops of 22 photos of face-api, scikit-image and scikit-learn"
 TASKS = {
     "fer": Task(
         files=fer_files,
