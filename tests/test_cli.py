@@ -61,6 +61,7 @@ def test_help_teaches_with_examples():
     for command in ("demo", "compress", "inspect", "evaluate"):
         assert command in result.output
         assert f"penjing {command} " in run(command, "--help").output
+    assert "export.quantizations=[int8]" in run("compress", "--help").output
 
 
 def test_help_fits_a_terminal_of_eighty_columns():

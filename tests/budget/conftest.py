@@ -1,8 +1,8 @@
 import pytest
-from tests.untimed_runs import runs_untimed
+from tests.untimed_runs import runs_without_evidence
 
 
 @pytest.fixture(scope="module", autouse=True)
-def untimed():
-    with runs_untimed():
+def without_evidence():
+    with runs_without_evidence():
         yield

@@ -16,6 +16,7 @@ from penjing.budget.first_look import (
     with_decision_data,
 )
 from penjing.budget.planning import untrained_line
+from penjing.budget.preparation import Preparation
 from penjing.budget.proven_files import check_same
 from penjing.budget.trial import known_outcome
 from penjing.data.data_sources import UserData
@@ -187,20 +188,17 @@ def test_more_time_keeps_the_epochs_of_what_is_known(tmp_path):
     told = []
 
     def epochs(time):
-        run = within_budget.BudgetRun(
+        prepared = Preparation(
             inputs=None,
             data=None,
             held_out=TrainingRecipe(),
             budget=penjing.Budget(time=time),
-            folder=tmp_path,
             seed=0,
-            imports=(),
             state=RunState(tmp_path, "digest", restart=False),
-            restart=False,
-            workplace={},
             progress=told.append,
         )
-        return run._kept_epochs(look)
+        prepared.__dict__["look"] = look
+        return prepared._kept_epochs()
 
     assert epochs("60s") == epochs("60s") == 5
     assert not told
@@ -221,6 +219,7 @@ def test_what_is_decided_by_comes_from_data_that_the_model_has_not_seen():
     split, held_out = with_decision_data(few, None, seed=3)
     assert held_out.validation_from == "train"
     assert [len(part[1]) for part in (split.validation, split.test)] == [40, 299]
+    assert split.notes[-1].startswith("the test part has 299 samples, too few to split")
     assert "give x_validation and y_validation" in split.notes[-1]
     _, said = with_decision_data(many, "train", seed=3)
     assert said == held_out
@@ -335,6 +334,7 @@ def interrupt(folder):
         ({"recipe": "default", "workers": 2}, "`workers` is for a search"),
         ({"overrides": {"training.epochs": 1}}, "`overrides` change settings of a"),
         ({"budget": 0.5}, "must be a penjing.Budget"),
+        ({"training": False, "budget": BUDGET}, "`trials` counts trainings"),
         ({"workers": 0}, "`workers` must be an integer of at least 1"),
     ],
 )

@@ -93,6 +93,8 @@ def test_a_runtime_that_is_not_installed_is_told_before_anything_is_done(
             pixels="0-255",
             accept_baseline=False,
             overwrite=False,
+            training=True,
+            labels=True,
             progress=False,
         )
     file_verification.require_runtime("x86")

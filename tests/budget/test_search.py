@@ -181,6 +181,39 @@ def test_a_quarter_of_the_time_is_for_what_is_not_trained(
     assert pace < 1 or best.candidate.family == "one-shot"
 
 
+def untrained(folder, **world):
+    search, _ = searched(folder, **world)
+    ground = dataclasses.replace(GROUND, trains=False)
+    search.ground = search.study._ground = ground
+    search.run()
+    return search
+
+
+def test_without_training_the_edge_is_found_and_varied(tmp_path):
+    search = untrained(tmp_path, edge=0.05)
+    candidates = [trial.candidate for trial in search.study.trials]
+    assert not any(candidate.is_trained for candidate in candidates)
+    phases = [trial.phase for trial in search.study.trials]
+    line = [c for c, phase in zip(candidates, phases, strict=True) if phase[0] == "o"]
+    assert 4 <= len(line) <= 5
+    assert {(c.levels, c.bits) for c in line} == {(15, None)}
+    assert phases[-3:] == ["vary"] * 3
+    assert [(c.levels, c.bits) for c in candidates[-3:]] == [
+        (7, None),
+        (15, 3.0),
+        (31, None),
+    ]
+    best = search.best()
+    assert best.candidate.keep < 0.2  # 15 % must stay
+    assert search.goal.is_met(search._score(best), best.costs)
+
+
+def test_where_no_weight_can_fall_all_are_rounded(tmp_path):
+    search = untrained(tmp_path, edge=1.0)
+    kept = [t.candidate.keep for t in search.study.trials if t.phase == "vary"]
+    assert kept == [1.0, 1.0]
+
+
 @pytest.mark.parametrize("fails", ["one-shot", "dynamic"])
 def test_what_cannot_fall_at_once_is_not_tried_again(tmp_path, fails):
     search, _ = searched(tmp_path, fails=(fails,), trainings=3)

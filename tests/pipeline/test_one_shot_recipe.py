@@ -6,6 +6,7 @@ import pytest
 
 import penjing
 from penjing.errors import RecipeError
+from penjing.one_shot.layer_errors import bits_of_mean, measure_layer_errors
 from penjing.pipeline import (
     FractionalSchedule,
     OneShotRecipe,
@@ -49,6 +50,23 @@ def test_nothing_is_trained_and_zeros_and_levels_are_there():
     assert max(len(np.unique(column)) for column in kernel.T) <= 15
 
 
+def test_bits_are_chosen_by_layer_for_a_mean():
+    once = OneShotRecipe(sparsity=0.0, mean_bits=4.0)
+    recipe = Recipe(name="bits", training=TrainingRecipe(epochs=0), methods=(once,))
+    assert recipe_from_dict(recipe.to_dict()) == recipe
+    model = net()
+    model.layers[1].kernel.assign(100 * model.layers[1].kernel)  # by which bits count
+    rounded = run_recipe(model, data(), recipe, progress=False)
+    errors = measure_layer_errors(model, data()[0], bits=(2, 3, 4, 5, 6, 8))
+    bits = bits_of_mean(errors, 4.0)
+    assert len({*bits.values()}) == 2
+    assert sum(own.size * bits[own.path] for own in errors) <= 4 * 80 + 8 * 2
+    for layer in rounded.layers:
+        kernel = keras.ops.convert_to_numpy(layer.kernel)
+        most = max(len(np.unique(column)) for column in kernel.T)
+        assert most <= 2 ** bits[layer.kernel.path]
+
+
 def test_training_goes_on_from_it():
     recipe = Recipe(
         name="both",
@@ -62,6 +80,10 @@ def test_training_goes_on_from_it():
 def test_what_cannot_be_is_refused():
     with pytest.raises(RecipeError, match="`levels` must be from 3 to 255, got 2"):
         OneShotRecipe(levels=2)
+    with pytest.raises(RecipeError, match="`mean_bits` must be from 2 to 8, got 9"):
+        OneShotRecipe(mean_bits=9.0)
+    with pytest.raises(RecipeError, match="give one of them, got 15 and 4.0"):
+        OneShotRecipe(levels=15, mean_bits=4.0)
     late = Recipe(name="late", methods=(PRUNE, ONCE))
     with pytest.raises(RecipeError, match="it comes first, or right behind"):
         run_recipe(net(), data(), late, progress=False)

@@ -65,6 +65,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "one_shot": {
         "levels": 15,
+        "mean_bits": 4.0,
         "include": ["conv*", "*/kernel"],
         "exclude": ["dense_1"],
     },
@@ -103,7 +104,8 @@ _NEEDS: dict[str, dict[str, dict[str, Any]]] = {
 }
 # Keys of which one excludes the others.
 _ONE_OF: dict[str, tuple[str, ...]] = {
-    "prune_channels": ("ratio", "macs", "parameters", "flash", "latency")
+    "prune_channels": ("ratio", "macs", "parameters", "flash", "latency"),
+    "one_shot": ("levels", "mean_bits"),
 }
 
 

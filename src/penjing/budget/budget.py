@@ -34,7 +34,7 @@ class Budget:
             that goes from 0 to 1, or a text such as `"1%"`, which is relative, for
             errors and losses. None: half a point or 1 %, but any drop where bytes,
             latency, arena or multiply-accumulates are bounded: the best file within
-            those is looked for then.
+            those is looked for then. Without labels it is 2 points.
         max_bytes: Bytes of the file that is deployed; a number, or a text such as
             `"20KB"` (1,024 bytes each).
         compressed: Bytes count as gzip leaves them, as in a download or an app's
@@ -193,6 +193,10 @@ class Budget:
             Looking for the smallest file for x86: at most 0.5 points worse, at most
             20,480 bytes; for 300 s.
         """
+        return self.describe()
+
+    def describe(self, *, training: bool = True, labels: bool = True) -> str:
+        """What is looked for, where nothing is trained or labels are left out, too."""
         minimized = {
             "gzip": "smallest file, gzipped,",
             "raw": "smallest file",
@@ -203,7 +207,7 @@ class Budget:
         texts = [f"at most {self.drop} worse"] if self.drop else []
         texts += [self._text(name) for name in self.bounds]
         if not texts:
-            texts = ["at most half a point (1 % of an error or a loss) worse"]
+            texts = [_usual_bound(training, labels)]
         if self.drop is None and self.bounds:
             best = "best file"
         seconds = self.seconds
@@ -211,6 +215,8 @@ class Budget:
         if self.trials:
             plural = "" if self.trials == 1 else "s"
             ends.append(f"{self.trials} training{plural} at most")
+        if not training:
+            ends.append("nothing is trained")
         return textwrap.fill(
             f"Looking for the {best} for {self.runtime}: {', '.join(texts)}; for "
             f"{', '.join(ends)}.",
@@ -227,6 +233,14 @@ class Budget:
         """Give what was given."""
         table = dataclasses.asdict(self)
         return {name: value for name, value in table.items() if value is not None}
+
+
+def _usual_bound(training: bool, labels: bool) -> str:
+    worse = "at most half a point (1 % of an error or a loss) worse"
+    apart = "at most 2 points from what the model itself gives"
+    if not labels:
+        return apart
+    return worse if training else f"{worse}; without labels {apart}"
 
 
 def _only_there(name: str, value: Any, runtime: str, got: str) -> ValueError:

@@ -34,6 +34,8 @@ def compress(
     pixels: str = "0-255",
     accept_baseline: bool = False,
     overwrite: bool = False,
+    training: bool = True,
+    labels: bool = True,
     workers: int = 1,
     ray: str | None = None,
     distribution: str | None = None,
@@ -79,6 +81,16 @@ def compress(
             anything is done to it, or that knows more of images in the other `pixels`.
         overwrite: Write over files of these names that no run of penjing wrote. The
             model, the data and the recipe are never written over.
+        training: False: nothing is trained. Weights fall and are rounded at once, by
+            what some inputs make flow through the model, which takes minutes. The
+            model needs no loss, and the data no labels: without them files are compared
+            with what the model itself gives.
+        labels: False: labels are not looked at, and need not be there: what the model
+            gives takes their place, in trainings too. The metric is then "agreement"
+            (the share of inputs for which the same class is chosen),
+            "cosine_similarity" or "r2_score", by which a file may lose 2 points unless
+            the budget says otherwise. Inputs may be `x` alone, in an `.npz` file or a
+            mapping, or images in no folders of classes; a part is held out then.
         workers: Processes that try recipes of a search at the same time.
         ray: Address of a Ray cluster that tries them in their place; `"auto"` for the
             one that runs here. It needs the extra penjing[ray].
@@ -112,6 +124,8 @@ def compress(
         "pixels": pixels,
         "accept_baseline": accept_baseline,
         "overwrite": overwrite,
+        "training": training,
+        "labels": labels,
         "progress": progress,
     }
     if recipe is not None:
@@ -129,6 +143,12 @@ def compress(
             f"got {budget!r}."
         )
     check_integer("workers", workers, least=1)
+    if not training and budget is not None and budget.trials is not None:
+        raise ValueError(
+            "`trials` counts trainings, and `training=False` (--no-training) has none, "
+            f"got trials={budget.trials}. Leave one of them out; `time` (--time) ends "
+            "both."
+        )
     _check_times(budget or Budget(), workers, ray)
     with distributed(distribution):
         return compress_within(

@@ -86,8 +86,15 @@ def with_decision_data(
     held_out = validation_for(data, part)
     split = with_validation(data, held_out, seed)
     if held_out.validation_split and held_out.validation_from == "train":
-        split = dataclasses.replace(split, notes=(*split.notes, _REMEMBERED))
+        why = "" if part == "train" else f"{_why_not_of_the_test_part(data)}: "
+        split = dataclasses.replace(split, notes=(*split.notes, why + _REMEMBERED))
     return split, held_out
+
+
+def _why_not_of_the_test_part(data: UserData) -> str:
+    if not isinstance(data.test, tuple):
+        return f"the test part, a {type(data.test).__name__}, cannot be split"
+    return f"the test part has {_count(data.test):,} samples, too few to split"
 
 
 def validation_for(data: UserData, part: str | None = None) -> TrainingRecipe:
@@ -122,9 +129,17 @@ def count_prunable(model: keras.Model) -> int:
 
 
 def look_at(
-    model: keras.Model, data: UserData, training: TrainingRecipe, seed: int
+    model: keras.Model,
+    data: UserData,
+    training: TrainingRecipe,
+    seed: int,
+    *,
+    trains: bool = True,
 ) -> FirstLook:
-    """Score the model, and find out how noisy scores are and how fast it trains."""
+    """Score the model, and find out how noisy scores are and how fast it trains.
+
+    Where nothing is to be trained, `trains` is False and the pace 0.
+    """
     arguments = evaluation_arguments(model, training)
     metrics = _scores(model, data.validation, arguments)
     samples, others = _count(data.validation), _count(data.test)
@@ -143,7 +158,7 @@ def look_at(
             for name in metrics
             if parts
         },
-        pace=_pace(model, data, training),
+        pace=_pace(model, data, training) if trains else 0.0,
         steps_per_epoch=source.steps_per_epoch,
         samples=samples,
         test_samples=others,

@@ -252,7 +252,8 @@ class Search:
         each = max((t.outcome.seconds for t in known if t.outcome), default=0.0)
         first = Candidate(family=self.ground.families[0])
         trainings = self._expected(Candidate(family=CONTROL)) + self._expected(first)
-        share = _UNTRAINED_SHARE if self.clock.has(trainings) else 1.0
+        trains = self.ground.trains and self.clock.has(trainings)
+        share = _UNTRAINED_SHARE if trains else 1.0
         return self.clock.spent + each <= share * seconds
 
     def _affordable(self) -> float:

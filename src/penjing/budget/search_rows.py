@@ -47,12 +47,14 @@ class SearchRows:
     timing: str = ""
 
     def untrained(self) -> tuple[StairRow, ...]:
-        """Files for which nothing was trained, those that are not the best."""
+        """Files on the way to the best one for which nothing was trained."""
         trials = self.search.study.trials
         found = [t for t in trials if t.is_finished and t.candidate.family == FILES]
         files = [t for t in found if t.candidate.mode != "float32"]
         least = min(files, key=lambda t: t.costs["gzip"], default=None)
-        steps = (least, borne_untrained(trials, self.search.goal))
+        steps = [least]
+        if self.best.candidate.is_trained:
+            steps.append(borne_untrained(trials, self.search.goal))
         return tuple(
             self._step(trial)
             for trial in steps

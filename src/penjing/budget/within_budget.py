@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-
-from penjing.budget.bounds.bound import Bound, bound_on, memory_warning, noise_warning
-from penjing.budget.bounds.goal import Goal
 from penjing.budget.budget import Budget
 from penjing.budget.first_look import (
-    FirstLook,
-    batch_size_for,
-    count_prunable,
-    look_at,
     with_decision_data,
 )
 from penjing.budget.planning.known_trials import Trial
-from penjing.budget.planning.space import Ground
+from penjing.budget.preparation import Preparation
 from penjing.budget.proven_files import ProvenFiles, check_same
 from penjing.budget.search import Clock, Search
 from penjing.budget.search_rows import FRONT_FOLDER, SearchRows
 from penjing.budget.study import Study
 from penjing.budget.trial import RECIPE, trial_run
 from penjing.budget.workers import open_workers
-from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.export.litert import checked_imports, require_converter
 from penjing.file_verification import require_runtime
-from penjing.measurement.scoring import first_metric
 from penjing.pipeline.compression import announce
 from penjing.pipeline.file_stages import PACKED_FILE
 from penjing.pipeline.inputs.run_data import data_parts
-from penjing.pipeline.inputs.run_inputs import RunInputs, checked_inputs
-from penjing.pipeline.learning_rate import ChosenRate, choose_learning_rate
+from penjing.pipeline.inputs.run_inputs import checked_inputs, judge_for
 from penjing.pipeline.recipe import Recipe, TrainingRecipe
 from penjing.pipeline.run_command import compress_command
 from penjing.pipeline.runs.output_folder import (
@@ -54,186 +42,66 @@ from penjing.pipeline.runs.run_digest import digest_of_run
 from penjing.pipeline.runs.run_state import RunState, remove_files
 from penjing.pipeline.staged_run import STATE_FOLDER, StagedRun, TakenOver
 from penjing.pipeline.stages import REPORTS, Stages, output_names
-from penjing.pipeline.training_data import TrainingData
-from penjing.progress import Listener, Progress, listening
+from penjing.progress import Listener, listening
 from penjing.report.documents import Report
 
 SEARCH_FOLDER = ".state/search"
-# Batches of a full training, from where longer ones hardly pay, and its epochs.
-_LEAST_STEPS, _EPOCHS, _MOST_EPOCHS = 6_000, 16, 50
-# Full trainings that a search needs to be one: the control, short ones, four full ones.
-_TRAININGS = 8.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class BudgetRun:
     """One call of `compress` with a budget, once its inputs are checked.
 
-    `held_out` says what of the data its validation part is; `workplace` are the
-    arguments of `open_workers`, `commands` what gives the same again, as it is typed.
+    `workplace` are the arguments of `open_workers`, `commands` what gives the same
+    again, as it is typed.
     """
 
-    inputs: RunInputs
-    data: UserData
-    held_out: TrainingRecipe
-    budget: Budget
+    prepared: Preparation
     folder: Path
-    seed: int
     imports: tuple[str, ...]
-    state: RunState
     restart: bool
     workplace: dict[str, Any]
-    progress: Listener
     commands: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> keras.Model:
-        """The model that was given."""
-        return self.inputs.model
 
     def report(self) -> Report:
         """Search, prove and score what was found, and write it."""
-        folder = self.folder / SEARCH_FOLDER
-        look = self._look()
-        goal = self._goal(look)
-        ground = self._ground(look, goal.bound.metric)
-        notes = self._notes(look, goal.bound, ground)
+        folder, prepared = self.folder / SEARCH_FOLDER, self.prepared
+        ground, notes = prepared.ground, prepared.notes()
         for text in notes:
             warnings.warn(text, CompressionWarning, stacklevel=4)
         with open_workers(
-            self.model,
-            self.data,
+            self.prepared.model,
+            self.prepared.data,
             folder,
             imports=self.imports,
-            progress=self.progress,
+            progress=self.prepared.progress,
             **self.workplace,
         ) as workers:
             search = Search(
-                study=Study(folder, ground, self.seed),
+                study=Study(folder, ground, self.prepared.seed),
                 ground=ground,
-                goal=goal,
+                goal=prepared.goal(),
                 workers=workers,
-                clock=Clock(folder, self.budget.seconds),
-                trainings=self.budget.trials,
-                pace=look.pace,
-                steps_per_epoch=look.steps_per_epoch,
-                seed=self.seed,
+                clock=Clock(folder, self.prepared.budget.seconds),
+                trainings=self.prepared.budget.trials,
+                pace=prepared.look.pace,
+                steps_per_epoch=prepared.look.steps_per_epoch,
+                seed=self.prepared.seed,
                 imports=self.imports,
-                progress=self.progress,
+                progress=self.prepared.progress,
             )
             search.proof = self._proven(search).refusal
             search.run()
         return self._finish(search, notes)
 
-    def _look(self) -> FirstLook:
-        self.progress(Progress(stage="Looking at model and data"))
-        training = TrainingRecipe(batch_size=batch_size_for(self.data))
-
-        def look() -> dict[str, Any]:
-            return look_at(self.model, self.data, training, self.seed).to_dict()
-
-        return FirstLook.from_dict(self.state.run_stage("First look", [], look))
-
-    def _ground(self, look: FirstLook, metric: str) -> Ground:
-        bounds = self.budget.bounds
-        return Ground(
-            runtime=self.budget.runtime,
-            objective=self.budget.objective,
-            learning_rate=self._learning_rate(),
-            epochs=self._kept_epochs(look),
-            batch_size=batch_size_for(self.data),
-            validation_split=self.held_out.validation_split,
-            validation_from=self.held_out.validation_from,
-            metric=None if metric == first_metric(look.metrics) else metric,
-            weights=count_prunable(self.model),
-            max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
-            is_bounded=bool(bounds.keys() - {"max_bytes"}),
-        )
-
-    def _learning_rate(self) -> float:
-        size = batch_size_for(self.data)
-        source = TrainingData(source=self.data.train, batch_size=size, seed=self.seed)
-
-        def choose() -> dict[str, Any]:
-            training = TrainingRecipe(batch_size=size)
-            return choose_learning_rate(
-                self.model, source, training, progress=self.progress
-            ).to_dict()
-
-        found = self.state.run_stage("Learning rate", [], choose)
-        return ChosenRate.from_dict(found).value
-
-    def _kept_epochs(self, look: FirstLook) -> int:
-        """Of a full training, as the search began: what is known had so many."""
-        fit = self._epochs(look)
-        kept = int(
-            self.state.run_stage("Epochs", [], lambda: {"epochs": fit})["epochs"]
-        )
-        if fit > kept:
-            text = (
-                f"Full trainings have {kept} epochs, as when this search began; now "
-                f"{fit} would fit. --restart begins anew, with those."
-            )
-            self.progress(Progress(stage=text, notice=True))
-        return kept
-
-    def _epochs(self, look: FirstLook) -> int:
-        """Of a full training: as many as pay, and as the time bears."""
-        steps = look.steps_per_epoch
-        epochs = min(max(_EPOCHS, -(-_LEAST_STEPS // steps)), _MOST_EPOCHS)
-        if self.budget.seconds is not None:
-            each = 1.5 * look.pace * steps
-            epochs = min(epochs, math.floor(self.budget.seconds / _TRAININGS / each))
-        return max(epochs, 1)
-
-    def _goal(self, look: FirstLook) -> Goal:
-        bound = bound_on(
-            look.metrics,
-            look.directions,
-            name=self.budget.metric,
-            drop=self.budget.drop,
-            bounded=bool(self.budget.bounds),
-        )
-        return Goal(
-            bound=bound,
-            bounds=self.budget.bounds,
-            bytes_kind=self.budget.bytes_kind,
-            objective=self.budget.objective,
-        )
-
-    def _notes(self, look: FirstLook, bound: Bound, ground: Ground) -> tuple[str, ...]:
-        """What to know before anything is trained."""
-        notes = []
-        error = look.errors.get(bound.metric)
-        if error is not None:
-            notes.append(noise_warning(bound, error, look.test_samples))
-            notes.append(
-                memory_warning(
-                    bound,
-                    look.test_metrics[bound.metric],
-                    error,
-                    samples=look.samples,
-                    others=look.test_samples,
-                )
-            )
-        seconds = self.budget.seconds
-        wanted = 1.5 * look.pace * look.steps_per_epoch * ground.epochs
-        if seconds is not None and wanted * _TRAININGS / 2 > seconds:
-            notes.append(
-                f"A training takes about {wanted:.0f} s, and there are "
-                f"{seconds:.0f} s: few trials fit. Give more `time` (--time), or "
-                "less data."
-            )
-        return tuple(note for note in notes if note)
-
     def _proven(self, search: Search) -> ProvenFiles:
         return ProvenFiles(
             search=search,
-            model=self.model,
-            data=self.data,
-            runtime=self.budget.runtime,
-            stage=self.state.run_stage,
-            progress=self.progress,
+            model=self.prepared.model,
+            data=self.prepared.data,
+            runtime=self.prepared.budget.runtime,
+            stage=self.prepared.state.run_stage,
+            progress=self.prepared.progress,
         )
 
     def _finish(self, search: Search, notes: Sequence[str]) -> Report:
@@ -269,8 +137,8 @@ class BudgetRun:
         run = self._final_run(search, best)
         stages = Stages(
             run=run,
-            data_name=self.inputs.data_name,
-            warned=(*self.inputs.warned, *notes, *run.source.state.warnings()),
+            data_name=self.prepared.inputs.data_name,
+            warned=(*self.prepared.inputs.warned, *notes, *run.source.state.warnings()),
             before=rows.untrained(),
             more=more,
         )
@@ -286,31 +154,34 @@ class BudgetRun:
         claim_outputs(self.folder, [RECIPE])
         shutil.copy2(search.study.folder / best.name / RECIPE, self.folder / RECIPE)
         digest = digest_of_run(
-            recipe, self.seed, self.model, data_parts(self.data, None)
+            recipe,
+            self.prepared.seed,
+            self.prepared.model,
+            data_parts(self.prepared.data, None),
         )
         state = RunState(self.folder / STATE_FOLDER, digest, restart=self.restart)
         if state.origin != "resumed":
             # Of another result, which may have been packed.
             remove_files(self.folder, [*REPORTS, PACKED_FILE])
         return TakenOver(
-            model=self.model,
-            data=self.data,
+            model=self.prepared.model,
+            data=self.prepared.data,
             recipe=recipe,
             folder=self.folder,
-            seed=self.seed,
+            seed=self.prepared.seed,
             imports=self.imports,
             state=state,
-            progress=self.progress,
+            progress=self.prepared.progress,
             source=self._trial(search, best),
         )
 
     def _trial(self, search: Search, trial: Trial) -> StagedRun:
         return trial_run(
             search.order(trial),
-            self.model,
-            dataclasses.replace(self.data, test=None),  # as its worker saw it
+            self.prepared.model,
+            dataclasses.replace(self.prepared.data, test=None),  # as its worker saw it
             search.study.folder / trial.name,
-            progress=self.progress,
+            progress=self.prepared.progress,
         )
 
 
@@ -326,6 +197,8 @@ def compress_within(
     pixels: str,
     accept_baseline: bool,
     overwrite: bool,
+    training: bool,
+    labels: bool,
     progress: Listener | bool,
     **workplace: Any,
 ) -> Report:
@@ -335,42 +208,36 @@ def compress_within(
     set_global_seeds(seed)
     source, given = as_absolute(model), as_absolute(data)
     modules = checked_imports(imports)
-    written: dict[str, Any] = {
-        "path": as_folder(out),
-        "names": [*output_names(_any_recipe()), PACKED_FILE, RECIPE, FRONT_FOLDER],
-        "inputs": [source, given],
-        "overwrite": overwrite,
-    }
-    check_outputs(**written)
-    inputs = checked_inputs(
-        source,
-        data,
-        TrainingRecipe(),
-        seed=seed,
-        pixels=pixels,
-        accept_baseline=accept_baseline,
-    )
     same: dict[str, Any] = {"imports": modules, "seed": seed, "pixels": pixels}
+    same |= {"training": training, "labels": labels}
+    written = _written(out, [source, given], overwrite)
+    check_outputs(**written)
+    judge = judge_for(budget.metric, training=training, labels=labels)
+    how: dict[str, Any] = {"seed": seed, "pixels": pixels, "judge": judge}
+    inputs = checked_inputs(
+        source, data, TrainingRecipe(), accept_baseline=accept_baseline, **how
+    )
     user_data, held_out = with_decision_data(inputs.data, budget.validation_from, seed)
-    digest = _digest(budget, seed, source, data_parts(user_data, data))
+    parts = [_identity(budget, training), *data_parts(user_data, data)]
+    digest = digest_of_run(_any_recipe(), seed, source, parts)
     with output_folder(**written) as folder, listening(progress) as listen:
-        state = RunState(folder / SEARCH_FOLDER, digest, restart=restart)
+        state = _state(folder, digest, restart)
         announce(state, folder, user_data.notes, listen)
-        search = folder / SEARCH_FOLDER
-        # Once for this search, and again where a kill came in between.
-        state.run_stage("Others removed", [], lambda: _remove_trials(search))
         run = BudgetRun(
-            inputs=inputs,
-            data=user_data,
-            held_out=held_out,
-            budget=budget,
+            prepared=Preparation(
+                inputs=inputs,
+                data=user_data,
+                held_out=held_out,
+                budget=budget,
+                seed=seed,
+                state=state,
+                progress=listen,
+                trains=training,
+            ),
             folder=folder,
-            seed=seed,
             imports=modules,
-            state=state,
             restart=restart,
-            workplace={k: v for k, v in workplace.items() if v is not None},
-            progress=listen,
+            workplace=workplace,
             commands=(
                 compress_command(model, data, budget=budget.to_dict(), **same),
                 compress_command(model, data, RECIPE, **same),
@@ -379,9 +246,27 @@ def compress_within(
         return run.report()
 
 
-def _digest(budget: Budget, seed: int, source: Any, data: list[Any]) -> str:
-    """What a search depends on; with more time or trials it goes on."""
-    return digest_of_run(_any_recipe(), seed, source, [budget.identity, *data])
+def _written(out: Any, inputs: list[Any], overwrite: bool) -> dict[str, Any]:
+    """What is written, as `output_folder` takes it."""
+    return {
+        "path": as_folder(out),
+        "names": [*output_names(_any_recipe()), PACKED_FILE, RECIPE, FRONT_FOLDER],
+        "inputs": inputs,
+        "overwrite": overwrite,
+    }
+
+
+def _state(folder: Path, digest: str, restart: bool) -> RunState:
+    search = folder / SEARCH_FOLDER
+    state = RunState(search, digest, restart=restart)
+    # Once for this search, and again where a kill came in between.
+    state.run_stage("Others removed", [], lambda: _remove_trials(search))
+    return state
+
+
+def _identity(budget: Budget, training: bool) -> dict[str, Any]:
+    """What makes it another search; with more time or trials it goes on."""
+    return budget.identity if training else {**budget.identity, "training": False}
 
 
 def _any_recipe() -> Recipe:

@@ -50,7 +50,8 @@ def compress(
             metavar="DATA",
             help="An .npz file (x_train, y_train, x_test, y_test; x_validation, "
             "y_validation too, if you have them), module:function, or a folder of "
-            "class folders of images.",
+            "class folders of images. Without labels: x alone, or images in one "
+            "folder.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for models and reports.")],
@@ -99,6 +100,23 @@ def compress(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
+    no_training: Annotated[
+        bool,
+        typer.Option(
+            "--no-training",
+            help="Train nothing: minutes, any model, a hundred inputs; labels count if "
+            "there are any.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = False,
+    no_labels: Annotated[
+        bool,
+        typer.Option(
+            "--no-labels",
+            help="What the model itself gives takes the place of labels.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = False,
     time: Annotated[
         str | None,
         typer.Option(
@@ -187,6 +205,7 @@ def compress(
         $ penjing compress m.keras --data d.npz --max-bytes 20KB --out out
         $ penjing compress m.keras --data d.npz --max-latency 2ms --out out
         $ penjing compress m.keras --data d.npz --runtime micro --out out
+        $ penjing compress m.keras --data x.npz --no-training --out out
         $ penjing compress m.keras --data data:load --recipe my.toml --out out
     """
     chosen: dict[str, Any] = {
@@ -220,7 +239,7 @@ def compress(
 
         require_runtime(budget.runtime)
     if budget is not None and not (quiet or as_json):
-        typer.echo(budget.sentence)
+        typer.echo(budget.describe(training=not no_training, labels=not no_labels))
     with _listener(quiet) as progress:
         select_backend(backend)
         import_modules(imports or [])
@@ -239,6 +258,8 @@ def compress(
             pixels=pixels.value,
             accept_baseline=accept_baseline,
             overwrite=overwrite,
+            training=not no_training,
+            labels=not no_labels,
             workers=workers,
             ray=ray,
             distribution=distribution,

@@ -72,7 +72,7 @@ SettingOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="A setting in place of the recipe's: training.epochs=5, "
-        "methods.prune.schedule.final_sparsity=0.9, export.quantizations=[int8]. "
+        "methods.prune.schedule.final_sparsity=0.9, export.quantizations=\\[int8]. "
         "KEY= takes its default. Repeatable.",
     ),
 ]

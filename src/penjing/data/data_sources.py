@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from penjing.arguments import did_you_mean
 from penjing.data.array_files import read_npz
@@ -33,8 +32,14 @@ from penjing.data.data_spec import (
     look_in_current_folder,
     where_modules_are,
 )
-from penjing.data.datasets import stratified_split
-from penjing.data.image_folders import how_read, read_image_folder
+from penjing.data.data_splits import split_off
+from penjing.data.image_folders import (
+    how_read,
+    lies_flat,
+    read_image_folder,
+    read_unlabeled_images,
+)
+from penjing.data.unlabeled_data import UnlabeledDataError, refuse_unlabeled
 from penjing.errors import DataError
 
 PARTS = ("train", "validation", "test")
@@ -165,6 +170,12 @@ or `(x, y)` |
         return _assemble(read_npz(path), f"file {path}", seed_of_split)
     if kind == "function":
         return _assemble(_call(text), f"function {text}", seed_of_split)
+    if lies_flat(path):
+        raise UnlabeledDataError(
+            f"The folder {path}",
+            "images that are in no folders of classes",
+            lambda: read_unlabeled_images(path, image_size, pixel_maximum),
+        )
     parts, names = read_image_folder(path, image_size, pixel_maximum, seed)
     notes = how_read(path, pixel_maximum, seed)
     raw = {**parts, "class_names": names}
@@ -273,6 +284,7 @@ def _unknown_key(key: str, source: str) -> str:
 def _assemble(
     raw: dict[str, Any], source: str, seed: int | None, notes: tuple[str, ...] = ()
 ) -> UserData:
+    refuse_unlabeled(raw, source)
     names = raw.pop("class_names", None)
     parts = {
         name: _checked_part(part, name, source)
@@ -346,53 +358,3 @@ def _by_name(arrays: Mapping[str, Any], prefix: str) -> Any:
         for label, array in arrays.items()
         if label.startswith(f"{prefix}_")
     }
-
-
-def split_off(
-    arrays: tuple[Any, ...], fraction: float, seed: int, part: str = "train"
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split some of a part's arrays off, of each class alike if there are any.
-
-    Args:
-        arrays: `(x, y)` or `(x, y, sample_weight)`, each an array or a tree of arrays.
-        fraction: What to split off, between 0 and 1; it is one example at least.
-        seed: The same seed gives the same split.
-        part: Which part of the data it is: `"train"` or `"test"`.
-
-    Returns:
-        The rest and what is split off, in the form and the order of `arrays`.
-
-    Raises:
-        DataError: If nothing would be left.
-    """
-    labels = arrays[1]
-    count = len(keras.tree.flatten(labels)[0])
-    name = "training" if part == "train" else part
-    if count < 2:
-        raise DataError(f"The {name} part has 1 example; at least 2 are needed.")
-    fraction = max(fraction, 1 / count)
-    try:
-        kept, moved = stratified_split(_classes(labels, count), fraction, seed)
-    except ValueError as error:
-        raise DataError(
-            f"Cannot split {fraction:.3g} of the {count} {name} examples off for "
-            f"validation: {error}"
-        ) from error
-    return (
-        keras.tree.map_structure(lambda array: array[kept], arrays),
-        keras.tree.map_structure(lambda array: array[moved], arrays),
-    )
-
-
-def _classes(labels: Any, count: int) -> npt.NDArray[Any]:
-    """The class of each example; all the same where there are no classes, or many."""
-    if isinstance(labels, np.ndarray) and labels.dtype.kind in "iubf":
-        columns = labels.reshape(count, -1)
-        is_one_hot = np.isin(columns, (0, 1)).all() and (columns.sum(1) == 1).all()
-        if columns.shape[1] > 1 and is_one_hot:
-            columns = columns.argmax(1)[:, None]
-        is_whole = columns.dtype.kind != "f" or np.array_equal(columns, columns.round())
-        few = columns.shape[1] == 1 and 10 * len(np.unique(columns)) <= count
-        if is_whole and few:
-            return columns[:, 0]
-    return np.zeros(count, np.int8)

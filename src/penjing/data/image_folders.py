@@ -78,6 +78,30 @@ def read_image_folder(
     }, names
 
 
+def lies_flat(folder: Path) -> bool:
+    """Whether images lie beside each other, in no folders of classes."""
+    parts = [folder / part for part in _PARTS if (folder / part).is_dir()]
+    found = [path for place in (parts or [folder]) for path in place.iterdir()]
+    classes = [path for path in found if path.is_dir() and path.name[0] != "."]
+    return not classes and any(path.suffix.lower() in SUFFIXES for path in found)
+
+
+def read_unlabeled_images(
+    folder: Path, image_size: Sequence[int] | None, pixel_maximum: float = 255.0
+) -> dict[str, npt.NDArray[Any]]:
+    """Read images that have no classes, as `read_image_folder` does.
+
+    They lie in the folder itself, and are `x` then, or in its folders `train`, `test`
+    and `validation`, of which each gives `x_<part>`.
+    """
+    size = _checked_size(folder, image_size)
+    parts = {f"x_{p}": folder / p for p in _PARTS if (folder / p).is_dir()}
+    return {
+        name: _read_files(path, _image_files(path), size, pixel_maximum)
+        for name, path in (parts or {"x": folder}).items()
+    }
+
+
 def how_read(folder: Path, pixel_maximum: float, seed: int) -> tuple[str, ...]:
     """Say what `read_image_folder` makes of a folder, for people to read."""
     pixels = f"pixels are read from 0 to {pixel_maximum:g}"
@@ -137,6 +161,13 @@ def _read_part(
         files += [(path, label) for path in _image_files(folder / name)]
     if not files:
         raise DataError(f"{folder} has no images. Allowed: {sorted(SUFFIXES)}.")
+    x = _read_files(folder, [path for path, _ in files], size, pixel_maximum)
+    return x, np.array([label for _, label in files], np.int32)
+
+
+def _read_files(
+    folder: Path, files: Sequence[Path], size: tuple[int, ...], pixel_maximum: float
+) -> npt.NDArray[Any]:
     most = limit(_MAX_BYTES)
     if 4 * len(files) * np.prod(size, dtype=float) > most:
         raise DataError(
@@ -145,11 +176,11 @@ def _read_part(
             f"{raise_limits()}"
         )
     x = np.empty((len(files), *size), np.float32)
-    for position, (path, _) in enumerate(files):
+    for position, path in enumerate(files):
         x[position] = read_image(path, size)
     if pixel_maximum != 255.0:
         x *= np.float32(pixel_maximum / 255)
-    return x, np.array([label for _, label in files], np.int32)
+    return x
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -149,3 +149,10 @@ def bits_within(errors: Sequence[LayerErrors], max_bytes: int) -> dict[str, int]
         )
     places = zip(pairs, found, strict=True)
     return {own.path: some[option] for (own, some), option in places}
+
+
+def bits_of_mean(errors: Sequence[LayerErrors], mean: float) -> dict[str, int]:
+    """Path -> bits as `bits_within` chooses them, where a weight has `mean` of them."""
+    weights = sum(own.size for own in errors)
+    scales = sum(bytes_of_bits(own, 0) for own in errors)
+    return bits_within(errors, int(mean * weights / 8) + len(errors) + scales)

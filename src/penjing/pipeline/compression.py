@@ -13,7 +13,7 @@ import keras
 from penjing.errors import CompressionWarning
 from penjing.export.litert import checked_imports
 from penjing.pipeline.inputs.run_data import data_parts
-from penjing.pipeline.inputs.run_inputs import checked_inputs
+from penjing.pipeline.inputs.run_inputs import checked_inputs, judge_for
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_command import compress_command
@@ -47,6 +47,8 @@ def compress(
     pixels: str = "0-255",
     accept_baseline: bool = False,
     overwrite: bool = False,
+    training: bool = True,
+    labels: bool = True,
     progress: Listener | bool = True,
 ) -> Report:
     """Run one recipe and measure what it cost, on the files that are deployed.
@@ -67,6 +69,9 @@ def compress(
         pixels: See `penjing.compress`.
         accept_baseline: See `penjing.compress`.
         overwrite: See `penjing.compress`.
+        training: False for a recipe without epochs, which may see inputs without
+            labels and models without a loss.
+        labels: See `penjing.compress`.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
 
@@ -96,9 +101,17 @@ def compress(
         imports=imports,
         seed=seed,
         pixels=pixels,
+        training=training,
+        labels=labels,
     )
     recipe = as_recipe(recipe, overrides)
     check_training(recipe.training)
+    if not training and recipe.training.epochs:
+        raise ValueError(
+            f"`training=False` (--no-training) trains nothing, and the recipe "
+            f"{recipe.name!r} trains {recipe.training.epochs} epochs. Leave it out, or "
+            "set `training.epochs` to 0."
+        )
     modules = checked_imports(imports)
     written: dict[str, Any] = {
         "path": as_folder(out),
@@ -114,6 +127,7 @@ def compress(
         seed=seed,
         pixels=pixels,
         accept_baseline=accept_baseline,
+        judge=judge_for(training=training, labels=labels),
     )
     loaded, user_data = inputs.model, inputs.data
     digest = digest_of_run(recipe, seed, source, data_parts(user_data, data))

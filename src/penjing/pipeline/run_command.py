@@ -22,6 +22,8 @@ def compress_command(
     imports: Sequence[str] = (),
     seed: int = 0,
     pixels: str = "0-255",
+    training: bool = True,
+    labels: bool = True,
 ) -> str:
     """Write the call of `compress`: for files as a command, for values in Python.
 
@@ -34,6 +36,8 @@ def compress_command(
         imports: Modules of the model's own classes.
         seed: Seed of everything random.
         pixels: What pixels go from and to.
+        training: Whether anything was trained.
+        labels: Whether labels were looked at.
 
     Example:
         >>> compress_command("a/net.keras", "b/data.npz", "default")[:59]
@@ -41,8 +45,9 @@ def compress_command(
     """
     allowed = {key: value for key, value in (budget or {}).items() if value is not None}
     given = [value for value in (model, data, recipe) if value is not None]
+    flags = [f for f, on in (("training", training), ("labels", labels)) if not on]
     if not all(isinstance(value, (str, os.PathLike)) for value in given):
-        return _in_python(recipe, allowed, overrides, seed)
+        return _in_python(recipe, allowed, overrides, seed, flags)
     words = ["penjing", "compress", Path(model).name]
     words += ["--data", Path(data).name]
     if recipe is not None:
@@ -53,6 +58,7 @@ def compress_command(
         words += ["--set", f"{key}={'' if value is None else json.dumps(value)}"]
     for module in imports:
         words += ["--import", module]
+    words += [f"--no-{flag}" for flag in flags]
     if pixels != "0-255":
         words += ["--pixels", pixels]
     if keras.backend.backend() != "tensorflow":
@@ -72,6 +78,7 @@ def _in_python(
     budget: Mapping[str, Any],
     overrides: Mapping[str, Any] | None,
     seed: int,
+    flags: Sequence[str],
 ) -> str:
     named = isinstance(recipe, (str, os.PathLike))
     parts = ["model", "data"]
@@ -82,4 +89,5 @@ def _in_python(
         parts.append(f"budget=penjing.Budget({bounds})")
     if overrides:
         parts.append(f"overrides={dict(overrides)!r}")
+    parts += [f"{flag}=False" for flag in flags]
     return f"penjing.compress({', '.join(parts)}, seed={seed}, out='out')"

@@ -25,7 +25,11 @@ from penjing.budget.planning.space import (
     Candidate,
     Ground,
 )
-from penjing.budget.planning.untrained_line import borne_untrained, next_untrained
+from penjing.budget.planning.untrained_line import (
+    borne_untrained,
+    next_untrained,
+    vary_untrained,
+)
 from penjing.budget.trial import FAILED
 
 # Multiples of the model's own learning rate: weights that are cut need a higher one
@@ -92,6 +96,8 @@ class Plan:
             return None
         if (untrained := self._next_untrained(trials)) is not None:
             return untrained, "one-shot"
+        if not self.ground.trains:
+            return self._next_varied_untrained(trials)
         if (control := self._next_control(trials)) is not None:
             return control, "control"
         if self._runs(trials, "control") or self._runs(trials, "one-shot"):
@@ -108,6 +114,15 @@ class Plan:
             return None
         mode = self.written_modes(trials)[0]
         return next_untrained(trials, self.ground, self.goal, mode)
+
+    def _next_varied_untrained(
+        self, trials: Sequence[Trial]
+    ) -> tuple[Candidate, Phase] | None:
+        if self._runs(trials, "one-shot") or not self.prunes_untrained:
+            return None
+        mode = self.written_modes(trials)[0]
+        found = vary_untrained(trials, self.ground, self.goal, mode)
+        return None if found is None else (found, "vary")
 
     def _next_control(self, trials: Sequence[Trial]) -> Candidate | None:
         controls = [t for t in trials if t.candidate.family == CONTROL]
@@ -177,7 +192,8 @@ class Plan:
         """Whether the model can be trained, and plain trials are through."""
         early = ("files", "control", "short")
         waits = any(self._runs(trials, phase) for phase in early)
-        return not waits and self._rate(trials) is not None
+        trained = self.ground.trains and self._rate(trials) is not None
+        return trained and not waits
 
     def _varied(self, trials: Sequence[Trial]) -> Candidate | None:
         """The best full trial with one setting changed, until each was tried."""

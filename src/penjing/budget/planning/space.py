@@ -50,6 +50,8 @@ class Candidate(JsonValue):
         rate: Learning rate, in multiples of the model's own.
         l1: Penalty on the kept weights.
         effort: Share of the full number of epochs.
+        bits: How many each weight has in the mean, chosen by layer in place of
+            `levels`; where nothing is trained.
     """
 
     family: str
@@ -59,6 +61,7 @@ class Candidate(JsonValue):
     rate: float = 3.0
     l1: float = 0.0
     effort: float = 1.0
+    bits: float | None = None
 
     @property
     def is_trained(self) -> bool:
@@ -83,12 +86,18 @@ class Candidate(JsonValue):
             return "dense, trained as long"
         stays = f"{100 * self.keep:.3g} % of the "
         texts = {
-            ONE_SHOT: f"nothing trained, {stays}weights stay, {self.levels} levels",
+            ONE_SHOT: f"nothing trained, {stays}weights stay, {self._rounded_to}",
             "prune": stays + f"weights stay, {self.levels} levels",
             "cut": stays + "multiply-accumulates stay",
             "cut+prune": f"channels removed, {stays}weights stay, {self.levels} levels",
         }
         return f"{texts[self.family]}, {self.mode}"
+
+    @property
+    def _rounded_to(self) -> str:
+        if self.bits is None:
+            return f"{self.levels} levels"
+        return f"{self.bits:g} bits in the mean, chosen by layer"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,6 +118,7 @@ class Ground(JsonValue):
         max_arena: Bytes of RAM that a packed file may take.
         is_bounded: Whether time, RAM or multiply-accumulates are, which zeros do not
             make less.
+        trains: Whether anything may be trained.
     """
 
     runtime: str
@@ -122,6 +132,7 @@ class Ground(JsonValue):
     weights: int = 1_000_000
     max_arena: int | None = None
     is_bounded: bool = False
+    trains: bool = True
 
     @property
     def is_micro(self) -> bool:
@@ -236,7 +247,8 @@ class Ground(JsonValue):
     def _once(self, candidate: Candidate) -> OneShotRecipe:
         return OneShotRecipe(
             sparsity=round(1 - candidate.keep, 6),
-            levels=candidate.levels,
+            levels=candidate.levels if candidate.bits is None else None,
+            mean_bits=candidate.bits,
             granularity="per_tensor" if self.is_micro else "per_channel",
         )
 

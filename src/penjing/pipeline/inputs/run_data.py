@@ -15,8 +15,9 @@ import numpy as np
 
 from penjing.arguments import check_choice
 from penjing.data.data_checks import first_batch
-from penjing.data.data_sources import PARTS, UserData, load_data, split_off
+from penjing.data.data_sources import PARTS, UserData, load_data
 from penjing.data.data_spec import PIXELS
+from penjing.data.data_splits import split_off
 from penjing.data.datasets import Dataset
 from penjing.errors import CompressionWarning, DataError, RecipeError
 from penjing.measurement.scoring import Scorer

@@ -1,0 +1,172 @@
+"""What is known and decided before the first trial: the look, the goal, the ground."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import keras
+
+from penjing.budget.bounds.bound import Bound, bound_on, memory_warning, noise_warning
+from penjing.budget.bounds.goal import Goal
+from penjing.budget.bounds.quantities import Drop
+from penjing.budget.budget import Budget
+from penjing.budget.first_look import FirstLook, batch_size_for, count_prunable, look_at
+from penjing.budget.planning.space import Ground
+from penjing.data.data_sources import UserData
+from penjing.measurement.scoring import first_metric
+from penjing.pipeline.inputs.run_inputs import RunInputs
+from penjing.pipeline.learning_rate import ChosenRate, choose_learning_rate
+from penjing.pipeline.recipe import TrainingRecipe
+from penjing.pipeline.runs.run_state import RunState
+from penjing.pipeline.training_data import TrainingData
+from penjing.progress import Listener, Progress
+
+# Batches of a full training, from where longer ones hardly pay, and its epochs.
+_LEAST_STEPS, _EPOCHS, _MOST_EPOCHS = 6_000, 16, 50
+# Full trainings that a search needs to be one: the control, short ones, four full ones.
+_TRAININGS = 8.0
+# Of what is compared with the model's own outputs: it changes its mind about examples
+# that it is unsure of, which costs half as many right answers or fewer.
+TAUGHT_DROP = Drop(2.0, relative=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Preparation:
+    """What a search is told, each part found once and kept in `state`.
+
+    `data` is that of `inputs` with what is decided by, and `held_out` says what of it
+    that is; `trains` whether anything may be trained.
+    """
+
+    inputs: RunInputs
+    data: UserData
+    held_out: TrainingRecipe
+    budget: Budget
+    seed: int
+    state: RunState
+    progress: Listener
+    trains: bool = True
+
+    @property
+    def model(self) -> keras.Model:
+        """The model that is compressed, with its loss and metrics."""
+        return self.inputs.model
+
+    @functools.cached_property
+    def look(self) -> FirstLook:
+        """What was seen of model and data."""
+        self.progress(Progress(stage="Looking at model and data"))
+        training = TrainingRecipe(batch_size=batch_size_for(self.data))
+
+        def look() -> dict[str, Any]:
+            return look_at(
+                self.model, self.data, training, self.seed, trains=self.trains
+            ).to_dict()
+
+        return FirstLook.from_dict(self.state.run_stage("First look", [], look))
+
+    @functools.cached_property
+    def bound(self) -> Bound:
+        """The bound on the score."""
+        drop, bounded = self.budget.drop, bool(self.budget.bounds)
+        if drop is None and not bounded and self.inputs.is_taught:
+            drop = TAUGHT_DROP
+        return bound_on(
+            self.look.metrics,
+            self.look.directions,
+            name=self.budget.metric,
+            drop=drop,
+            bounded=bounded,
+        )
+
+    def goal(self) -> Goal:
+        """What is looked for."""
+        return Goal(
+            bound=self.bound,
+            bounds=self.budget.bounds,
+            bytes_kind=self.budget.bytes_kind,
+            objective=self.budget.objective,
+        )
+
+    @functools.cached_property
+    def ground(self) -> Ground:
+        """What all recipes have in common."""
+        bounds, metric = self.budget.bounds, self.bound.metric
+        return Ground(
+            runtime=self.budget.runtime,
+            objective=self.budget.objective,
+            learning_rate=self._learning_rate() if self.trains else 0.0,
+            epochs=self._kept_epochs() if self.trains else 0,
+            batch_size=batch_size_for(self.data),
+            validation_split=self.held_out.validation_split,
+            validation_from=self.held_out.validation_from,
+            metric=None if metric == first_metric(self.look.metrics) else metric,
+            weights=count_prunable(self.model),
+            max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
+            is_bounded=bool(bounds.keys() - {"max_bytes"}),
+            trains=self.trains,
+        )
+
+    def _learning_rate(self) -> float:
+        size = batch_size_for(self.data)
+        source = TrainingData(source=self.data.train, batch_size=size, seed=self.seed)
+
+        def choose() -> dict[str, Any]:
+            training = TrainingRecipe(batch_size=size)
+            return choose_learning_rate(
+                self.model, source, training, progress=self.progress
+            ).to_dict()
+
+        found = self.state.run_stage("Learning rate", [], choose)
+        return ChosenRate.from_dict(found).value
+
+    def _kept_epochs(self) -> int:
+        """Of a full training, as the search began: what is known had so many."""
+        fit = self._epochs()
+        kept = int(
+            self.state.run_stage("Epochs", [], lambda: {"epochs": fit})["epochs"]
+        )
+        if fit > kept:
+            text = (
+                f"Full trainings have {kept} epochs, as when this search began; now "
+                f"{fit} would fit. --restart begins anew, with those."
+            )
+            self.progress(Progress(stage=text, notice=True))
+        return kept
+
+    def _epochs(self) -> int:
+        """Of a full training: as many as pay, and as the time bears."""
+        steps = self.look.steps_per_epoch
+        epochs = min(max(_EPOCHS, -(-_LEAST_STEPS // steps)), _MOST_EPOCHS)
+        if self.budget.seconds is not None:
+            each = 1.5 * self.look.pace * steps
+            epochs = min(epochs, math.floor(self.budget.seconds / _TRAININGS / each))
+        return max(epochs, 1)
+
+    def notes(self) -> tuple[str, ...]:
+        """What to know before anything is trained."""
+        look, bound = self.look, self.bound
+        notes = [self._time_note() if self.trains else None]
+        error = look.errors.get(bound.metric)
+        if error is not None:
+            tested = look.test_metrics[bound.metric]
+            counts = {"samples": look.samples, "others": look.test_samples}
+            notes = [
+                noise_warning(bound, error, look.test_samples),
+                memory_warning(bound, tested, error, **counts),
+                *notes,
+            ]
+        return tuple(note for note in notes if note)
+
+    def _time_note(self) -> str | None:
+        look, seconds = self.look, self.budget.seconds
+        wanted = 1.5 * look.pace * look.steps_per_epoch * self.ground.epochs
+        if seconds is None or wanted * _TRAININGS / 2 <= seconds:
+            return None
+        return (
+            f"A training takes about {wanted:.0f} s, and there are {seconds:.0f} s: "
+            "few trials fit. Give more `time` (--time), or less data."
+        )
