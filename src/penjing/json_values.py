@@ -43,6 +43,12 @@ class JsonValue:
         names = (*_field_names(self), *self.json_properties)
         return {name: _to_json(getattr(self, name)) for name in names}
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: its fields as tables."""
+        from penjing.notebook.value_html import value_html
+
+        return value_html(self)
+
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> Self:
         """Build a value from what `to_dict` gave, read from JSON or not.

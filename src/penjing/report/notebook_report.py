@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from penjing.measurement.size import format_bytes
-from penjing.report.notebook import Cell, NotebookTable, notebook_html
+from penjing.notebook.html_tables import Cell, NotebookTable, notebook_html
 
 
 def notebook_report(report: Any) -> str:
