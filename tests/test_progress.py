@@ -1,6 +1,7 @@
 """Progress: a bar where there is a screen, a listener, or nothing."""
 
 import io
+import re
 from contextlib import redirect_stderr
 
 import pytest
@@ -22,7 +23,7 @@ class Screen(io.StringIO):
 
 @pytest.fixture
 def screen(monkeypatch):
-    for name in ("NO_COLOR", "TTY_COMPATIBLE", "FORCE_COLOR"):
+    for name in ("NO_COLOR", "TTY_COMPATIBLE", "FORCE_COLOR", "CI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     return Screen()
@@ -102,3 +103,21 @@ def test_stages_and_notices_are_lines_where_nothing_can_be_redrawn():
         "Writing",
         "",
     ]
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "CI"])
+def test_logs_hold_lines_and_nothing_that_moves_the_cursor(
+    screen, monkeypatch, variable
+):
+    monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(
+        "penjing.progress.time.monotonic", iter(range(0, 99, 6)).__next__
+    )
+    stream = screen if variable == "CI" else io.StringIO()
+    console = Console(file=stream, width=30)
+    with draw_progress(console) as listen:
+        for done in range(5):
+            listen(Progress(stage="Training", done=done, total=5, detail="a" * 40))
+    text = re.sub(r"\x1b\[\d*m", "", stream.getvalue())  # colors
+    lines = ["Training", f"Training  1/5  {'a' * 40}", f"Training  3/5  {'a' * 40}", ""]
+    assert text.split("\n") == lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +57,7 @@ def listening(progress: Listener | bool) -> Iterator[Listener]:
         from rich.console import Console
 
         console = Console(stderr=True)
-        if console.is_terminal or console.is_jupyter:
+        if _can_redraw(console):
             with draw_progress(console) as listen:
                 yield listen
             return
@@ -71,8 +72,9 @@ def ignore_progress(progress: Progress) -> None:
 def draw_progress(console: Any, first: str = "") -> Iterator[Listener]:
     """Draw the running stage as one line that goes away at the end.
 
-    Where the rich console is no terminal, the stages are printed. `first` is what is
-    being done before the first message.
+    Where the rich console is no terminal, and in continuous integration, the stages are
+    printed, and how far a long one is every 10 seconds. `first` is what is being done
+    before the first message.
     """
     from rich.errors import LiveError
     from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeElapsedColumn
@@ -85,7 +87,7 @@ def draw_progress(console: Any, first: str = "") -> Iterator[Listener]:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[detail]}"),
     )
-    animated = console.is_terminal or console.is_jupyter
+    animated = _can_redraw(console)
     bar = ProgressBar(*columns, console=console, transient=True, disable=not animated)
     try:
         bar.start()
@@ -94,17 +96,29 @@ def draw_progress(console: Any, first: str = "") -> Iterator[Listener]:
         return
     token = _drawing.set(True)
     try:
-        yield _Drawing(bar, console, first)
+        yield _Drawing(bar, console, first, animated=animated)
     finally:
         _drawing.reset(token)
         bar.stop()
 
 
+def _can_redraw(console: Any) -> bool:
+    """Whether what is printed can be drawn over.
+
+    rich takes a file for a terminal where a variable asks for colors; the logs of
+    continuous integration keep what was drawn over, even those of its terminals.
+    """
+    if console.is_jupyter:
+        return True
+    is_screen = console.is_terminal and console.file.isatty()
+    return is_screen and not console.is_dumb_terminal and not os.environ.get("CI")
+
+
 class _Drawing:
     """A listener that keeps one task of a bar: the running stage."""
 
-    def __init__(self, bar: Any, console: Any, first: str) -> None:
-        self._bar, self._console = bar, console
+    def __init__(self, bar: Any, console: Any, first: str, *, animated: bool) -> None:
+        self._bar, self._console, self._animated = bar, console, animated
         self._stage = first
         self._told = time.monotonic()
         self._task = self._start() if first else None
@@ -115,12 +129,12 @@ class _Drawing:
 
         if progress.notice:
             text = " ".join(filter(None, (progress.stage, progress.detail)))
-            self._console.print(Text(text, style="dim"))
+            self._console.print(Text(text, style="dim"), soft_wrap=True)
             return
         if progress.stage != self._stage:
             self._stage = progress.stage
-            if not self._console.is_terminal:
-                self._console.print(Text(self._stage))
+            if not self._animated:
+                self._console.print(Text(self._stage), soft_wrap=True)
                 self._told = time.monotonic()
             if self._task is not None:
                 self._bar.remove_task(self._task)
@@ -138,14 +152,14 @@ class _Drawing:
     def _tell(self, progress: Progress) -> None:
         """Print how far a stage is where nothing is drawn, now and then."""
         now = time.monotonic()
-        if self._console.is_terminal or now < self._told + _SECONDS_BETWEEN_LINES:
+        if self._animated or now < self._told + _SECONDS_BETWEEN_LINES:
             return
         from rich.text import Text
 
         self._told = now
         share = f"{progress.done:,}/{progress.total:,}" if progress.total else ""
         words = filter(None, (self._stage, share, progress.detail))
-        self._console.print(Text("  ".join(words), style="dim"))
+        self._console.print(Text("  ".join(words), style="dim"), soft_wrap=True)
 
     def _start(self) -> Any:
         from rich.markup import escape

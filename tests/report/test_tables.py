@@ -18,19 +18,19 @@ pytestmark = pytest.mark.once
 def test_a_table_shows_its_title_its_columns_and_its_caption_as_they_are():
     table = new_table(
         "[red]net[/red]",
-        names("layer", min_width=7),
+        names("layer"),
         numbers("[bold]"),
         notes("why"),
         caption="One.",
     )
-    table.add_row("a" * 20, "12", "because")
+    table.add_row("a" * 13 + " b", "12", "because")
     console = Console(file=io.StringIO(), width=36, color_system=None)
     console.print(table)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     assert lines[0] == "[red]net[/red]"
     assert lines[2].split("┃")[1:4] == [" layer         ", " [bold] ", " why     "]
     assert lines[4].split("│")[1:4] == [" aaaaaaaaaaaaa ", "     12 ", " because "]
-    assert lines[5].split("│")[1] == " aaaaaaa       "  # long names go on below
+    assert lines[5].split("│")[1] == " b             "  # long names go on below
     assert lines[-1] == "One."
 
 

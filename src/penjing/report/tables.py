@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Column, Table
 
+from penjing.report.fitting_table import FittingTable
+
 
 def new_table(title: str, *columns: Column, caption: str | None = None) -> Table:
     """Begin a table with title and caption on the left."""
-    table = Table(*columns, title=escape(title), title_justify="left")
+    table = FittingTable(*columns, title=escape(title), title_justify="left")
     table.caption, table.caption_justify = caption, "left"
     return table
 
 
-def names(header: str, min_width: int | None = None) -> Column:
-    """A column of names: long ones go on in the next line."""
-    return Column(header, style="bold", overflow="fold", min_width=min_width)
+def names(header: str) -> Column:
+    """A column of names: where there are several words, they may stand in lines."""
+    return Column(header, style="bold", overflow="fold")
 
 
 def numbers(header: str) -> Column:

@@ -15,6 +15,7 @@ from penjing.report.documents import (
     Report,
     smaller,
 )
+from penjing.report.fitting_table import print_table
 from penjing.report.score_rows import ScoreRow
 from penjing.report.tables import (
     names,
@@ -34,13 +35,18 @@ _CHANGES = {"better": "green", "worse": "red"}
 def print_report(report: Report, console: Console, *, weights: bool = True) -> None:
     """Print sizes, accuracies, sparsity (with `weights`) and the total ratio."""
     if report.channels is not None:
-        console.print(channel_table(report.channels), "")
+        print_table(channel_table(report.channels), console)
+        console.print()
     if weights:
-        console.print(weight_table(report), "")
-    console.print(size_table(report), "")
-    console.print(score_table(report), "")
+        print_table(weight_table(report), console)
+        console.print()
+    print_table(size_table(report), console)
+    console.print()
+    print_table(score_table(report), console)
+    console.print()
     if report.front:
-        console.print(front_table(report), "")
+        print_table(front_table(report), console)
+        console.print()
     console.print(summary(report))
     for text in report.warnings:
         console.print(Text.assemble(("Warning: ", "bold yellow"), text))
