@@ -11,8 +11,10 @@ import keras
 
 from penjing.arguments import check_integer
 from penjing.budget.budget import Budget
+from penjing.budget.told_results import tell_run
 from penjing.budget.within_budget import compress_within
 from penjing.budget.workplaces.distribution import distributed
+from penjing.engine.log_metrics import Log, check_log
 from penjing.errors import CompressionWarning
 from penjing.pipeline.compression import compress as run_one_recipe
 from penjing.pipeline.recipe import Recipe
@@ -40,6 +42,7 @@ def compress(
     ray: str | None = None,
     distribution: str | None = None,
     progress: Listener | bool = True,
+    log: Log | None = None,
 ) -> Report:
     """Compress a model and measure what it cost, on the files that are deployed.
 
@@ -98,6 +101,12 @@ def compress(
             Keras' own `DataParallel`, which JAX has.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
+        log: A function of a name, a value and a step, as `penjing.LogMetrics` takes it.
+            Of a search it is told each trial when it ends: "trial/gzip" and other
+            costs, "trial/accuracy" and other validation metrics, "trial/sparsity",
+            "trial/seconds", with the number of the trial as step. Of a recipe it is
+            told the epochs of the training. Of both, in the end: "ratio", "before"
+            and "after".
 
     Returns:
         The report that is also written; `report.budget.met` says whether the file is
@@ -116,6 +125,7 @@ def compress(
         >>> report.ratio  # doctest: +SKIP
         61.4
     """
+    check_log(log)
     common: dict[str, Any] = {
         "out": out,
         "seed": seed,
@@ -131,7 +141,8 @@ def compress(
     if recipe is not None:
         _check_alone(budget, workers, ray)
         with distributed(distribution):
-            return run_one_recipe(model, data, recipe, overrides=overrides, **common)
+            report = run_one_recipe(model, data, recipe, overrides=overrides, **common)
+        return tell_run(report, log)
     if overrides:
         raise ValueError(
             "`overrides` change settings of a `recipe`, and there is none: a search "
@@ -151,9 +162,10 @@ def compress(
         )
     _check_times(budget or Budget(), workers, ray)
     with distributed(distribution):
-        return compress_within(
-            model, data, budget or Budget(), workers=workers, ray=ray, **common
+        report = compress_within(
+            model, data, budget or Budget(), workers=workers, ray=ray, log=log, **common
         )
+    return tell_run(report, log)
 
 
 def _check_times(budget: Budget, workers: int, ray: str | None) -> None:

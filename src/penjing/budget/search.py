@@ -15,8 +15,10 @@ from penjing.budget.planning.known_trials import Trial, reference_of
 from penjing.budget.planning.plan import Plan
 from penjing.budget.planning.space import CONTROL, FILES, Candidate, Ground
 from penjing.budget.study import SAMPLED, Study
+from penjing.budget.told_results import tell_trial
 from penjing.budget.trial import FAILED, TrialOrder, TrialOutcome
 from penjing.budget.workplaces.workplace import Workers
+from penjing.engine.log_metrics import Log
 from penjing.errors import CompressionError
 from penjing.files import DAMAGE, write_text
 from penjing.measurement.metric_direction import LOWER
@@ -79,6 +81,7 @@ class Search:
         progress: Is told what came of each trial.
         proof: Says why a file computes something else in its runtime; nothing where it
             does not.
+        log: Is told the numbers of each trial.
     """
 
     study: Study
@@ -93,6 +96,7 @@ class Search:
     imports: tuple[str, ...]
     progress: Listener
     proof: Callable[[Trial], str] | None = None
+    log: Log | None = None
 
     def run(self) -> None:
         """Try candidates until the plan is through and nothing better is sampled."""
@@ -148,6 +152,7 @@ class Search:
         self._running.discard(outcome.name)
         trial = self.study.finish(outcome)
         self.clock.keep()
+        tell_trial(outcome, self.log)
         self._refer_to_control()
         self.progress(Progress(stage=self._line(trial), notice=True))
         self._check_untrained(trial)

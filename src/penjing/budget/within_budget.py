@@ -21,6 +21,7 @@ from penjing.budget.search_rows import FRONT_FOLDER, SearchRows
 from penjing.budget.study import Study
 from penjing.budget.trial import RECIPE, trial_run
 from penjing.budget.workers import open_workers
+from penjing.engine.log_metrics import Log
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.export.litert import checked_imports, require_converter
 from penjing.file_verification import require_runtime
@@ -61,6 +62,7 @@ class BudgetRun:
     imports: tuple[str, ...]
     restart: bool
     workplace: dict[str, Any]
+    log: Log | None = None
     commands: tuple[str, ...] = ()
 
     def report(self) -> Report:
@@ -89,6 +91,7 @@ class BudgetRun:
                 seed=self.prepared.seed,
                 imports=self.imports,
                 progress=self.prepared.progress,
+                log=self.log,
             )
             search.proof = self._proven(search).refusal
             search.run()
@@ -200,6 +203,7 @@ def compress_within(
     training: bool,
     labels: bool,
     progress: Listener | bool,
+    log: Log | None = None,
     **workplace: Any,
 ) -> Report:
     """Find the best file within a budget; see `penjing.compress`."""
@@ -238,6 +242,7 @@ def compress_within(
             imports=modules,
             restart=restart,
             workplace=workplace,
+            log=log,
             commands=(
                 compress_command(model, data, budget=budget.to_dict(), **same),
                 compress_command(model, data, RECIPE, **same),
