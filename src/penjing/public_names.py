@@ -21,6 +21,7 @@ from penjing.engine.clustering import cluster
 from penjing.engine.compressed_layer import CompressedLayer
 from penjing.engine.compression_model import CompressionModel
 from penjing.engine.fractional_schedule import FractionalSchedule
+from penjing.engine.log_metrics import LogMetrics
 from penjing.engine.pruning import prune, prune_layer
 from penjing.engine.quantization import quantize_aware
 from penjing.engine.schedules import (
@@ -81,6 +82,7 @@ from penjing.packing.pack_report import PackedWeight, PackReport
 from penjing.progress import Progress
 from penjing.proof.layer_comparison import LayerComparison, compare_layers
 from penjing.proof.verify_report import VerifyReport
+from penjing.report.card.model_card import model_card
 from penjing.report.documents import (
     DataSummary,
     FileRow,
@@ -164,6 +166,7 @@ __all__ = [
     "LayerRow",
     "LayerSparsity",
     "LiteRTModel",
+    "LogMetrics",
     "MacsReport",
     "MacsRow",
     "MissingDependencyError",
@@ -221,6 +224,7 @@ __all__ = [
     "measure_latency",
     "measure_size",
     "measure_wasm_latency",
+    "model_card",
     "pack_litert",
     "prepare_for_sparse_inference",
     "prune",
