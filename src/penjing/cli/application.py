@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column
 
+from penjing.cli import completions
 from penjing.cli.arm_command import setup_arm
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.benchmark_command import benchmark
@@ -28,6 +29,7 @@ from penjing.cli.console import (
     quiet_libraries,
 )
 from penjing.cli.demo_command import demo
+from penjing.cli.doctor.doctor_command import doctor
 from penjing.cli.early_checks import (
     MODEL_FILES,
     check_early,
@@ -36,18 +38,27 @@ from penjing.cli.early_checks import (
 from penjing.cli.files.export_c_command import export_c
 from penjing.cli.files.export_command import export
 from penjing.cli.files.layer_table import show_layers
+from penjing.cli.files.node_data_option import (
+    NodeDataOption,
+    NodeValue,
+    NodeValueOption,
+    write_inspection_nodes,
+)
 from penjing.cli.files.pack_command import pack
 from penjing.cli.files.real_inputs import InputsOption
 from penjing.cli.files.shrink_command import shrink
 from penjing.cli.files.sparsity_table import show_sparsity
 from penjing.cli.files.verify_command import setup_wasm, verify
+from penjing.cli.finished.card_command import card
 from penjing.cli.finished.compare_command import compare
 from penjing.cli.finished.image_size import image_size_of
 from penjing.cli.finished.report_command import report
+from penjing.cli.narrow_help import NarrowCommand, NarrowGroup
 from penjing.cli.recipes_command import recipes
 from penjing.cli.sensitivity_command import sensitivity
 from penjing.cli.shared_options import (
     BackendOption,
+    DataOption,
     FileArgument,
     ImportOption,
     JsonOption,
@@ -57,6 +68,7 @@ from penjing.cli.shared_options import (
     SplitSeedOption,
 )
 from penjing.data.data_spec import PIXELS
+from penjing.report.fitting_table import print_sentence, print_table
 from penjing.report.tables import (
     names,
     new_table,
@@ -116,14 +128,22 @@ _HELP = """Make trained Keras 3 models small and fast, and prove what it cost.
     $ penjing setup-wasm
     $ penjing verify sparse.tflite
     $ penjing demo --browser
+
+[bold]What is installed, and what brings the rest[/bold]
+
+    $ penjing doctor
+
+[bold]Commands, options and files by Tab[/bold]
+
+    $ penjing --install-completion
 """
 app = typer.Typer(
     name="penjing",
+    cls=NarrowGroup,
     help=_HELP,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -157,13 +177,13 @@ def _options(
             stream.reconfigure(errors="backslashreplace")
 
 
-app.command()(demo)
+app.command(cls=NarrowCommand)(demo)
 
 
-app.command()(compress)
+app.command(cls=NarrowCommand)(compress)
 
 
-@app.command()
+@app.command(cls=NarrowCommand)
 def inspect(
     file: FileArgument,
     runtime: Annotated[
@@ -174,6 +194,7 @@ def inspect(
             "buy: bytes, milliseconds, both or nothing. micro: flash and RAM once the "
             "file is packed. ethos-u: estimates of flash, "
             "SRAM and cycles by Arm's compiler Vela.",
+            autocompletion=completions.kernel_runtimes,
         ),
     ] = None,
     against: Annotated[
@@ -183,22 +204,27 @@ def inspect(
             help="Compare every tensor of a .tflite FILE with that of the .keras or "
             ".h5 model that it was made of, on --data: signal-to-noise, cosine, and "
             "the layer that goes wrong first.",
+            autocompletion=completions.models,
         ),
     ] = None,
     data: InputsOption = None,
+    node_data: NodeDataOption = None,
+    node_value: NodeValueOption = NodeValue.bytes,
     imports: ImportOption = None,
     backend: BackendOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show every tensor in a file: zeros, distinct values, bytes, gzipped bytes.
 
-    Says where zeros buy nothing.
+    Says where zeros buy nothing. With --node-data Model Explorer, which draws
+    .tflite files, colors their operators by what their constants take.
 
     [bold]Examples[/bold]
 
         $ penjing inspect model.tflite
         $ penjing inspect model.tflite --runtime wasm
         $ penjing inspect model.keras --json
+        $ penjing inspect model.tflite --node-data bytes.json
         $ penjing inspect int8.tflite --against model.keras --data d.npz
     """
     check_early(models=[file], suffixes=MODEL_FILES)
@@ -225,6 +251,8 @@ def inspect(
         from penjing.measurement.inspection import inspect_file
 
         inspection = inspect_file(file)
+        if node_data is not None:
+            write_inspection_nodes(inspection, node_value.value, node_data)
     if as_json:
         print_json(inspection)
         return
@@ -244,32 +272,31 @@ def inspect(
             escape(row.hint),
         )
     console = Console()
-    console.print(table)
+    print_table(table, console)
     for hint in inspection.hints:
-        console.print(f"[yellow]hint:[/yellow] {escape(hint)}")
+        print_sentence(f"[yellow]hint:[/yellow] {escape(hint)}", console)
 
 
 app.add_typer(recipes, name="recipes")
-app.command()(report)
-app.command()(compare)
-app.command()(shrink)
-app.command()(pack)
-app.command()(benchmark)
-app.command()(sensitivity)
-app.command()(verify)
-app.command()(export)
-app.command()(export_c)
-app.command()(setup_wasm)
-app.command()(setup_arm)
+app.command(cls=NarrowCommand)(report)
+app.command(cls=NarrowCommand)(compare)
+app.command(cls=NarrowCommand)(card)
+app.command(cls=NarrowCommand)(shrink)
+app.command(cls=NarrowCommand)(pack)
+app.command(cls=NarrowCommand)(benchmark)
+app.command(cls=NarrowCommand)(sensitivity)
+app.command(cls=NarrowCommand)(verify)
+app.command(cls=NarrowCommand)(export)
+app.command(cls=NarrowCommand)(export_c)
+app.command(cls=NarrowCommand)(doctor)
+app.command(cls=NarrowCommand)(setup_wasm)
+app.command(cls=NarrowCommand)(setup_arm)
 
 
-@app.command()
+@app.command(cls=NarrowCommand)
 def evaluate(
     file: FileArgument,
-    data: Annotated[
-        str,
-        typer.Option(metavar="DATA", help="As for `penjing compress`."),
-    ],
+    data: DataOption,
     metric: MetricOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples at once.")] = 128,
     pixels: PixelsOption = Pixels.bytes,
@@ -314,4 +341,4 @@ def evaluate(
     table = new_table(file.name, names("metric"), numbers("value"))
     for name, value in scores.items():
         table.add_row(escape(name), f"{value:.4f}")
-    Console().print(table)
+    print_table(table, Console())

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from penjing.cli import completions
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, progress_bar
 from penjing.cli.early_checks import check_early
@@ -21,6 +22,7 @@ from penjing.cli.shared_options import (
     Runtime,
     RuntimeOption,
 )
+from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, numbers, shape_text
 
 FilesArgument = Annotated[
@@ -28,6 +30,7 @@ FilesArgument = Annotated[
     typer.Argument(
         metavar="FILES...",
         help=".tflite files. The others are compared to the first.",
+        autocompletion=completions.litert_files,
     ),
 ]
 ThreadsOption = Annotated[
@@ -117,10 +120,10 @@ def benchmark(
         return
     console = Console()
     for report in reports:
-        console.print(latency_table(report))
+        print_table(latency_table(report), console)
         for row in report.files:
             if row.operators:
-                console.print(operator_table(row))
+                print_table(operator_table(row), console)
 
 
 def _measuring(runtime: Runtime) -> Callable[..., Any]:
@@ -136,7 +139,7 @@ def latency_table(report: Any) -> Table:
     memory = " Memory: growth of a process that loads the file and runs it once."
     table = new_table(
         str(report.conditions),
-        names("file", min_width=12),
+        names("file"),
         *map(numbers, ("median", "spread", "minimum", "faster", "95 %")),
         *([numbers("memory")] if knows_memory else []),
         caption="Spread: between the quartiles." + (memory if knows_memory else ""),
@@ -187,7 +190,7 @@ def instruction_table(report: Any) -> Table:
     """Build the table of an `InstructionReport`: one row for each file."""
     table = new_table(
         f"{report.runtime}, threads {report.threads}",
-        names("file", min_width=12),
+        names("file"),
         *map(numbers, ("bytes", "instructions", "fewer")),
         caption="Instructions of one run on one sample. They are not times: these "
         "depend on the caches and units of a processor too.",
@@ -220,7 +223,7 @@ def _count(
         print_json([report.to_dict() for report in reports])
         return
     for report in reports:
-        Console().print(instruction_table(report))
+        print_table(instruction_table(report), Console())
 
 
 _WHY_NOT = {

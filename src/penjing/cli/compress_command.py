@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from penjing.budget.budget import OBJECTIVES, PARTS, RUNTIMES, Budget
+from penjing.cli import completions
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import (
     print_json,
@@ -38,8 +39,10 @@ NOT_MET = 3
 _BUDGET, _SEARCH, _RECIPE = "Budget", "Search", "One recipe"
 
 
-def _bound(text: str, metavar: str) -> Any:
-    return typer.Option(help=text, metavar=metavar, rich_help_panel=_BUDGET)
+def _bound(text: str, metavar: str, complete: Any = None) -> Any:
+    return typer.Option(
+        help=text, metavar=metavar, rich_help_panel=_BUDGET, autocompletion=complete
+    )
 
 
 def compress(
@@ -52,6 +55,7 @@ def compress(
             "y_validation too, if you have them), module:function, or a folder of "
             "class folders of images. Without labels: x alone, or images in one "
             "folder.",
+            autocompletion=completions.arrays,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for models and reports.")],
@@ -82,11 +86,18 @@ def compress(
         str | None, _bound("Multiply-accumulates of one inference: 5M.", "COUNT")
     ] = None,
     runtime: Annotated[
-        str, _bound("Where the file is to run.", "|".join(RUNTIMES))
+        str,
+        _bound(
+            "Where the file is to run.", "|".join(RUNTIMES), completions.budget_runtimes
+        ),
     ] = "x86",
     minimize: Annotated[
         str | None,
-        _bound("What becomes small within the bounds.", "|".join(OBJECTIVES)),
+        _bound(
+            "What becomes small within the bounds.",
+            "|".join(OBJECTIVES),
+            completions.objectives,
+        ),
     ] = None,
     metric: Annotated[
         str | None, _bound("The metric that decides. Default: the first one.", "NAME")
@@ -97,6 +108,7 @@ def compress(
             metavar="|".join(PARTS),
             help="Without x_validation: the data of which a part is held out to decide "
             "by. Default: test, where it has 300 samples.",
+            autocompletion=completions.parts_of_data,
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -162,6 +174,7 @@ def compress(
             metavar="NAME|FILE",
             help="Run this recipe in place of a search: a packaged one, which "
             "`penjing recipes` lists, or a TOML file.",
+            autocompletion=completions.recipes,
             rich_help_panel=_RECIPE,
         ),
     ] = None,

@@ -125,7 +125,8 @@ def print_result(report: Any, out: Path) -> None:
 
     console = Console()
     print_report(report, console)
-    console.print(f"\nModels, report.json and report.html are in {escape(str(out))}/")
+    written = f"\nModels, report.json and report.html are in {escape(str(out))}/"
+    console.print(written, soft_wrap=True)
 
 
 def print_setup(done: Any, variable: str, *, is_found: bool) -> None:

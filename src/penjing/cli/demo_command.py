@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from penjing.cli import completions
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.browser_command import (
     BrowserOption,
@@ -54,7 +55,12 @@ FolderOption = Annotated[
 ]
 ModelOption = Annotated[Architecture, typer.Option(help="The baseline to train.")]
 RecipeOption = Annotated[
-    str, typer.Option(metavar="NAME|FILE", help="Packaged recipe, or a TOML file.")
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Packaged recipe, or a TOML file.",
+        autocompletion=completions.recipes,
+    ),
 ]
 OutOption = Annotated[Path, typer.Option(help="Folder for models and reports.")]
 BaselineEpochsOption = Annotated[

@@ -8,7 +8,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from penjing.cli import completions
 from penjing.cli.console import print_json
+from penjing.cli.narrow_help import NarrowCommand, NarrowGroup
 from penjing.cli.shared_options import JsonOption
 from penjing.recipes.recipe_text import (
     check_keys,
@@ -16,18 +18,27 @@ from penjing.recipes.recipe_text import (
     read_recipe,
     read_recipe_text,
 )
+from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, notes
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME|FILE", help="Packaged recipe, or a TOML file.")
+    str,
+    typer.Argument(
+        metavar="NAME|FILE",
+        help="Packaged recipe, or a TOML file.",
+        autocompletion=completions.recipes,
+    ),
 ]
 BaseArgument = Annotated[
     str,
     typer.Argument(
-        metavar="[NAME|FILE]", help="The recipe whose settings it begins with."
+        metavar="[NAME|FILE]",
+        help="The recipe whose settings it begins with.",
+        autocompletion=completions.recipes,
     ),
 ]
 recipes = typer.Typer(
+    cls=NarrowGroup,
     help="""List the packaged recipes, show one, or begin one of your own.
 
     A recipe says what is done to a model: how it is trained, by which methods,
@@ -60,10 +71,10 @@ def _list(context: typer.Context, as_json: JsonOption = False) -> None:
     table = new_table("Packaged recipes", names("name"), notes("description"))
     for row in rows:
         table.add_row(row["name"], escape(row.get("description", "")))
-    Console().print(table)
+    print_table(table, Console())
 
 
-@recipes.command()
+@recipes.command(cls=NarrowCommand)
 def show(name: NameArgument, as_json: JsonOption = False) -> None:
     """Print a recipe as it is in its file.
 
@@ -81,7 +92,7 @@ def show(name: NameArgument, as_json: JsonOption = False) -> None:
     typer.echo(read_recipe_text(name)[0], nl=False)
 
 
-@recipes.command()
+@recipes.command(cls=NarrowCommand)
 def new(name: BaseArgument = "default") -> None:
     """Print a recipe to begin with, in which every key is explained.
 
@@ -100,7 +111,7 @@ def new(name: BaseArgument = "default") -> None:
     typer.echo(commented_recipe(table, name), nl=False)
 
 
-@recipes.command()
+@recipes.command(cls=NarrowCommand)
 def keys(as_json: JsonOption = False) -> None:
     """Print every key of a recipe: meaning, values, default.
 

@@ -11,9 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from penjing.cli import completions
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import print_json, print_notes, progress_bar
 from penjing.cli.early_checks import KERAS_FILES, check_early, check_metrics
+from penjing.cli.files.node_data_option import (
+    NodeDataOption,
+    check_nodes,
+    write_sensitivity_nodes,
+)
 from penjing.cli.shared_options import (
     BackendOption,
     ImportOption,
@@ -26,6 +32,7 @@ from penjing.cli.shared_options import (
     SplitSeedOption,
 )
 from penjing.data.data_spec import PIXELS
+from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, numbers
 
 
@@ -42,6 +49,7 @@ DataOption = Annotated[
         metavar="DATA",
         help="As for `penjing compress`. Its validation part is measured, or its "
         "test part where there is none.",
+        autocompletion=completions.arrays,
     ),
 ]
 OutOption = Annotated[
@@ -64,12 +72,24 @@ def sensitivity(
     seed: SplitSeedOption = 0,
     imports: ImportOption = None,
     backend: BackendOption = None,
+    node_data: NodeDataOption = None,
+    nodes_of: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --node-data: the .tflite file of the same model, whose "
+            "operators are told what the cut of their layers costs.",
+            autocompletion=completions.litert_files,
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model with each layer cut alone, at several ratios; nothing is trained.
 
-    Killed in the middle, the same command goes on where it stopped.
+    Killed in the middle, the same command goes on where it stopped. With
+    --node-data and --nodes-of Model Explorer colors the operators of a .tflite
+    file by what the cut of their layers costs.
 
     [bold]Examples[/bold]
 
@@ -77,6 +97,7 @@ def sensitivity(
         $ penjing sensitivity model.keras --data photos --method weights --out out
     """
     fractions = _ratios(ratios)
+    check_nodes(node_data, nodes_of)
     check_early(
         models=[model], suffixes=KERAS_FILES, data=data, out=out, imports=imports
     )
@@ -114,12 +135,14 @@ def sensitivity(
             )
             claim_outputs(folder, [_PAGE])
             write_sensitivity(table, folder / _PAGE)
+        write_sensitivity_nodes(table, nodes_of, node_data, overwrite=overwrite)
     if as_json:
         print_json(table)
         return
     console = Console()
-    console.print(sensitivity_table(table))
-    console.print(f"sensitivity.json and sensitivity.html are in {escape(str(out))}/")
+    print_table(sensitivity_table(table), console)
+    written = f"{_TABLE} and {_PAGE} are in {escape(str(out))}/"
+    console.print(written, soft_wrap=True)
 
 
 def _is_ours(out: Path) -> bool:

@@ -10,16 +10,42 @@ from typing import Annotated
 
 import typer
 
+from penjing.cli import completions
 from penjing.cli.backend_choice import Backend
 from penjing.errors import CompressionError
 
 ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file.")
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="A .keras or .h5 file.",
+        autocompletion=completions.models,
+    ),
 ]
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A .keras, .h5 or .tflite file.")
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="A .keras, .h5 or .tflite file.",
+        autocompletion=completions.any_models,
+    ),
 ]
-LiteRTArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")]
+LiteRTArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="A .tflite file.",
+        autocompletion=completions.litert_files,
+    ),
+]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        metavar="DATA",
+        help="As for `penjing compress`.",
+        autocompletion=completions.arrays,
+    ),
+]
 MetricOption = Annotated[
     list[str] | None, typer.Option(help="Name of a Keras metric. Repeatable.")
 ]
@@ -74,6 +100,7 @@ SettingOption = Annotated[
         help="A setting in place of the recipe's: training.epochs=5, "
         "methods.prune.schedule.final_sparsity=0.9, export.quantizations=\\[int8]. "
         "KEY= takes its default. Repeatable.",
+        autocompletion=completions.settings,
     ),
 ]
 

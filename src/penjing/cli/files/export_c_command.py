@@ -17,6 +17,7 @@ from penjing.cli.shared_options import (
     OverwriteOption,
     spoken_options,
 )
+from penjing.report.fitting_table import print_sentence
 
 
 def export_c(
@@ -60,14 +61,14 @@ def export_c(
         console.print(f"Wrote {escape(path)}", highlight=False, soft_wrap=True)
     console.print(f"Flash: {done.flash:,} bytes.", highlight=False)
     if done.arena is None:
-        console.print(
+        print_sentence(
             f"[yellow]RAM: not known[/yellow], as TensorFlow Lite Micro is not "
             f"installed (the extra micro). Set kArenaSize in {done.name}.h.",
-            highlight=False,
+            console,
         )
     else:
-        console.print(
+        print_sentence(
             f"RAM: kArenaSize = {done.arena_size:,}; {done.arena}, and a tenth more.",
-            highlight=False,
+            console,
         )
-    console.print(f"Operators: {', '.join(done.operators)}.", highlight=False)
+    print_sentence(f"Operators: {', '.join(done.operators)}.", console)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from penjing.arguments import unknown_name
+from penjing.cli import completions
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import print_json, print_notice, progress_bar
 from penjing.cli.early_checks import KERAS_FILES, check_early
@@ -29,6 +30,7 @@ from penjing.cli.shared_options import (
 )
 from penjing.errors import CompressionError
 from penjing.files import check_file, check_target
+from penjing.report.fitting_table import print_sentence, print_table
 from penjing.report.tables import names, new_table, numbers
 from penjing.tflite.modes import MODES, Mode, mode_named
 
@@ -85,6 +87,7 @@ def export(
             help="float32; dynamic: int8 weights, floats otherwise; float16, int4, "
             "int4_weight_only: weights alone; int8, int16x8, int8x4: integers "
             "throughout, which needs --data.",
+            autocompletion=completions.quantizations,
         ),
     ] = "float32",
     data: Annotated[
@@ -94,6 +97,7 @@ def export(
             help="As for penjing compress: inputs of its training part show the ranges "
             "of activations, and on its test part model and file are scored. An .npy "
             "file of inputs shows ranges alone.",
+            autocompletion=completions.arrays,
         ),
     ] = None,
     runtime: Annotated[
@@ -304,10 +308,10 @@ def _check_file(file: Path, model: Path, data: str | None, *, overwrite: bool) -
 
 def _print(found: dict[str, Any]) -> None:
     console = Console()
-    console.print(
+    print_sentence(
         f"{escape(found['file'])}: {found['bytes']:,} bytes, {found['gzip']:,} after "
         f"gzip. The weights of the model take {found['float_bytes']:,} as float32.",
-        highlight=False,
+        console,
     )
     scores = found["scores"]
     if scores:
@@ -318,6 +322,6 @@ def _print(found: dict[str, Any]) -> None:
             table.add_row(
                 escape(metric), f"{value:.4f}", f"{scores['file'][metric]:.4f}"
             )
-        console.print(table)
+        print_table(table, console)
     for note in found["notes"]:
         print_notice(f"Note: {note.rstrip('.')}.", "yellow")

@@ -14,6 +14,7 @@ from penjing.cli.backend_choice import Backend, import_modules, select_backend
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.cli.early_checks import KERAS_FILES, check_early
 from penjing.cli.files.real_inputs import check_inputs, read_inputs
+from penjing.report.fitting_table import print_sentence, print_table
 from penjing.report.tables import names, new_table, number_text, numbers
 
 
@@ -52,9 +53,9 @@ def show_layers(
         print_json(found)
         return
     console = Console()
-    console.print(_table(found, file.name))
+    print_table(_table(found, file.name), console)
     for line in found.summary:
-        console.print(escape(line), highlight=False)
+        print_sentence(escape(line), console)
 
 
 def _table(found: Any, name: str) -> Table:

@@ -19,6 +19,7 @@ from penjing.cli.shared_options import (
     OverwriteOption,
     spoken_options,
 )
+from penjing.report.fitting_table import print_sentence, print_table
 from penjing.report.tables import names, new_table, notes, numbers
 
 OutOption = Annotated[
@@ -68,9 +69,10 @@ def pack(
         print_json(report)
         return
     console = Console()
-    console.print(_table(report))
-    console.print(escape(report.totals))
-    console.print(escape(report.proof))
+    print_table(_table(report), console)
+    for line in (report.totals, report.proof):
+        print_sentence(escape(line), console)
+    console.print(f"Wrote {escape(report.path)}", highlight=False, soft_wrap=True)
 
 
 def _table(report: Any) -> Table:

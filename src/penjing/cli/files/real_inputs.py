@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from penjing.cli import completions
 from penjing.data.data_spec import check_data
 from penjing.errors import DataError
 from penjing.files import check_file
@@ -19,6 +20,7 @@ InputsOption = Annotated[
         help="Real inputs in place of random ones: an .npy file, an .npz file with an "
         "array for each input by its name, or the test part of data as for penjing "
         "compress.",
+        autocompletion=completions.arrays,
     ),
 ]
 ARRAY_FILES = (".npy",)

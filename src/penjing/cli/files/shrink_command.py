@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from penjing.cli.backend_choice import select_backend
@@ -16,6 +17,7 @@ from penjing.cli.early_checks import check_bias_bits, check_early
 from penjing.cli.shared_options import JsonOption, LiteRTArgument, OverwriteOption
 from penjing.errors import CompressionError
 from penjing.files import check_target
+from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, notes, numbers
 
 OutOption = Annotated[
@@ -128,7 +130,9 @@ def shrink(
     if as_json:
         print_json(report)
         return
-    Console().print(_table(report))
+    console = Console()
+    print_table(_table(report), console)
+    console.print(f"Wrote {escape(report.path)}", highlight=False, soft_wrap=True)
 
 
 def _beside(file: Path, out: Path | None, overwrite: bool) -> Path:

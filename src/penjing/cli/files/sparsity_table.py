@@ -13,6 +13,7 @@ from rich.table import Column, Table
 from penjing.arguments import did_you_mean
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
+from penjing.report.fitting_table import print_sentence, print_table
 from penjing.report.tables import names, new_table, notes, numbers
 
 RUNTIMES = ("x86", "arm", "wasm", "micro", "ethos-u")
@@ -37,11 +38,11 @@ def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
         return
     console = Console()
     tables = {"ethos-u": _estimates, "micro": _flash_table}
-    console.print(tables.get(runtime, _table)(explanation, file.name))
+    print_table(tables.get(runtime, _table)(explanation, file.name), console)
     for problem in explanation.problems:
-        console.print(f"[yellow]change:[/yellow] {escape(problem)}")
+        print_sentence(f"[yellow]change:[/yellow] {escape(problem)}", console)
     style = _STYLES[getattr(explanation, "outcome", "fast")]
-    console.print(escape(explanation.summary), style=style)
+    print_sentence(escape(explanation.summary), console, style)
 
 
 def _estimates(explanation: Any, name: str) -> Table:

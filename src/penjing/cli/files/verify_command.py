@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from penjing.cli import completions
 from penjing.cli.benchmark_command import latency_table
 from penjing.cli.console import print_json, print_setup, quiet_libraries
 from penjing.cli.early_checks import check_early
 from penjing.cli.files.real_inputs import InputsOption, check_inputs, read_inputs
 from penjing.cli.shared_options import EngineOption, JsonOption, LiteRTArgument
+from penjing.report.fitting_table import print_sentence, print_table
 from penjing.report.tables import names, new_table, numbers
 
 
@@ -43,7 +45,8 @@ def verify(
         typer.Option(
             help="A dense file of the same network. Default: made from FILE, its "
             "sparse tensors written as dense ones. For micro: the plain file that "
-            "FILE was packed from."
+            "FILE was packed from.",
+            autocompletion=completions.litert_files,
         ),
     ] = None,
     engine: EngineOption = None,
@@ -131,7 +134,7 @@ def verify(
 def _print_times(report: Any) -> None:
     console = Console()
     if report.latency is not None:
-        console.print(latency_table(report.latency))
+        print_table(latency_table(report.latency), console)
     to_twin = (
         f"Largest difference to {escape(report.twin)} in the same runtime: "
         f"{report.difference:.1e}; to the file in Python: "
@@ -140,7 +143,7 @@ def _print_times(report: Any) -> None:
     result = "[green]The same outputs[/green]"
     if report.passed_by != "rounding":
         result = f"[yellow]Differs by {report.passed_by}[/yellow], each operator right,"
-    console.print(f"{result} on {report.samples} samples. {to_twin}.", highlight=False)
+    print_sentence(f"{result} on {report.samples} samples. {to_twin}.", console)
 
 
 def _print_micro(report: Any) -> None:
@@ -169,8 +172,8 @@ def _print_micro(report: Any) -> None:
         cells = [f"{value:,}", *([f"{other:,}"] if with_twin else [])]
         table.add_row(name, *cells)
     console = Console()
-    console.print(table)
-    console.print(f"Operators: {', '.join(found.operators)}.", highlight=False)
+    print_table(table, console)
+    print_sentence(f"Operators: {', '.join(found.operators)}.", console)
     steps = "" if found.steps is None else f", {found.steps:g} steps of its integers"
     first = "every tensor is equal"
     if found.first_difference is not None:
@@ -178,10 +181,10 @@ def _print_micro(report: Any) -> None:
     result = "[green]The same outputs[/green] as"
     if report.passed_by != "rounding":
         result = f"[yellow]Differs by {report.passed_by}[/yellow] from"
-    console.print(
+    print_sentence(
         f"{result} LiteRT's {found.kernels} kernels on {report.samples} samples: "
         f"largest difference {report.python_difference:.1e}{steps}; {escape(first)}.",
-        highlight=False,
+        console,
     )
 
 

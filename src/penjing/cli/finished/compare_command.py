@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from penjing.cli import completions
 from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import print_json, print_notes, print_notice, quiet_libraries
 from penjing.cli.early_checks import check_early, check_metrics
@@ -26,6 +27,7 @@ from penjing.cli.shared_options import (
     SplitSeedOption,
 )
 from penjing.data.data_spec import PIXELS
+from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, number_text, numbers
 
 
@@ -35,6 +37,7 @@ def compare(
         typer.Argument(
             metavar="A B [C ...]",
             help="Output folders of finished runs, or .tflite, .keras and .h5 files.",
+            autocompletion=completions.any_models,
         ),
     ],
     out: Annotated[Path, typer.Option(help="The page that is written.")] = Path(
@@ -46,6 +49,7 @@ def compare(
             metavar="DATA",
             help="As for `penjing compress`: every file is scored on its test part. "
             "Without it: the scores in the reports of the runs.",
+            autocompletion=completions.arrays,
         ),
     ] = None,
     metric: MetricOption = None,
@@ -85,10 +89,10 @@ def compare(
         print_json(found)
         return
     console = Console()
-    console.print(comparison_table(found))
+    print_table(comparison_table(found), console)
     for text in found.notes:
         print_notice(text, "yellow")
-    console.print(f"The page is {escape(str(out))}")
+    console.print(f"The page is {escape(str(out))}", soft_wrap=True)
 
 
 def _scorer(

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from penjing.cli import completions
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.cli.shared_options import JsonOption
@@ -22,6 +23,7 @@ def report(
         typer.Argument(
             metavar="OUT",
             help="The output folder of a finished run, or its report.json.",
+            autocompletion=completions.reports,
         ),
     ],
     page: Annotated[
@@ -55,4 +57,4 @@ def report(
     console = Console()
     print_report(found, console)
     if page:
-        console.print(f"\n{escape(str(folder / PAGE))} is drawn again.")
+        console.print(f"\n{escape(str(folder / PAGE))} is drawn again.", soft_wrap=True)
