@@ -25,6 +25,7 @@ DOCUMENTS = (
     "docs/gallery.md",
     "docs/keras-hub.md",
     "docs/microcontrollers.md",
+    "docs/other-formats.md",
     "docs/sparse-inference.md",
 )
 _BLOCK = re.compile(r"(<!-- results: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -530,11 +531,71 @@ def hub_refusals_table() -> list[str]:
     return lines if len(lines) > 2 else ["Of what was measured nothing was refused."]
 
 
+def other_formats_table() -> list[str]:
+    rows = _results("other_formats")["rows"]
+    formats = list(dict.fromkeys(row["format"] for row in rows))
+    dense = {row["format"]: row for row in rows if row["model"] == "dense"}
+    lines = [
+        f"| model (test accuracy in Keras) | {' | '.join(formats)} |",
+        f"|---|{'---|' * len(formats)}",
+    ]
+    for name in dict.fromkeys(row["model"] for row in rows):
+        own = {row["format"]: row for row in rows if row["model"] == name}
+        accuracy = own[formats[0]]["accuracy"]
+        cells = [_other_format(own[form], dense[form]) for form in formats]
+        lines.append(f"| {name} ({accuracy:.1%}) | {' | '.join(cells)} |")
+    return lines
+
+
+def _other_format(row: dict, dense: dict) -> str:
+    """Bytes as they are and gzipped, over those of the dense model; the outputs."""
+    if "failed" in row:
+        return f"refused: {row['failed']}"
+    text = f"{row['bytes']:,} ({row['gzip']:,})"
+    if row["model"] != "dense" and "failed" not in dense:
+        shares = [dense[kind] / row[kind] for kind in ("bytes", "gzip")]
+        text += f", {shares[0]:.1f}x ({shares[1]:.1f}x) smaller"
+    if not row["ran"]:
+        return f"{text}, not run"
+    return f"{text}, off by {row['difference'] / row['largest']:.0e}"
+
+
+def litert_torch_table() -> list[str]:
+    found = _results("litert_torch_road")
+    lines = [
+        "| model | litert-torch: bytes (gzipped), shrunk | off by | penjing: bytes "
+        "(gzipped), shrunk | off by |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in found["rows"].items():
+        cells = [name]
+        for road in ("litert_torch", "tensorflow"):
+            one = row[road]
+            cells.append(f"{one['bytes']:,} ({one['gzip']:,}), {one['shrunk']:,}")
+            cells.append(f"{one['difference']:.0e}")
+        lines.append(f"| {' | '.join(cells)} |")
+    added, whole = found["mebibytes_added"], found["mebibytes"]
+    largest = ", ".join(
+        f"{name} {size:,}"
+        for name, size in found["largest"].items()
+        if name not in ("torch", "numpy", "ai_edge_litert", "sympy")
+    )
+    return [
+        *lines,
+        "",
+        f"On disk: {whole:,} MiB in all, {added:,} MiB more than Keras with torch and "
+        f"LiteRT; the largest are {largest}. The package tensorflow takes "
+        f"{found['tensorflow_mebibytes']:,} MiB.",
+    ]
+
+
 TABLES = {
     **{
         name: lambda table=table: gallery_tables.filled(table(_results("gallery")))
         for name, table in gallery_tables.TABLES.items()
     },
+    "litert-torch": litert_torch_table,
+    "other-formats": other_formats_table,
     "hub-backbones": hub_backbones_table,
     "hub-refusals": hub_refusals_table,
     "float-layers": float_layers_table,
