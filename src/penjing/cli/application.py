@@ -6,6 +6,7 @@ still choose.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
@@ -146,6 +147,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_command = functools.partial(app.command, cls=NarrowCommand)
 
 
 def _print_version(wanted: bool) -> None:
@@ -177,13 +179,13 @@ def _options(
             stream.reconfigure(errors="backslashreplace")
 
 
-app.command(cls=NarrowCommand)(demo)
+_command()(demo)
 
 
-app.command(cls=NarrowCommand)(compress)
+_command()(compress)
 
 
-@app.command(cls=NarrowCommand)
+@_command()
 def inspect(
     file: FileArgument,
     runtime: Annotated[
@@ -278,22 +280,22 @@ def inspect(
 
 
 app.add_typer(recipes, name="recipes")
-app.command(cls=NarrowCommand)(report)
-app.command(cls=NarrowCommand)(compare)
-app.command(cls=NarrowCommand)(card)
-app.command(cls=NarrowCommand)(shrink)
-app.command(cls=NarrowCommand)(pack)
-app.command(cls=NarrowCommand)(benchmark)
-app.command(cls=NarrowCommand)(sensitivity)
-app.command(cls=NarrowCommand)(verify)
-app.command(cls=NarrowCommand)(export)
-app.command(cls=NarrowCommand)(export_c)
-app.command(cls=NarrowCommand)(doctor)
-app.command(cls=NarrowCommand)(setup_wasm)
-app.command(cls=NarrowCommand)(setup_arm)
+_command()(report)
+_command()(compare)
+_command()(card)
+_command()(shrink)
+_command()(pack)
+_command()(benchmark)
+_command()(sensitivity)
+_command()(verify)
+_command()(export)
+_command()(export_c)
+_command()(doctor)
+_command()(setup_wasm)
+_command()(setup_arm)
 
 
-@app.command(cls=NarrowCommand)
+@_command()
 def evaluate(
     file: FileArgument,
     data: DataOption,

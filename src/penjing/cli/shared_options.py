@@ -38,6 +38,14 @@ LiteRTArgument = Annotated[
         autocompletion=completions.litert_files,
     ),
 ]
+RunArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="OUT",
+        help="The output folder of a finished run, or its report.json.",
+        autocompletion=completions.reports,
+    ),
+]
 DataOption = Annotated[
     str,
     typer.Option(

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import platform
 
 import pytest
 
@@ -117,6 +118,16 @@ def test_what_was_never_fetched_is_missing(monkeypatch):
     part = trials.try_parts(["node"])["node"]
     assert (part.status, part.command) == ("missing", "penjing setup-wasm")
     assert part.detail == "Nothing was found."
+
+
+@pytest.mark.parametrize("name", ["tflm", "arm"])
+def test_nothing_brings_what_exists_for_other_machines_alone(monkeypatch, name):
+    monkeypatch.setattr("penjing.runtime.tflm.tflm_runner.has_tflm", lambda: False)
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    part = trials.try_parts([name])[name]
+    assert (part.status, part.command) == ("missing", "")
+    assert "arm64" in part.detail
 
 
 def test_backends_converter_and_accelerators(monkeypatch):

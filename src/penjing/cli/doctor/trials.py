@@ -22,6 +22,8 @@ from penjing.errors import CompressionError, MissingDependencyError
 
 _SECONDS = 90
 _LONGEST_DETAIL = 300
+# In messages of parts that exist for other machines alone: nothing brings them here.
+_OTHER_MACHINES = "; this is "
 _LABELS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 
 
@@ -276,9 +278,11 @@ def _runtime(
     try:
         detail = run()
     except Exception as error:  # what libraries raise when they are loaded
+        missing = isinstance(error, MissingDependencyError)
+        if missing and _OTHER_MACHINES in str(error):
+            return _part(name, label, "missing", detail=_first_line(error))
         if package:
             return _failed(name, label, package, extra, error)
-        missing = isinstance(error, MissingDependencyError)
         status = "missing" if missing else "broken"
         return _part(name, label, status, detail=_first_line(error), command=command)
     if package:

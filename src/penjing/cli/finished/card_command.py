@@ -10,23 +10,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from penjing.cli import completions
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import quiet_libraries
+from penjing.cli.shared_options import RunArgument
 from penjing.errors import CompressionError
 
 CARD = "README.md"
 
 
 def card(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT",
-            help="The output folder of a finished run, or its report.json.",
-            autocompletion=completions.reports,
-        ),
-    ],
+    run: RunArgument,
     file: Annotated[
         Path | None,
         typer.Option("--out", help=f"File to write. Default: {CARD} in OUT."),

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from penjing.cli import completions
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
-from penjing.cli.shared_options import JsonOption
+from penjing.cli.shared_options import JsonOption, RunArgument
 
 PAGE = "report.html"
 
 
 def report(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            metavar="OUT",
-            help="The output folder of a finished run, or its report.json.",
-            autocompletion=completions.reports,
-        ),
-    ],
+    run: RunArgument,
     page: Annotated[
         bool, typer.Option("--page/--no-page", help="Draw report.html again.")
     ] = True,
