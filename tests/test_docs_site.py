@@ -6,12 +6,12 @@ import ast
 import doctest
 import importlib.util
 import json
-import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.test_docs_snippets import blocks_of
 
 import penjing
 import penjing.pipeline
@@ -22,9 +22,6 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "site"
 PARSER = doctest.DocTestParser()
-BLOCK = re.compile(
-    r"^(<!-- fragment: .+? -->\n\n?)?```python\n(.*?)^```$", re.DOTALL | re.MULTILINE
-)
 
 
 def builder():
@@ -69,7 +66,7 @@ def running_code() -> Iterator[str]:
                         yield example.source
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         if page.name != "where-do-i-put.md":
-            for fragment, code in BLOCK.findall(page.read_text("utf-8")):
+            for fragment, code in blocks_of(page):
                 yield "" if fragment else code
     for notebook in (ROOT / "docs" / "notebooks").glob("*.ipynb"):
         for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
