@@ -92,6 +92,33 @@ def test_top_k_equals_a_stable_sort(case):
     np.testing.assert_array_equal(mask, top_k_by_sorting(scores, k))
 
 
+def test_what_a_sample_tells_of_a_large_tensor_is_counted(monkeypatch):
+    monkeypatch.setattr(ranking, "SAMPLED", 2**12)
+    monkeypatch.setattr(ranking, "_SAMPLE", 2**9)
+    shape = (128, 300)
+    normal = np.abs(np.random.default_rng(0).normal(size=shape)).astype("float32")
+    misled = np.full(normal.size, 0.5, "float32")
+    stride = misled.size // 2**9 | 1
+    misled[::stride], misled[1::stride] = 2, 1  # the sample sees the first alone
+    function = compiled(masks.top_k_mask)
+    for scores in (normal, misled.reshape(shape), np.where(normal > 1, normal, 0)):
+        order = np.argsort(-scores, axis=None, kind="stable")
+        tensor = ops.convert_to_tensor(scores)
+        for kept in (1, 500, 7000, scores.size - 1, scores.size):
+            found = array(function(tensor, ops.convert_to_tensor(kept, "int32")))
+            places = np.flatnonzero(found)
+            np.testing.assert_array_equal(places, np.sort(order[:kept]))
+
+
+def test_a_sample_of_smooth_scores_narrows_the_search():
+    scores = np.abs(np.random.default_rng(0).normal(size=2**16)).astype("float32")
+    counts = ranking.Counts([ranking.bit_pattern(ops.convert_to_tensor(scores))])
+    start = ranking.likely_bracket(counts, counts.number(13_000))
+    n_low, n_high = int(start.n_low), int(start.n_high)
+    assert n_high < 13_000 <= n_low < n_high + 2**12
+    assert n_low == (scores >= np.int32(int(start.low)).view("float32")).sum()
+
+
 @hypothesis.settings(max_examples=5)
 @hypothesis.given(scores_and_k())
 def test_top_k_gives_the_same_eagerly(case):

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from penjing.numerics import Tensor
+from penjing.numerics import Tensor, ranking
 from penjing.numerics.ranking import (
     Bracket,
     Counts,
@@ -19,6 +19,7 @@ from penjing.numerics.ranking import (
     choice,
     count_dtype,
     higher,
+    likely_bracket,
     lower,
     search,
 )
@@ -81,7 +82,10 @@ def top_k_mask(scores: Tensor, k: int | Tensor) -> Tensor:
         scores the lower index (of the flattened tensor) is kept.
     """
     counts = Counts([bit_pattern(scores)])
-    return _keep(counts, counts.number(k), counts.bracket())
+    k = counts.number(k)
+    is_large = counts.size >= ranking.SAMPLED
+    start = likely_bracket(counts, k) if is_large else counts.bracket()
+    return _keep(counts, k, start)
 
 
 def top_k_masks(

@@ -4,8 +4,9 @@ The bit pattern of a non-negative float, read as an integer, has the order of th
 floats. So the k-th highest score is found by searching integers: each pass counts the
 scores at or above a probe. Two probes in three are interpolated between the counts at
 both ends of the bracket, the third halves the bracket, so that smooth score
-distributions take about 10 passes and no distribution takes more than 93. Scores of
-several tensors are counted one by one, and never joined.
+distributions take about 10 passes and no distribution takes more than 93. In a large
+tensor a sample says first between which two integers the threshold probably lies.
+Scores of several tensors are counted one by one, and never joined.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from penjing.numerics import Tensor
 
 _BISECT_EVERY = 3
 _ALL_BUT_SIGN = 0x7FFFFFFF
+_BEYOND = 0x7F800001  # above the pattern of infinity
+SAMPLED = 2**20  # scores from which a sample is worth its time
+_SAMPLE = 2**14
+_SPREADS = 4  # standard deviations of a sample's count, on both sides
 _INT32 = 2**31 - 1
 _UINT32 = 2**32 - 1
 
@@ -113,6 +118,35 @@ class Counts:
         if keras.backend.backend() == "torch":
             low, high = int(low), int(high)
         return Bracket(low, self.number(self.size), high + 1, least)
+
+
+def likely_bracket(counts: Counts, k: Any) -> Bracket:
+    """The bracket of k scores of one tensor that a sample tells; else the widest.
+
+    Both ends are counted, so that it is right wherever the sample is not.
+    """
+    flat = ops.reshape(counts.patterns[0], (-1,))
+    # An odd stride does not stay in a few columns of a matrix.
+    sample = ops.sort(flat[:: counts.size // _SAMPLE | 1])
+    many = int(sample.shape[0])
+    place = ops.cast(counts.size - k, "float32") * (many / counts.size)
+    margin = _SPREADS * math.sqrt(many) / 2
+    first = ops.clip(ops.cast(place - margin, "int32"), 0, many - 1)
+    last = ops.clip(ops.cast(place + margin, "int32"), 0, many - 1)
+    low = ops.where(first > 0, ops.take(sample, first), 0)
+    high = ops.where(last < many - 1, ops.take(sample, last) + 1, _BEYOND)
+    if keras.backend.backend() == "torch":
+        low, high = int(low), int(high)
+    n_low, n_high = counts.of(0, low), counts.of(0, high)
+    if keras.backend.backend() == "torch":
+        is_right = n_low >= k > n_high
+    else:
+        is_right = ops.logical_and(n_low >= k, n_high < k)
+    found = (low, n_low, high, n_high)
+    whole = (0, counts.number(counts.size), _BEYOND, counts.number(0))
+    return Bracket(
+        *(choice(is_right, *pair) for pair in zip(found, whole, strict=True))
+    )
 
 
 def search(counts: Counts, k: Any, start: Bracket) -> Bracket:

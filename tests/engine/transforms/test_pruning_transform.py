@@ -61,6 +61,24 @@ def test_the_sparsity_follows_the_schedule_step_by_step():
     assert zeros[-1] == 216
 
 
+def test_weights_in_bfloat16_have_boolean_masks_and_stay_what_they_are():
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(20, dtype="bfloat16", name="hidden"),
+            layers.Dense(2, dtype="bfloat16", name="head"),
+        ]
+    )
+    pruned = advanced(penjing.prune(model, OneShot(0.7)))
+    masks = pruned.transforms[0].masks
+    assert {keras.backend.standardize_dtype(mask.dtype) for mask in masks} == {"bool"}
+    assert [int(array(mask.value).sum()) for mask in masks] == [48, 12]
+    for layer, kept in zip(penjing.strip(pruned).layers, (48, 12), strict=True):
+        assert keras.backend.standardize_dtype(layer.kernel.dtype) == "bfloat16"
+        kernel = array(keras.ops.cast(layer.kernel.value, "float32"))
+        assert np.count_nonzero(kernel) == kept
+
+
 def global_masks(scores, sparsity):
     """The twin: each layer's best 5 % of an even share first, then one ranking."""
     density = 1 - sparsity
