@@ -446,6 +446,37 @@ def test_sensitivity_prints_a_table_and_leaves_json_and_a_page(tmp_path, capsys)
     assert not (tmp_path / "o").exists()
 
 
+def test_sensitivity_of_bits_chooses_them_within_bytes(tmp_path, capsys):
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(16), keras.layers.Dense(2)]
+    )
+    model.save(tmp_path / "model.keras")
+    x = np.eye(4, dtype="float32").repeat(4, axis=0)
+    y = np.arange(16) % 2
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    arguments = ["sensitivity", str(tmp_path / "model.keras")]
+    arguments += ["--data", str(tmp_path / "data.npz")]
+    assert cli.main(arguments) == 2
+    assert "--out" in capsys.readouterr().err
+    arguments += ["--of", "bits"]
+    assert cli.main([*arguments, "--max-bytes", "160"]) == 0
+    shown = capsys.readouterr().out
+    assert "3 bits" in shown and "Bits of each layer" in shown
+    given = [*arguments, "--json", "--out", str(tmp_path / "out")]
+    for _ in range(2):
+        assert cli.main(given) == 0
+        table = json.loads(capsys.readouterr().out)
+        path = tmp_path / "out" / "sensitivity-bits.json"
+        assert table == json.loads(path.read_text())
+    assert cli.main([*arguments, "--max-bytes", "160", "--json"]) == 0
+    bits = json.loads(capsys.readouterr().out)["bits_by_layer"]
+    assert set(bits.values()) <= {4, 8} and len(bits) == 2
+    assert cli.main([*arguments, "--max-bytes", "1"]) == 1
+    for wrong in (["--max-bytes", "a lot"], ["--compressed"]):
+        assert cli.main([*arguments, *wrong]) in (1, 2)
+        assert wrong[0] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("memory", "shown"), [(None, False), ({"a": 2**21}, True)])
 def test_times_speak_of_memory_where_it_was_measured(memory, shown):
     conditions = LatencyConditions(

@@ -51,7 +51,7 @@ from penjing.export.litert import export_litert
 from penjing.export.packed_files import pack_litert
 from penjing.file_verification import verify
 from penjing.firmware.c_export import CExport, export_c
-from penjing.layer_sensitivity import sensitivity
+from penjing.layer_sensitivity.sensitivity import sensitivity
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.inspection import InspectedTensor, Inspection, inspect_file
 from penjing.measurement.latency import measure_latency
@@ -74,6 +74,7 @@ from penjing.measurement.weight_report import SparsityReport, WeightRow, sparsit
 from penjing.models.layer_specs import WeightSpec, register_layer_spec
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Pattern, Unstructured
+from penjing.one_shot.layer_error_report import LayerErrorReport, LayerErrors
 from penjing.one_shot.one_shot_pruning import prune_one_shot
 from penjing.one_shot.one_shot_quantization import quantize_weights
 from penjing.one_shot.one_shot_report import OneShotReport, OneShotRow
@@ -162,6 +163,8 @@ __all__ = [
     "LatencyModel",
     "LatencyReport",
     "LayerComparison",
+    "LayerErrorReport",
+    "LayerErrors",
     "LayerFlash",
     "LayerRow",
     "LayerSparsity",

@@ -66,6 +66,29 @@ def test_bits_by_layer():
     assert bits == {"first": 4, "hidden": 2, "head": 8}
 
 
+@pytest.mark.once
+def test_bits_are_looked_for_within_bytes_beside_zeros_too():
+    model, x = network(), images(128)
+    settings = {"bits_by_layer": "auto", "return_report": True, "progress": False}
+    report = penjing.sensitivity(model, x, of="bits", progress=False)
+    wanted = report.bits_by_layer(2000)
+    assert len(set(wanted.values())) > 1
+    _, done = penjing.quantize_weights(model, x, max_bytes=2000, **settings)
+    assert {row.path: row.bits for row in done.rows if row.method} == wanted
+    _, done = penjing.prune_one_shot(
+        model, x, 0.8, max_bytes=1300, compressed=True, **settings
+    )
+    assert done.sparsity > 0.79
+    _, dense = penjing.quantize_weights(
+        model, x, max_bytes=1300, compressed=True, **settings
+    )
+    bits = [
+        sum(row.bits * row.size for row in one.rows if row.method)
+        for one in (done, dense)
+    ]
+    assert bits[0] > bits[1], "zeros leave bytes for more bits"
+
+
 def test_outputs_move_less_than_by_rounding():
     model, x = network(), images()
     fresh = images(200, seed=1)
@@ -106,7 +129,11 @@ def test_what_cannot_be_rounded_to_is_refused():
         ({"weights": penjing.Grid(bits=8, symmetric=False)}, "must be symmetric"),
         ({"weights": "int4"}, "must be a penjing.Grid"),
         ({"method": "sparsegpt"}, "`method` must be one of"),
-        ({"bits_by_layer": 4}, "must be a mapping"),
+        ({"bits_by_layer": 4}, "must be 'auto' or a mapping"),
+        ({"bits_by_layer": "auto"}, "go together"),
+        ({"max_bytes": 100}, "go together"),
+        ({"compressed": True}, "`max_bytes` counts, which is missing"),
+        ({"bits_by_layer": "auto", "max_bytes": "8MB"}, "must be an integer"),
         ({"bits_by_layer": {"dense": 1}}, "from 2 to 16"),
     ):
         with pytest.raises(ValueError, match=text):

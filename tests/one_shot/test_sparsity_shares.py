@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from penjing.numerics.patterns import Block, Unstructured
+from penjing.one_shot.layer_compression import (
+    LayerInputs,
+    LayerTarget,
+    compress_matrix,
+    errors_of_sparsities,
+)
 from penjing.one_shot.sparsity_shares import LEVELS, by_magnitude, even_out, finely
 
 pytestmark = pytest.mark.once
@@ -37,3 +46,21 @@ def test_all_compete_by_magnitude_and_none_dies():
         round((1 - s) * m.size) for s, m in zip(shares, (small, large), strict=True)
     ]
     assert kept == [1, 49]
+
+
+@pytest.mark.parametrize("pattern", [Unstructured(), Block(2, 2)])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_levels_side_by_side_cost_what_each_does_alone(pattern, groups):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(groups, 99, 10)) @ rng.normal(size=(groups, 10, 10))
+    products = rows.transpose(0, 2, 1) @ rows / 99
+    means = np.zeros((groups, 10))
+    inputs = LayerInputs(products=products, means=means, damping=0.05)
+    target = LayerTarget(method="sparsegpt", pattern=pattern, refines=False)
+    matrix = rng.normal(size=(10, 6)).astype("float32")
+    alone = [
+        compress_matrix(matrix, dataclasses.replace(target, sparsity=s), inputs).error
+        for s in LEVELS
+    ]
+    found = errors_of_sparsities(matrix, target, inputs, LEVELS)
+    np.testing.assert_allclose(found, alone, rtol=1e-5)

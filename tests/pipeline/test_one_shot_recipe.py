@@ -6,7 +6,8 @@ import pytest
 
 import penjing
 from penjing.errors import RecipeError
-from penjing.one_shot.layer_errors import bits_of_mean, measure_layer_errors
+from penjing.one_shot.layer_error_report import bits_of_mean
+from penjing.one_shot.layer_errors import measure_layer_errors
 from penjing.pipeline import (
     FractionalSchedule,
     OneShotRecipe,
@@ -57,10 +58,10 @@ def test_bits_are_chosen_by_layer_for_a_mean():
     model = net()
     model.layers[1].kernel.assign(100 * model.layers[1].kernel)  # by which bits count
     rounded = run_recipe(model, data(), recipe, progress=False)
-    errors = measure_layer_errors(model, data()[0], bits=(2, 3, 4, 5, 6, 8))
+    errors = measure_layer_errors(model, data()[0], levels=(2, 3, 4, 5, 6, 8))
     bits = bits_of_mean(errors, 4.0)
     assert len({*bits.values()}) == 2
-    assert sum(own.size * bits[own.path] for own in errors) <= 4 * 80 + 8 * 2
+    assert sum(own.size * bits[own.path] for own in errors.rows) <= 4 * 80 + 8 * 2
     for layer in rounded.layers:
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         most = max(len(np.unique(column)) for column in kernel.T)

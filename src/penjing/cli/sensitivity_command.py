@@ -33,7 +33,7 @@ from penjing.cli.shared_options import (
 )
 from penjing.data.data_spec import PIXELS
 from penjing.report.fitting_table import print_table
-from penjing.report.tables import names, new_table, numbers
+from penjing.report.tables import names, new_table, notes, numbers
 
 
 class Method(enum.StrEnum):
@@ -41,6 +41,14 @@ class Method(enum.StrEnum):
 
     channels = "channels"
     weights = "weights"
+
+
+class Kind(enum.StrEnum):
+    """What is done to a layer instead."""
+
+    bits = "bits"
+    sparsity = "sparsity"
+    int8 = "int8"
 
 
 DataOption = Annotated[
@@ -53,7 +61,30 @@ DataOption = Annotated[
     ),
 ]
 OutOption = Annotated[
-    Path, typer.Option(help="Folder for sensitivity.json and sensitivity.html.")
+    Path | None,
+    typer.Option(
+        help="Folder for sensitivity.json and sensitivity.html; with --of, where it "
+        "may be left out, for sensitivity-bits.json and so on."
+    ),
+]
+KindOption = Annotated[
+    Kind | None,
+    typer.Option(
+        "--of",
+        help="Instead of cuts, without labels: weights rounded to several bits, made "
+        "zero with the others making up for it, or a layer computed in int8.",
+    ),
+]
+MaxBytesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BYTES",
+        help="With --of bits: choose the bits of each layer so that all weights take "
+        "at most so many bytes, such as 8MB.",
+    ),
+]
+CompressedOption = Annotated[
+    bool, typer.Option("--compressed", help="--max-bytes counts them gzipped.")
 ]
 _TABLE, _PAGE = "sensitivity.json", "sensitivity.html"
 RatiosOption = Annotated[
@@ -64,7 +95,10 @@ RatiosOption = Annotated[
 def sensitivity(
     model: ModelArgument,
     data: DataOption,
-    out: OutOption,
+    out: OutOption = None,
+    of: KindOption = None,
+    max_bytes: MaxBytesOption = None,
+    compressed: CompressedOption = False,
     method: Annotated[Method, typer.Option(help="What is cut.")] = Method.channels,
     ratios: RatiosOption = "0.25,0.5,0.75,0.9",
     metric: MetricOption = None,
@@ -95,22 +129,31 @@ def sensitivity(
 
         $ penjing sensitivity model.keras --data data.npz --out out
         $ penjing sensitivity model.keras --data photos --method weights --out out
+        $ penjing sensitivity model.keras --data data.npz --of bits --max-bytes 8MB
     """
     fractions = _ratios(ratios)
     check_nodes(node_data, nodes_of)
+    limit = _max_bytes(max_bytes, of, compressed)
+    if of is None and out is None:
+        raise typer.BadParameter("is needed where layers are cut.", param_hint="--out")
+    if of is not None and node_data is not None:
+        raise typer.BadParameter(
+            "colors operators by what cuts cost, and --of cuts nothing.",
+            param_hint="--node-data",
+        )
     check_early(
         models=[model], suffixes=KERAS_FILES, data=data, out=out, imports=imports
     )
+    settings: dict[str, Any] = {"ratios": fractions}
+    if of is None:
+        settings |= {"method": method.value, "metrics": metric}
     with progress_bar() as progress:
         select_backend(backend)
         check_metrics(metric)
         import_modules(imports or [])
         from penjing.data.data_sources import load_data
-        from penjing.layer_sensitivity import sensitivity as measure
         from penjing.models.model_files import load_keras_model
         from penjing.pipeline.inputs.run_data import image_size_for
-        from penjing.pipeline.runs.output_folder import claim_outputs, output_folder
-        from penjing.report.pages import write_sensitivity
 
         loaded = load_keras_model(model)
         parts = load_data(
@@ -120,29 +163,73 @@ def sensitivity(
             seed=seed,
         )
         print_notes(parts)
-        # The table itself says whether it is one: it is read before it is written.
-        with output_folder(
-            out, [_PAGE], inputs=(model, data), overwrite=overwrite or _is_ours(out)
-        ) as folder:
-            table = measure(
-                loaded,
-                parts.test if parts.validation is None else parts.validation,
-                method=method.value,
-                ratios=fractions,
-                metrics=metric,
-                path=folder / _TABLE,
-                progress=progress,
-            )
-            claim_outputs(folder, [_PAGE])
-            write_sensitivity(table, folder / _PAGE)
+        settings |= {"of": of and of.value, "progress": progress}
+        table = _measured(
+            loaded, parts, settings, out, inputs=(model, data), overwrite=overwrite
+        )
+    if of is None:
         write_sensitivity_nodes(table, nodes_of, node_data, overwrite=overwrite)
+    chosen = (
+        None if limit is None else table.bits_by_layer(limit, compressed=compressed)
+    )
     if as_json:
-        print_json(table)
+        print_json(table if chosen is None else {"bits_by_layer": chosen})
         return
+    _print(table, of, chosen, out)
+
+
+def _measured(
+    model: Any,
+    parts: Any,
+    settings: dict[str, Any],
+    out: Path | None,
+    *,
+    inputs: tuple[Any, ...],
+    overwrite: bool,
+) -> Any:
+    """Measure, and write what was measured where that is wanted."""
+    from penjing.layer_sensitivity.sensitivity import sensitivity as measure
+    from penjing.pipeline.runs.output_folder import claim_outputs, output_folder
+    from penjing.report.pages import write_sensitivity
+
+    used = parts.test if parts.validation is None else parts.validation
+    if out is None:
+        return measure(model, used, **settings)
+    cuts = settings["of"] is None
+    name = _TABLE if cuts else _table_of(settings["of"])
+    written = [_PAGE] if cuts else [name]
+    # The table itself says whether it is one: it is read before it is written.
+    ours = overwrite or (cuts and _is_ours(out))
+    with output_folder(out, written, inputs=inputs, overwrite=ours) as folder:
+        claim_outputs(folder, [] if cuts else written)
+        table = measure(model, used, path=folder / name, **settings)
+        if cuts:
+            claim_outputs(folder, written)
+            write_sensitivity(table, folder / _PAGE)
+    return table
+
+
+def _table_of(kind: str) -> str:
+    return f"sensitivity-{kind}.json"
+
+
+def _print(
+    table: Any, of: Kind | None, chosen: dict[str, int] | None, out: Path | None
+) -> None:
     console = Console()
-    print_table(sensitivity_table(table), console)
-    written = f"{_TABLE} and {_PAGE} are in {escape(str(out))}/"
-    console.print(written, soft_wrap=True)
+    has_levels = of in (Kind.bits, Kind.sparsity)
+    print_table(
+        errors_table(table) if has_levels else sensitivity_table(table), console
+    )
+    if chosen is not None:
+        bits = new_table("Bits of each layer", names("layer"), numbers("bits"))
+        for path, number in chosen.items():
+            bits.add_row(escape(path), str(number))
+        print_table(bits, console)
+    if out is not None:
+        where = escape(str(out))
+        written = f"{_TABLE} and {_PAGE} are" if of is None else f"{_table_of(of)} is"
+        console.print(f"{written} in {where}/", soft_wrap=True)
 
 
 def _is_ours(out: Path) -> bool:
@@ -159,14 +246,37 @@ def _is_ours(out: Path) -> bool:
 def sensitivity_table(table: Any) -> Table:
     """Build the table of a `SensitivityTable`: one row for each layer."""
     whole = table.baseline[table.metric]
-    shown = new_table(
-        f"{table.metric} with one layer cut; {whole:.4f} whole",
-        names("layer"),
-        *(numbers(f"{ratio:.0%} gone") for ratio in table.ratios),
-    )
+    title = f"{table.metric} with one layer cut; {whole:.4f} whole"
+    heads = [f"{ratio:.0%} gone" for ratio in table.ratios]
+    if table.method == "int8":
+        title, heads = "error of the outputs with one layer in int8", ["spreads"]
+    shown = new_table(title, names("layer"), *map(numbers, heads))
     for name in table.names:
         shown.add_row(escape(name), *table.cells(name))
     return shown
+
+
+def errors_table(report: Any) -> Table:
+    """Build the table of a `LayerErrorReport`: one row for each weight."""
+    head, *rows = report.cells()
+    columns = [names(head[0]), *(numbers(text) for text in head[1:-1]), notes("")]
+    shown = new_table(report.title, *columns)
+    for row in rows:
+        shown.add_row(*map(escape, row))
+    return shown
+
+
+def _max_bytes(text: str | None, of: Kind | None, compressed: bool) -> int | None:
+    if text is None and not compressed:
+        return None
+    if of is not Kind.bits or text is None:
+        wrong, needed = "--max-bytes", "--of bits"
+        if text is None:
+            wrong, needed = "--compressed", "--max-bytes"
+        raise typer.BadParameter(f"needs {needed}.", param_hint=wrong)
+    from penjing.budget.quantities import parse_bytes
+
+    return parse_bytes("--max-bytes", text)
 
 
 def _ratios(text: str) -> list[float]:

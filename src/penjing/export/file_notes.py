@@ -11,7 +11,10 @@ from penjing.export.integers.float_layers import end_names, is_named, names_of
 from penjing.export.weights.fixed_weights import fixed_weights
 from penjing.export.weights.integer_weights import SMALLEST_WITHOUT_GRID
 from penjing.export.weights.kept_weights import lost_values, told
-from penjing.export.weights.weight_grids import HYBRID_VERSIONS
+from penjing.export.weights.weight_grids import (
+    HYBRID_INT4_VERSIONS,
+    HYBRID_VERSIONS,
+)
 from penjing.export.weights.weight_uses import find_uses, find_weights
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.modes import Mode
@@ -21,6 +24,7 @@ from penjing.tflite.tensors import TensorType, data_of, tensor_name
 
 # Operators with weights that LiteRT computes in floats alone.
 _FLOAT_ONLY = (Operator.CONV_3D, Operator.CONV_3D_TRANSPOSE)
+_FEW_BITS = (*HYBRID_INT4_VERSIONS, Operator.GATHER)  # which would take int4
 
 Array = np.ndarray[Any, Any]
 
@@ -92,6 +96,8 @@ def wide_weights(model: Record, mode: Mode) -> str:
                 size = int(np.prod(tensor["shape"]))
                 reader = operator_name(model, uses[0].operator)
                 why = f"{reader} takes no int4 here"
+                if kind == TensorType.INT8 and uses[0].code in _FEW_BITS:
+                    why = "it lies on a grid of more than 15 levels"
                 if size < SMALLEST_WITHOUT_GRID:
                     why = f"fewer than {SMALLEST_WITHOUT_GRID:,} on no grid of 4 bits"
                 name = tensor_name(tensor)

@@ -25,9 +25,14 @@ def kept_number(size: int, sparsity: float) -> int:
 
 def best_mask(scores: Array, kept: int) -> Array:
     """Keep exactly the highest scores; of equal ones those of the lower index."""
-    mask = np.zeros(scores.size, bool)
-    mask[np.argsort(-scores, axis=None, kind="stable")[:kept]] = True
-    return mask.reshape(scores.shape)
+    flat = scores.reshape(-1)
+    if not 0 < kept < flat.size:
+        return np.full(scores.shape, kept > 0)
+    last = np.partition(flat, flat.size - kept)[flat.size - kept]
+    mask = flat > last
+    ties = np.flatnonzero(flat == last)
+    mask[ties[: kept - np.count_nonzero(mask)]] = True
+    return np.asarray(mask.reshape(scores.shape))
 
 
 def best_of_each(scores: Array, kept: int) -> Array:
@@ -74,6 +79,17 @@ def choice_in_turn(mask: Array, pattern: Pattern) -> Choice:
 def fixed_choice(mask: Array) -> Choice:
     """Weights stay as a mask of the layer says, `(inputs, outputs)`."""
     return Choice(step=BLOCK, choose=lambda i, scores: mask[i : i + len(scores)])
+
+
+def side_by_side(choices: Sequence[Choice]) -> Choice:
+    """One choice for several matrices of one shape whose outputs follow each other."""
+
+    def choose(first: int, scores: Array) -> Array:
+        parts = np.split(scores, len(choices), axis=1)
+        pairs = zip(choices, parts, strict=True)
+        return np.concatenate([own.choose(first, part) for own, part in pairs], axis=1)
+
+    return Choice(step=choices[0].step, choose=choose)
 
 
 def _as_many_blocks(mask: Array, block: Block) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +17,7 @@ from penjing.numerics.mask_choices import (
     fixed_choice,
     kept_number,
     pattern_mask,
+    side_by_side,
 )
 from penjing.numerics.optimal_brain import (
     InverseFactor,
@@ -30,9 +31,11 @@ from penjing.numerics.patterns import Pattern, Unstructured
 from penjing.one_shot.input_moments import InputMoments
 
 Array: TypeAlias = np.ndarray[Any, Any]
+Factors: TypeAlias = list[InverseFactor]
 
 COMPENSATING = ("sparsegpt", "gptq")
 _SWEEPS = 2
+_SCALE_ROWS = 512  # by which errors are measured
 _ROWS_OF_INPUT = 4  # fewer rows than so many for each input ask for more damping
 
 
@@ -58,6 +61,11 @@ class LayerTarget:
     refines: bool = True
 
 
+def factors_of(products: Array, damping: float) -> Factors:
+    """The factor of each group of inputs, `(groups, inputs, inputs)`."""
+    return [inverse_factor(part, damping) for part in products]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class LayerInputs:
     """What is known of a layer's inputs, for each of its groups.
@@ -67,11 +75,13 @@ class LayerInputs:
             bias can be moved.
         means: `(groups, inputs)`.
         damping: Part of the mean of the diagonal that is added to it.
+        factored: Factors products with this damping, or knows them already.
     """
 
     products: Array
     means: Array
     damping: float
+    factored: Callable[[Array, float], Factors] = factors_of
 
     @classmethod
     def from_moments(
@@ -87,9 +97,9 @@ class LayerInputs:
         return cls(products=products, means=means, damping=damping * max(1.0, short))
 
     @functools.cached_property
-    def factors(self) -> list[InverseFactor]:
+    def factors(self) -> Factors:
         """That of each group."""
-        return [inverse_factor(part, self.damping) for part in self.products]
+        return self.factored(self.products, self.damping)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,6 +114,7 @@ class CompressedMatrix:
         size: Mean over rows of the squared outputs, summed up over them.
         damping: The largest that was used.
         shift: What the bias gains, `(outputs,)`.
+        scales: Of its grid, `(1, outputs)`; None where it lies on none.
     """
 
     values: Array
@@ -112,6 +123,7 @@ class CompressedMatrix:
     size: float | None = None
     damping: float = 0.0
     shift: Array | None = None
+    scales: Array | None = None
 
 
 def compress_matrix(
@@ -122,7 +134,8 @@ def compress_matrix(
     scales = None if target.grid is None else _scales(matrix, target)
     if inputs is None:
         mask = _mask(np.square(matrix), target, matrix)
-        return CompressedMatrix(values=_exact(matrix * mask, scales, target))
+        values = _exact(matrix * mask, scales, target)
+        return CompressedMatrix(values=values, scales=scales)
     if target.method in COMPENSATING:
         return _compensated(matrix, target, inputs, scales)
     weights = np.ones(matrix.shape)
@@ -130,18 +143,15 @@ def compress_matrix(
         weights = _by_output(np.diagonal(inputs.products, 0, 1, 2), matrix.shape[1])
     mask = _mask(np.square(matrix) * weights, target, matrix)
     values = _exact(matrix * mask, scales, target)
-    return _measured(matrix, values, values, inputs)
+    found = _measured(matrix, values, values, inputs)
+    return dataclasses.replace(found, scales=scales)
 
 
 def _compensated(
     matrix: Array, target: LayerTarget, inputs: LayerInputs, scales: Array | None
 ) -> CompressedMatrix:
     factors = inputs.factors
-    groups = len(factors)
-    cuts = np.split(np.arange(matrix.shape[1]), groups)
-    scores = np.concatenate(
-        [saliency(matrix[:, c], f.upper) for c, f in zip(cuts, factors, strict=True)], 1
-    )
+    scores, cuts = _scored(matrix, inputs)
     mask = _mask(scores, target, matrix)
     values = np.empty_like(matrix)
     for cut, factor, products in zip(cuts, factors, inputs.products, strict=True):
@@ -153,10 +163,44 @@ def _compensated(
             scales[:, cut] = found
     exact = _exact(values, scales, target)
     if not target.refines:
-        return CompressedMatrix(values=exact, error=_error(matrix - exact, inputs))
+        error = _error(matrix - exact, inputs)
+        return CompressedMatrix(values=exact, error=error, scales=scales)
     plain = _exact(matrix * (exact != 0), scales, target)
     damping = max(factor.damping for factor in factors)
     return _measured(matrix, exact, plain, inputs, damping)
+
+
+def errors_of_sparsities(
+    matrix: Array, target: LayerTarget, inputs: LayerInputs, levels: Sequence[float]
+) -> list[float]:
+    """The errors of a float32 matrix at several sparsities, unrounded: all at once.
+
+    Weights make up for those that fall, whatever the method. Each step of the way costs
+    little more for many outputs than for few, so the levels go side by side.
+    """
+    matrix = matrix.astype("float64")
+    scores, cuts = _scored(matrix, inputs)
+    masks = [
+        _mask(scores, dataclasses.replace(target, sparsity=level), matrix)
+        for level in levels
+    ]
+    errors = np.zeros(len(levels))
+    for cut, factor, products in zip(
+        cuts, inputs.factors, inputs.products, strict=True
+    ):
+        choices = [choice_in_turn(mask[:, cut], target.pattern) for mask in masks]
+        wide = np.tile(matrix[:, cut], len(levels))
+        values = compensated(wide, factor.upper, side_by_side(choices))
+        parts = np.split(wide - values, len(levels), axis=1)
+        errors += [layer_error(part, products) for part in parts]
+    return [float(error) for error in errors]
+
+
+def _scored(matrix: Array, inputs: LayerInputs) -> tuple[Array, list[Array]]:
+    """Scores of all weights, and the outputs of each group."""
+    cuts = np.split(np.arange(matrix.shape[1]), len(inputs.factors))
+    pairs = zip(cuts, inputs.factors, strict=True)
+    return np.concatenate([saliency(matrix[:, c], f.upper) for c, f in pairs], 1), cuts
 
 
 def _one_group(
@@ -223,8 +267,15 @@ def _scales(matrix: Array, target: LayerTarget) -> Array:
     if grid is None:
         return np.ones((1, matrix.shape[1]))
     axes = [0] if _by_channel(target) else [0, 1]
-    found = mse_scale(matrix.astype("float32"), grid.lowest, grid.highest, axes)
+    shown = matrix if target.refines else _some_rows(matrix)
+    found = mse_scale(shown.astype("float32"), grid.lowest, grid.highest, axes)
     return _held(np.broadcast_to(found, (1, matrix.shape[1])), target)
+
+
+def _some_rows(matrix: Array) -> Array:
+    """So many inputs that their weights tell what scale fits them all."""
+    places = np.linspace(0, len(matrix) - 1, min(len(matrix), _SCALE_ROWS))
+    return np.asarray(matrix[places.astype(int)])
 
 
 def _held(scales: Array, target: LayerTarget) -> Array:

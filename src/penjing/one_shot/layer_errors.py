@@ -1,158 +1,185 @@
-"""What each layer's errors cost at several bits and sparsities, from one collection."""
+"""What each layer's errors cost at several bits or sparsities, from one collection."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import numbers
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
-from penjing.errors import CompressionError
-from penjing.json_values import JsonValue
+from penjing.arguments import check_choice
+from penjing.export.weights.integer_weights import pack_int4
+from penjing.files import gzip_bytes
 from penjing.models.copying import copy_model
 from penjing.models.selection import Filter, SelectedWeight, select_weights
 from penjing.numerics.grids import Grid
-from penjing.numerics.shares import cheapest_options
 from penjing.one_shot.calibration_inputs import calibration_batches
 from penjing.one_shot.layer_compression import (
+    CompressedMatrix,
     LayerInputs,
     LayerTarget,
     compress_matrix,
     own_error,
 )
+from penjing.one_shot.layer_error_report import LayerErrorReport, LayerErrors
 from penjing.one_shot.measured_model import MeasuredModel
 from penjing.one_shot.one_shot_config import DAMPING, MAX_MEMORY
 from penjing.one_shot.weight_matrix import read_matrix
 from penjing.progress import Listener, Progress, ignore_progress
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LayerErrors(JsonValue):
-    """What the model's outputs change by where one weight alone is compressed.
-
-    They are Kullback-Leibler divergences of probabilities, else mean squared changes
-    over the variance of the outputs: measured at the first level, and from there on in
-    proportion to the error at the layer's own outputs.
-
-    Attributes:
-        path: Keras path of the weight.
-        size: Number of its values.
-        outputs: Its output channels, each of which has a scale.
-        by_bits: Bits of its grid -> change.
-        by_sparsity: Fraction of zeros -> change.
-        reason: Why nothing is made up for, else empty.
-    """
-
-    path: str
-    size: int
-    outputs: int
-    by_bits: Mapping[int, float]
-    by_sparsity: Mapping[float, float]
-    reason: str = ""
+BITS = (2, 3, 4, 8)
+SPARSITIES = (0.25, 0.5, 0.75, 0.9)
+KINDS = ("bits", "sparsity")
+MOST_BITS = 8  # that a file stores a weight with
+_LITTLE = 0.01  # of the outputs' variance: there changes grow as errors do
 
 
 def measure_layer_errors(
     model: keras.Model,
     calibration_data: Any,
     *,
-    bits: Sequence[int] = (2, 3, 4, 8),
-    sparsities: Sequence[float] = (),
+    of: str = "bits",
+    levels: Sequence[float] | None = None,
     include: Filter = None,
     exclude: Filter = None,
     damping: float = DAMPING,
     max_memory: int = MAX_MEMORY,
     progress: Listener = ignore_progress,
-) -> tuple[LayerErrors, ...]:
+) -> LayerErrorReport:
     """Compress each weight of a model alone, at several levels, and say what it costs.
 
-    The model is left alone. `calibration_data`, `include` and `exclude` are as in
-    `penjing.quantize_weights`; depthwise kernels are among what is measured.
+    The model is left alone. `of` is "bits" or "sparsity", of which `levels` are numbers
+    or fractions; `calibration_data`, `include` and `exclude` are as in
+    `penjing.quantize_weights`. Depthwise kernels are among what is measured.
     """
+    levels = checked_levels(of, levels)
     batches = calibration_batches(model, calibration_data)
     twin = copy_model(model)
-    weights = select_weights(twin, include, exclude, spare=False, frozen=True).chosen
+    selection = select_weights(twin, include, exclude, spare=False, frozen=True)
     measured = MeasuredModel(
         twin,
-        weights,
+        selection.chosen,
         batches,
         damping=damping,
         max_memory=max_memory,
         listen=progress,
     )
+    method = "gptq" if of == "bits" else "sparsegpt"
+    targets = {w.path: LayerTarget(method=method) for w in selection.chosen}
+    return LayerErrorReport(
+        model=model.name,
+        of=of,
+        levels=levels,
+        rows=errors_of_layers(measured, targets, of, levels, progress),
+        skipped=selection.skipped,
+        samples=sum(len(keras.tree.flatten(batch)[0]) for batch in batches),
+    )
+
+
+def checked_levels(of: str, levels: Sequence[float] | None) -> tuple[float, ...]:
+    """Bits or fractions, rising; what they cannot be is a ValueError."""
+    check_choice("of", of, KINDS)
+    if levels is None:
+        return BITS if of == "bits" else SPARSITIES
+    is_bits = of == "bits"
+    kind = numbers.Integral if is_bits else numbers.Real
+    given = list(levels) if isinstance(levels, Sequence | np.ndarray) else [levels]
+    fitting = [
+        int(level) if is_bits else float(level)
+        for level in given
+        if isinstance(level, kind)
+        and not isinstance(level, bool)
+        and (2 <= level <= MOST_BITS if is_bits else 0 < level < 1)
+    ]
+    if not given or len(fitting) < len(given):
+        name, form = "ratios", "fractions between 0 and 1, such as (0.25, 0.5)"
+        if is_bits:
+            name, form = "bits", f"bits from 2 to {MOST_BITS}, such as (2, 4, 8)"
+        raise ValueError(f"`{name}` must be a list of {form}, got {levels!r}.")
+    return tuple(sorted(set(fitting)))
+
+
+def errors_of_layers(
+    measured: MeasuredModel,
+    targets: Mapping[str, LayerTarget],
+    of: str,
+    levels: Sequence[float],
+    listen: Listener,
+) -> tuple[LayerErrors, ...]:
+    """What each weight costs alone at each level, all else being as its target says."""
     effect = measured.effects_at_outputs()
     found: dict[str, LayerErrors] = {}
     for turn, inputs_of in measured.turns():
         for weight in turn:
-            done = Progress(
-                stage="Measuring layers",
-                detail=weight.path,
-                done=len(found),
-                total=len(weights),
+            done, total = len(found), len(measured.weights)
+            listen(
+                Progress(
+                    stage="Measuring layers", detail=weight.path, done=done, total=total
+                )
             )
-            progress(done)
-            errors = _Errors(weight, inputs_of(weight.path), effect)
-            found[weight.path] = LayerErrors(
-                path=weight.path,
-                size=weight.size,
-                outputs=weight.matrix_shape[1],
-                by_bits={b: errors.of(grid=Grid(bits=b)) for b in bits},
-                by_sparsity={s: errors.of(sparsity=s) for s in sparsities},
-                reason=measured.reasons.get(weight.path, ""),
-            )
-    return tuple(found[weight.path] for weight in weights)
+            target, inputs = targets[weight.path], inputs_of(weight.path)
+            reason = measured.reasons.get(weight.path, "")
+            row = _row(weight, target, inputs, of, levels, effect)
+            found[weight.path] = dataclasses.replace(row, reason=reason)
+    return tuple(found[weight.path] for weight in measured.weights)
 
 
-class _Errors:
-    """Changes at the outputs that errors of one weight make."""
+def _row(
+    weight: SelectedWeight,
+    target: LayerTarget,
+    inputs: LayerInputs | None,
+    of: str,
+    levels: Sequence[float],
+    effect: Callable[[SelectedWeight, Any], float],
+) -> LayerErrors:
+    """Changes of the outputs are measured from the worst level on.
 
-    def __init__(
-        self, weight: SelectedWeight, inputs: LayerInputs | None, effect: Any
-    ) -> None:
-        self._weight, self._inputs, self._effect = weight, inputs, effect
-        self._matrix = read_matrix(weight)
-        self._rates: dict[str, float] = {}
-
-    def of(self, grid: Grid | None = None, sparsity: float | None = None) -> float:
-        """At one level; each kind of error has a rate, which the first one tells."""
-        method = "gptq" if sparsity is None else "sparsegpt"
-        target = LayerTarget(method=method, grid=grid, sparsity=sparsity, refines=False)
-        result = compress_matrix(self._matrix, target, self._inputs)
-        error = own_error(self._matrix, result)
-        if method not in self._rates:
-            change = self._effect(self._weight, result.values)
-            self._rates[method] = change / max(error, 1e-30)
-        return self._rates[method] * error
-
-
-def bytes_of_bits(errors: LayerErrors, bits: int) -> int:
-    """What a weight takes in a file: its integers, packed, and a scale per channel."""
-    return -(-errors.size * bits // 8) + 4 * errors.outputs
-
-
-def bits_within(errors: Sequence[LayerErrors], max_bytes: int) -> dict[str, int]:
-    """Path -> bits, of those that were measured, at which the model changes least.
-
-    All weights together take at most `max_bytes` by `bytes_of_bits`. A CompressionError
-    says what the fewest bits take where that is more.
+    Where little changes, levels that are better follow in proportion to the error at
+    the layer's own outputs.
     """
-    options = [sorted(own.by_bits) for own in errors]
-    pairs = list(zip(errors, options, strict=True))
-    amounts = [[bytes_of_bits(own, bits) for bits in some] for own, some in pairs]
-    costs = [[own.by_bits[bits] for bits in some] for own, some in pairs]
-    found = cheapest_options(amounts, costs, max_bytes)
-    if found is None:
-        least = sum(min(own) for own in amounts)
-        raise CompressionError(
-            f"The weights cannot take {max_bytes:,} bytes: with the fewest bits that "
-            f"were measured they take {least:,}. Allow more, or measure fewer bits."
-        )
-    places = zip(pairs, found, strict=True)
-    return {own.path: some[option] for (own, some), option in places}
+    matrix, rate = read_matrix(weight), None
+    changes: dict[float, float] = {}
+    stored: dict[float, tuple[int, int]] = {}
+    for level in levels if of == "bits" else reversed(levels):
+        result = compress_matrix(matrix, _at(target, of, level), inputs)
+        error = max(own_error(matrix, result), 1e-30)
+        if rate is None:
+            changes[level] = effect(weight, result.values)
+            rate = changes[level] / error if changes[level] < _LITTLE else None
+        else:
+            changes[level] = rate * error
+        if of == "bits":
+            stored[level] = _stored_bytes(result, int(level))
+    return LayerErrors(
+        path=weight.path,
+        size=weight.size,
+        is_embedding=isinstance(weight.layer, keras.layers.Embedding),
+        changes=tuple(changes[level] for level in levels),
+        bytes=tuple(stored[level][0] for level in levels if stored),
+        compressed=tuple(stored[level][1] for level in levels if stored),
+    )
 
 
-def bits_of_mean(errors: Sequence[LayerErrors], mean: float) -> dict[str, int]:
-    """Path -> bits as `bits_within` chooses them, where a weight has `mean` of them."""
-    weights = sum(own.size for own in errors)
-    scales = sum(bytes_of_bits(own, 0) for own in errors)
-    return bits_within(errors, int(mean * weights / 8) + len(errors) + scales)
+def _at(target: LayerTarget, of: str, level: float) -> LayerTarget:
+    if of == "sparsity":
+        return dataclasses.replace(target, sparsity=level, refines=False)
+    grid = grid_of_bits(target.grid, int(level))
+    return dataclasses.replace(target, grid=grid, refines=False)
+
+
+def grid_of_bits(like: Grid | None, bits: int) -> Grid:
+    """A grid of so many bits, with as many scales as another one has."""
+    granularity = "per_channel" if like is None else like.granularity
+    return Grid(bits=bits, granularity=granularity)
+
+
+def _stored_bytes(result: CompressedMatrix, bits: int) -> tuple[int, int]:
+    """What a weight takes in an "int4" file, and gzipped: integers and scales."""
+    scales = result.scales
+    integers = np.rint(result.values / scales).astype("int8")
+    data = pack_int4(integers) if bits <= 4 else integers.tobytes()
+    scale_bytes = 4 * np.unique(scales).size
+    return len(data) + scale_bytes, gzip_bytes(data) + scale_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,14 +12,15 @@ import numpy as np
 
 from penjing.models.selection import SelectedWeight
 from penjing.one_shot.input_moments import InputMoments, collect_moments, in_turns
-from penjing.one_shot.layer_compression import LayerInputs
+from penjing.one_shot.layer_compression import Factors, LayerInputs, factors_of
 from penjing.one_shot.layer_rows import LayerRows, find_rows
 from penjing.one_shot.output_change import output_change, outputs_of
-from penjing.one_shot.weight_matrix import read_matrix, write_matrix
+from penjing.one_shot.weight_matrix import Array, read_matrix, write_matrix
 from penjing.progress import Listener, Progress
 
-_FEWEST_SAMPLES = 4  # by which a layer's effect at the outputs is measured
+_FEWEST_SAMPLES = 2  # by which a layer's effect at the outputs is measured
 _MOST_SAMPLES = 128
+_FACTORS_SHARE = 3  # of the memory for sums, one part for factors of them
 
 Turn = tuple[Sequence[SelectedWeight], Callable[[str], LayerInputs | None]]
 
@@ -48,6 +50,7 @@ class MeasuredModel:
         self.reasons: dict[str, str] = {}
         self._damping, self._max_memory, self._listen = damping, max_memory, listen
         self._kept: dict[str, InputMoments] | None = None
+        self._factors: dict[str, Factors] = {}  # of what is kept
         for weight in self.weights if batches else ():
             found = find_rows(weight)
             if isinstance(found, str):
@@ -102,9 +105,24 @@ class MeasuredModel:
             if known is None or not known.count:
                 return None
             centred = self.views[path].bias is not None
-            return LayerInputs.from_moments(known, self._damping, centred=centred)
+            found = LayerInputs.from_moments(known, self._damping, centred=centred)
+            if moments is not self._kept:
+                return found
+            factored = functools.partial(self._factored, path)
+            return dataclasses.replace(found, factored=factored)
 
         return [view.weight for view in views], inputs_of
+
+    def _factored(self, path: str, products: Array, damping: float) -> Factors:
+        """Factors, which are remembered as far as there is room beside the sums."""
+        if path in self._factors:
+            return self._factors[path]
+        found = factors_of(products, damping)
+        known = [*self._factors.values(), found]
+        taken = sum(factor.upper.nbytes for factors in known for factor in factors)
+        if _FACTORS_SHARE * taken <= self._max_memory:
+            self._factors[path] = found
+        return found
 
     def _collected(self, views: Sequence[LayerRows]) -> dict[str, InputMoments]:
         def told(done: int) -> None:
@@ -164,9 +182,14 @@ def _by_inputs(
 
 
 def _first_samples(batches: Sequence[Any], count: int) -> list[Any]:
-    """Some samples of each batch, `count` in all or a few more."""
+    """Some samples of each batch, `count` in all or a few more, in batches as large."""
     share = -(-count // len(batches))
-    found: list[Any] = []
-    for batch in batches[: -(-count // share)]:
-        found.append(keras.tree.map_structure(lambda a: a[:share], batch))
-    return found
+    first = [
+        keras.tree.map_structure(lambda a: a[:share], batch)
+        for batch in batches[: -(-count // share)]
+    ]
+    together = max(len(keras.tree.flatten(batches[0])[0]) // share, 1)
+    return [
+        keras.tree.map_structure(lambda *a: np.concatenate(a), *first[i : i + together])
+        for i in range(0, len(first), together)
+    ]

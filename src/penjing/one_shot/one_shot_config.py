@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, TypedDict, cast
+from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from penjing.arguments import check_choice, check_flag, check_integer
 from penjing.engine.transforms.quantization_config import QuantizationConfig
@@ -18,7 +18,10 @@ PRUNING_METHODS = ("sparsegpt", "wanda", "magnitude")
 ROUNDING_METHODS = ("gptq", "rtn")
 SCOPES = ("auto", "layer", "global")
 MAX_MEMORY = 256 * 2**20
+AUTO = "auto"
 DAMPING = 0.05  # what is made up for on a few inputs is partly chance
+
+BitsByLayer: TypeAlias = Mapping[str, int] | Literal["auto"] | None
 
 
 class CommonSettings(TypedDict, total=False):
@@ -26,7 +29,9 @@ class CommonSettings(TypedDict, total=False):
 
     weights: Grid | int | None
     method: str
-    bits_by_layer: Mapping[str, int] | None
+    bits_by_layer: BitsByLayer
+    max_bytes: int | None
+    compressed: bool
     include: Filter
     exclude: Filter
     sequential: bool
@@ -40,7 +45,8 @@ class OneShotConfig:
     """What is done to a model's weights, in checked values.
 
     The fields are the arguments of `prune_one_shot` and `quantize_weights`; `sparsity`
-    is None where nothing is pruned, `weights` where nothing is rounded.
+    is None where nothing is pruned, `weights` where nothing is rounded, `max_bytes`
+    where bits are not looked for.
     """
 
     method: str
@@ -49,6 +55,8 @@ class OneShotConfig:
     scope: str = "layer"
     weights: Grid | None = None
     grids_by_layer: Mapping[str, Grid] | None = None
+    max_bytes: int | None = None
+    compressed: bool = False
     include: Filter = None
     exclude: Filter = None
     sequential: bool = False
@@ -57,6 +65,7 @@ class OneShotConfig:
 
     def __post_init__(self) -> None:
         check_flag("sequential", self.sequential)
+        check_flag("compressed", self.compressed)
         check_integer("max_memory", self.max_memory, least=1, hint=" It is in bytes.")
         number = isinstance(self.damping, int | float)
         if not number or isinstance(self.damping, bool) or not 0 < self.damping <= 1:
@@ -74,7 +83,8 @@ class OneShotConfig:
     @property
     def needs_data(self) -> bool:
         """Whether it cannot be done without inputs of the model."""
-        return self.method not in ("magnitude", "rtn") or self.scope == "auto"
+        plain = self.method in ("magnitude", "rtn") and self.scope != "auto"
+        return not plain or self.max_bytes is not None
 
 
 def pruning_settings(
@@ -122,15 +132,37 @@ def as_grid(weights: Grid | int | None) -> Grid | None:
     return cast("Grid | None", weights)  # what is no grid is refused later
 
 
-def grids_of_bits(
-    bits_by_layer: Mapping[str, int] | None, weights: Grid | None
+def bits_settings(
+    bits_by_layer: BitsByLayer,
+    weights: Grid | None,
+    max_bytes: int | None,
+    compressed: bool,
+) -> dict[str, Any]:
+    """Check what says how many bits layers have; gives fields of a `OneShotConfig`."""
+    if max_bytes is not None:
+        check_integer("max_bytes", max_bytes, least=1, hint=" It is in bytes.")
+    if (bits_by_layer == AUTO) != (max_bytes is not None):
+        raise ValueError(
+            '`bits_by_layer="auto"` and `max_bytes` go together: bits are looked for '
+            f"within so many bytes. Got bits_by_layer={bits_by_layer!r} and "
+            f"max_bytes={max_bytes!r}."
+        )
+    if compressed and max_bytes is None:
+        raise ValueError("`compressed` says how `max_bytes` counts, which is missing.")
+    if bits_by_layer == AUTO:
+        return {"max_bytes": max_bytes, "compressed": compressed}
+    return {"grids_by_layer": _grids_of_bits(bits_by_layer, weights)}
+
+
+def _grids_of_bits(
+    bits_by_layer: BitsByLayer, weights: Grid | None
 ) -> dict[str, Grid] | None:
     """Grids like `weights` with the bits that patterns give; checked."""
     if bits_by_layer is None:
         return None
     if not isinstance(bits_by_layer, Mapping):
         raise ValueError(
-            "`bits_by_layer` must be a mapping such as {'dense*': 4}, got "
+            "`bits_by_layer` must be 'auto' or a mapping such as {'dense*': 4}, got "
             f"{bits_by_layer!r} of type {type(bits_by_layer).__name__}."
         )
     granularity = "per_channel" if weights is None else weights.granularity

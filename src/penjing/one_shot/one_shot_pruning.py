@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, Unpack, overload
 
 import keras
@@ -14,10 +13,11 @@ from penjing.numerics.patterns import Pattern
 from penjing.one_shot.one_shot_config import (
     DAMPING,
     MAX_MEMORY,
+    BitsByLayer,
     CommonSettings,
     OneShotConfig,
     as_grid,
-    grids_of_bits,
+    bits_settings,
     pruning_settings,
 )
 from penjing.one_shot.one_shot_report import OneShotReport
@@ -63,7 +63,9 @@ def prune_one_shot(
     method: str = "sparsegpt",
     scope: str = "auto",
     weights: Grid | int | None = None,
-    bits_by_layer: Mapping[str, int] | None = None,
+    bits_by_layer: BitsByLayer = None,
+    max_bytes: int | None = None,
+    compressed: bool = False,
     include: Filter = None,
     exclude: Filter = None,
     sequential: bool = False,
@@ -100,7 +102,11 @@ def prune_one_shot(
             weights compete by magnitude.
         weights: Round to this grid, or number of levels, in the same pass.
         bits_by_layer: Pattern -> bits in place of those of `weights` for what it
-            matches.
+            matches; or `"auto"`: 2, 3, 4 or 8 for each layer, by what its errors cost
+            at the model's outputs, within `max_bytes`.
+        max_bytes: What the weights may take together with `bits_by_layer="auto"`, as an
+            "int4" file stores them: half a byte for each up to 4 bits, else one.
+        compressed: `max_bytes` counts them gzipped, as in a download.
         include: What to prune: layers, or patterns matched against weight paths, layer
             paths and layer names. Default: all that can be; depthwise kernels are
             spared.
@@ -123,7 +129,7 @@ def prune_one_shot(
         UnsupportedModelError: If the model is not built, is being compressed, cannot
             be copied, or a named weight cannot be pruned.
         DataError: If the inputs are missing, do not fit or are not finite.
-        CompressionError: If a weight is NaN or infinite.
+        CompressionError: If a weight is NaN or infinite, or `max_bytes` are too few.
         ValueError: If an argument is out of range.
 
     Example:
@@ -143,7 +149,7 @@ def prune_one_shot(
         method=method,
         **pruning_settings(sparsity, pattern, method, scope),
         weights=grid,
-        grids_by_layer=grids_of_bits(bits_by_layer, grid),
+        **bits_settings(bits_by_layer, grid, max_bytes, compressed),
         include=include,
         exclude=exclude,
         sequential=sequential,

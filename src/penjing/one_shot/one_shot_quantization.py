@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, Unpack, overload
 
 import keras
@@ -14,10 +13,11 @@ from penjing.one_shot.one_shot_config import (
     DAMPING,
     MAX_MEMORY,
     ROUNDING_METHODS,
+    BitsByLayer,
     CommonSettings,
     OneShotConfig,
     as_grid,
-    grids_of_bits,
+    bits_settings,
 )
 from penjing.one_shot.one_shot_report import OneShotReport
 from penjing.one_shot.one_shot_run import compress_once
@@ -50,7 +50,9 @@ def quantize_weights(
     *,
     weights: Grid | int | None = None,
     method: str = "gptq",
-    bits_by_layer: Mapping[str, int] | None = None,
+    bits_by_layer: BitsByLayer = None,
+    max_bytes: int | None = None,
+    compressed: bool = False,
     include: Filter = None,
     exclude: Filter = None,
     sequential: bool = False,
@@ -76,7 +78,11 @@ def quantize_weights(
             each output channel.
         method: `"gptq"`, or `"rtn"`: each weight to the nearest value.
         bits_by_layer: Pattern -> bits in place of those of `weights` for what it
-            matches.
+            matches; or `"auto"`: 2, 3, 4 or 8 for each layer, by what its errors cost
+            at the model's outputs, within `max_bytes`.
+        max_bytes: What the weights may take together with `bits_by_layer="auto"`, as an
+            "int4" file stores them: half a byte for each up to 4 bits, else one.
+        compressed: `max_bytes` counts them gzipped, as in a download.
         include: What to round: layers, or patterns matched against weight paths, layer
             paths and layer names. Default: all kernels and embeddings.
         exclude: What to leave as it is, in the same form; wins over `include`.
@@ -98,7 +104,7 @@ def quantize_weights(
         UnsupportedModelError: If the model is not built, is being compressed, cannot
             be copied, or a named weight cannot be rounded.
         DataError: If the inputs are missing, do not fit or are not finite.
-        CompressionError: If a weight is NaN or infinite.
+        CompressionError: If a weight is NaN or infinite, or `max_bytes` are too few.
         ValueError: If an argument is out of range.
 
     Example:
@@ -117,7 +123,7 @@ def quantize_weights(
     config = OneShotConfig(
         method=method,
         weights=grid,
-        grids_by_layer=grids_of_bits(bits_by_layer, grid),
+        **bits_settings(bits_by_layer, grid, max_bytes, compressed),
         include=include,
         exclude=exclude,
         sequential=sequential,

@@ -31,6 +31,8 @@ from penjing.one_shot.layer_compression import (
     compress_matrix,
     own_error,
 )
+from penjing.one_shot.layer_error_report import bits_within
+from penjing.one_shot.layer_errors import BITS, errors_of_layers, grid_of_bits
 from penjing.one_shot.measured_model import MeasuredModel
 from penjing.one_shot.norm_correction import correct_normalizations
 from penjing.one_shot.one_shot_config import OneShotConfig
@@ -91,6 +93,8 @@ class _Run:
         """The copy, with its new weights."""
         if self._config.prunes and self._config.scope != "layer":
             self._share_sparsity()
+        if self._config.max_bytes is not None:
+            self._choose_bits(self._config.max_bytes)
         sequential = self._config.sequential
         model = self._measured
         for turn, inputs_of in (
@@ -153,6 +157,16 @@ class _Run:
             [effects[weight.path] for weight in weights],
             sparsity,
         )
+
+    def _choose_bits(self, max_bytes: int) -> None:
+        rows = errors_of_layers(
+            self._measured, self._targets, "bits", BITS, self._listen
+        )
+        found = bits_within(rows, BITS, max_bytes, self._config.compressed)
+        for row, bits in zip(rows, found, strict=True):
+            target = self._targets[row.path]
+            grid = grid_of_bits(target.grid, bits)
+            self._targets[row.path] = dataclasses.replace(target, grid=grid)
 
     def _alone(self, weight: SelectedWeight) -> LayerTarget:
         """What tells how much an error of a layer costs: its even share, unrounded."""

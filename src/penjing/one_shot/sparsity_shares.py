@@ -11,9 +11,11 @@ import numpy as np
 from penjing.numerics.mask_choices import best_mask, kept_number
 from penjing.numerics.shares import share_out
 from penjing.one_shot.layer_compression import (
+    COMPENSATING,
     LayerInputs,
     LayerTarget,
     compress_matrix,
+    errors_of_sparsities,
     own_error,
 )
 
@@ -43,6 +45,9 @@ def error_curve(
         matrix = matrix[:, places]
     else:
         share = 1.0
+    if inputs is not None and target.method in COMPENSATING:
+        errors = errors_of_sparsities(matrix, target, inputs, levels)
+        return [share * error for error in errors]
     found = []
     for level in levels:
         sparse = dataclasses.replace(target, sparsity=level, grid=None)

@@ -10,7 +10,8 @@ import keras
 from penjing.arguments import check_fraction
 from penjing.errors import RecipeError
 from penjing.numerics.grids import Grid
-from penjing.one_shot.layer_errors import bits_of_mean, measure_layer_errors
+from penjing.one_shot.layer_error_report import bits_of_mean
+from penjing.one_shot.layer_errors import measure_layer_errors
 from penjing.one_shot.one_shot_pruning import prune_one_shot
 from penjing.progress import Listener
 
@@ -82,7 +83,7 @@ def apply_one_shot(
     bits = None
     if recipe.mean_bits is not None:
         errors = measure_layer_errors(
-            model, inputs, bits=_BITS, progress=progress, **chosen
+            model, inputs, levels=_BITS, progress=progress, **chosen
         )
         bits = bits_of_mean(errors, recipe.mean_bits)
     return prune_one_shot(

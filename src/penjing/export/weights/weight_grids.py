@@ -9,17 +9,24 @@ lie on a grid, whatever put them there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from penjing.export.weights.fixed_weights import FixedWeight, fixed_weights, weights_of
+from penjing.export.weights.fixed_weights import (
+    FixedWeight,
+    fixed_weights,
+    lies_on_grid,
+    weights_of,
+)
 from penjing.export.weights.integer_weights import (
     IntegerWeights,
     as_integers,
     trained_integers,
+    weights_on_grid,
 )
 from penjing.export.weights.weight_uses import WeightUse, find_weights
 from penjing.tflite.cleaning import share_buffers
@@ -82,27 +89,27 @@ def keep_weight_grids(
     With 8 bits, a tensor that lies on none, but has few distinct values, gets one
     scale, so that it has no more of them afterwards; other large ones get a scale for
     each channel, as the converter gives them. With 4 bits, those that lie on no grid of
-    15 levels get the scales with the least squared error. Operators with float inputs
-    and integer weights quantize their inputs while they run; before others the weights
-    become floats again, and with `weight_only` before all, so that nothing else is
-    quantized. DEPTHWISE_CONV_2D takes no int4 weights beside float inputs, so its
-    weights stay int8, unless they are to become floats. With `only_trained` what lies
-    on no grid and shares no values stays as it is. `fixed` are weights of the Keras
-    model, from which those of the file may have been folded. The model, which was
-    converted without quantization, is changed in place.
+    15 levels get the scales with the least squared error; on one of 8 bits they stay
+    where others of the model lie on one of 4: bits were chosen layer by layer.
+    Operators with float inputs and integer weights quantize their inputs while they
+    run; before others the weights become floats again, and with `weight_only` before
+    all, so that nothing else is quantized. DEPTHWISE_CONV_2D takes no int4 weights
+    beside float inputs, so its weights stay int8, unless they are to become floats.
+    With `only_trained` what lies on no grid and shares no values stays as it is.
+    `fixed` are weights of the Keras model, from which those of the file may have been
+    folded. The model, which was converted without quantization, is changed in place.
     """
     writer = _Writer(model, weight_only)
+    few_levels = functools.cache(lambda: has_few_levels(fixed))
     for graph in model["subgraphs"]:
         for number, uses in find_weights(model, graph, TensorType.FLOAT32):
             values = values_of(model, graph["tensors"][number])
             width = bits if weight_only or _takes_int4(uses) else 8
             hybrid = [] if weight_only else [use for use in uses if _is_hybrid(use)]
             axes = {use.channel_axis(values.ndim) for use in hybrid or uses}
-            stored = trained_integers(values, axes, width, fixed)
-            if stored is None and len(hybrid) < len(uses):
-                # What becomes floats again may have scales along any axis.
-                stored = trained_integers(values, range(values.ndim), width, fixed)
-                hybrid = hybrid if stored is None else []
+            stored, hybrid = _trained(values, axes, uses, hybrid, width, fixed)
+            if stored is None and width == 4 and lies_on_grid(values) and few_levels():
+                stored, hybrid = _trained(values, axes, uses, hybrid, 8, fixed)
             if stored is None and not only_trained:
                 # A table that is looked up too has one scale: its rows become floats
                 # one by one then.
@@ -111,6 +118,32 @@ def keep_weight_grids(
             if stored is not None:
                 writer.store(graph, number, uses, hybrid, stored)
     share_buffers(model, keep_order=True)
+
+
+def has_few_levels(fixed: Sequence[FixedWeight]) -> bool:
+    """Whether any weight lies on a grid of 4 bits."""
+    return any(
+        weights_on_grid(weight.values, range(weight.values.ndim), 4) is not None
+        for weight in fixed
+        if weight.is_on_grid and weight.values.ndim > 1
+    )
+
+
+def _trained(
+    values: np.ndarray[Any, Any],
+    axes: Collection[int],
+    uses: list[WeightUse],
+    hybrid: list[WeightUse],
+    width: int,
+    fixed: Sequence[FixedWeight],
+) -> tuple[IntegerWeights | None, list[WeightUse]]:
+    """The integers that training left, and the readers that take them as they are."""
+    stored = trained_integers(values, axes, width, fixed)
+    if stored is None and len(hybrid) < len(uses):
+        # What becomes floats again may have scales along any axis.
+        stored = trained_integers(values, range(values.ndim), width, fixed)
+        hybrid = hybrid if stored is None else []
+    return stored, hybrid
 
 
 def real_values(

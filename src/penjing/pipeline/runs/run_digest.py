@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from penjing.layer_sensitivity import architecture_of
+from penjing.layer_sensitivity.measurement_digest import architecture_of
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.runs.run_state import digest_of
 from penjing.pipeline.training_data import replicas

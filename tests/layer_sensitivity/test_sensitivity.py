@@ -9,8 +9,8 @@ from keras import layers
 from tests.engine.training_cases import to_array
 
 import penjing
-from penjing import layer_sensitivity as module
 from penjing.errors import DataError, UnsupportedModelError
+from penjing.layer_sensitivity import sensitivity as module
 from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
 
 
