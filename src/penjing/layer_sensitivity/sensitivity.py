@@ -133,8 +133,8 @@ def sensitivity(
         >>> [row.removed for row in table.rows]
         [4]
         >>> report = penjing.sensitivity(model, x, of="bits", bits=(2, 8))
-        >>> report.bits_by_layer(64 + 80 + 24)  # scales and packed integers
-        {'sequential/hidden/kernel': 8, 'sequential/dense/kernel': 2}
+        >>> report.bits_by_layer(88)  # bytes of integers and scales
+        {'sequential/hidden/kernel': 8, 'sequential/dense/kernel': 8}
     """
     check_is_model(model)
     if of is not None:

@@ -178,7 +178,7 @@ def grid_of_bits(like: Grid | None, bits: int) -> Grid:
 
 def _stored_bytes(result: CompressedMatrix, bits: int) -> tuple[int, int]:
     """What a weight takes in an "int4" file, and gzipped: integers and scales."""
-    scales = result.scales
+    scales = np.ones(1) if result.scales is None else result.scales
     integers = np.rint(result.values / scales).astype("int8")
     data = pack_int4(integers) if bits <= 4 else integers.tobytes()
     scale_bytes = 4 * np.unique(scales).size
