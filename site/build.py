@@ -52,6 +52,7 @@ ROOMS = {
     "pipeline": "Recipes (`penjing.pipeline`)",
     "progress": "Progress",
     "proof": "Proof",
+    "rebuilding": "Models of files",
     "report": "Reports",
     "runtime": "Runtimes",
     "shrinking": "Smaller files",

@@ -83,6 +83,7 @@ from penjing.packing.pack_report import PackedWeight, PackReport
 from penjing.progress import Progress
 from penjing.proof.layer_comparison import LayerComparison, compare_layers
 from penjing.proof.verify_report import VerifyReport
+from penjing.rebuilding.litert_loading import load_litert
 from penjing.report.card.model_card import model_card
 from penjing.report.documents import (
     DataSummary,
@@ -224,6 +225,7 @@ __all__ = [
     "fold_batch_normalization",
     "inspect_file",
     "is_compressed",
+    "load_litert",
     "measure_latency",
     "measure_size",
     "measure_wasm_latency",

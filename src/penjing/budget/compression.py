@@ -62,7 +62,7 @@ def compress(
     `refused`, and a `CompressionWarning` too.
 
     Args:
-        model: A Keras model, or the path of a `.keras` or `.h5` file.
+        model: A Keras model, or the path of a `.keras`, `.h5` or `.tflite` file.
         data: `((x_train, y_train), (x_test, y_test))`; `{"train": ..., "test": ...}`,
             and `"validation"`, with such pairs or loaders; an `.npz` file,
             `"module:function"` or a folder of images, see

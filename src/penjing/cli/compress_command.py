@@ -19,12 +19,12 @@ from penjing.cli.console import (
     progress_bar,
     quiet_libraries,
 )
-from penjing.cli.early_checks import KERAS_FILES, check_early
+from penjing.cli.early_checks import MODEL_FILES, check_early
 from penjing.cli.shared_options import (
     BackendOption,
+    FileArgument,
     ImportOption,
     JsonOption,
-    ModelArgument,
     OverwriteOption,
     Pixels,
     PixelsOption,
@@ -46,7 +46,7 @@ def _bound(text: str, metavar: str, complete: Any = None) -> Any:
 
 
 def compress(
-    model: ModelArgument,
+    model: FileArgument,
     data: Annotated[
         str,
         typer.Option(
@@ -240,7 +240,7 @@ def compress(
     budget = _budget(recipe, settings, bounds, workers, ray)
     check_early(
         models=[model],
-        suffixes=KERAS_FILES,
+        suffixes=MODEL_FILES,
         data=data,
         recipe=recipe,
         settings=settings,

@@ -210,6 +210,12 @@ def operation_behind(tensor: Any) -> Any:
     return tensor._keras_history.operation
 
 
+def tensors_before(tensor: Any) -> list[Any]:
+    """The symbolic tensors that a symbolic tensor is computed from (3.0)."""
+    operation, node, _ = tensor._keras_history
+    return list(operation._inbound_nodes[node].input_tensors)
+
+
 def running_otherwise(
     model: Any,
     replace: Callable[[Any], Any],

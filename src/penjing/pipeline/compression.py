@@ -57,7 +57,7 @@ def compress(
     what is of a search; the files in `out`, resuming and what is refused are as there.
 
     Args:
-        model: A Keras model, or the path of a `.keras` or `.h5` file.
+        model: A Keras model, or the path of a `.keras`, `.h5` or `.tflite` file.
         data: See `penjing.compress`.
         recipe: A recipe, its packaged name (`"default"`, `"article"`), or a TOML file.
         out: Folder for the files and the report.

@@ -14,8 +14,8 @@ from penjing.data.data_sources import UserData
 from penjing.data.data_spec import PIXELS
 from penjing.data.unlabeled_data import UnlabeledDataError, inputs_by_part
 from penjing.errors import CompressionError
-from penjing.models.model_files import load_keras_model
 from penjing.pipeline.inputs.baseline_check import check_baseline
+from penjing.pipeline.inputs.given_model import given_model
 from penjing.pipeline.inputs.run_data import as_user_data, check_scores, with_validation
 from penjing.pipeline.inputs.teacher import judged_by_labels, taught_by_itself
 from penjing.pipeline.recipe import TrainingRecipe
@@ -87,7 +87,7 @@ def checked_inputs(
     not take the labels, or a classifier is at chance level, unless that is accepted.
     """
     with noted_warnings() as warned:
-        loaded = load_keras_model(model) if isinstance(model, Path) else model
+        loaded = given_model(model)
         _check_model(loaded)
         if judge.needs_labels:
             loss_and_metrics(loaded, training)
@@ -159,7 +159,8 @@ def _with_fewer_inputs(data: UserData) -> UserData:
 def _check_model(model: Any) -> None:
     if not isinstance(model, keras.Model):
         raise CompressionError(
-            "`model` must be a Keras 3 model or the path of a `.keras` or `.h5` file, "
+            "`model` must be a Keras 3 model or the path of a `.keras`, `.h5` or "
+            "`.tflite` file, "
             f"got an object of type {type(model).__name__}."
         )
     if not model.built:

@@ -1,0 +1,172 @@
+"""`load_litert`: a `.tflite` file as a Keras model that trains on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from penjing.arguments import check_flag
+from penjing.errors import CompressionWarning, require_extra
+from penjing.files import as_path
+from penjing.packing.packing import restore
+from penjing.rebuilding.comparison import (
+    FLOAT_TOLERANCE,
+    RunOfFile,
+    check_operators,
+    check_outputs,
+    deviation,
+    joined,
+    run_file,
+)
+from penjing.rebuilding.graph_building import RebuiltModel, build_model
+from penjing.rebuilding.kept_ranges import with_kept_ranges
+from penjing.rebuilding.source_graph import SourceGraph, hybrid_weights
+from penjing.rebuilding.support import check_supported
+from penjing.runtime.file_bounds import is_for_tflm
+from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
+from penjing.specializing.dilations import join_dilations
+from penjing.specializing.specializing import specialize
+from penjing.tflite.edited_file import EditedFile
+from penjing.tflite.loading import load_records, read_litert
+from penjing.tflite.records import Record
+from penjing.tflite.tensors import TensorType, set_values
+
+
+def load_litert(
+    file: str | os.PathLike[str], *, quantized: bool = False
+) -> keras.Model:
+    """Make a Keras model of a `.tflite` file, to be compressed and trained on.
+
+    Each operator becomes the Keras layer that it was, with the weights of the file as
+    real numbers: those of integers lie exactly on their grids. The batch is free where
+    the operators allow it. What comes is compared with the file: LiteRT runs it on
+    random inputs, in a process of its own, and each layer has to give what its operator
+    gives, to 1e-5 of the largest value, or to one step where it gives integers.
+
+    Args:
+        file: A `.tflite` file of anyone: float32, float16, dynamic range or integers,
+            sparse, or packed by `penjing.pack_litert`.
+        quantized: Of a file that computes in int8, give the model as
+            `penjing.quantize_aware(..., activations="int8")` would, on the grids and
+            ranges of the file: it rounds as the file does, and
+            `penjing.export_litert(..., quantization="int8")` writes the same integers.
+
+    Returns:
+        A Functional model on the backend in use; a `penjing.CompressionModel` around it
+        with `quantized`. Its inputs and outputs are real numbers, also where those of
+        the file are integers.
+
+    Raises:
+        UnsupportedModelError: If operators of the file have no Keras layer; all of
+            them are named. With `quantized`, if it is no file of int8.
+        ExportError: If a layer gives something else than its operator.
+        FileFormatError: If the file is missing, damaged or does not run.
+        MissingDependencyError: If LiteRT is not installed.
+
+    Example:
+        >>> model = penjing.load_litert("anyone.tflite")  # doctest: +SKIP
+        >>> smaller = penjing.prune_channels(model, ratio=0.5)  # doctest: +SKIP
+    """
+    path, where = as_path(file), str(file)
+    check_flag("quantized", quantized)
+    content = read_litert(path)
+    if is_for_tflm(content, where):
+        content = restore(content, where)
+    found = rebuild(content, where, _model_name(path))
+    _warn_of_roundings(found, where)
+    if not quantized:
+        return found.rebuilt.model
+    return with_kept_ranges(found.rebuilt, found.graph, where)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class RebuiltFile:
+    """A model, the graph that it was made of, and what the file gave for `runs`."""
+
+    rebuilt: RebuiltModel
+    graph: SourceGraph
+    runs: list[RunOfFile]
+
+
+def rebuild(content: bytes, where: str, name: str = "model") -> RebuiltFile:
+    """Make the model of a file and compare it, layer by layer; see `load_litert`."""
+    if has_sparse_tensors(content, where):
+        content = dense_twin(content, where)
+    check_supported(SourceGraph(model=load_records(content, where)), where, early=True)
+    require_extra("ai_edge_litert.interpreter", "litert")
+    edited = EditedFile(specialize(content, where=where), where)
+    edited.edit(_widen_hybrid_weights)
+    apart = SourceGraph(model=edited.model.copy())
+    dilated = edited.content if edited.edit(join_dilations) else None
+    graph = SourceGraph(model=edited.model)
+    check_supported(graph, where)
+    runs = run_file(edited.content, graph, where)
+    if dilated is not None:
+        before = run_file(dilated, apart, where)
+        outputs = [[run.values[n] for n in apart.outputs] for run in before]
+        check_outputs(graph, runs, outputs, where)
+    free = _with_free_batch(graph, runs, name, where)
+    if free is not None:
+        return free
+    rebuilt = build_model(graph, name, where, fixed_batch=True)
+    check_operators(rebuilt, graph, runs, where)
+    return RebuiltFile(rebuilt=rebuilt, graph=graph, runs=runs)
+
+
+def _with_free_batch(
+    graph: SourceGraph, runs: list[RunOfFile], name: str, where: str
+) -> RebuiltFile | None:
+    """The model for any batch; None where an operator mixes the samples of one.
+
+    Layers run on both samples at once, and have to give what the file gave for each.
+    """
+    try:
+        rebuilt = build_model(graph, name, where)
+        both = [joined(runs)]
+        check_operators(rebuilt, graph, both, where)
+    except Exception:  # what it is, building with a known batch will tell
+        return None
+    return RebuiltFile(rebuilt=rebuilt, graph=graph, runs=both)
+
+
+def _warn_of_roundings(found: RebuiltFile, where: str) -> None:
+    """Say how far a model of floats is off where its roundings add up."""
+    graph = found.graph
+    if any(graph.grid(number) for call in graph.calls for number in call.outputs):
+        return
+    off = deviation(found.rebuilt.model, graph, found.runs).relative
+    if off > FLOAT_TOLERANCE:
+        warnings.warn(
+            f"Each layer made of {where} gives what its operator gives, but on random "
+            f"inputs float32 roundings add up to {off:.1e} of the largest output.",
+            CompressionWarning,
+            stacklevel=3,
+        )
+
+
+def _widen_hybrid_weights(model: Record) -> bool:
+    """Write weights that are read beside floats as floats, in place.
+
+    Kernels for them round the floats too, otherwise in each batch, so a model could
+    not be compared with them.
+    """
+    graph = SourceGraph(model=model)
+    hybrid = hybrid_weights(graph)
+    for number in hybrid:
+        values = graph.constant(number)
+        tensor = graph.tensors[number]
+        tensor.drop("quantization")
+        tensor["type"] = TensorType.FLOAT32
+        set_values(model, tensor, np.asarray(values, "<f4"))
+    return bool(hybrid)
+
+
+def _model_name(path: Path) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).strip("_.-")
+    return name if name[:1].isalpha() else f"model_{name}"

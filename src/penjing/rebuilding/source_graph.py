@@ -1,0 +1,137 @@
+"""The graph of a file as rules read it: real numbers, plain shapes, names."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+
+from penjing.tflite.operators import Call, Operator, calls
+from penjing.tflite.records import Record
+from penjing.tflite.stored_tensors import numbers_of
+from penjing.tflite.tensors import FLOATS, TensorType, tensor_name
+
+Array = np.ndarray[Any, Any]
+_INTEGERS = (TensorType.INT8, TensorType.UINT8, TensorType.INT16, TensorType.INT32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class SourceGraph:
+    """What the first graph of a file holds.
+
+    Tensors are known by their numbers.
+    """
+
+    model: Record
+
+    @property
+    def tensors(self) -> list[Record]:
+        """The tensors of the graph."""
+        found: list[Record] = self.model["subgraphs"][0]["tensors"]
+        return found
+
+    @functools.cached_property
+    def inputs(self) -> tuple[int, ...]:
+        """The tensors that are given."""
+        return tuple(map(int, self.model["subgraphs"][0]["inputs"]))
+
+    @functools.cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """The tensors that are the result."""
+        return tuple(map(int, self.model["subgraphs"][0]["outputs"]))
+
+    @functools.cached_property
+    def calls(self) -> list[Call]:
+        """The operators in the order in which they run.
+
+        Left out are those whose input is a constant and that only widen its numbers: a
+        reader sees real numbers anyway.
+        """
+        found = list(calls(self.model, self.model["subgraphs"][0]))
+        widened = self._widened
+        return [call for call in found if not set(call.outputs) & widened.keys()]
+
+    @functools.cached_property
+    def batch(self) -> int:
+        """Length of the first axis of the first input."""
+        shape = self.shape(self.inputs[0]) if self.inputs else ()
+        return shape[0] if shape else 1
+
+    def name(self, number: int) -> str:
+        """What the file calls a tensor."""
+        return tensor_name(self.tensors[number])
+
+    def shape(self, number: int) -> tuple[int, ...]:
+        """The stored shape of a tensor."""
+        return tuple(int(size) for size in self.tensors[number]["shape"])
+
+    def kind(self, number: int) -> TensorType:
+        """The stored type of a tensor."""
+        return TensorType(self.tensors[number]["type"])
+
+    def grid(self, number: int) -> tuple[Array, Array] | None:
+        """Scales and zero points of a tensor of integers, shaped to meet its values.
+
+        None for floats and for integers that stand for themselves.
+        """
+        tensor = self.tensors[number]
+        table = tensor["quantization"]
+        if table is None or not len(table["scale"]) or self.kind(number) in FLOATS:
+            return None
+        scales = np.asarray(table["scale"], "f4")
+        points = np.resize(np.asarray(table["zero_point"], "i8"), scales.shape)
+        if not len(table["zero_point"]):
+            points = np.zeros(scales.shape, "i8")
+        if scales.size > 1:
+            axis, rank = int(table["quantized_dimension"]), len(tensor["shape"])
+            aligned = [-1 if n == axis else 1 for n in range(rank)]
+            return scales.reshape(aligned), points.reshape(aligned)
+        return scales.reshape(()), points.reshape(())
+
+    def real(self, number: int, stored: Array) -> Array:
+        """What stored numbers of a tensor stand for: float32 if it has a grid."""
+        grid = self.grid(number)
+        if grid is None:
+            return stored.astype("f4") if stored.dtype.kind == "f" else stored
+        scales, points = grid
+        return np.asarray((stored.astype("i8") - points).astype("f4") * scales, "f4")
+
+    def constant(self, number: int) -> Array | None:
+        """The real numbers of a constant in its shape; None where it is computed."""
+        number = self._widened.get(number, number)
+        if number < 0:
+            return None
+        stored = numbers_of(self.model, self.tensors[number])
+        return None if stored is None else self.real(number, stored)
+
+    @functools.cached_property
+    def _widened(self) -> dict[int, int]:
+        """Outputs of operators that widen a constant -> the constant."""
+        found: dict[int, int] = {}
+        for call in calls(self.model, self.model["subgraphs"][0]):
+            if call.code in (Operator.DEQUANTIZE, Operator.DENSIFY) and call.inputs:
+                source = found.get(call.inputs[0], call.inputs[0])
+                if numbers_of(self.model, self.tensors[source]) is not None:
+                    found[call.output] = source
+        return found
+
+
+def has_hybrid_weights(graph: SourceGraph) -> bool:
+    """Whether operators multiply floats with integers, which rounds the floats."""
+    return bool(hybrid_weights(graph))
+
+
+def hybrid_weights(graph: SourceGraph) -> list[int]:
+    """Constants of integers with a grid that operators on floats read."""
+    found = []
+    for call in graph.calls:
+        if call.code in (Operator.DEQUANTIZE, Operator.QUANTIZE):
+            continue
+        if not call.outputs or graph.kind(call.output) != TensorType.FLOAT32:
+            continue
+        for number in call.inputs:
+            if number >= 0 and graph.grid(number) is not None:
+                found.append(number)
+    return [n for n in dict.fromkeys(found) if graph.constant(n) is not None]

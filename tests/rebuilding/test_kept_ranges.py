@@ -1,0 +1,126 @@
+"""An int8 file keeps its integers on the way into a model and out of it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from tests.specializing.graphs import Graph
+
+import penjing
+from penjing.rebuilding.comparison import deviation
+from penjing.rebuilding.kept_ranges import with_kept_ranges
+from penjing.rebuilding.litert_loading import rebuild
+from penjing.tflite.loading import load_records
+from penjing.tflite.operators import Operator
+from penjing.tflite.records import Record
+from penjing.tflite.stored_tensors import numbers_of
+from penjing.tflite.tensors import TensorType, make_scales
+
+RNG = np.random.default_rng(0)
+STEP = 0.02
+
+
+def weights(graph, shape, axis, count):
+    """Integers that use the whole range, with a scale for each channel."""
+    values = RNG.integers(-126, 127, shape)
+    np.moveaxis(values, axis, 0).reshape(count, -1)[:, 0] = 127
+    number = graph.constant(values, "i1")
+    scales = RNG.uniform(0.005, 0.01, count)
+    graph.graph["tensors"][number]["quantization"] = make_scales(scales, axis)
+    return number, scales.astype("f4")
+
+
+def bias(graph, scales, step):
+    number = graph.constant(RNG.integers(-300, 300, scales.size), "i4")
+    graph.graph["tensors"][number]["quantization"] = make_scales(scales * step)
+    return number
+
+
+def integers():
+    """Convolution with a rectifier, mean, dense; floats before and after."""
+    graph = Graph()
+    given = graph.tensor([1, 8, 8, 3], free=True)
+    x = graph.tensor([1, 8, 8, 3], "i1", scale=STEP, zero_point=3)
+    graph.add(Operator.QUANTIZE, [given], x, Record("QuantizeOptions"))
+    kernel, scales = weights(graph, (4, 3, 3, 3), 0, 4)
+    options = Record(
+        "Conv2DOptions", stride_w=2, stride_h=2, fused_activation_function=1
+    )
+    hidden = graph.tensor([1, 4, 4, 4], "i1", scale=0.03, zero_point=-128)
+    inputs = [x, kernel, bias(graph, scales, STEP)]
+    graph.add(Operator.CONV_2D, inputs, hidden, options, version=3)
+    mean = graph.tensor([1, 4], "i1", scale=0.02, zero_point=-128)
+    axes = graph.constant([1, 2], "i4")
+    graph.add(Operator.MEAN, [hidden, axes], mean, Record("ReducerOptions"), version=2)
+    matrix, scales = weights(graph, (5, 4), 0, 5)
+    result = graph.tensor([1, 5], "i1", scale=0.04, zero_point=10)
+    inputs = [mean, matrix, bias(graph, scales, 0.02)]
+    options = Record("FullyConnectedOptions")
+    graph.add(Operator.FULLY_CONNECTED, inputs, result, options, version=5)
+    y = graph.tensor([1, 5])
+    graph.add(Operator.DEQUANTIZE, [result], y, version=2)
+    return graph.content([given], [y])
+
+
+def constants(content):
+    """The stored integers of kernels and biases, by type and size."""
+    model = load_records(content, "file")
+    tensors = model["subgraphs"][0]["tensors"]
+    kept = {TensorType.INT8: [], TensorType.INT32: []}
+    for tensor in tensors:
+        values = numbers_of(model, tensor)
+        table = tensor["quantization"]
+        has_grid = table is not None and len(table["scale"])
+        if values is not None and tensor["type"] in kept and has_grid:
+            kept[tensor["type"]].append(sorted(values.reshape(-1).tolist()))
+    return {kind: sorted(lists, key=len) for kind, lists in kept.items()}
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "int8.tflite"
+    file.write_bytes(integers())
+    return file
+
+
+def test_a_model_on_the_files_grids_gives_what_the_file_gives(path):
+    found = rebuild(path.read_bytes(), "file")
+    plain = deviation(found.rebuilt.model, found.graph, found.runs)
+    kept = with_kept_ranges(found.rebuilt, found.graph, "file")
+    off = deviation(kept, found.graph, found.runs)
+    largest = max(
+        np.abs(run.values[found.graph.outputs[0]]).max() for run in found.runs
+    )
+    assert off.relative * largest <= 0.04 * 1.01 < plain.relative * largest * 10
+
+
+@pytest.mark.once
+def test_an_export_has_the_integers_of_the_file(path, tmp_path):
+    model = penjing.load_litert(path, quantized=True)
+    out = tmp_path / "again.tflite"
+    penjing.export_litert(model, out, quantization="int8")
+    assert constants(out.read_bytes()) == constants(path.read_bytes())
+    x = RNG.normal(size=(16, 8, 8, 3)).astype("f4")
+    first, again = (penjing.LiteRTModel(file).predict(x) for file in (path, out))
+    assert np.abs(first - again).max() <= 0.04 * 1.01
+
+
+def test_a_plain_model_has_weights_on_the_files_grid(path):
+    model = penjing.load_litert(path)
+    kernel = keras.ops.convert_to_numpy(model.get_layer(index=1).kernel)
+    tops = np.abs(kernel).reshape(-1, 4).max(0)
+    steps = kernel.reshape(-1, 4) / (tops / 127)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+
+
+@pytest.mark.once
+def test_grids_that_training_cannot_keep_are_refused(tmp_path):
+    from tests.rebuilding.test_litert_loading import convolutions
+
+    path = tmp_path / "float.tflite"
+    path.write_bytes(convolutions())
+    with pytest.raises(penjing.UnsupportedModelError, match="no ranges to keep"):
+        penjing.load_litert(path, quantized=True)
+    with pytest.raises(ValueError, match="`quantized` must be"):
+        penjing.load_litert(path, quantized="yes")

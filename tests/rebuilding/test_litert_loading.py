@@ -1,0 +1,144 @@
+"""A file becomes a model that gives what the file gives, and that goes on."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from tests.specializing.graphs import Graph
+
+import penjing
+from penjing.rebuilding import comparison, litert_loading
+from penjing.tflite.operators import Operator
+from penjing.tflite.records import Record
+
+RNG = np.random.default_rng(0)
+
+
+def window(kind, stride=1, padding=0, **more):
+    return Record(kind, padding=padding, stride_w=stride, stride_h=stride, **more)
+
+
+def convolutions():
+    """Convolution, depthwise, sum of two, mean, dense, softmax."""
+    graph = Graph()
+    x = graph.tensor([1, 8, 8, 3], free=True)
+    kernel = graph.constant(RNG.normal(size=(4, 3, 3, 3)))
+    bias = graph.constant(RNG.normal(size=4))
+    options = window("Conv2DOptions", 2, fused_activation_function=3)
+    first = graph.add(
+        Operator.CONV_2D, [x, kernel, bias], graph.tensor([1, 4, 4, 4]), options
+    )
+    slow = graph.constant(RNG.normal(size=(1, 3, 3, 4)))
+    options = window("DepthwiseConv2DOptions", 1, depth_multiplier=1)
+    second = graph.add(
+        Operator.DEPTHWISE_CONV_2D,
+        [first, slow, graph.constant(np.zeros(4))],
+        graph.tensor([1, 4, 4, 4]),
+        options,
+    )
+    options = Record("AddOptions", fused_activation_function=1)
+    both = graph.add(Operator.ADD, [first, second], graph.tensor([1, 4, 4, 4]), options)
+    axes = graph.constant([1, 2], "i4")
+    mean = graph.add(
+        Operator.MEAN, [both, axes], graph.tensor([1, 4]), Record("ReducerOptions")
+    )
+    matrix = graph.constant(RNG.normal(size=(5, 4)))
+    dense = graph.add(
+        Operator.FULLY_CONNECTED,
+        [mean, matrix, -1],
+        graph.tensor([1, 5]),
+        Record("FullyConnectedOptions"),
+    )
+    y = graph.add(
+        Operator.SOFTMAX,
+        [dense],
+        graph.tensor([1, 5]),
+        Record("SoftmaxOptions", beta=1.0),
+    )
+    return graph.content([x], [y])
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "net.tflite"
+    file.write_bytes(convolutions())
+    return file
+
+
+def test_a_float_file_becomes_layers_that_give_the_same(path):
+    model = penjing.load_litert(path)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == [
+        "InputLayer",
+        "Conv2D",
+        "DepthwiseConv2D",
+        "Add",
+        "ReLU",
+        "GlobalAveragePooling2D",
+        "Dense",
+        "Softmax",
+    ]
+    assert model.input_shape == (None, 8, 8, 3)
+    assert model.layers[1].activation is keras.activations.relu6
+    x = RNG.normal(size=(3, 8, 8, 3)).astype("f4")
+    file = penjing.LiteRTModel(path)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(model(x)), file.predict(x), atol=1e-5
+    )
+
+
+def test_a_loaded_model_is_cut_and_pruned(path):
+    model = penjing.load_litert(path)
+    smaller = penjing.prune_channels(model, ratio=0.5, round_to=1)
+    assert smaller.count_params() < model.count_params()
+    pruned = penjing.prune(smaller, penjing.ConstantSparsity(0.5, begin_step=0))
+    pruned.compile("adam", "mse")
+    x = RNG.normal(size=(8, 8, 8, 3)).astype("f4")
+    pruned.fit(x, keras.ops.convert_to_numpy(model(x)), epochs=1, verbose=0)
+    assert smaller.output_shape == (None, 5)
+
+
+@pytest.mark.once
+def test_a_layer_that_gives_something_else_is_refused(path, monkeypatch):
+    rules = litert_loading.build_model.__globals__["RULES"]
+    monkeypatch.setitem(
+        rules, Operator.SOFTMAX, lambda step: keras.layers.Activation("sigmoid")
+    )
+    with pytest.raises(penjing.ExportError, match="SOFTMAX 'tensor_12' of .*: off by"):
+        penjing.load_litert(path)
+
+
+@pytest.mark.once
+def test_operators_without_a_rule_are_all_named_first(tmp_path, monkeypatch):
+    graph = Graph()
+    x = graph.tensor([1, 4])
+    for code in (Operator.ATAN2, Operator.ATAN2, Operator.FLOOR, Operator.RFFT2D):
+        x = graph.add(code, [x], graph.tensor([1, 4]))
+    path = tmp_path / "odd.tflite"
+    path.write_bytes(graph.content([0], [x]))
+    monkeypatch.setattr(litert_loading, "specialize", None)
+    with pytest.raises(
+        penjing.UnsupportedModelError,
+        match=r"ATAN2 \(2: at 'tensor_1', 'tensor_2'\); RFFT2D \(1: at 'tensor_4'\)",
+    ):
+        penjing.load_litert(path)
+
+
+@pytest.mark.once
+def test_damaged_files_are_one_error(tmp_path, path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(penjing.FileFormatError, match="corrupt"):
+        penjing.load_litert(path)
+    with pytest.raises(penjing.FileFormatError, match="none.tflite"):
+        penjing.load_litert(tmp_path / "none.tflite")
+
+
+@pytest.mark.once
+def test_the_whole_models_deviation_is_that_of_its_outputs(path):
+    found = litert_loading.rebuild(path.read_bytes(), "net")
+    model = found.rebuilt.model
+    assert comparison.deviation(model, found.graph, found.runs).relative < 1e-5
+    model.layers[-2].kernel.assign_add(np.full((4, 5), 0.5).cumsum(1))
+    assert comparison.deviation(model, found.graph, found.runs).relative > 1e-2
