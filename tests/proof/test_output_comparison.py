@@ -36,15 +36,23 @@ def test_distances_as_worked_out_by_hand(pairs, absolute, relative):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "steps", "passes"),
-    [("uint8", 2, 0.05), ("int8", 2, 0.05), ("int16", 4, 1e-3), ("uint8", 3, 0.075)],
+    ("dtype", "steps", "share", "relative"),
+    [
+        ("uint8", 2, 0.05, 0.05),
+        ("int8", 2, 0.05, 0.05),
+        ("int16", 4, 1e-3, 1e-3),
+        ("int16", 4, 0.05, 0.05),  # beside tensors of int8
+        ("uint8", 3, 0.05, 0.075),
+    ],
 )
-def test_steps_of_small_integers_are_no_large_differences(dtype, steps, passes):
+def test_steps_of_small_integers_are_no_large_differences(
+    dtype, steps, share, relative
+):
     """A wake word that is not there: 0 by one kernel, 2 of 256 by another."""
     spec = TensorSpec(name="y", shape=(1, 1), dtype=dtype, scale=1 / 256)
-    distance = Distance([spec])
+    distance = Distance([spec], share)
     distance.add([np.array([[steps / 256]])], [np.array([[0.0]])])
-    assert distance.relative == pytest.approx(passes)
+    assert distance.relative == pytest.approx(relative)
     distance.add([np.array([[0.0]])], [np.array([[20_000 / 256]])])
     assert distance.relative == pytest.approx(1.0)
 

@@ -11,8 +11,9 @@ import penjing
 from penjing.rebuilding.comparison import deviation
 from penjing.rebuilding.kept_ranges import with_kept_ranges
 from penjing.rebuilding.litert_loading import rebuild
+from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import load_records
-from penjing.tflite.operators import Operator
+from penjing.tflite.operators import Operator, calls
 from penjing.tflite.records import Record
 from penjing.tflite.stored_tensors import numbers_of
 from penjing.tflite.tensors import TensorType, make_scales
@@ -124,3 +125,34 @@ def test_grids_that_training_cannot_keep_are_refused(tmp_path):
         penjing.load_litert(path, quantized=True)
     with pytest.raises(ValueError, match="`quantized` must be"):
         penjing.load_litert(path, quantized="yes")
+
+
+def test_a_rectifier_that_is_only_a_range_is_kept(tmp_path):
+    """Some converters fuse none where the least integer stands for 0."""
+    path = tmp_path / "range.tflite"
+    layers = [keras.Input((6,)), keras.layers.Dense(8, "relu"), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    x = RNG.normal(size=(64, 6)).astype("f4")
+    penjing.export_litert(model, path, "int8", representative_data=x)
+    edited = EditedFile(path.read_bytes(), "range.tflite")
+    assert edited.edit(leave_rectifiers_out)
+    path.write_bytes(edited.content)
+    loaded = penjing.load_litert(path)
+    assert loaded.layers[1].activation is keras.activations.relu
+    assert loaded.layers[2].activation is keras.activations.linear
+    expected = penjing.LiteRTModel(path).predict(x)
+    found = keras.ops.convert_to_numpy(loaded(x))
+    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def leave_rectifiers_out(model):
+    """Take fused rectifiers off; the ranges stay."""
+    found = [
+        call.options
+        for call in calls(model, model["subgraphs"][0])
+        if call.code == Operator.FULLY_CONNECTED
+        and call.option("fused_activation_function") == 1
+    ]
+    for options in found:
+        options["fused_activation_function"] = 0
+    return bool(found)

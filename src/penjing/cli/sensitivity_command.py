@@ -274,7 +274,7 @@ def _max_bytes(text: str | None, of: Kind | None, compressed: bool) -> int | Non
         if text is None:
             wrong, needed = "--compressed", "--max-bytes"
         raise typer.BadParameter(f"needs {needed}.", param_hint=wrong)
-    from penjing.budget.quantities import parse_bytes
+    from penjing.budget.bounds.quantities import parse_bytes
 
     return parse_bytes("--max-bytes", text)
 

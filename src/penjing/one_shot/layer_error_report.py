@@ -32,7 +32,8 @@ class LayerErrors(JsonValue):
         is_embedding: It is a table of vectors that are looked up.
         changes: By level of the report, the change of the outputs.
         bytes: By level, what it takes in an "int4" file: half a byte for each value up
-            to 4 bits, else one, and a scale for each channel. Empty for sparsities.
+            to 4 bits, but for depthwise kernels, else one, and a scale for each
+            channel. Empty for sparsities.
         compressed: The same, gzipped.
         reason: Why nothing made up for its errors, else empty.
     """

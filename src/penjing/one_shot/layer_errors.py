@@ -45,6 +45,8 @@ def measure_layer_errors(
     levels: Sequence[float] | None = None,
     include: Filter = None,
     exclude: Filter = None,
+    granularity: str = "per_channel",
+    spare: bool = False,
     damping: float = DAMPING,
     max_memory: int = MAX_MEMORY,
     progress: Listener = ignore_progress,
@@ -53,12 +55,13 @@ def measure_layer_errors(
 
     The model is left alone. `of` is "bits" or "sparsity", of which `levels` are numbers
     or fractions; `calibration_data`, `include` and `exclude` are as in
-    `penjing.quantize_weights`. Depthwise kernels are among what is measured.
+    `penjing.quantize_weights`. Depthwise kernels are among what is measured, unless
+    `spare`. `granularity` is that of the grids.
     """
     levels = checked_levels(of, levels)
     batches = calibration_batches(model, calibration_data)
     twin = copy_model(model)
-    selection = select_weights(twin, include, exclude, spare=False, frozen=True)
+    selection = select_weights(twin, include, exclude, spare=spare, frozen=True)
     measured = MeasuredModel(
         twin,
         selection.chosen,
@@ -68,7 +71,8 @@ def measure_layer_errors(
         listen=progress,
     )
     method = "gptq" if of == "bits" else "sparsegpt"
-    targets = {w.path: LayerTarget(method=method) for w in selection.chosen}
+    grid = Grid(bits=MOST_BITS, granularity=granularity) if of == "bits" else None
+    targets = {w.path: LayerTarget(method=method, grid=grid) for w in selection.chosen}
     return LayerErrorReport(
         model=model.name,
         of=of,
@@ -152,7 +156,8 @@ def _row(
         else:
             changes[level] = rate * error
         if of == "bits":
-            stored[level] = _stored_bytes(result, int(level))
+            packs = level <= 4 and not _is_depthwise(weight)
+            stored[level] = _stored_bytes(result, packs)
     return LayerErrors(
         path=weight.path,
         size=weight.size,
@@ -176,10 +181,16 @@ def grid_of_bits(like: Grid | None, bits: int) -> Grid:
     return Grid(bits=bits, granularity=granularity)
 
 
-def _stored_bytes(result: CompressedMatrix, bits: int) -> tuple[int, int]:
+def _is_depthwise(weight: SelectedWeight) -> bool:
+    """Whether it is a kernel that no kernel of LiteRT takes in int4."""
+    layers = keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D
+    return isinstance(weight.layer, layers) or weight.path.endswith("/depthwise_kernel")
+
+
+def _stored_bytes(result: CompressedMatrix, packs: bool) -> tuple[int, int]:
     """What a weight takes in an "int4" file, and gzipped: integers and scales."""
     scales = np.ones(1) if result.scales is None else result.scales
     integers = np.rint(result.values / scales).astype("int8")
-    data = pack_int4(integers) if bits <= 4 else integers.tobytes()
+    data = pack_int4(integers) if packs else integers.tobytes()
     scale_bytes = 4 * np.unique(scales).size
     return len(data) + scale_bytes, gzip_bytes(data) + scale_bytes

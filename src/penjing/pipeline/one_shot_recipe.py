@@ -83,7 +83,13 @@ def apply_one_shot(
     bits = None
     if recipe.mean_bits is not None:
         errors = measure_layer_errors(
-            model, inputs, levels=_BITS, progress=progress, **chosen
+            model,
+            inputs,
+            levels=_BITS,
+            granularity=recipe.granularity,
+            spare=True,
+            progress=progress,
+            **chosen,
         )
         bits = bits_of_mean(errors, recipe.mean_bits)
     return prune_one_shot(

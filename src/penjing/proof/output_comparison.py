@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -17,11 +18,10 @@ Run = tuple[Sequence[Array], Sequence[Array]]
 """What a file was fed, and what it gave, as it is stored."""
 
 
-# Outputs that are small integers have no magnitude to speak of. With so many steps as
-# theirs at least, the 2 steps of 8 bits and the 4 of 16 that an operator may round are
-# the share of it that is let pass (`file_proof`).
-_LEAST_STEPS = {"int16": 4_000}
-_LEAST_STEPS_OF_8_BITS = 40
+# Steps that an operator may round. Outputs that are small integers have no magnitude to
+# speak of, so theirs is at least that of which these steps are what is let pass.
+_ROUNDED_STEPS = {"int16": 4.0}
+_ROUNDED_STEPS_OF_8_BITS = 2.0
 
 
 class RunningFile(Protocol):
@@ -40,12 +40,14 @@ class RunningFile(Protocol):
 class Distance:
     """How far outputs are apart, at most, over all that was added.
 
-    `specs` describe them, where they are known.
+    `specs` describe them, where they are known, and `share` is what is let pass.
     """
 
-    def __init__(self, specs: Sequence[TensorSpec] = ()) -> None:
+    def __init__(
+        self, specs: Sequence[TensorSpec] = (), share: float = math.inf
+    ) -> None:
         self._largest: dict[int, float] = {}
-        self._scales = {place: _least(spec) for place, spec in enumerate(specs)}
+        self._scales = {place: _least(spec, share) for place, spec in enumerate(specs)}
 
     def add(self, outputs: Sequence[Array], others: Sequence[Array]) -> None:
         """Compare the outputs of one run with those of another."""
@@ -126,7 +128,7 @@ def compare_outputs(
     Gives how far the file is from its twin, and from itself in Python.
     """
     specs = reference.outputs
-    to_twin, to_python = Distance(specs), Distance(specs)
+    to_twin, to_python = Distance(specs, share), Distance(specs, share)
     doubtful: list[Run] = []
     batch = _batch(reference.inputs)
     starts = range(0, len(arrays[0]), batch)
@@ -142,7 +144,7 @@ def compare_outputs(
             expected = found if isinstance(found, list) else [found]
             to_twin.add(outputs[1], outputs[0])
             to_python.add(outputs[1], expected)
-            alone = Distance(specs)
+            alone = Distance(specs, share)
             alone.add(outputs[1], expected)
             if alone.relative > share:
                 doubtful.append(runs[1])
@@ -183,9 +185,10 @@ def _batch(specs: Sequence[TensorSpec]) -> int:
     return max(spec.shape[0] if spec.shape else 1 for spec in specs)
 
 
-def _least(spec: TensorSpec) -> float:
+def _least(spec: TensorSpec, share: float) -> float:
     """The magnitude that an output has at least."""
-    return spec.scale * _LEAST_STEPS.get(spec.dtype, _LEAST_STEPS_OF_8_BITS)
+    steps = _ROUNDED_STEPS.get(spec.dtype, _ROUNDED_STEPS_OF_8_BITS)
+    return float(spec.scale * steps / share)
 
 
 def _difference(mine: Array, other: Array) -> tuple[float, float]:

@@ -22,10 +22,11 @@ class VerifyReport(JsonValue):
         samples: How many inputs were compared.
         difference: Largest difference to the outputs of the twin in the same runtime;
             None without a twin.
-        relative_difference: The same over the largest magnitude of that output.
+        relative_difference: The same over the largest magnitude of that output, and of
+            integers over so many steps at least that their rounding passes.
         python_difference: Largest difference to the outputs of the LiteRT runtime in
             Python, for "micro" and "x86" by its reference kernels.
-        python_relative_difference: The same over the largest magnitude.
+        python_relative_difference: The same over the same magnitude.
         passed_by: Why outputs that differ from those in Python are right: "rounding" of
             an operator, if any; for "x86" and "micro" also "summed roundings" of
             operators that are each right, and for "micro" the "tolerance" given.

@@ -177,9 +177,8 @@ def difference(
     mine, other = mine.astype("f8"), other.astype("f8")
     grid = graph.grid(number)
     if grid is not None:
-        scale, point = float(grid[0].max()), float(grid[1].reshape(-1)[0])
-        limits = np.iinfo(graph.kind(number).numpy_type)
-        low, high = ((end - point) * scale for end in (limits.min, limits.max))
+        low, high = graph.ends(number) or (-np.inf, np.inf)
+        scale = float(grid[0].max())
         return _largest(np.clip(mine, low, high) - other) / scale, _STEPS
     special = ~np.isfinite(other)
     if not np.array_equal(mine[special], other[special], equal_nan=True):

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from penjing.errors import FileFormatError
 from penjing.tflite.operators import Call, Operator, calls
 from penjing.tflite.records import Record
 from penjing.tflite.stored_tensors import numbers_of
 from penjing.tflite.tensors import FLOATS, TensorType, tensor_name
 
 Array = np.ndarray[Any, Any]
-_INTEGERS = (TensorType.INT8, TensorType.UINT8, TensorType.INT16, TensorType.INT32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,14 +81,33 @@ class SourceGraph:
         if table is None or not len(table["scale"]) or self.kind(number) in FLOATS:
             return None
         scales = np.asarray(table["scale"], "f4")
+        axis, shape = int(table["quantized_dimension"]), self.shape(number)
+        fits = scales.size == 1 or (
+            0 <= axis < len(shape) and shape[axis] == scales.size
+        )
+        if not fits or not np.isfinite(scales).all() or not (scales > 0).all():
+            raise FileFormatError(
+                f"The tensor {self.name(number)!r} has {scales.size} scales from "
+                f"{scales.min():g} to {scales.max():g} along axis {axis} of {shape}; "
+                "they must be positive, one or as many as the axis is long. The file "
+                "is damaged."
+            )
         points = np.resize(np.asarray(table["zero_point"], "i8"), scales.shape)
         if not len(table["zero_point"]):
             points = np.zeros(scales.shape, "i8")
         if scales.size > 1:
-            axis, rank = int(table["quantized_dimension"]), len(tensor["shape"])
-            aligned = [-1 if n == axis else 1 for n in range(rank)]
+            aligned = [-1 if n == axis else 1 for n in range(len(shape))]
             return scales.reshape(aligned), points.reshape(aligned)
         return scales.reshape(()), points.reshape(())
+
+    def ends(self, number: int) -> tuple[float, float] | None:
+        """The least and the largest value of a tensor of integers with one scale."""
+        grid = self.grid(number)
+        if grid is None or grid[0].size > 1:
+            return None
+        limits = np.iinfo(self.kind(number).numpy_type)
+        scale, point = float(grid[0]), int(grid[1])
+        return (limits.min - point) * scale, (limits.max - point) * scale
 
     def real(self, number: int, stored: Array) -> Array:
         """What stored numbers of a tensor stand for: float32 if it has a grid."""
@@ -104,7 +123,15 @@ class SourceGraph:
         if number < 0:
             return None
         stored = numbers_of(self.model, self.tensors[number])
+        if stored is None and 0 in self.shape(number) and number not in self._computed:
+            stored = np.zeros(self.shape(number), self.kind(number).numpy_type)
         return None if stored is None else self.real(number, stored)
+
+    @functools.cached_property
+    def _computed(self) -> set[int]:
+        graph = self.model["subgraphs"][0]
+        made = (number for call in calls(self.model, graph) for number in call.outputs)
+        return {*self.inputs, *made}
 
     @functools.cached_property
     def _widened(self) -> dict[int, int]:
@@ -116,11 +143,6 @@ class SourceGraph:
                 if numbers_of(self.model, self.tensors[source]) is not None:
                     found[call.output] = source
         return found
-
-
-def has_hybrid_weights(graph: SourceGraph) -> bool:
-    """Whether operators multiply floats with integers, which rounds the floats."""
-    return bool(hybrid_weights(graph))
 
 
 def hybrid_weights(graph: SourceGraph) -> list[int]:

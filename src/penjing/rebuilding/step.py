@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from penjing.rebuilding.source_graph import SourceGraph
-from penjing.tflite.operators import Call, Operator
+from penjing.tflite.operators import WEIGHTED, Call, Operator
 
 Array = np.ndarray[Any, Any]
 # From the tensors that an operator computes on to what it gives: a function, or a layer
@@ -81,11 +81,26 @@ class Step:
 
     @property
     def fused(self) -> str | None:
-        """Name of the activation that the operator applies to its result."""
+        """Name of the activation that the operator applies to its result.
+
+        Many converters leave a rectifier out where the least integer stands for 0.
+        """
         number = self.option("fused_activation_function")
         if number and number not in _ACTIVATIONS:
             raise NotRebuiltError(f"the fused activation {number}")
-        return _ACTIVATIONS.get(number)
+        return _ACTIVATIONS.get(number) or self._rectifier_of_range()
+
+    def _rectifier_of_range(self) -> str | None:
+        """The rectifier that the range of a result of integers is; None for none."""
+        ends = self.graph.ends(self.call.output)
+        if ends is None or ends[0] != 0:
+            return None
+        given = [n for n in self.call.inputs if n >= 0]
+        lows = [self.graph.ends(n) for n in given if self.graph.constant(n) is None]
+        if self.operator not in WEIGHTED and all(e and e[0] >= 0 for e in lows):
+            return None
+        step = ends[1] / 255
+        return "relu6" if abs(ends[1] - 6) < step else "relu"
 
     @property
     def padding(self) -> str:

@@ -17,6 +17,8 @@ from penjing.measurement.scoring import first_metric
 # Where nothing is bounded: half a point is what people call "accuracy kept".
 DEFAULT_POINTS = Drop(0.5, relative=False)
 DEFAULT_RELATIVE = Drop(0.01, relative=True)
+# A cosine of a vector with itself is above 1 by this much in float32.
+_ROUNDED = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,7 @@ class Bound:
 
 def default_drop(metric: str, direction: str, score: float) -> Drop:
     """Half a point of a metric that goes from 0 to 1 and is better high, else 1 %."""
-    share = direction == HIGHER and 0.0 <= score <= 1.0
+    share = direction == HIGHER and 0.0 <= score <= 1.0 + _ROUNDED
     return DEFAULT_POINTS if share else DEFAULT_RELATIVE
 
 
@@ -195,7 +197,8 @@ def standard_error(
     """
     error = float(np.std(list(scores), ddof=1)) / math.sqrt(len(scores))
     mean = float(np.mean(list(scores)))
-    if samples and direction == HIGHER and 0 <= mean <= 1:
+    if samples and direction == HIGHER and 0 <= mean <= 1 + _ROUNDED:
+        mean = min(mean, 1.0)
         return max(error, math.sqrt(mean * (1 - mean) / samples))
     return error
 

@@ -39,7 +39,7 @@ def next_untrained(
     trials: Sequence[Trial], ground: Ground, goal: Goal, mode: str
 ) -> Candidate | None:
     """The next candidate whose weights fall at once; None where their edge is found."""
-    mine = _untrained(trials)
+    mine = [t for t in _untrained(trials) if t.phase == "one-shot"]
     failed = any(t.outcome and t.outcome.status == FAILED for t in mine)
     most = _MOST_TRIALS if ground.trains else _MOST_ALONE
     if not ground.spares or failed or len(mine) >= most:

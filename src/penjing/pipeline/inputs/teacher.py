@@ -17,6 +17,7 @@ from penjing.arguments import check_choice
 from penjing.data.data_sources import PARTS, UserData
 from penjing.errors import CompressionError, DataError, UnsupportedModelError
 from penjing.models.copying import copy_model
+from penjing.models.keras_private import operation_behind
 
 Array = np.ndarray[Any, Any]
 AGREEMENT, COSINE, R2 = "agreement", "cosine_similarity", "r2_score"
@@ -78,18 +79,19 @@ def judged_by_labels(model: keras.Model, data: UserData) -> keras.Model:
             "output, as an array, tell what it is to be judged by. Compile it with a "
             "loss and metrics."
         )
-    x, y = keras.tree.map_structure(lambda array: array[:_TRIED], (x, y))
-    outputs = _single(model, x)
-    is_logits = not _are_probabilities(outputs)
-    is_whole = bool((y == np.round(y)).all())
+    outputs = _single(model, keras.tree.map_structure(lambda a: a[:_TRIED], x))
+    is_logits = _gives_logits(model, outputs)
+    is_binary = bool(np.isin(y, (0, 1)).all())
+    is_wide = outputs.shape[-1] > 1
     loss: Any = "mse"
     metric: Any = "mae"
-    if is_whole and outputs.shape[-1] > 1 and y.shape == outputs.shape:
+    if is_wide and y.shape[1:] != outputs.shape[1:]:
+        if (y == np.round(y)).all():
+            loss, metric = _of_classes(is_logits, False, "sparse_categorical_accuracy")
+    elif is_wide and is_binary and (y.sum(axis=-1) == 1).all():
         loss = keras.losses.CategoricalCrossentropy(from_logits=is_logits)
         metric = "categorical_accuracy"
-    elif is_whole and outputs.shape[-1] > 1:
-        loss, metric = _of_classes(is_logits, False, "sparse_categorical_accuracy")
-    elif is_whole and np.isin(y, (0, 1)).all():
+    elif is_binary:
         loss, metric = _of_classes(is_logits, True, "binary_accuracy")
     twin = copy_model(model)
     twin.compile(_optimizer(model), loss, metrics=[metric])
@@ -133,8 +135,7 @@ def _metric_for(model: keras.Model, outputs: Array) -> str:
         return AGREEMENT
     if loss is None and outputs.shape[-1] > 1 and _are_probabilities(outputs):
         return AGREEMENT
-    last = model.layers[-1] if model.layers else None
-    if loss is None and getattr(last, "activation", None) is keras.activations.sigmoid:
+    if loss is None and _ends_in_sigmoid(model):
         return AGREEMENT
     is_wide = outputs.shape[-1] >= _WIDE and (
         loss is None or "cosine" in _name_of(loss)
@@ -146,7 +147,7 @@ def _gives_logits(model: keras.Model, outputs: Array) -> bool:
     """Whether scores of classes are logits: as the loss has it, else as they look."""
     loss = _loss_of(model)
     if "crossentropy" not in _name_of(loss):
-        return not _are_probabilities(outputs)
+        return not (_are_probabilities(outputs) or _ends_in_sigmoid(model))
     return isinstance(loss, keras.losses.Loss) and bool(
         loss.get_config().get("from_logits", False)
     )
@@ -175,7 +176,20 @@ def _are_probabilities(outputs: Array) -> bool:
 
 def _is_binary(model: keras.Model, outputs: Array) -> bool:
     """Whether each output is a yes or no of its own."""
-    return outputs.shape[-1] == 1 or "binary" in _name_of(_loss_of(model))
+    loss = _loss_of(model)
+    if outputs.shape[-1] == 1 or "binary" in _name_of(loss):
+        return True
+    return loss is None and _ends_in_sigmoid(model)
+
+
+def _ends_in_sigmoid(model: Any) -> bool:
+    """Whether what a model gives comes out of sigmoids; False where it is not known."""
+    if not getattr(model, "outputs", None):
+        return False
+    last: Any = operation_behind(model.outputs[0])
+    if isinstance(last, keras.Model):
+        return _ends_in_sigmoid(last)
+    return getattr(last, "activation", None) is keras.activations.sigmoid
 
 
 def _chosen(outputs: Array, is_logits: bool, is_binary: bool) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,7 @@ def _limits(report: Report) -> Iterator[str]:
 
 def _usage(report: Report) -> Iterator[str]:
     if any(row.runtime == RESTORED for row in report.scores):
-        command = f"penjing export-c {report.result} firmware"
+        command = f"penjing export-c {shlex.quote(report.result)} firmware"
         yield "As C++ sources for TensorFlow Lite Micro:"
         yield block(command, "bash")
         return
