@@ -95,6 +95,10 @@ class Preparation:
     def ground(self) -> Ground:
         """What all recipes have in common."""
         bounds, metric = self.budget.bounds, self.bound.metric
+        # What labels are made for is told by the recipe too, where it was chosen.
+        is_usual = metric == first_metric(self.look.metrics) and not (
+            self.inputs.is_taught and self.budget.metric
+        )
         return Ground(
             runtime=self.budget.runtime,
             objective=self.budget.objective,
@@ -103,7 +107,7 @@ class Preparation:
             batch_size=batch_size_for(self.data),
             validation_split=self.held_out.validation_split,
             validation_from=self.held_out.validation_from,
-            metric=None if metric == first_metric(self.look.metrics) else metric,
+            metric=None if is_usual else metric,
             weights=count_prunable(self.model),
             max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
             is_bounded=bool(bounds.keys() - {"max_bytes"}),

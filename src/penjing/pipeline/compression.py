@@ -14,6 +14,7 @@ from penjing.errors import CompressionWarning
 from penjing.export.litert import checked_imports
 from penjing.pipeline.inputs.run_data import data_parts
 from penjing.pipeline.inputs.run_inputs import checked_inputs, judge_for
+from penjing.pipeline.inputs.teacher import FIDELITIES
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_files import as_recipe
 from penjing.pipeline.run_command import compress_command
@@ -127,7 +128,7 @@ def compress(
         seed=seed,
         pixels=pixels,
         accept_baseline=accept_baseline,
-        judge=judge_for(training=training, labels=labels),
+        judge=judge_for(_fidelity(recipe), training=training, labels=labels),
     )
     loaded, user_data = inputs.model, inputs.data
     digest = digest_of_run(recipe, seed, source, data_parts(user_data, data))
@@ -156,6 +157,12 @@ def compress(
     for row in report.refused:
         warnings.warn(f"{row.name}: {row.reason}", CompressionWarning, stacklevel=2)
     return report
+
+
+def _fidelity(recipe: Recipe) -> str | None:
+    """What a search judged by without labels, of which its recipe tells."""
+    metric = recipe.training.keep_best_by
+    return metric if metric in FIDELITIES else None
 
 
 def announce(

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from penjing.data.data_sources import UserData
-from penjing.errors import CompressionError, DataError, UnsupportedModelError
+from penjing.errors import (
+    CompressionError,
+    CompressionWarning,
+    DataError,
+    UnsupportedModelError,
+)
 from penjing.pipeline.inputs.teacher import judged_by_labels, taught_by_itself
 from penjing.pipeline.learning_rate import own_learning_rate
 
@@ -139,3 +144,27 @@ def test_labels_say_what_a_model_without_a_loss_is_judged_by(units, labels, metr
     twin = judged_by_labels(model, data)
     assert not model.compiled
     assert scores(twin, data)[metric] == (0.0 if metric == "mae" else 1.0)
+
+
+def test_several_labels_of_a_sample_are_no_classes():
+    model = make_model(3)
+    counts = np.round(4 * X[:, :3])
+    data = UserData(train=(X, counts), test=(X, counts), source="mine")
+    assert judged_by_labels(model, data).loss == "mse"
+    several = (X[:, :3] > -0.5).astype("int32")
+    data = UserData(train=(X, several), test=(X, several), source="mine")
+    assert "binary_accuracy" in scores(judged_by_labels(model, data), data)
+
+
+def test_each_of_several_sigmoids_is_an_answer_of_its_own():
+    model = make_model(3, "sigmoid")
+    twin, data = taught_by_itself(model, DATA)
+    np.testing.assert_array_equal(data.test[1], model.predict(X[:30]) > 0.5)
+    assert scores(twin, data)["agreement"] == 1.0
+
+
+def test_an_answer_that_is_nearly_always_the_same_is_told():
+    model = make_model(3, "softmax")
+    model.set_weights([np.eye(4)[:, :3], np.array([0.0, 0.0, 2.6])])
+    with pytest.warns(CompressionWarning, match="gives one class for 9[5-9]"):
+        taught_by_itself(model, DATA)

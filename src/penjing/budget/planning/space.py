@@ -204,6 +204,7 @@ class Ground(JsonValue):
             epochs=0,
             validation_split=self.validation_split,
             validation_from=self.validation_from,
+            keep_best_by=self.metric,
         )
         if not candidate.is_trained:
             return held_out
@@ -216,7 +217,6 @@ class Ground(JsonValue):
             batch_size=self.batch_size,
             learning_rate=candidate.rate * self.learning_rate,
             keep_best=True,
-            keep_best_by=self.metric,
         )
 
     def _methods(self, candidate: Candidate) -> list[Any]:

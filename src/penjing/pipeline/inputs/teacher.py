@@ -7,6 +7,7 @@ are those of Keras, so that what is trained by them loads without penjing.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,12 @@ import numpy as np
 
 from penjing.arguments import check_choice
 from penjing.data.data_sources import PARTS, UserData
-from penjing.errors import CompressionError, DataError, UnsupportedModelError
+from penjing.errors import (
+    CompressionError,
+    CompressionWarning,
+    DataError,
+    UnsupportedModelError,
+)
 from penjing.models.copying import copy_model
 from penjing.models.keras_private import operation_behind
 
@@ -26,6 +32,7 @@ FIDELITIES = (AGREEMENT, COSINE, R2)
 _WIDE = 16
 _SLACK = 1e-3  # of probabilities that sum to 1
 _TRIED = 256
+_NEARLY_ALL = 0.95  # of the answers: then agreement within some points says little
 
 
 def taught_by_itself(
@@ -200,7 +207,18 @@ def _chosen(outputs: Array, is_logits: bool, is_binary: bool) -> Array:
 
 
 def _refuse_one_class(model: keras.Model, labels: Mapping[str, Array]) -> None:
-    if len(np.unique(np.concatenate([part.ravel() for part in labels.values()]))) < 2:
+    chosen = np.concatenate([part.ravel() for part in labels.values()])
+    _, counts = np.unique(chosen, return_counts=True)
+    if 1 > (most := counts.max() / counts.sum()) > _NEARLY_ALL:
+        warnings.warn(
+            f"The model {model.name!r} gives one class for {100 * most:.3g} % of the "
+            "inputs, so a file that gave nothing else would agree as often. Give more "
+            "inputs of other classes, or compare the outputs themselves: "
+            f'metric="{R2}" (--metric {R2}).',
+            CompressionWarning,
+            stacklevel=2,
+        )
+    if len(counts) < 2:
         raise CompressionError(
             f"The model {model.name!r} gives the same class for all inputs, with which "
             "any file agrees. Give inputs of all classes, or compare the outputs "
