@@ -71,8 +71,8 @@ KindOption = Annotated[
     Kind | None,
     typer.Option(
         "--of",
-        help="Instead of cuts, without labels: weights rounded to several bits, made "
-        "zero with the others making up for it, or a layer computed in int8.",
+        help="Instead of cuts, and by inputs alone: weights rounded to several bits, "
+        "made zero with the others making up for it, or a layer computed in int8.",
     ),
 ]
 MaxBytesOption = Annotated[

@@ -89,7 +89,7 @@ def checked_inputs(
     with noted_warnings() as warned:
         loaded = given_model(model)
         _check_model(loaded)
-        if judge.needs_labels:
+        if judge.needs_labels and (loaded.compiled or not _is_litert(model)):
             loss_and_metrics(loaded, training)
         user_data, name = _read(data, loaded, seed, pixels, judge)
         if not judge.trains:
@@ -134,6 +134,11 @@ def _read(
             notes = (f"pixels are read from 0 to {white:g}", *notes)
         user_data = UserData(**parts, source=error.source, notes=notes)
         return user_data, name or error.source
+
+
+def _is_litert(model: Any) -> bool:
+    """Whether it comes from a file that knows no loss: labels say which."""
+    return isinstance(model, Path) and model.suffix.lower() == ".tflite"
 
 
 def _has_labels(data: UserData) -> bool:
