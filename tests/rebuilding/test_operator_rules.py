@@ -144,6 +144,7 @@ def pad_to(graph, x):
     )
 
 
+@pytest.mark.costly_on_jax  # it compiles some hundred operations one by one
 def test_rules_give_what_litert_gives_and_survive_saving(tmp_path):
     content, count = many_operators()
     path = tmp_path / "many.tflite"
