@@ -104,12 +104,12 @@ def _convert(
 ) -> EditedFile:
     trained = None
     if config.mode.has_int8_activations and has_trained_grids(model):
-        trained = TrainedGrids(model, config.float_layers)
+        trained = TrainedGrids(model)
     forward = trained.forward if trained else functools.partial(model, training=False)
     ends = None
     if trained is not None:
         types = {"input_type": config.input_type, "output_type": config.output_type}
-        ends = EndGrids(model, trained.plan, signature, samples, **types)
+        ends = EndGrids(model, signature, samples, **types)
     outputs, scopes = save_traced(
         model, signature, folder, forward, ends, growing=not config.is_micro
     )
@@ -146,7 +146,7 @@ def _convert(
         return fewest_floats(make, judge, files.compared, files.costs())
     else:
         file = EditedFile(in_order(converter.convert()), CONVERTED)
-    file.scopes, file.float_layers = scopes, tuple(config.float_layers)
+    file.scopes = scopes
     return file
 
 

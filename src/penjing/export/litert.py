@@ -134,8 +134,7 @@ def export_litert(
             one stands for those within it. "auto" finds the fewest with which the file
             passes the comparison, by what `penjing.compare_layers` sees and by trial; a
             number such as 0.15 those with which outputs are off by at most that many
-            spreads. Which ones is printed. Where activations were trained, layers can
-            only be named, and keep the integers of their weights.
+            spreads. Which ones is printed.
         verify: Whether to compare the file with the model. The largest difference
             accepted for each mode is in `penjing.export.verification.TOLERANCES`.
 
@@ -219,11 +218,12 @@ def _check_ranges(model: keras.Model, config: ConversionConfig, data: Any) -> No
             f"{config.observer!r} has nothing to find. Leave it out, or strip the "
             "model first."
         )
-    if trained and config.float_error is not None:
+    if trained and config.mode.has_int8_activations and config.has_floats:
         raise ValueError(
-            f"The activations of `{model.name}` were trained to be rounded, so no "
-            "layers are looked for that should stay in float. Name them in "
-            "`float_layers`, or strip the model and give `representative_data`."
+            f"The activations of `{model.name}` were trained to be rounded in all of "
+            "its layers, so none is left in float by `float_layers`. Leave those out "
+            "of `quantize_aware` by `exclude`, or strip the model and give "
+            "`representative_data`."
         )
     if config.mode.needs_calibration and not trained and data is None:
         raise DataError(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -20,7 +20,6 @@ import numpy as np
 from keras import ops
 
 from penjing.engine.activations.activation_config import HIGHEST, LOWEST
-from penjing.engine.activations.plan_in_float import plan_in_float
 from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.quantization_config import HIGHEST_INTEGER
 from penjing.engine.transforms.quantization_transform import FakeQuantize
@@ -30,7 +29,6 @@ from penjing.export.weights.weight_uses import CHANNEL_AXES
 from penjing.models.layer_specs import find_weight_specs
 from penjing.models.lending import Loan, all_lent
 from penjing.models.selection import SelectedWeight
-from penjing.models.stand_ins import stand_in
 from penjing.numerics import Tensor
 from penjing.tflite.graph_edits import own_input
 from penjing.tflite.operators import Operator, operator_code
@@ -52,18 +50,16 @@ class TrainedGrids:
 
     The model rounds weights and activations, on the TensorFlow backend. An ExportError
     says that a weight has no scale yet, a CompressionError that the ranges of the
-    activations are not known yet. Layers named in `floats` run in float all the same;
-    `plan` says what is rounded.
+    activations are not known yet.
     """
 
-    def __init__(self, model: CompressionModel, floats: Sequence[str] = ()) -> None:
+    def __init__(self, model: CompressionModel) -> None:
         if model.activations is None or model.activations.plan is None:
             raise ExportError(f"The model `{model.name}` has no trained activations.")
         self._model = model
-        self.plan = plan_in_float(model.activations.plan, model.model, floats)
-        self._activations = stand_in(model.activations, plan=self.plan)
+        self._activations = model.activations
         self._grids = model.activations.grids()
-        sites = self.plan.sites
+        sites = model.activations.plan.sites
         self._operations = {id(site.operation): site.operation for site in sites}
         self._layers = {
             id(site.operation): site.operation for site in sites if site.in_integers

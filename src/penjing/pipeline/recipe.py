@@ -306,11 +306,11 @@ class Recipe:
                     "or with `prune_channels` and `one_shot` alone."
                 )
         trained = [m for m in self.methods if getattr(m, "activations", None)]
-        if trained and self.export.float_layers == ("auto",):
+        if trained and self.export.float_layers:
             raise RecipeError(
-                '`float_layers = ["auto"]` looks for layers whose activations were not '
+                "`float_layers` leaves layers in float whose activations were not "
                 "trained, and `quantize_aware` with `activations` trains those of all. "
-                "Name the layers, or leave them out of it by its `exclude`."
+                "Leave layers out of it by its `exclude`."
             )
         self.to_dict()  # refuses what no recipe can hold
 

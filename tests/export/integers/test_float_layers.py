@@ -13,10 +13,7 @@ from penjing.export.integers.float_layers import chosen_floats
 from penjing.export.litert import export_litert
 from penjing.export.verification import output_error
 from penjing.runtime.tflm import has_tflm
-from penjing.tflite.loading import load_records
 from penjing.tflite.modes import mode_named
-from penjing.tflite.operators import Operator, calls
-from penjing.tflite.tensors import TensorType
 
 once = pytest.mark.once
 
@@ -188,43 +185,3 @@ def test_values_that_mean_nothing_are_refused(spoiled):
     assert chosen_floats("auto", spoiled, int8) == ((), 0.4)
     assert chosen_floats("wide", spoiled, int8) == (("wide",), None)
     assert ConversionConfig().float_layers == ()
-
-
-def float_products(path):
-    """The operators with weights in a file that give floats."""
-    model = load_records(path.read_bytes(), "it")
-    graph = model["subgraphs"][0]
-    return [
-        call
-        for call in calls(model, graph)
-        if call.code in (Operator.FULLY_CONNECTED, Operator.CONV_2D)
-        and graph["tensors"][call.output]["type"] == TensorType.FLOAT32
-    ]
-
-
-@once
-def test_named_layers_of_trained_activations_stay_in_float(x, tmp_path):
-    body = keras.Sequential(
-        [
-            keras.Input((8, 8, 3)),
-            layers.Conv2D(8, 3, padding="same", activation="relu", name="first"),
-            layers.GlobalAveragePooling2D(name="pool"),
-        ],
-        name="body",
-    )
-    inputs = keras.Input((8, 8, 3))
-    a = layers.Dense(8, name="wide")(body(inputs))
-    a = layers.Dense(4, name="after")(layers.ReLU(name="act")(a))
-    model = keras.Model(inputs, layers.Dense(3, name="head")(a), name="net")
-    trained = penjing.quantize_aware(model, activations="int8", calibration_data=x)
-    path = tmp_path / "model.tflite"
-    for entries, floats in (([], 0), (["head"], 1), (["wide", "body/fir*"], 2)):
-        export_litert(trained, path, "int8", float_layers=entries)
-        assert len(float_products(path)) == floats
-        assert error(trained, path, x) < 0.05
-    export_litert(trained, path, "int8", float_layers=["*"])
-    assert len(float_products(path)) == 4
-    with pytest.raises(penjing.CompressionError, match="Did you mean 'head'"):
-        export_litert(trained, path, "int8", float_layers=["heat"])
-    with pytest.raises(ValueError, match="no layers are looked for"):
-        export_litert(trained, path, "int8", float_layers="auto")

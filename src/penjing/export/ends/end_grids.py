@@ -14,7 +14,6 @@ import numpy as np
 from keras import ops
 
 from penjing.engine.activations.activation_config import HIGHEST, LOWEST
-from penjing.engine.activations.activation_plan import ActivationPlan
 from penjing.errors import DataError
 from penjing.export.output_parts import MOST_COLUMNS
 from penjing.export.verification import keras_outputs
@@ -63,20 +62,21 @@ def check_columns(samples: Arrays, signature: InputSignature, input_type: str) -
 class EndGrids:
     """Rounds inputs and outputs of a trace that the plan of a model leaves in float.
 
-    `model` rounds its activations by `plan`; `samples` has an array for each of its
-    inputs. None where a range is needed is a DataError.
+    `model` rounds its activations; `samples` has an array for each of its inputs. None
+    where a range is needed is a DataError.
     """
 
     def __init__(
         self,
         model: Any,
-        plan: ActivationPlan,
         signature: InputSignature,
         samples: Arrays | None,
         *,
         input_type: str,
         output_type: str,
     ) -> None:
+        plan = model.activations.plan
+
         def given() -> Arrays:
             return _known(samples, plan.in_float)
 
