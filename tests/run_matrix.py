@@ -72,7 +72,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--select", default="", help="marker expression, as for -m")
     parser.add_argument(
-        "--minutes", type=float, default=30.0, help="limit for one process"
+        "--minutes", type=float, default=60.0, help="limit for one process"
     )
     parser.add_argument(
         "--coverage", action="store_true", help="say which lines no backend's tests run"

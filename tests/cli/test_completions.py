@@ -75,7 +75,7 @@ def offered(words, place=-1):
         (["compress", "m.keras", "--minimize", "a"], ["arena"]),
         (["compress", "m.keras", "--validation-from", "t"], ["train", "test"]),
         (["demo", "--recipe", "smal"], ["smallest"]),
-        (["compress", "n"], ["net.keras"]),
+        (["compress", "n"], ["net.keras", "net.tflite"]),
         (["evaluate", "net.tf"], ["net.tflite"]),
         (["evaluate", "net.tflite", "--data", "d"], ["d.npz"]),
         (["doctor", "--for", "verify-m"], ["verify-micro"]),

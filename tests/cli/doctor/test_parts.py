@@ -86,7 +86,7 @@ def test_an_extra_comes_from_penjing_as_it_is_installed_or_from_the_checkout(
     pip = f"{sys.executable} -m pip install"
     assert parts.install_extra("images") == f'{pip} "penjing[images]"'
     monkeypatch.setattr(importlib.metadata, "distribution", absent)
-    assert parts.install_extra("images") == f'{pip} "{PROJECT.parent}[images]"'
+    assert parts.install_extra("images") == f'{pip} "{parts._CHECKOUT}[images]"'
 
 
 def test_packages_are_installed_without_pip_too(monkeypatch):
