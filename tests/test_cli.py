@@ -240,7 +240,7 @@ def test_errors_that_nobody_foresaw_are_one_sentence(
     files_that_are_there, monkeypatch, capsys, fail, message
 ):
     monkeypatch.delenv("PENJING_DEBUG", raising=False)
-    monkeypatch.setattr(run_inputs, "load_keras_model", fail)
+    monkeypatch.setattr(run_inputs, "given_model", fail)
     assert cli.main(COMPRESS) == 1
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
@@ -262,10 +262,10 @@ def test_errors_of_libraries_keep_their_traceback_for_those_who_ask(
     files_that_are_there, monkeypatch
 ):
     monkeypatch.setenv("PENJING_DEBUG", "1")
-    monkeypatch.setattr(run_inputs, "load_keras_model", lambda *_: np.zeros(2)[9])
+    monkeypatch.setattr(run_inputs, "given_model", lambda *_: np.zeros(2)[9])
     with pytest.raises(IndexError):
         cli.main(COMPRESS)
-    monkeypatch.setattr(run_inputs, "load_keras_model", lambda *_: np.zeros((2, -1)))
+    monkeypatch.setattr(run_inputs, "given_model", lambda *_: np.zeros((2, -1)))
     with pytest.raises(ValueError, match="negative dimensions"):
         cli.main(COMPRESS)
 

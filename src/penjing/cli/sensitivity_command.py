@@ -122,14 +122,14 @@ def sensitivity(
     """Measure a model with each layer cut alone, at several ratios; nothing is trained.
 
     Killed in the middle, the same command goes on where it stopped. With
-    --node-data and --nodes-of Model Explorer colors the operators of a .tflite
-    file by what the cut of their layers costs.
+    --node-data and --nodes-of Model Explorer colors the operators of a
+    .tflite file by what the cut of their layers costs.
 
     [bold]Examples[/bold]
 
         $ penjing sensitivity model.keras --data data.npz --out out
         $ penjing sensitivity model.keras --data photos --method weights --out out
-        $ penjing sensitivity model.keras --data data.npz --of bits --max-bytes 8MB
+        $ penjing sensitivity m.keras --data data.npz --of bits --max-bytes 8MB
     """
     fractions = _ratios(ratios)
     check_nodes(node_data, nodes_of)
