@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 
 def text_table(rows: Sequence[Sequence[str]], *columns: str) -> str:
@@ -31,27 +30,3 @@ def text_table(rows: Sequence[Sequence[str]], *columns: str) -> str:
         for row in rows
     ]
     return "\n".join(line[len(gaps[0]) :].rstrip() for line in lines)
-
-
-def html_table(title: str, rows: Sequence[Sequence[str]], *columns: str) -> str:
-    """The same as HTML, for notebooks; all texts are escaped.
-
-    Example:
-        >>> "<td style='text-align:right'>7</td>" in html_table(
-        ...     "Zeros", [("layer", "zeros"), ("a/kernel", "7")], "<", ">8"
-        ... )
-        True
-    """
-    sides = ["right" if column[0] == ">" else "left" for column in columns]
-    lines = []
-    for number, row in enumerate(rows):
-        tag = "td" if number else "th"
-        cells = "".join(
-            f"<{tag} style='text-align:{side}'>{escape(cell)}</{tag}>"
-            for side, cell in zip(sides, row, strict=True)
-        )
-        lines.append(f"<tr>{cells}</tr>")
-    body = f"<table><thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody>"
-    return (
-        f"<div>{escape(title)}</div><div style='overflow-x:auto'>{body}</table></div>"
-    )

@@ -28,10 +28,8 @@ from penjing.models.keras_private import compiled_config
 from penjing.models.layer_calls import check_is_model
 from penjing.models.selection import Filter
 from penjing.one_shot.layer_error_report import LayerErrorReport
-from penjing.one_shot.layer_errors import BITS, measure_layer_errors
+from penjing.one_shot.layer_errors import BITS, SPARSITIES, measure_layer_errors
 from penjing.progress import Listener, Progress, listening
-
-_RATIOS = (0.25, 0.5, 0.75, 0.9)
 
 
 class _Settings(TypedDict, total=False):
@@ -74,7 +72,7 @@ def sensitivity(
     *,
     of: str | None = None,
     method: str = "channels",
-    ratios: Sequence[float] = _RATIOS,
+    ratios: Sequence[float] = SPARSITIES,
     bits: Sequence[int] = BITS,
     importance: ChannelImportance = "l2",
     metrics: Any = None,

@@ -13,8 +13,9 @@ from penjing.arguments import check_integer
 from penjing.errors import CompressionError, FileFormatError
 from penjing.files import DAMAGE, write_text
 from penjing.json_values import JsonValue
+from penjing.notebook.html_tables import Cell, NotebookTable, notebook_html
 from penjing.numerics.shares import cheapest_options
-from penjing.text_table import html_table, text_table
+from penjing.text_table import text_table
 
 SCHEMA = "penjing.layer_errors/1"
 
@@ -163,8 +164,10 @@ class LayerErrorReport(JsonValue):
 
     def _repr_html_(self) -> str:
         """What notebooks show."""
-        sides = ("<", *">" * (1 + len(self.levels)), "<")
-        return html_table(self.title, self.cells(), *sides)
+        (weight, *numbers, note), *rows = self.cells()
+        headings = (weight, *(f">{heading}" for heading in numbers), note)
+        cells = tuple(tuple(map(Cell, row)) for row in rows)
+        return notebook_html(self.title, (), [NotebookTable("", headings, cells)])
 
 
 def _check_levels(row: LayerErrors, report: LayerErrorReport) -> None:

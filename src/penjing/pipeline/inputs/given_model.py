@@ -20,7 +20,7 @@ def given_model(model: keras.Model | Path) -> keras.Model:
     """
     if not isinstance(model, Path):
         return model
-    if model.suffix.lower() != ".tflite":
+    if not is_litert(model):
         return load_keras_model(model)
     loaded = load_litert(model)
     loss = _loss(loaded)
@@ -29,12 +29,26 @@ def given_model(model: keras.Model | Path) -> keras.Model:
     return loaded
 
 
+def is_litert(model: Any) -> bool:
+    """Whether it is the path of a file that knows no loss: labels say which."""
+    return isinstance(model, Path) and model.suffix.lower() == ".tflite"
+
+
+def ends_in_sigmoid(model: Any) -> bool:
+    """Whether what a model gives comes out of sigmoids; False where it is not known."""
+    if not getattr(model, "outputs", None):
+        return False
+    last: Any = operation_behind(model.outputs[0])
+    if isinstance(last, keras.Model):
+        return ends_in_sigmoid(last)
+    return getattr(last, "activation", None) is keras.activations.sigmoid
+
+
 def _loss(model: keras.Model) -> str | None:
     """The loss of what the last layer gives; None where that tells of none."""
     if len(model.outputs) != 1 or len(model.output_shape) != 2:
         return None
-    last: Any = operation_behind(model.outputs[0])
-    if isinstance(last, keras.layers.Softmax):
+    if isinstance(operation_behind(model.outputs[0]), keras.layers.Softmax):
         return "sparse_categorical_crossentropy"
-    is_sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
-    return "binary_crossentropy" if is_sigmoid and model.output_shape[1] == 1 else None
+    is_binary = ends_in_sigmoid(model) and model.output_shape[1] == 1
+    return "binary_crossentropy" if is_binary else None

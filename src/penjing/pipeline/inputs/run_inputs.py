@@ -15,7 +15,7 @@ from penjing.data.data_spec import PIXELS
 from penjing.data.unlabeled_data import UnlabeledDataError, inputs_by_part
 from penjing.errors import CompressionError
 from penjing.pipeline.inputs.baseline_check import check_baseline
-from penjing.pipeline.inputs.given_model import given_model
+from penjing.pipeline.inputs.given_model import given_model, is_litert
 from penjing.pipeline.inputs.run_data import as_user_data, check_scores, with_validation
 from penjing.pipeline.inputs.teacher import judged_by_labels, taught_by_itself
 from penjing.pipeline.recipe import TrainingRecipe
@@ -89,7 +89,7 @@ def checked_inputs(
     with noted_warnings() as warned:
         loaded = given_model(model)
         _check_model(loaded)
-        if judge.needs_labels and (loaded.compiled or not _is_litert(model)):
+        if judge.needs_labels and (loaded.compiled or not is_litert(model)):
             loss_and_metrics(loaded, training)
         user_data, name = _read(data, loaded, seed, pixels, judge)
         if not judge.trains:
@@ -134,11 +134,6 @@ def _read(
             notes = (f"pixels are read from 0 to {white:g}", *notes)
         user_data = UserData(**parts, source=error.source, notes=notes)
         return user_data, name or error.source
-
-
-def _is_litert(model: Any) -> bool:
-    """Whether it comes from a file that knows no loss: labels say which."""
-    return isinstance(model, Path) and model.suffix.lower() == ".tflite"
 
 
 def _has_labels(data: UserData) -> bool:

@@ -23,7 +23,7 @@ from penjing.errors import (
     UnsupportedModelError,
 )
 from penjing.models.copying import copy_model
-from penjing.models.keras_private import operation_behind
+from penjing.pipeline.inputs.given_model import ends_in_sigmoid
 
 Array = np.ndarray[Any, Any]
 AGREEMENT, COSINE, R2 = "agreement", "cosine_similarity", "r2_score"
@@ -142,7 +142,7 @@ def _metric_for(model: keras.Model, outputs: Array) -> str:
         return AGREEMENT
     if loss is None and outputs.shape[-1] > 1 and _are_probabilities(outputs):
         return AGREEMENT
-    if loss is None and _ends_in_sigmoid(model):
+    if loss is None and ends_in_sigmoid(model):
         return AGREEMENT
     is_wide = outputs.shape[-1] >= _WIDE and (
         loss is None or "cosine" in _name_of(loss)
@@ -154,7 +154,7 @@ def _gives_logits(model: keras.Model, outputs: Array) -> bool:
     """Whether scores of classes are logits: as the loss has it, else as they look."""
     loss = _loss_of(model)
     if "crossentropy" not in _name_of(loss):
-        return not (_are_probabilities(outputs) or _ends_in_sigmoid(model))
+        return not (_are_probabilities(outputs) or ends_in_sigmoid(model))
     return isinstance(loss, keras.losses.Loss) and bool(
         loss.get_config().get("from_logits", False)
     )
@@ -186,17 +186,7 @@ def _is_binary(model: keras.Model, outputs: Array) -> bool:
     loss = _loss_of(model)
     if outputs.shape[-1] == 1 or "binary" in _name_of(loss):
         return True
-    return loss is None and _ends_in_sigmoid(model)
-
-
-def _ends_in_sigmoid(model: Any) -> bool:
-    """Whether what a model gives comes out of sigmoids; False where it is not known."""
-    if not getattr(model, "outputs", None):
-        return False
-    last: Any = operation_behind(model.outputs[0])
-    if isinstance(last, keras.Model):
-        return _ends_in_sigmoid(last)
-    return getattr(last, "activation", None) is keras.activations.sigmoid
+    return loss is None and ends_in_sigmoid(model)
 
 
 def _chosen(outputs: Array, is_logits: bool, is_binary: bool) -> Array:
