@@ -477,6 +477,18 @@ def test_sensitivity_of_bits_chooses_them_within_bytes(tmp_path, capsys):
         assert wrong[0] in capsys.readouterr().err
 
 
+def test_sensitivity_of_bits_takes_inputs_without_labels(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(16)])
+    model.save(tmp_path / "model.keras")
+    np.savez(tmp_path / "data.npz", x=np.eye(4, dtype="float32").repeat(4, axis=0))
+    arguments = ["sensitivity", str(tmp_path / "model.keras")]
+    arguments += ["--data", str(tmp_path / "data.npz")]
+    assert cli.main([*arguments, "--of", "bits"]) == 0
+    assert "3 bits" in capsys.readouterr().out
+    assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 1
+    assert "needs none with --of" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(("memory", "shown"), [(None, False), ({"a": 2**21}, True)])
 def test_times_speak_of_memory_where_it_was_measured(memory, shown):
     conditions = LatencyConditions(

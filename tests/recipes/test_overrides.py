@@ -139,3 +139,8 @@ WRONG = [
 def test_wrong_settings_are_refused_with_the_nearest_key(key, value, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("smallest", {key: value})
+
+
+def test_settings_that_are_no_mapping_are_refused():
+    with pytest.raises(RecipeError, match="must be a mapping .* got .'training.epo"):
+        load_recipe("smallest", ["training.epochs=5"])

@@ -352,6 +352,14 @@ def test_a_free_batch_is_fixed_for_runtimes_that_take_no_free_sizes(files, tmp_p
         penjing.verify(free, "micro")
     report = penjing.shrink_litert(free, fixed, batch=1)
     assert report.raw_after == fixed.stat().st_size < free.stat().st_size
+    assert report.raw_before == free.stat().st_size
+    assert report.steps[0].name == "fixed sizes"
+    assert report.raw_before - sum(s.raw for s in report.steps) == report.raw_after
+    again = penjing.shrink_litert(fixed, tmp_path / "again.tflite", batch=1)
+    assert again.raw_after == report.raw_after
+    with pytest.raises(FileFormatError, match="takes 1 samples at once, .* batch=2"):
+        penjing.shrink_litert(fixed, tmp_path / "two.tflite", batch=2)
+    assert not (tmp_path / "two.tflite").exists()
     assert [spec.shape for spec in penjing.LiteRTModel(fixed).inputs] == [(1, 8, 8, 1)]
     assert penjing.verify(fixed, "micro").micro.arena.total > 0
     x = normal(3, 8, 8, 1)

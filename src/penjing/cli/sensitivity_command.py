@@ -32,6 +32,7 @@ from penjing.cli.shared_options import (
     SplitSeedOption,
 )
 from penjing.data.data_spec import PIXELS
+from penjing.errors import DataError
 from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, notes, numbers
 
@@ -56,7 +57,7 @@ DataOption = Annotated[
     typer.Option(
         metavar="DATA",
         help="As for `penjing compress`. Its validation part is measured, or its "
-        "test part where there is none.",
+        "test part where there is none. --of needs inputs alone: x.",
         autocompletion=completions.arrays,
     ),
 ]
@@ -151,21 +152,20 @@ def sensitivity(
         select_backend(backend)
         check_metrics(metric)
         import_modules(imports or [])
-        from penjing.data.data_sources import load_data
         from penjing.models.model_files import load_keras_model
         from penjing.pipeline.inputs.run_data import image_size_for
 
         loaded = load_keras_model(model)
-        parts = load_data(
+        used = _part_to_measure(
             data,
+            of,
             image_size=image_size_for(loaded, data, pixels.value),
             pixel_maximum=PIXELS[pixels.value],
             seed=seed,
         )
-        print_notes(parts)
         settings |= {"of": of and of.value, "progress": progress}
         table = _measured(
-            loaded, parts, settings, out, inputs=(model, data), overwrite=overwrite
+            loaded, used, settings, out, inputs=(model, data), overwrite=overwrite
         )
     if of is None:
         write_sensitivity_nodes(table, nodes_of, node_data, overwrite=overwrite)
@@ -178,9 +178,26 @@ def sensitivity(
     _print(table, of, chosen, out)
 
 
+def _part_to_measure(data: str, of: Kind | None, **settings: Any) -> Any:
+    """Inputs and labels; inputs alone where there are no labels and none are needed."""
+    from penjing.data.data_sources import load_data
+    from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
+
+    try:
+        parts = load_data(data, **settings)
+    except UnlabeledDataError as error:
+        if of is None:
+            raise DataError(
+                f"{error} `penjing sensitivity` needs none with --of."
+            ) from error
+        return inputs_to_measure(error.read())
+    print_notes(parts)
+    return parts.test if parts.validation is None else parts.validation
+
+
 def _measured(
     model: Any,
-    parts: Any,
+    used: Any,
     settings: dict[str, Any],
     out: Path | None,
     *,
@@ -192,7 +209,6 @@ def _measured(
     from penjing.pipeline.runs.output_folder import claim_outputs, output_folder
     from penjing.report.pages import write_sensitivity
 
-    used = parts.test if parts.validation is None else parts.validation
     if out is None:
         return measure(model, used, **settings)
     cuts = settings["of"] is None

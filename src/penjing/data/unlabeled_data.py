@@ -60,15 +60,7 @@ def inputs_by_part(
         >>> {name: len(x) for name, x in parts.items()}
         {'test': 4, 'validation': 4, 'train': 12}
     """
-    fields: dict[str, dict[str, Any]] = {}
-    for key, value in raw.items():
-        if (found := _KEY.fullmatch(str(key))) is not None:
-            part = found[1] or ""
-            fields.setdefault(part, {})[found[2] or UNNAMED] = to_array(value, str(key))
-    for part, arrays in fields.items():
-        start = f"x_{part}_" if part else "x_"
-        check_lengths({f"{start}{name}": array for name, array in arrays.items()})
-    parts = {part: arrays.get(UNNAMED, arrays) for part, arrays in fields.items()}
+    parts = _named_parts(raw)
     if parts.keys() >= {"train", "test"}:
         return parts, ()
     if len(parts) == 1:
@@ -77,6 +69,39 @@ def inputs_by_part(
         f"The inputs have the parts {', '.join(map(repr, parts))}. Give x_train and "
         "x_test, or all of them as x."
     )
+
+
+def inputs_to_measure(raw: Mapping[str, Any]) -> Any:
+    """Inputs of the part that measures: validation, test, or all there are.
+
+    Args:
+        raw: As for `inputs_by_part`.
+
+    Returns:
+        An array, or a mapping from the name of an input to its array.
+
+    Raises:
+        DataError: If the arrays are of different lengths.
+
+    Example:
+        >>> inputs_to_measure({"x_train": np.zeros((9, 3)), "x_test": [[1.0]]}).shape
+        (1, 1)
+    """
+    parts = _named_parts(raw)
+    return next(parts[p] for p in ("validation", "test", "", "train") if p in parts)
+
+
+def _named_parts(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Part, an empty text for no part, -> an array or arrays by their inputs' names."""
+    fields: dict[str, dict[str, Any]] = {}
+    for key, value in raw.items():
+        if (found := _KEY.fullmatch(str(key))) is not None:
+            part = found[1] or ""
+            fields.setdefault(part, {})[found[2] or UNNAMED] = to_array(value, str(key))
+    for part, arrays in fields.items():
+        start = f"x_{part}_" if part else "x_"
+        check_lengths({f"{start}{name}": array for name, array in arrays.items()})
+    return {part: arrays.get(UNNAMED, arrays) for part, arrays in fields.items()}
 
 
 def _split(x: Any, seed: int) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -97,8 +97,13 @@ def override(
         where: Name of the recipe for messages.
 
     Raises:
-        RecipeError: If a key is none of a recipe's.
+        RecipeError: If a key is none of a recipe's, or `overrides` is no mapping.
     """
+    if not isinstance(overrides, Mapping):
+        raise RecipeError(
+            "`overrides` must be a mapping from dotted keys to values, such as "
+            f'{{"training.epochs": 5}}; got {overrides!r:.200}.'
+        )
     check_keys(table, where)
     changed = copy.deepcopy(dict(table))
     told = {}

@@ -37,8 +37,7 @@ class ShrinkReport(JsonValue):
 
     Attributes:
         path: The file that was written.
-        raw_before: Bytes of the original; where a batch was asked for, once its sizes
-            are known.
+        raw_before: Bytes of the original.
         raw_after: Bytes of the new file.
         gzip_before: Bytes of the original after gzip.
         gzip_after: Bytes of the new file after gzip.

@@ -14,18 +14,18 @@ import warnings
 from typing import Any
 
 from penjing.arguments import check_counts
-from penjing.errors import CompressionWarning
-from penjing.files import as_path, write_bytes
+from penjing.errors import CompressionWarning, FileFormatError
+from penjing.files import as_path, gzip_bytes, write_bytes
 from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.trials import Trial
 from penjing.shrinking.dead_units import dead_unit_edits
 from penjing.shrinking.rounding import equal_scale_edits, round_biases
-from penjing.shrinking.shrink_report import ShrinkReport
+from penjing.shrinking.shrink_report import ShrinkReport, ShrinkStep
 from penjing.shrinking.stepwise import Step, Stepwise
 from penjing.shrinking.unit_order import reorder_units
 from penjing.sparse import sparse_encoding
 from penjing.sparse.sparse_graph import may_be_wrong
-from penjing.specializing.specializing import specialize_file
+from penjing.specializing.specializing import leaves_sizes_free, specialize_file
 from penjing.tflite import cleaning as plain_steps
 from penjing.tflite import constant_shapes
 from penjing.tflite.edited_file import EditedFile
@@ -105,8 +105,8 @@ def shrink_litert(
 
     Raises:
         FileFormatError: If the file is missing, corrupt, too large, hostile, or cannot
-            be run; if `batch` is given and another size than the batch is free, or
-            depends on values. Nothing is written then.
+            be run; if `batch` is given and another size than the batch is free or
+            depends on values, or the file has another batch. Nothing is written then.
         DataError: If no inputs can be made, or `representative_data` does not fit.
         ValueError: If an argument is out of range, or `batch` is given and nothing may
             be run.
@@ -126,13 +126,48 @@ def shrink_litert(
     source = as_path(path)
     file = EditedFile(read_litert(source), str(source))
     refuse_packed(file.content, file.where)
+    original = file.content
     if batch is not None:
+        _check_fixed_batch(file, batch)
         specialize_file(file, batch=batch)
     report = shrink_file(
         file, config, representative_data=representative_data, verify=verify
     )
+    if batch is not None:
+        report = _with_fixed_sizes(report, original)
     target = write_bytes(source if out is None else out, file.content)
     return dataclasses.replace(report, path=str(target))
+
+
+def _check_fixed_batch(file: EditedFile, batch: int) -> None:
+    """Refuse a batch that a file without free sizes does not take."""
+    if leaves_sizes_free(file.model):
+        return
+    graph = file.model["subgraphs"][0]
+    shapes = [graph["tensors"][int(index)]["shape"] for index in graph["inputs"]]
+    taken = {int(shape[0]) for shape in shapes if len(shape)}
+    if taken and batch not in taken:
+        raise FileFormatError(
+            f"{file.where} takes {' or '.join(map(str, sorted(taken)))} samples at "
+            f"once, which was fixed when it was converted, so batch={batch} cannot be "
+            "had from it. Leave `batch` out, or convert the model again."
+        )
+
+
+def _with_fixed_sizes(report: ShrinkReport, original: bytes) -> ShrinkReport:
+    """A report that begins before sizes were fixed."""
+    gzip = gzip_bytes(original, report.gzip_level)
+    step = ShrinkStep(
+        name="fixed sizes",
+        raw=len(original) - report.raw_before,
+        gzip=gzip - report.gzip_before,
+    )
+    return dataclasses.replace(
+        report,
+        raw_before=len(original),
+        gzip_before=gzip,
+        steps=(step, *report.steps),
+    )
 
 
 def _check_batch(batch: int | None, verify: bool) -> None:
