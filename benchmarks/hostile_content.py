@@ -145,7 +145,8 @@ def damaged_json(text: str, chance: random.Random) -> str:
             node[key] = node[key] * chance.choice((2, 50))
         elif kind == 3:
             deep: Any = node[key]
-            for _ in range(chance.choice((10, 150))):  # five times within what json writes
+            # Five times that is within what `json` can write.
+            for _ in range(chance.choice((10, 150))):
                 deep = [deep]
             node[key] = deep
         else:

@@ -15,12 +15,23 @@ from penjing.pipeline.recipe import TrainingRecipe
 pytestmark = pytest.mark.once
 
 
-def test_a_classifiers_file_comes_with_its_loss(tmp_path):
+@pytest.mark.parametrize("kind", ["sparse_categorical", "categorical"])
+def test_labels_of_both_forms_judge_a_classifiers_file(tmp_path, kind):
     path = tmp_path / "net.tflite"
     path.write_bytes(convolutions())
     model = given_model(path)
-    assert model.loss == "sparse_categorical_crossentropy"
-    assert model.output_shape == (None, 5)
+    assert not model.compiled
+    chance = np.random.default_rng(0)
+    x = chance.normal(size=(40, *model.input_shape[1:])).astype("float32")
+    y = model.predict(x, verbose=0).argmax(-1)
+    if kind == "categorical":
+        y = np.eye(5, dtype="float32")[y]
+    found = checked_as_given(path, ((x, y), (x, y)))
+    assert (
+        keras.losses.serialize(found.loss)["class_name"]
+        .lower()
+        .startswith(kind.replace("_", ""))
+    )
 
 
 def test_models_and_keras_files_come_as_they_are(tmp_path):
@@ -35,14 +46,20 @@ def test_labels_say_what_a_file_without_a_loss_is_judged_by(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     penjing.export_litert(model, path)
     x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    found = checked_as_given(path, ((x, x[:, :1]), (x, x[:, :1])))
+    assert found.loss == "mse"
+
+
+def checked_as_given(path, data):
+    """The model that a run goes on with."""
     found = checked_inputs(
         path,
-        ((x, x[:, :1]), (x, x[:, :1])),
+        data,
         TrainingRecipe(),
         seed=0,
         pixels="0-255",
         accept_baseline=False,
         judge=judge_for(training=True, labels=True),
     )
-    assert found.model.loss == "mse"
     assert not found.is_taught
+    return found.model

@@ -15,22 +15,15 @@ from penjing.rebuilding.litert_loading import load_litert
 def given_model(model: keras.Model | Path) -> keras.Model:
     """Load a model from a file by its ending; a model stays as it is.
 
-    A `.tflite` file has no loss. One that ends in a softmax or a sigmoid gets that of a
-    classifier, other models none.
+    A `.tflite` file has no loss: labels say what it is judged by.
     """
     if not isinstance(model, Path):
         return model
-    if not is_litert(model):
-        return load_keras_model(model)
-    loaded = load_litert(model)
-    loss = _loss(loaded)
-    if loss is not None:
-        loaded.compile("adam", loss=loss, metrics=["accuracy"])
-    return loaded
+    return load_litert(model) if is_litert(model) else load_keras_model(model)
 
 
 def is_litert(model: Any) -> bool:
-    """Whether it is the path of a file that knows no loss: labels say which."""
+    """Whether it is the path of a file that knows no loss."""
     return isinstance(model, Path) and model.suffix.lower() == ".tflite"
 
 
@@ -42,13 +35,3 @@ def ends_in_sigmoid(model: Any) -> bool:
     if isinstance(last, keras.Model):
         return ends_in_sigmoid(last)
     return getattr(last, "activation", None) is keras.activations.sigmoid
-
-
-def _loss(model: keras.Model) -> str | None:
-    """The loss of what the last layer gives; None where that tells of none."""
-    if len(model.outputs) != 1 or len(model.output_shape) != 2:
-        return None
-    if isinstance(operation_behind(model.outputs[0]), keras.layers.Softmax):
-        return "sparse_categorical_crossentropy"
-    is_binary = ends_in_sigmoid(model) and model.output_shape[1] == 1
-    return "binary_crossentropy" if is_binary else None

@@ -89,7 +89,7 @@ def checked_inputs(
     with noted_warnings() as warned:
         loaded = given_model(model)
         _check_model(loaded)
-        if judge.needs_labels and (loaded.compiled or not is_litert(model)):
+        if judge.needs_labels and not is_litert(model):
             loss_and_metrics(loaded, training)
         user_data, name = _read(data, loaded, seed, pixels, judge)
         if not judge.trains:
