@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/channels.md",
     "docs/gallery.md",
     "docs/keras-hub.md",
+    "docs/load-litert.md",
     "docs/microcontrollers.md",
     "docs/other-formats.md",
     "docs/sparse-inference.md",
@@ -589,7 +590,47 @@ def litert_torch_table() -> list[str]:
     ]
 
 
+def load_litert_table() -> list[str]:
+    """What became of the files of each package."""
+    lines = [
+        "| package | files | floats: outputs equal to 1e-5 | floats: layers equal, "
+        "roundings add up to (largest) | int8: within 1 step on the file's ranges "
+        "| int8: layers within 1 step | refused |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    packages: dict[str, list[dict]] = {}
+    for row in _results("load_litert")["rows"]:
+        packages.setdefault(row["package"], []).append(row)
+    packages["all"] = [row for rows in packages.values() for row in rows]
+    for package, rows in packages.items():
+        loaded = [row for row in rows if row["outcome"] == "loaded"]
+        floats = [row for row in loaded if row["kind"] == "float"]
+        rounded = [row["relative"] for row in floats if row["relative"] > 1e-5]
+        integers = [row for row in loaded if row["kind"] == "int8"]
+        kept = [row for row in integers if row["kept"].get("steps", 99) <= 1.01]
+        summed = f"{len(rounded)} ({max(rounded):.0e})" if rounded else "0"
+        cells = [
+            *(len(rows), len(floats) - len(rounded), summed, len(kept)),
+            *(len(integers) - len(kept), len(rows) - len(loaded)),
+        ]
+        lines.append(f"| {package} | {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def load_litert_refusals_table() -> list[str]:
+    """Which files were refused, and why."""
+    lines = ["| package | file | why |", "|---|---|---|"]
+    for row in _results("load_litert")["rows"]:
+        if row["outcome"] != "loaded":
+            reason = row["reason"].partition(" Keras layers of: ")[2] or row["reason"]
+            cells = (row["package"], row["file"], reason.partition(". ")[0][:300])
+            lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
 TABLES = {
+    "load-litert": load_litert_table,
+    "load-litert-refusals": load_litert_refusals_table,
     **{
         name: lambda table=table: gallery_tables.filled(table(_results("gallery")))
         for name, table in gallery_tables.TABLES.items()

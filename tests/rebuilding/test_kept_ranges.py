@@ -22,9 +22,10 @@ RNG = np.random.default_rng(0)
 STEP = 0.02
 
 
-def weights(graph, shape, axis, count):
+def weights(graph, shape, axis, count, least=-126):
     """Integers that use the whole range, with a scale for each channel."""
     values = RNG.integers(-126, 127, shape)
+    values.reshape(-1)[-1] = least
     np.moveaxis(values, axis, 0).reshape(count, -1)[:, 0] = 127
     number = graph.constant(values, "i1")
     scales = RNG.uniform(0.005, 0.01, count)
@@ -38,7 +39,7 @@ def bias(graph, scales, step):
     return number
 
 
-def integers():
+def integers(least=-126):
     """Convolution with a rectifier, mean, dense; floats before and after."""
     graph = Graph()
     given = graph.tensor([1, 8, 8, 3], free=True)
@@ -54,7 +55,7 @@ def integers():
     mean = graph.tensor([1, 4], "i1", scale=0.02, zero_point=-128)
     axes = graph.constant([1, 2], "i4")
     graph.add(Operator.MEAN, [hidden, axes], mean, Record("ReducerOptions"), version=2)
-    matrix, scales = weights(graph, (5, 4), 0, 5)
+    matrix, scales = weights(graph, (5, 4), 0, 5, least)
     result = graph.tensor([1, 5], "i1", scale=0.04, zero_point=10)
     inputs = [mean, matrix, bias(graph, scales, 0.02)]
     options = Record("FullyConnectedOptions")
@@ -125,6 +126,13 @@ def test_grids_that_training_cannot_keep_are_refused(tmp_path):
         penjing.load_litert(path, quantized=True)
     with pytest.raises(ValueError, match="`quantized` must be"):
         penjing.load_litert(path, quantized="yes")
+
+
+def test_weights_below_trained_grids_are_refused(tmp_path):
+    path = tmp_path / "least.tflite"
+    path.write_bytes(integers(least=-128))
+    with pytest.raises(penjing.UnsupportedModelError, match="reach -128"):
+        penjing.load_litert(path, quantized=True)
 
 
 def test_a_rectifier_that_is_only_a_range_is_kept(tmp_path):

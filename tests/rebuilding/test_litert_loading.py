@@ -142,3 +142,15 @@ def test_the_whole_models_deviation_is_that_of_its_outputs(path):
     assert comparison.deviation(model, found.graph, found.runs).relative < 1e-5
     model.layers[-2].kernel.assign_add(np.full((4, 5), 0.5).cumsum(1))
     assert comparison.deviation(model, found.graph, found.runs).relative > 1e-2
+
+
+def test_a_batch_that_cannot_be_free_stays_fixed_and_it_is_said(tmp_path):
+    graph = Graph()
+    x = graph.tensor([2, 3])
+    path = tmp_path / "mixed.tflite"
+    own = graph.constant(RNG.normal(size=(2, 3)))
+    y = graph.add(Operator.ADD, [x, own], graph.tensor([2, 3]), Record("AddOptions"))
+    path.write_bytes(graph.content([x], [y]))
+    with pytest.warns(penjing.CompressionWarning, match="batch_size=2"):
+        model = penjing.load_litert(path)
+    assert model.input_shape == (2, 3)

@@ -21,6 +21,7 @@ from penjing.rebuilding.source_graph import SourceGraph
 from penjing.tflite.operators import WEIGHTED
 from penjing.tflite.tensors import TensorType
 
+_LEAST = -127  # of 8 bits that lie evenly about zero
 _TENSOR, _CHANNEL = Grid(granularity="per_tensor"), Grid()
 
 
@@ -74,6 +75,13 @@ def _weight_scales(
                 f"{graph.kind(number).dtype}, with the zero points "
                 f"{np.unique(grid[1]).tolist()[:3]}: only int8 weights whose zero "
                 "point is 0 can be trained. Leave `quantized` out, and call "
+                "penjing.quantize_aware on the model."
+            )
+        steps = graph.constant(number) / grid[0]
+        if steps.min(initial=0) < _LEAST - 0.5:
+            raise UnsupportedModelError(
+                f"The weights {graph.name(number)!r} of {where} reach -128, and trained "
+                f"grids begin at {_LEAST}. Leave `quantized` out, and call "
                 "penjing.quantize_aware on the model."
             )
         found[operator.layers[0].name] = grid[0].reshape(-1)

@@ -82,10 +82,12 @@ def load_litert(
     if is_for_tflm(content, where):
         content = restore(content, where)
     found = rebuild(content, where, _model_name(path))
-    _warn_of_roundings(found, where)
-    if not quantized:
-        return found.rebuilt.model
-    return with_kept_ranges(found.rebuilt, found.graph, where)
+    model = found.rebuilt.model
+    if quantized:
+        model = with_kept_ranges(found.rebuilt, found.graph, where)
+    _warn_of_fixed_batch(found, where)
+    _warn_of_roundings(model, found, where)
+    return model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,7 +140,7 @@ def _refuse_several_graphs(content: bytes, where: str) -> None:
 def _with_free_batch(
     graph: SourceGraph, runs: list[RunOfFile], name: str, where: str
 ) -> RebuiltFile | None:
-    """The model for any batch; None where an operator mixes the samples of one.
+    """The model for any batch; None where an operator takes one size alone.
 
     Layers run on both samples at once, and have to give what the file gave for each.
     """
@@ -151,12 +153,24 @@ def _with_free_batch(
     return RebuiltFile(rebuilt=rebuilt, graph=graph, runs=both)
 
 
-def _warn_of_roundings(found: RebuiltFile, where: str) -> None:
+def _warn_of_fixed_batch(found: RebuiltFile, where: str) -> None:
+    """Say that batches of one size alone can be given."""
+    size = found.rebuilt.model.inputs[0].shape[0]
+    if size is not None:
+        warnings.warn(
+            f"Operators of {where} fix its batch, so the model takes batches of {size} "
+            f"alone: give `batch_size={size}` wherever it runs.",
+            CompressionWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_roundings(model: keras.Model, found: RebuiltFile, where: str) -> None:
     """Say how far a model is off where its roundings add up."""
     graph = found.graph
     has_grids = any(graph.grid(n) for call in graph.calls for n in call.outputs)
     allowed = _SUMMED_ROUNDINGS if has_grids else FLOAT_TOLERANCE
-    off = deviation(found.rebuilt.model, graph, found.runs).relative
+    off = deviation(model, graph, found.runs).relative
     if off > allowed:
         kind = "integer" if has_grids else "float32"
         warnings.warn(
