@@ -80,8 +80,8 @@ def _weight_scales(
         steps = graph.constant(number) / grid[0]
         if steps.min(initial=0) < _LEAST - 0.5:
             raise UnsupportedModelError(
-                f"The weights {graph.name(number)!r} of {where} reach -128, and trained "
-                f"grids begin at {_LEAST}. Leave `quantized` out, and call "
+                f"The weights {graph.name(number)!r} of {where} reach -128, and "
+                f"trained grids begin at {_LEAST}. Leave `quantized` out, and call "
                 "penjing.quantize_aware on the model."
             )
         found[operator.layers[0].name] = grid[0].reshape(-1)
