@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import struct
+import sys
 import tempfile
 import time
 import tokenize
@@ -278,6 +279,17 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 # level 6 a tenth of that. Where few are they give the same.
 BEST_GZIP_BYTES = 2**25
 BEST_GZIP, QUICK_GZIP = 9, 6
+
+
+def installed_places() -> list[str]:
+    """Where this program finds modules, without the current folder.
+
+    What lies there need not be trusted, and would hide modules of the same names. Where
+    penjing itself is there, it stays.
+    """
+    here, own = os.getcwd(), str(Path(__file__).resolve().parents[1])
+    places = map(os.path.abspath, sys.path)
+    return [place for place in places if place != here or place == own]
 
 
 def gzip_level(size: int) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from penjing.errors import CompressionWarning, FileFormatError, UnsupportedModelError
 from penjing.files import DAMAGE, check_content, check_file
 from penjing.models.declared_models import check_config, check_variables
+from penjing.models.hdf5_probe import check_comes_to_an_end
 from penjing.models.keras_private import legacy_model
 
 MAX_MEMBERS = 10_000
@@ -196,7 +197,11 @@ def open_weights(path: Path) -> Iterator[Any]:
     with _corrupt_as_one_error(path):
         source: Any = path
         if path.suffix.lower() == ".keras":
-            source = io.BytesIO(_read_weights_member(path))
+            content = _read_weights_member(path)
+            check_comes_to_an_end(content, path)
+            source = io.BytesIO(content)
+        else:
+            check_comes_to_an_end(path, path)
         file = h5py.File(source, "r")
     with file:
         yield file

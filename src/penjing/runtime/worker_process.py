@@ -98,12 +98,12 @@ class WorkerProcess:
         python: Sequence[str] | None = None,
     ) -> None:
         # Here, as the other process runs this module alone.
-        from penjing.files import temporary_folder
+        from penjing.files import installed_places, temporary_folder
 
         self._seconds = seconds
         self._turn = threading.Lock()
         limits = json.dumps({"memory": memory, "seconds": seconds})
-        own = {"PYTHONPATH": os.pathsep.join(_installed_places())}
+        own = {"PYTHONPATH": os.pathsep.join(installed_places())}
         if memory is not None:
             own["OPENBLAS_NUM_THREADS"] = "1"  # each reserves memory
         # Without the folder of the script in the path: it would hide modules.
@@ -215,17 +215,6 @@ class WorkerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _installed_places() -> list[str]:
-    """Where this program finds modules, without the current folder.
-
-    What lies there need not be trusted, and would hide modules of the same names. Where
-    penjing itself is there, it stays.
-    """
-    here, own = os.getcwd(), str(Path(__file__).resolve().parents[2])
-    places = map(os.path.abspath, sys.path)
-    return [place for place in places if place != here or place == own]
 
 
 def _started(
