@@ -2,7 +2,7 @@
 
 Pairs and triples of methods, in several orders, with one epoch on a few samples each.
 What ends without a report, or with a file that was refused, is written down with its
-reason.
+reason. Steps run untraced: three of them take less time than TensorFlow's tracing.
 Run: python benchmarks/method_combinations.py (an hour on two cores)
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -27,6 +28,9 @@ from keras import layers
 from penjing import pipeline
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.numerics.patterns import NM, Block
+
+sys.path.append(str(Path(__file__).parents[1]))
+from tests.conftest import spare_the_converter, training_untraced
 
 _RAMP = pipeline.FractionalSchedule(final_sparsity=0.5, frequency=1)
 METHODS: dict[str, Any] = {
@@ -175,9 +179,12 @@ def main() -> None:
     part, parts = map(int, options.part.split("/"))
     wanted = list(itertools.product(options.nets.split(","), combinations()))
     faults, done = {}, 0
+    if keras.backend.backend() == "tensorflow":
+        spare_the_converter()
     for net, names in wanted[part::parts]:
         begin = time.monotonic()
-        found = outcome(net, names)
+        with training_untraced():
+            found = outcome(net, names)
         done += 1
         line = f"{net}: {', '.join(names)}"
         print(line, f"{time.monotonic() - begin:.1f} s", found, flush=True)
