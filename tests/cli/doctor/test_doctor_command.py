@@ -160,3 +160,15 @@ def test_keras_without_a_backend_is_of_no_use(monkeypatch):
     parts = trials.try_parts(["keras", "converter"])
     assert parts["keras"].status == "broken" and not parts["converter"].works
     assert "tensorflow]" in parts["keras"].command
+
+
+@pytest.mark.parametrize(("named", "shown"), [("-nightly", "9.9.dev1"), ("-own", "")])
+def test_builds_of_other_names_work(monkeypatch, named, shown):
+    def version(package):
+        if package.endswith(named):
+            return "9.9.dev1"
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    part = trials._runtime("x", "X", lambda: "runs", package="ai-edge-litert")
+    assert (part.status, part.version) == ("ok", shown)

@@ -26,7 +26,7 @@ class Worker:
             raise ArithmeticError(f"A product of ones sums to {total}, not to 8.")
         return {
             "keras": keras.__version__,
-            "version": importlib.metadata.version(name),
+            "version": importlib.import_module(name).__version__,
             "accelerators": _accelerators(name),
             "conversion": _conversion() if name == "tensorflow" else "",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterable
@@ -285,10 +286,18 @@ def _runtime(
             return _failed(name, label, package, extra, error)
         status = "missing" if missing else "broken"
         return _part(name, label, status, detail=_first_line(error), command=command)
-    if package:
-        version = importlib.metadata.version(package)
+    version = _installed(package) if package else ""
+    if version:
         return _checked(name, label, package, version, detail)
     return _part(name, label, "ok", detail=detail)
+
+
+def _installed(package: str) -> str:
+    """The version of a package, or of its nightly builds; empty if neither is there."""
+    for name in (package, f"{package}-nightly"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
 
 
 def _checked(
@@ -304,9 +313,8 @@ def _checked(
 
 def _failed(name: str, label: str, package: str, extra: str, error: Exception) -> Part:
     """A part that is not installed, or that is and does not load."""
-    try:
-        version = importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+    version = _installed(package)
+    if not version:
         return _part(name, label, "missing", command=install_extra(extra))
     again = install_again(package)
     return _part(name, label, "broken", version, _first_line(error), again)
