@@ -31,6 +31,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("penjing")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share", metavar="K/N", help="each N-th module from the K-th on, as in 1/2"
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if config.option.share is None:
+        return
+    first, count = map(int, config.option.share.split("/"))
+    modules = list(dict.fromkeys(item.path for item in items))
+    mine = set(modules[first - 1 :: count])
+    others = [item for item in items if item.path not in mine]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item.path in mine]
+
+
 def pytest_configure() -> None:
     gc.set_threshold(20_000, 20, 20)  # models are many small objects that stay
     # Ignored where the tests were started in the background, as by programs they start.

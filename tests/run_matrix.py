@@ -2,8 +2,8 @@
 
     python tests/run_matrix.py --jobs 2 -- tests/numerics -k masks
 
-Tests marked `once` do not depend on the backend: they run with TensorFlow only, as a
-part of their own, so that two processes at a time share the work evenly. The last line
+Tests marked `once` do not depend on the backend: they run with TensorFlow only, as
+parts of their own, so that two processes at a time share the work evenly. The last line
 printed is the sum over the backends: `N passed, N failed, N skipped`.
 """
 
@@ -23,6 +23,7 @@ from pathlib import Path
 BACKENDS = ("tensorflow", "jax", "torch")
 CHECKOUT = Path(__file__).resolve().parents[1]
 NO_TESTS_COLLECTED = 5
+SHARES = ("1/2", "2/2")  # of the tests marked `once`
 # Where `make test` puts LiteRT.js, where it can.
 WASM = CHECKOUT / ".venv" / "wasm"
 
@@ -41,10 +42,11 @@ class Part:
     """What one pytest process runs."""
 
     backend: str
-    once: bool = False
+    share: str = ""
 
     def __str__(self) -> str:
-        return f"{self.backend}, tests marked once" if self.once else self.backend
+        once = f", tests marked once, {self.share}" if self.share else ""
+        return f"{self.backend}{once}"
 
 
 def main() -> int:
@@ -72,7 +74,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--select", default="", help="marker expression, as for -m")
     parser.add_argument(
-        "--minutes", type=float, default=60.0, help="limit for one process"
+        "--minutes", type=float, default=45.0, help="limit for one process"
     )
     parser.add_argument(
         "--coverage", action="store_true", help="say which lines no backend's tests run"
@@ -93,7 +95,8 @@ def parts_of(options: argparse.Namespace) -> list[Part]:
     order = ("jax", "tensorflow", "torch")
     parts = [Part(backend=backend) for backend in order if backend in options.backends]
     if "tensorflow" in options.backends and "not once" not in options.select:
-        parts.insert(0, Part(backend="tensorflow", once=True))
+        once = [Part(backend="tensorflow", share=share) for share in SHARES]
+        return once + parts
     return parts
 
 
@@ -161,7 +164,7 @@ def environment_for(
 
 def command_for(part: Part, counts: Path, options: argparse.Namespace) -> list[str]:
     selections = [f"({options.select})"] if options.select else []
-    selections.append("once" if part.once else "not once")
+    selections.append("once" if part.share else "not once")
     if part.backend == "jax":
         selections.append("not costly_on_jax")
     measured = ("coverage", "run", "-m") if options.coverage else ()
@@ -170,6 +173,7 @@ def command_for(part: Part, counts: Path, options: argparse.Namespace) -> list[s
         *("--tb=short", "--durations=10", "--durations-min=5"),
         f"--junit-xml={counts}",
         *("-m", " and ".join(selections)),
+        *(("--share", part.share) if part.share else ()),
         *options.pytest,
     ]
 
