@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import gallery_tables
+import one_shot_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
@@ -26,6 +27,7 @@ DOCUMENTS = (
     "docs/keras-hub.md",
     "docs/load-litert.md",
     "docs/microcontrollers.md",
+    "docs/one-shot.md",
     "docs/other-formats.md",
     "docs/sparse-inference.md",
 )
@@ -634,6 +636,10 @@ TABLES = {
     **{
         name: lambda table=table: gallery_tables.filled(table(_results("gallery")))
         for name, table in gallery_tables.TABLES.items()
+    },
+    **{
+        name: lambda table=table: table(_results)
+        for name, table in one_shot_tables.TABLES.items()
     },
     "litert-torch": litert_torch_table,
     "other-formats": other_formats_table,

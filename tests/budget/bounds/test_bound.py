@@ -68,6 +68,12 @@ def test_a_bound_below_the_noise_is_told():
     assert "0.5 points is smaller than the noise" in noise_warning(bound, 0.03, 100)
 
 
+def test_a_model_that_agrees_with_itself_hides_no_noise():
+    bound = bound_of({"agreement": 1.0}, {"agreement": "higher"})
+    assert "the noise" in noise_warning(bound, 0.0, 100)
+    assert noise_warning(bound, 0.0, 10_000) is None
+
+
 @pytest.mark.parametrize(
     ("direction", "validated", "tested", "error", "is_told"),
     [

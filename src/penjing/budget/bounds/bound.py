@@ -13,6 +13,7 @@ from penjing.budget.bounds.quantities import Drop
 from penjing.errors import CompressionError
 from penjing.measurement.metric_direction import HIGHER, LOWER
 from penjing.measurement.scoring import first_metric
+from penjing.pipeline.inputs.teacher import AGREEMENT
 
 # Where nothing is bounded: half a point is what people call "accuracy kept".
 DEFAULT_POINTS = Drop(0.5, relative=False)
@@ -198,8 +199,7 @@ def standard_error(
     error = float(np.std(list(scores), ddof=1)) / math.sqrt(len(scores))
     mean = float(np.mean(list(scores)))
     if samples and direction == HIGHER and 0 <= mean <= 1 + _ROUNDED:
-        mean = min(mean, 1.0)
-        return max(error, math.sqrt(mean * (1 - mean) / samples))
+        return max(error, _error_of_share(min(mean, 1.0), samples))
     return error
 
 
@@ -207,6 +207,8 @@ def noise_warning(
     bound: Bound, error: float, samples: int, part: str = "test data"
 ) -> str | None:
     """Say that what may be lost is less than what chance decides; else None."""
+    if bound.metric == AGREEMENT and bound.drop is not None:
+        error = max(error, _error_of_share(bound.reference - bound.allowed, samples))
     if bound.drop is None or bound.allowed >= error or not math.isfinite(error):
         return None
     return (
@@ -215,6 +217,11 @@ def noise_warning(
         f"{_amount(bound, error)}, so a file within the bound may look outside it, and "
         "the reverse. More samples make it smaller."
     )
+
+
+def _error_of_share(share: float, samples: int) -> float:
+    """Binomial error. A model agrees with itself always, its file at the bound not."""
+    return math.sqrt(max(share * (1 - share), 0.0) / max(samples, 1))
 
 
 def memory_warning(
