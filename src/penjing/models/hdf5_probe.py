@@ -39,12 +39,12 @@ def check_comes_to_an_end(source: Path | bytes, where: Path) -> None:
         >>> check_comes_to_an_end(Path("model.h5"), Path("model.h5"))  # doctest: +SKIP
     """
     from penjing.errors import FileFormatError
-    from penjing.files import installed_places
+    from penjing.files import installed_places, limit, raise_limits
 
     is_content = isinstance(source, bytes)
     size = len(source) if isinstance(source, bytes) else source.stat().st_size
-    seconds = _SECONDS + int(size * _SECONDS_PER_BYTE)
-    memory = _MEMORY + 2 * size
+    seconds = limit(_SECONDS + int(size * _SECONDS_PER_BYTE))
+    memory = limit(_MEMORY + 2 * size)
     path = "-" if is_content else str(source)
     command = [sys.executable, "-P", __file__, path, str(seconds), str(memory)]
     own = {
@@ -66,7 +66,8 @@ def check_comes_to_an_end(source: Path | bytes, where: Path) -> None:
     if code is None or code < 0:
         raise FileFormatError(
             f"Cannot read {where}: the HDF5 library crashes on it, or comes to no end "
-            f"within {seconds} s. The file is corrupt. Copy or save it again."
+            f"within {seconds} s. The file is corrupt. Copy or save it again. "
+            f"{raise_limits()}"
         )
 
 
