@@ -75,7 +75,8 @@ def _read(file: Any) -> None:
     """Attributes of everything, and arrays that are found through tables."""
     import h5py
 
-    waiting, seen = [file], set()
+    waiting: list[Any] = [file]
+    seen: set[int] = set()
     while waiting and len(seen) < _MOST_OBJECTS:
         entry = waiting.pop()
         place = h5py.h5o.get_info(entry.id).addr

@@ -182,8 +182,7 @@ def _checked_type(spec: TensorSpec) -> np.dtype[Any]:
     dtype: np.dtype[Any] = np.dtype(spec.dtype)
     if dtype.kind not in "biuf":
         raise DataError(
-            f"The input {spec.name!r} takes {spec.dtype} values, for which no samples "
-            "can be made. Use verify=False: only steps that cannot change the outputs "
-            "are taken then."
+            f"The input {spec.name!r} takes {spec.dtype} values, and samples can be "
+            "made of numbers and booleans alone."
         )
     return dtype

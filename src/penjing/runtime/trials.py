@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from penjing.errors import FileFormatError
+from penjing.errors import DataError, FileFormatError
 from penjing.runtime import litert_worker
 from penjing.runtime.file_bounds import bounds_for, ended, refuse_packed, unrunnable
 from penjing.runtime.kept_worker import KeptWorker
@@ -21,6 +21,7 @@ from penjing.runtime.worker_process import OrderError, WorkerEndError, WorkerPro
 # back on, which are also nearest to those of microcontrollers.
 _KERNELS = ("AUTO", "BUILTIN_WITHOUT_DEFAULT_DELEGATES")
 _ADVICE = "Use `verify=False` if you trust it. "
+_UNRUN = "verify=False: only steps that cannot change the outputs are taken then."
 
 Round = list[np.ndarray]
 
@@ -42,6 +43,14 @@ class Outcome:
     def ran(self) -> bool:
         """Whether it gave outputs for some inputs."""
         return any(isinstance(r, list) for kernels in self.outputs for r in kernels)
+
+
+def _made(inputs: Sequence[dict[str, Any]], free: bool) -> list[Round]:
+    """Samples for a file, or what to do where there can be none."""
+    try:
+        return make_rounds(inputs, free=free)
+    except DataError as error:
+        raise DataError(f"{error} Use {_UNRUN}") from error
 
 
 def _bytes(arrays: Round) -> int:
@@ -189,7 +198,7 @@ class Trial:
         real = [] if data is None else encode_rounds(inputs, data, self._where)
         self._own = sum(map(_bytes, real))
         for free in (True, False):
-            rounds = [*make_rounds(inputs, free=free), *real]
+            rounds = [*_made(inputs, free), *real]
             try:
                 outcome = self._runner.run(content, rounds, self._where, own=self._own)
             except _EndlessError as error:
@@ -202,8 +211,7 @@ class Trial:
                 return rounds, outcome
         raise FileFormatError(
             f"{self._where} does not run on any of the samples made for it, so changes "
-            "cannot be checked. Pass `representative_data` that it takes, or "
-            "verify=False: only steps that cannot change the outputs are taken then."
+            f"cannot be checked. Pass `representative_data` that it takes, or {_UNRUN}"
         )
 
     def difference(
