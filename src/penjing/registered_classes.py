@@ -21,6 +21,7 @@ from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.engine.transforms.pruning_transform import Prune
 from penjing.engine.transforms.quantization_config import QuantizationConfig
 from penjing.engine.transforms.quantization_transform import FakeQuantize
+from penjing.models.output_cosine import OutputCosine
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Unstructured
 
@@ -39,6 +40,7 @@ __all__ = [
     "FractionalSchedule",
     "Grid",
     "OneShot",
+    "OutputCosine",
     "PolynomialDecay",
     "Prune",
     "PruningConfig",

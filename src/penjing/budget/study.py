@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -124,7 +125,9 @@ class Study:
             kind = state.COMPLETE
             score = outcome.metrics[goal.bound.metric]
             rank = goal.rank(score, outcome.costs)
-            missed = rank[1] if rank[0] else 0.0
+            is_number = math.isfinite(goal.bound.lost(score))
+            missed = min(rank[1] if is_number else _MOST_MISSED, _MOST_MISSED)
+            missed = missed if rank[0] else 0.0
             value = (
                 outcome.costs[goal.objective]
                 if goal.bound.drop

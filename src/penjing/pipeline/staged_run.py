@@ -15,6 +15,7 @@ from penjing.channels.channel_report import channel_report
 from penjing.data.data_sources import UserData
 from penjing.engine.stripping import is_compressed, strip
 from penjing.measurement.weight_report import sparsity_report
+from penjing.models.output_cosine import OutputCosine
 from penjing.pipeline.file_stages import RESULT_KERAS, UNSTRIPPED, FileStages
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_run import cut_and_train, split_channels
@@ -84,7 +85,7 @@ class StagedRun:
         compressed = trained.model
         # Plain where channels were cut and nothing else.
         stripped = strip(compressed) if is_compressed(compressed) else compressed
-        arguments = loss_and_metrics(self.model, self.recipe.training)
+        arguments = _as_of_keras(loss_and_metrics(self.model, self.recipe.training))
         # Loss and metrics stay with the file; SGD has no slots that would be stored.
         # Its name is in the file too: by itself Keras numbers those of a process.
         sgd = keras.optimizers.SGD
@@ -148,3 +149,15 @@ class TakenOver(StagedRun):
         taken = self.source.files(only_result=True, part="validation")
         taken.export()  # finished, or it is done again
         return super().files(taken=taken, **options)
+
+
+def _as_of_keras(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `compile` without classes of penjing: files load without it."""
+
+    def plain(metric: Any) -> Any:
+        return metric.of_keras() if isinstance(metric, OutputCosine) else metric
+
+    metrics = arguments.get("metrics")
+    if not metrics:
+        return arguments
+    return {**arguments, "metrics": keras.tree.map_structure(plain, metrics)}

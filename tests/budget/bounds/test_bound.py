@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from penjing.budget.bounds.bound import (
@@ -102,6 +103,27 @@ def test_what_is_no_number_is_the_last_resort():
     assert large < broken
     gaps = goal.gaps(math.nan, {"raw": 50})
     assert gaps == ("accuracy is nan in place of 0.9000",)
+
+
+def test_a_bound_of_nothing_lost_is_aimed_at_exactly():
+    bound = bound_of({"accuracy": 0.9}, {"accuracy": "higher"}, drop=Drop(0, False))
+    goal = Goal(bound=bound, bounds={}, bytes_kind="raw", objective="raw")
+    below, same = (goal.rank(score, {"raw": 1}) for score in (0.896, 0.9))
+    assert below[1] > 0 and same[0] == 0
+    assert goal.position(0.896, {"raw": 1}, used=0.9) > 0
+    assert goal.position(0.9, {"raw": 1}, used=0.9) == 0
+
+
+def test_ties_of_float32_are_within_the_bound():
+    for points in range(1, 5):
+        for right in range(90, 100):
+            before, after = (np.float32(n / 100) for n in (right, right - points))
+            bound = bound_of(
+                {"accuracy": float(before)},
+                {"accuracy": "higher"},
+                drop=Drop(points, False),
+            )
+            assert bound.allows(float(after))
 
 
 def test_a_gap_says_against_what():

@@ -11,8 +11,11 @@ from penjing.errors import (
     DataError,
     UnsupportedModelError,
 )
+from penjing.measurement.accuracy import evaluate
 from penjing.pipeline.inputs.teacher import judged_by_labels, taught_by_itself
 from penjing.pipeline.learning_rate import own_learning_rate
+from penjing.pipeline.recipe import TrainingRecipe
+from penjing.pipeline.training import evaluation_arguments
 
 pytestmark = [
     pytest.mark.once,
@@ -109,6 +112,11 @@ def test_outputs_with_several_axes_are_compared_along_the_last_that_is_wide():
     assert scores(twin, data)["cosine_similarity"] == pytest.approx(1.0, abs=1e-5)
     twin.set_weights([-values for values in twin.get_weights()])
     assert scores(twin, data)["cosine_similarity"] < -0.9
+    # As a search measures: by metrics that are made anew.
+    x, y = data.test
+    arguments = evaluation_arguments(twin, TrainingRecipe())
+    found = evaluate(model, x, np.sign(y) * abs(y) ** 3, **arguments)
+    assert found["cosine_similarity"] < 0.99
     with pytest.raises(UnsupportedModelError, match="have no r2_score"):
         taught_by_itself(model, data, "r2_score")
 

@@ -18,6 +18,8 @@ from penjing.pipeline.inputs.teacher import AGREEMENT
 # Where nothing is bounded: half a point is what people call "accuracy kept".
 DEFAULT_POINTS = Drop(0.5, relative=False)
 DEFAULT_RELATIVE = Drop(0.01, relative=True)
+# Scores of Keras are float32.
+_TIE = 1e-6
 # A cosine of a vector with itself is above 1 by this much in float32.
 _ROUNDED = 1e-6
 
@@ -79,9 +81,13 @@ class Bound:
         """How many of what may be lost a score has lost; above 1 is too much."""
         return self.lost(score) / self.unit
 
+    def beyond(self, score: float, share: float = 1.0) -> float:
+        """By how many units a score lost more than a share of what it may lose."""
+        return (self.lost(score) - share * self.allowed) / self.unit
+
     def allows(self, score: float) -> bool:
         """Whether a score is within the bound; ties of floating point are."""
-        slack = 1e-9 * (1 + abs(self.reference))
+        slack = _TIE * (1 + abs(self.reference))
         return math.isfinite(score) and self.lost(score) <= self.allowed + slack
 
     @property

@@ -66,7 +66,7 @@ class Goal:
             cost = costs[self.objective]
             return (0.0, cost, lost) if self.bound.drop else (0.0, lost, cost)
         over = max(self.excess(costs), 0.0)
-        missed = max(self.bound.used(score) - 1, 0.0) if self.bound.drop else 0.0
+        missed = max(self.bound.beyond(score), 0.0) if self.bound.drop else 0.0
         return (1.0, over + missed, lost)
 
     def position(self, score: float, costs: Mapping[str, float], used: float) -> float:
@@ -76,7 +76,7 @@ class Goal:
         bounded, as much stays as they allow.
         """
         if self.bound.drop is not None:
-            return self.bound.used(score) - used
+            return self.bound.beyond(score, share=used)
         return -self.excess(costs) - _SLACK
 
     def gaps(self, score: float, costs: Mapping[str, float]) -> tuple[str, ...]:

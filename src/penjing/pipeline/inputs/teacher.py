@@ -23,6 +23,7 @@ from penjing.errors import (
     UnsupportedModelError,
 )
 from penjing.models.copying import copy_model
+from penjing.models.output_cosine import OutputCosine
 from penjing.pipeline.inputs.given_model import ends_in_sigmoid
 
 Array = np.ndarray[Any, Any]
@@ -232,8 +233,10 @@ def _of_classes(is_logits: bool, is_binary: bool, name: str) -> tuple[Any, Any]:
 def _of_numbers(model: keras.Model, outputs: Array, metric: str) -> Any:
     if metric == COSINE:
         wide = [axis for axis, size in enumerate(outputs.shape) if axis and size > 1]
+        if wide and wide[-1] == outputs.ndim - 1:
+            return keras.metrics.CosineSimilarity(name=COSINE)
         if wide:
-            return keras.metrics.CosineSimilarity(name=COSINE, axis=wide[-1])
+            return OutputCosine(name=COSINE, axis=wide[-1])
     elif outputs.ndim == 2:
         return keras.metrics.R2Score(name=R2)
     raise UnsupportedModelError(
