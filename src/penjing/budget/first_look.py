@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from penjing.budget.bounds.bound import standard_error
+from penjing.data.batches import loader_batches
 from penjing.data.data_checks import first_batch
 from penjing.data.data_sources import UserData
 from penjing.errors import DataError, UnsupportedModelError
@@ -198,15 +200,24 @@ def _pace(model: keras.Model, data: UserData, training: TrainingRecipe) -> float
     """Seconds that training on a batch takes, on a copy."""
     copy = copy_model(model)
     copy.compile(**compile_arguments(model, training, steps=_WARM_UP + _TIMED))
-    batch = data.train
+    batch, loading = data.train, 0.0
     if isinstance(batch, tuple):
         size = training.batch_size
         batch = keras.tree.map_structure(lambda array: array[:size], batch)
     else:
-        batch = first_batch(model, batch, "train")
+        batch, loading = first_batch(model, batch, "train"), _loading(batch)
     for _ in range(_WARM_UP):
         copy.train_on_batch(*batch)
     begin = time.perf_counter()
     for _ in range(_TIMED):
         copy.train_on_batch(*batch)
-    return (time.perf_counter() - begin) / _TIMED
+    return loading + (time.perf_counter() - begin) / _TIMED
+
+
+def _loading(loader: Any) -> float:
+    """Seconds that a loader takes for a batch, once it has begun."""
+    batches = loader_batches(loader, "train")
+    next(batches, None)
+    begin = time.perf_counter()
+    count = sum(1 for _ in itertools.islice(batches, _TIMED))
+    return (time.perf_counter() - begin) / max(count, 1)

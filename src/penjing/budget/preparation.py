@@ -9,7 +9,13 @@ from typing import Any
 
 import keras
 
-from penjing.budget.bounds.bound import Bound, bound_on, memory_warning, noise_warning
+from penjing.budget.bounds.bound import (
+    Bound,
+    bound_on,
+    memory_warning,
+    noise_warning,
+    standard_error,
+)
 from penjing.budget.bounds.goal import Goal
 from penjing.budget.bounds.quantities import Drop
 from penjing.budget.budget import Budget
@@ -153,17 +159,55 @@ class Preparation:
     def notes(self) -> tuple[str, ...]:
         """What to know before anything is trained."""
         look, bound = self.look, self.bound
-        notes = [self._time_note() if self.trains else None]
+        notes = [
+            self._noise_note(look.samples, "validation data, which decide")
+            or self._noise_note(look.test_samples, "test data")
+        ]
         error = look.errors.get(bound.metric)
         if error is not None:
             tested = look.test_metrics[bound.metric]
             counts = {"samples": look.samples, "others": look.test_samples}
-            notes = [
-                noise_warning(bound, error, look.test_samples),
-                memory_warning(bound, tested, error, **counts),
-                *notes,
-            ]
+            notes.append(memory_warning(bound, tested, error, **counts))
+        notes += [self._outputs_note(), self._bytes_note()]
+        notes.append(self._time_note() if self.trains else None)
         return tuple(note for note in notes if note)
+
+    def _noise_note(self, samples: int, part: str) -> str | None:
+        """Say where chance decides; nothing where nobody knows how many samples."""
+        if not samples:
+            return None
+        look, bound = self.look, self.bound
+        error = look.errors.get(bound.metric)
+        if error is None:  # too few test samples for parts
+            alike = [bound.reference] * 2
+            error = standard_error(alike, samples=samples, direction=bound.direction)
+        else:
+            error *= math.sqrt(look.test_samples / samples)
+        return noise_warning(bound, error, samples, part)
+
+    def _outputs_note(self) -> str | None:
+        """Say that one of several outputs decides."""
+        metric = self.bound.metric
+        others = [name for name in self.look.metrics if name != metric]
+        outputs = getattr(self.model, "outputs", None) or ()
+        if len(outputs) < 2 or self.bound.drop is None:
+            return None
+        rest = f" Measured too: {', '.join(others)}." if others else ""
+        return (
+            f"The model has {len(outputs)} outputs, and {metric} alone "
+            f"decides: the others may get worse.{rest} `metric` (--metric) chooses "
+            "another one."
+        )
+
+    def _bytes_note(self) -> str | None:
+        """Say that bytes which nobody unzips need other channels, and so a training."""
+        if self.trains or self.ground.spares or "max_bytes" not in self.budget.bounds:
+            return None
+        return (
+            "Zeros and few levels make no file smaller that is not compressed, and "
+            "channels are cut with a training alone: without one, plain files are all "
+            "that is tried. `compressed=True` (--compressed) counts bytes after gzip."
+        )
 
     def _time_note(self) -> str | None:
         look, seconds = self.look, self.budget.seconds

@@ -166,7 +166,8 @@ class Search:
         elif not trial.is_finished:
             raise CompressionError(
                 "The model as it is cannot be had as a file, so nothing can be "
-                f"compared with it: {trial.outcome.reason}"
+                f"compared with it: {trial.outcome.reason} What failed stays known; "
+                "once its cause is gone, --restart begins anew."
             )
 
     def _prove(self, trial: Trial) -> None:

@@ -172,8 +172,8 @@ def announce(
     where = shown(folder)
     texts = {
         "resumed": f"Going on where the last run in {where} stopped.",
-        "changed": f"The recipe, model or data changed since the last run in {where}: "
-        "starting afresh.",
+        "changed": "The recipe or budget, model or data changed since the last run in "
+        f"{where}: starting afresh.",
     }
     if state.origin in texts:
         progress(Progress(stage=texts[state.origin], notice=True))

@@ -203,7 +203,9 @@ class Plan:
         if best is None or self.ground.families == ("cut",):
             return None
         tried = {t.candidate for t in trials}
-        for change in _CHANGES[done:]:
+        cuts = best.candidate.family == "cut"  # whose weights neither fall nor round
+        changes = [change for change in _CHANGES if "rate" in change or not cuts]
+        for change in changes[done:]:
             candidate = dataclasses.replace(best.candidate, **change)
             if candidate not in tried:
                 return candidate

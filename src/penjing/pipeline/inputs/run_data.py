@@ -108,7 +108,7 @@ def _no_arrays(share: float, part: str, source: Any) -> DataError:
     return DataError(
         f"`validation_split` = {share} cannot split a loader, and the {_OF[part]} part "
         f"is a {type(source).__name__}. Give a loader of other examples as "
-        "`validation` beside `train` and `test`, or leave `validation_split` out."
+        "`validation` beside `train` and `test`, or hold none out of it."
     )
 
 

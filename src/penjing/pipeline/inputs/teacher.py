@@ -56,7 +56,9 @@ def taught_by_itself(
         CompressionError: If it gives the same class for all inputs: any file agrees.
         DataError: If a part is a loader.
     """
-    inputs = {name: _inputs(data, name) for name in PARTS if getattr(data, name)}
+    inputs = {
+        name: _inputs(data, name) for name in PARTS if getattr(data, name) is not None
+    }
     given = {name: _single(model, x) for name, x in inputs.items()}
     outputs = given["test"]
     metric = metric or _metric_for(model, outputs)
