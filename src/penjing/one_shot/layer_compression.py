@@ -163,8 +163,13 @@ def _compensated(
             scales[:, cut] = found
     exact = _exact(values, scales, target)
     if not target.refines:
-        error = _error(matrix - exact, inputs)
-        return CompressedMatrix(values=exact, error=error, scales=scales)
+        change = matrix - exact
+        return CompressedMatrix(
+            values=exact,
+            error=_error(change, inputs),
+            shift=_shift(change, inputs),
+            scales=scales,
+        )
     plain = _exact(matrix * (exact != 0), scales, target)
     damping = max(factor.damping for factor in factors)
     return _measured(matrix, exact, plain, inputs, damping)
@@ -318,15 +323,20 @@ def _measured(
     damping: float = 0.0,
 ) -> CompressedMatrix:
     change = matrix - values
-    shift = np.sum(_by_output(inputs.means, matrix.shape[1]) * change, axis=0)
     return CompressedMatrix(
         values=values,
         error=_error(change, inputs),
         plain_error=_error(matrix - plain, inputs),
         size=_error(matrix, inputs),
         damping=damping,
-        shift=shift,
+        shift=_shift(change, inputs),
     )
+
+
+def _shift(change: Array, inputs: LayerInputs) -> Array:
+    """What a bias has to gain so that outputs keep their mean."""
+    lost = _by_output(inputs.means, change.shape[1]) * change
+    return np.asarray(lost.sum(axis=0))
 
 
 def _error(change: Array, inputs: LayerInputs) -> float:

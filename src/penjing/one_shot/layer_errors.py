@@ -137,7 +137,7 @@ def _row(
     inputs: LayerInputs | None,
     of: str,
     levels: Sequence[float],
-    effect: Callable[[SelectedWeight, Any], float],
+    effect: Callable[[SelectedWeight, CompressedMatrix], float],
 ) -> LayerErrors:
     """Changes of the outputs are measured from the worst level on.
 
@@ -151,7 +151,7 @@ def _row(
         result = compress_matrix(matrix, _at(target, of, level), inputs)
         error = max(own_error(matrix, result), 1e-30)
         if rate is None:
-            changes[level] = effect(weight, result.values)
+            changes[level] = effect(weight, result)
             rate = changes[level] / error if changes[level] < _LITTLE else None
         else:
             changes[level] = rate * error

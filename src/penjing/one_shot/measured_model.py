@@ -12,7 +12,12 @@ import numpy as np
 
 from penjing.models.selection import SelectedWeight
 from penjing.one_shot.input_moments import InputMoments, collect_moments, in_turns
-from penjing.one_shot.layer_compression import Factors, LayerInputs, factors_of
+from penjing.one_shot.layer_compression import (
+    CompressedMatrix,
+    Factors,
+    LayerInputs,
+    factors_of,
+)
 from penjing.one_shot.layer_rows import LayerRows, find_rows
 from penjing.one_shot.output_change import output_change, outputs_of
 from penjing.one_shot.weight_matrix import Array, read_matrix, write_matrix
@@ -138,7 +143,21 @@ class MeasuredModel:
                 self.reasons.setdefault(path, "all that flows into it is padding")
         return found
 
-    def effects_at_outputs(self) -> Callable[[SelectedWeight, Any], float]:
+    def put(self, weight: SelectedWeight, result: CompressedMatrix) -> None:
+        """Write a compressed matrix; the bias beside it makes up for the mean."""
+        write_matrix(weight, result.values)
+        bias = self._bias_of(weight)
+        if bias is not None and result.shift is not None:
+            values = _values_of(bias)
+            bias.assign(values + result.shift.reshape(values.shape).astype("float32"))
+
+    def _bias_of(self, weight: SelectedWeight) -> Any:
+        view = self.views.get(weight.path)
+        return None if view is None else view.bias
+
+    def effects_at_outputs(
+        self,
+    ) -> Callable[[SelectedWeight, CompressedMatrix], float]:
         """What measures the change of the outputs where one matrix alone is changed.
 
         Few samples do: so many that all layers together cost about as much as the
@@ -150,15 +169,22 @@ class MeasuredModel:
         batches = _first_samples(self.batches, count)
         before = outputs_of(self.model, batches)
 
-        def effect(weight: SelectedWeight, matrix: Any) -> float:
-            own = read_matrix(weight)
-            write_matrix(weight, matrix)
+        def effect(weight: SelectedWeight, result: CompressedMatrix) -> float:
+            own, bias = read_matrix(weight), self._bias_of(weight)
+            kept = None if bias is None else _values_of(bias)
+            self.put(weight, result)
             try:
                 return output_change(before, outputs_of(self.model, batches))
             finally:
                 write_matrix(weight, own)
+                if bias is not None:
+                    bias.assign(kept)
 
         return effect
+
+
+def _values_of(variable: Any) -> Any:
+    return keras.ops.convert_to_numpy(keras.ops.cast(variable.value, "float32"))
 
 
 def _unknown(path: str) -> None:

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import keras
-from keras import ops
 
 from penjing.engine.stripping import is_compressed
 from penjing.engine.transforms.weight_transform import check_values
@@ -38,7 +37,7 @@ from penjing.one_shot.norm_correction import correct_normalizations
 from penjing.one_shot.one_shot_config import OneShotConfig
 from penjing.one_shot.one_shot_report import OneShotReport, OneShotRow
 from penjing.one_shot.sparsity_shares import by_magnitude, error_curve, even_out
-from penjing.one_shot.weight_matrix import read_matrix, write_matrix
+from penjing.one_shot.weight_matrix import read_matrix
 from penjing.progress import Listener, Progress, listening
 
 _PRECISIONS = {"float16": 11, "bfloat16": 8}  # significant bits; float32 has 24
@@ -149,7 +148,7 @@ class _Run:
                 matrix, target = read_matrix(weight), self._alone(weight)
                 curves[weight.path] = error_curve(matrix, target, known)
                 result = compress_matrix(matrix, target, known)
-                change = effect_of(weight, result.values)
+                change = effect_of(weight, result)
                 effects[weight.path] = change / max(own_error(matrix, result), 1e-30)
         return even_out(
             [weight.size for weight in weights],
@@ -177,20 +176,11 @@ class _Run:
         self._tell("Compressing", weight, len(self._rows))
         target, matrix = self._targets[weight.path], read_matrix(weight)
         result = compress_matrix(matrix, target, inputs)
-        write_matrix(weight, result.values)
-        self._move_bias(weight, result)
+        self._measured.put(weight, result)
         method = target.method if inputs else _PLAIN.get(target.method, target.method)
         self._rows[weight.path] = _row(
             weight, target, result, method, self._reason(weight, result)
         )
-
-    def _move_bias(self, weight: SelectedWeight, result: CompressedMatrix) -> None:
-        view = self._measured.views.get(weight.path)
-        if view is None or view.bias is None or result.shift is None:
-            return
-        bias = view.bias
-        values = ops.convert_to_numpy(ops.cast(bias.value, "float32"))
-        bias.assign(values + result.shift.reshape(values.shape).astype("float32"))
 
     def _reason(self, weight: SelectedWeight, result: CompressedMatrix) -> str:
         reason = self._measured.reasons.get(weight.path, "")
