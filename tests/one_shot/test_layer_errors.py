@@ -171,3 +171,20 @@ def test_what_cannot_be_measured_is_refused():
     report = penjing.sensitivity(model, x, of="bits", bits=(4,))
     with pytest.raises(ValueError, match="`max_bytes` must be an integer"):
         report.bits_by_layer("8MB")
+
+
+def test_more_bits_cost_less_where_one_input_and_one_weight_stand_out():
+    """As the second half of a feed-forward layer of a transformer has them."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(256, 1500)).astype("float32")
+    x[:, 700] *= 30
+    x += 2.0  # the bias makes up for the mean
+    model = keras.Sequential([keras.Input((1500,)), keras.layers.Dense(4)])
+    kernel = 0.02 * rng.normal(size=(1500, 4)).astype("float32")
+    kernel[700] = 0.5
+    model.set_weights([kernel, np.zeros(4, "float32")])
+    report = penjing.sensitivity(model, x, of="bits", progress=False)
+    (row,) = report.rows
+    two, three, four, eight = row.changes
+    assert two > three > four > 20 * eight
+    assert eight < 1e-3

@@ -259,7 +259,11 @@ SMALLEST = 1e-36
 
 
 def mse_scale(
-    values: Tensor, lowest: int, highest: int, reduce_axes: Sequence[int]
+    values: Tensor,
+    lowest: int,
+    highest: int,
+    reduce_axes: Sequence[int],
+    importance: Tensor | None = None,
 ) -> Tensor:
     """The scale of a symmetric grid that rounds values with the least squared error.
 
@@ -267,6 +271,8 @@ def mse_scale(
     largest value just fits down to a 32nd of it; the best is polished by
     `least_squares_scale`. An array of NumPy is searched on the host, where nothing has
     to be compiled.
+
+    Errors count by `importance`, of the shape of `values`; None: all alike.
 
     Gives a positive float32 tensor of the rank of `values`, length 1 on `reduce_axes`.
     Where all values are zero, or below `SMALLEST` and so rounded to zero, it is the
@@ -279,11 +285,11 @@ def mse_scale(
     largest = library.where(empty, library.ones_like(largest), largest / highest)
 
     def better(scale: Tensor, best: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        error = library.sum(
-            library.square(values - _integers(values, scale, lowest, highest) * scale),
-            axis=axes,
-            keepdims=True,
-        )
+        off = values - _integers(values, scale, lowest, highest) * scale
+        error = library.square(off)
+        if importance is not None:
+            error = importance * error
+        error = library.sum(error, axis=axes, keepdims=True)
         wins = error < best[0]
         return (
             library.where(wins, error, best[0]),

@@ -131,7 +131,7 @@ def compress_matrix(
 ) -> CompressedMatrix:
     """Compress a float32 matrix of `(inputs, outputs)`."""
     matrix = matrix.astype("float64")
-    scales = None if target.grid is None else _scales(matrix, target)
+    scales = None if target.grid is None else _scales(matrix, target, inputs)
     if inputs is None:
         mask = _mask(np.square(matrix), target, matrix)
         values = _exact(matrix * mask, scales, target)
@@ -266,21 +266,46 @@ def _by_output(values: Array, outputs: int) -> Array:
     return np.asarray(np.repeat(values, outputs // len(values), axis=0).T)
 
 
-def _scales(matrix: Array, target: LayerTarget) -> Array:
-    """Float32 scales with the least squared error, `(1, outputs)`, held in float64."""
+def _scales(matrix: Array, target: LayerTarget, inputs: LayerInputs | None) -> Array:
+    """Float32 scales with the least squared error, `(1, outputs)`, held in float64.
+
+    Errors count by what they cost where all others make up for them.
+    """
     grid = target.grid
     if grid is None:
         return np.ones((1, matrix.shape[1]))
     axes = [0] if _by_channel(target) else [0, 1]
-    shown = matrix if target.refines else _some_rows(matrix)
-    found = mse_scale(shown.astype("float32"), grid.lowest, grid.highest, axes)
+    shown = matrix.astype("float32")
+    importance = _importance(matrix, target, inputs)
+    if not target.refines:
+        rows = _some_rows(matrix)
+        shown, importance = shown[rows], importance[rows]
+    found = mse_scale(shown, grid.lowest, grid.highest, axes, importance)
     return _held(np.broadcast_to(found, (1, matrix.shape[1])), target)
 
 
+def _importance(
+    matrix: Array, target: LayerTarget, inputs: LayerInputs | None
+) -> Array:
+    """What a squared error of each weight costs, `(inputs, outputs)` in float32."""
+    if inputs is None:
+        return np.ones(matrix.shape, "float32")
+    if target.method in COMPENSATING:
+        parts = [np.diagonal(factor.upper) ** -2.0 for factor in inputs.factors]
+    else:
+        parts = [np.diagonal(part) for part in inputs.products]
+    means = [max(float(part.mean()), 1e-30) for part in parts]
+    shares = [part / mean for part, mean in zip(parts, means, strict=True)]
+    return _by_output(np.stack(shares), matrix.shape[1]).astype("float32")
+
+
 def _some_rows(matrix: Array) -> Array:
-    """So many inputs that their weights tell what scale fits them all."""
+    """So many inputs that their weights tell what scale fits them all.
+
+    The largest weight of each output is among them: most of a range is its end.
+    """
     places = np.linspace(0, len(matrix) - 1, min(len(matrix), _SCALE_ROWS))
-    return np.asarray(matrix[places.astype(int)])
+    return np.union1d(places.astype(int), np.abs(matrix).argmax(axis=0))
 
 
 def _held(scales: Array, target: LayerTarget) -> Array:
