@@ -57,6 +57,22 @@ def test_one_scale_for_the_whole_tensor():
     assert np.unique(np.abs(kernel)).size <= 8
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_groups_share_the_one_scale_of_a_tensor(bits):
+    model = keras.Sequential(
+        [
+            keras.Input((5, 5, 4)),
+            layers.DepthwiseConv2D(2),
+            layers.Conv2D(4, 2, groups=2),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(20, 5, 5, 4)).astype("float32")
+    grid = penjing.Grid(bits=bits, granularity="per_tensor")
+    rounded = penjing.quantize_weights(model, x, weights=grid, progress=False)
+    for kernel in kernels(rounded).values():
+        assert find_scale(kernel.ravel(), 2 ** (bits - 1) - 1) is not None
+
+
 def test_bits_by_layer():
     model, x = network(), images()
     _, report = penjing.quantize_weights(

@@ -154,10 +154,11 @@ def _compensated(
     scores, cuts = _scored(matrix, inputs)
     mask = _mask(scores, target, matrix)
     values = np.empty_like(matrix)
+    fits = _by_channel(target) or len(cuts) == 1  # groups may share one scale
     for cut, factor, products in zip(cuts, factors, inputs.products, strict=True):
         part = None if scales is None else scales[:, cut]
         values[:, cut], found = _one_group(
-            matrix[:, cut], mask[:, cut], factor, products, target, part
+            matrix[:, cut], mask[:, cut], factor, products, target, part, fits=fits
         )
         if scales is not None and found is not None:
             scales[:, cut] = found
@@ -210,6 +211,8 @@ def _one_group(
     products: Array,
     target: LayerTarget,
     scales: Array | None,
+    *,
+    fits: bool,
 ) -> tuple[Array, Array | None]:
     choice = None
     if target.sparsity is not None:
@@ -218,22 +221,21 @@ def _one_group(
         choice = fixed_choice(mask)
     values = compensated(matrix, factor.upper, choice, _rounder(scales, target))
     for _ in range(_SWEEPS if target.refines else 0):
-        scales = _fitted(scales, values, matrix, products, target)
+        if scales is not None and fits:
+            scales = _fitted(scales, values, matrix, products, target)
         rounded = _rounder(scales, target)
         values = refined(values, matrix, products, rounded, damping=factor.damping)
     return values, scales
 
 
 def _fitted(
-    scales: Array | None,
+    scales: Array,
     values: Array,
     matrix: Array,
     products: Array,
     target: LayerTarget,
-) -> Array | None:
+) -> Array:
     """Scales with the least error at the layer's outputs, given the integers."""
-    if scales is None or not (_by_channel(target) or scales.size == matrix.shape[1]):
-        return scales
     steps = np.rint(values / scales)
     weighed = products @ steps
     axis = 0 if _by_channel(target) else None
