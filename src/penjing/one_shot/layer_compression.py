@@ -36,6 +36,7 @@ Factors: TypeAlias = list[InverseFactor]
 COMPENSATING = ("sparsegpt", "gptq")
 _SWEEPS = 2
 _SCALE_ROWS = 512  # by which errors are measured
+_UNSEEN = 2.0**-22  # of the sum of squares: two of float32's steps
 _ROWS_OF_INPUT = 4  # fewer rows than so many for each input ask for more damping
 
 
@@ -91,7 +92,11 @@ class LayerInputs:
         means = moments.totals / max(moments.count, 1)
         products = moments.products.astype("float64") / max(moments.count, 1)
         if centred:
+            # They were summed up in float32. Where the rows are nearly all one, little
+            # is left but its rounding, of either sign: so much more is not seen.
+            unseen = _UNSEEN * np.trace(products, axis1=1, axis2=2)
             products = products - means[:, :, None] * means[:, None, :]
+            products += unseen[:, None, None] * np.eye(products.shape[-1])
         # With few rows what is made up for on them is partly chance.
         short = _ROWS_OF_INPUT * products.shape[-1] / max(moments.count, 1)
         return cls(products=products, means=means, damping=damping * max(1.0, short))
@@ -164,8 +169,9 @@ def _compensated(
             scales[:, cut] = found
     exact = _exact(values, scales, target)
     if not target.refines:
-        error = _error(matrix - exact, inputs)
-        return CompressedMatrix(values=exact, error=error, scales=scales)
+        change = matrix - exact
+        error, shift = _error(change, inputs), _shift(change, inputs)
+        return CompressedMatrix(values=exact, error=error, shift=shift, scales=scales)
     plain = _exact(matrix * (exact != 0), scales, target)
     damping = max(factor.damping for factor in factors)
     return _measured(matrix, exact, plain, inputs, damping)
@@ -320,15 +326,20 @@ def _measured(
     damping: float = 0.0,
 ) -> CompressedMatrix:
     change = matrix - values
-    shift = np.sum(_by_output(inputs.means, matrix.shape[1]) * change, axis=0)
     return CompressedMatrix(
         values=values,
         error=_error(change, inputs),
         plain_error=_error(matrix - plain, inputs),
         size=_error(matrix, inputs),
         damping=damping,
-        shift=shift,
+        shift=_shift(change, inputs),
     )
+
+
+def _shift(change: Array, inputs: LayerInputs) -> Array:
+    """What a bias gains so that the mean of the outputs stays."""
+    means = _by_output(inputs.means, change.shape[1])
+    return np.asarray(np.sum(means * change, axis=0))
 
 
 def _error(change: Array, inputs: LayerInputs) -> float:

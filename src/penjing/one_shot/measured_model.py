@@ -9,10 +9,22 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from penjing.models.selection import SelectedWeight
-from penjing.one_shot.input_moments import InputMoments, collect_moments, in_turns
-from penjing.one_shot.layer_compression import Factors, LayerInputs, factors_of
+from penjing.one_shot.input_moments import (
+    InputMoments,
+    bytes_of,
+    collect_moments,
+    in_order_of_calls,
+    in_turns,
+)
+from penjing.one_shot.layer_compression import (
+    CompressedMatrix,
+    Factors,
+    LayerInputs,
+    factors_of,
+)
 from penjing.one_shot.layer_rows import LayerRows, find_rows
 from penjing.one_shot.output_change import output_change, outputs_of
 from penjing.one_shot.weight_matrix import Array, read_matrix, write_matrix
@@ -81,12 +93,19 @@ class MeasuredModel:
         Layers that read the same come together.
         """
         seen: list[tuple[LayerRows, InputMoments]] = []
-        for turn in in_turns(list(self.views.values()), self._max_memory):
+        views = list(self.views.values())
+        if sum(map(bytes_of, views)) > self._max_memory:
+            views = in_order_of_calls(self.model, views, self.batches[0])
+        for turn in in_turns(views, self._max_memory):
             moments = self._collected(turn)
             known = [(view, moments.get(view.weight.path)) for view in turn]
             # The sums of rows tell inputs apart; the products would take the memory.
+            order = len(seen)  # each collection counts calls from 0
             seen += [
-                (view, dataclasses.replace(found, products=0.0))
+                (
+                    view,
+                    dataclasses.replace(found, products=0.0, order=order + found.order),
+                )
                 for view, found in known
                 if found is not None
             ]
@@ -138,8 +157,21 @@ class MeasuredModel:
                 self.reasons.setdefault(path, "all that flows into it is padding")
         return found
 
-    def effects_at_outputs(self) -> Callable[[SelectedWeight, Any], float]:
-        """What measures the change of the outputs where one matrix alone is changed.
+    def write(self, weight: SelectedWeight, result: CompressedMatrix) -> None:
+        """Give a weight its new values, and the layer's bias what it gains by them."""
+        write_matrix(weight, result.values)
+        bias = self._bias_of(weight)
+        if bias is not None and result.shift is not None:
+            values = ops.convert_to_numpy(ops.cast(bias.value, "float32"))
+            shift = result.shift.reshape(values.shape).astype("float32")
+            bias.assign(values + shift)
+
+    def _bias_of(self, weight: SelectedWeight) -> Any:
+        view = self.views.get(weight.path)
+        return None if view is None else view.bias
+
+    def effects_at_outputs(self) -> Callable[[SelectedWeight, CompressedMatrix], float]:
+        """What measures the change of the outputs where one weight alone is changed.
 
         Few samples do: so many that all layers together cost about as much as the
         collection of their inputs.
@@ -150,13 +182,16 @@ class MeasuredModel:
         batches = _first_samples(self.batches, count)
         before = outputs_of(self.model, batches)
 
-        def effect(weight: SelectedWeight, matrix: Any) -> float:
-            own = read_matrix(weight)
-            write_matrix(weight, matrix)
+        def effect(weight: SelectedWeight, result: CompressedMatrix) -> float:
+            own, bias = read_matrix(weight), self._bias_of(weight)
+            added = None if bias is None else np.array(ops.convert_to_numpy(bias.value))
+            self.write(weight, result)
             try:
                 return output_change(before, outputs_of(self.model, batches))
             finally:
                 write_matrix(weight, own)
+                if bias is not None:
+                    bias.assign(added)
 
         return effect
 
@@ -182,14 +217,22 @@ def _by_inputs(
 
 
 def _first_samples(batches: Sequence[Any], count: int) -> list[Any]:
-    """Some samples of each batch, `count` in all or a few more, in batches as large."""
+    """Some samples of each batch, `count` in all or a few more, in batches as large.
+
+    Batches whose samples have other shapes stay apart.
+    """
     share = -(-count // len(batches))
     first = [
         keras.tree.map_structure(lambda a: a[:share], batch)
         for batch in batches[: -(-count // share)]
     ]
     together = max(len(keras.tree.flatten(batches[0])[0]) // share, 1)
+    alike: dict[Any, list[Any]] = {}
+    for part in first:
+        shapes = tuple(array.shape[1:] for array in keras.tree.flatten(part))
+        alike.setdefault(shapes, []).append(part)
     return [
-        keras.tree.map_structure(lambda *a: np.concatenate(a), *first[i : i + together])
-        for i in range(0, len(first), together)
+        keras.tree.map_structure(lambda *a: np.concatenate(a), *parts[i : i + together])
+        for parts in alike.values()
+        for i in range(0, len(parts), together)
     ]
