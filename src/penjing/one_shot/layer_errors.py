@@ -31,14 +31,13 @@ from penjing.one_shot.layer_compression import (
 from penjing.one_shot.layer_error_report import LayerErrorReport, LayerErrors
 from penjing.one_shot.measured_model import MeasuredModel
 from penjing.one_shot.model_opening import open_model, precision_of
-from penjing.one_shot.one_shot_config import DAMPING, MAX_MEMORY
+from penjing.one_shot.one_shot_config import DAMPING, MAX_MEMORY, MOST_BITS
 from penjing.one_shot.weight_matrix import read_matrix
 from penjing.progress import Listener, Progress, ignore_progress
 
 BITS = (2, 3, 4, 8)
 SPARSITIES = (0.25, 0.5, 0.75, 0.9)
 KINDS = ("bits", "sparsity")
-MOST_BITS = 8  # that a file stores a weight with
 _LITTLE = 0.01  # of the outputs' variance: there changes grow as errors do
 
 

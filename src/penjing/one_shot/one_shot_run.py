@@ -11,6 +11,7 @@ import keras
 from penjing.models.selection import (
     SelectedWeight,
     Selection,
+    check_all_match,
     matches_layer,
     select_weights,
 )
@@ -184,6 +185,7 @@ def _select(model: keras.Model, config: OneShotConfig) -> Selection:
             *weight.matrix_shape, input_channels=weight.input_channels
         )
 
+    check_all_match(model, tuple(config.grids_by_layer or ()), "bits_by_layer")
     return select_weights(
         model,
         config.include,
