@@ -472,7 +472,13 @@ def test_sensitivity_of_bits_chooses_them_within_bytes(tmp_path, capsys):
     bits = json.loads(capsys.readouterr().out)["bits_by_layer"]
     assert set(bits.values()) <= {4, 8} and len(bits) == 2
     assert cli.main([*arguments, "--max-bytes", "1"]) == 1
-    for wrong in (["--max-bytes", "a lot"], ["--compressed"]):
+    for wrong in (
+        ["--max-bytes", "a lot"],
+        ["--compressed"],
+        ["--ratios", "0.5"],
+        ["--method", "weights"],
+        ["--metric", "mse"],
+    ):
         assert cli.main([*arguments, *wrong]) in (1, 2)
         assert wrong[0] in capsys.readouterr().err
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -148,6 +150,83 @@ def rising(group, weights):
 
 def falling(group, weights):
     return rising(group, weights)[::-1]
+
+
+def scaled(factor):
+    def importance(group, weights):
+        return factor * rising(group, weights)
+
+    return importance
+
+
+def by_default(group, weights, sign=1.0):
+    return sign * rising(group, weights)
+
+
+def by_other_default(sign):
+    def importance(group, weights, *, sign=sign):
+        return sign * rising(group, weights)
+
+    return importance
+
+
+def averaging(group, weights):
+    return np.mean(np.stack([rising(group, weights)] * 2), axis=0)
+
+
+def itself():
+    def importance(group, weights):
+        return rising(group, weights) if importance else None
+
+    return importance
+
+
+FUNCTIONS = [
+    (scaled(1.0), scaled(-1.0)),
+    (scaled(np.ones(3)), scaled(np.zeros(3))),
+    (by_other_default(1.0), by_other_default(2.0)),
+    (
+        functools.partial(by_default, sign=1.0),
+        functools.partial(by_default, sign=-1.0),
+    ),
+    (functools.partial(rising), functools.partial(falling)),
+    (lambda a: np.mean(a), lambda a: np.sum(a)),
+    (lambda a: [np.sin(x) for x in a], lambda a: [np.cos(x) for x in a]),
+    (np.mean, np.sum),
+]
+
+
+@pytest.mark.parametrize("place", range(len(FUNCTIONS)))
+def test_functions_are_told_apart_by_what_they_hold(place):
+    from penjing.layer_sensitivity.measurement_digest import measurement_digest
+
+    model, (x, y) = build(), data()
+    one, two = FUNCTIONS[place]
+    found = [measurement_digest(model, [f], x, y) for f in (one, one, two)]
+    assert found[0] == found[1] != found[2]
+    assert measurement_digest(model, [itself()], x, y) == measurement_digest(
+        model, [itself()], x, y
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "settings"),
+    [
+        ("int8", {"include": "first"}),
+        ("int8", {"exclude": "first"}),
+        ("int8", {"ratios": (0.5,)}),
+        ("bits", {"method": "weights"}),
+        ("bits", {"ratios": (0.5,)}),
+        ("bits", {"metrics": ["accuracy"]}),
+        ("sparsity", {"importance": "l1"}),
+        ("sparsity", {"bits": (2, 4)}),
+        (None, {"bits": (2, 4)}),
+    ],
+)
+def test_arguments_that_count_for_nothing_are_refused(of, settings):
+    (name,) = settings
+    with pytest.raises(ValueError, match=f"`{name}` counts for nothing .* of={of!r}"):
+        penjing.sensitivity(build(), data(), of=of, **settings)
 
 
 OTHERS = {

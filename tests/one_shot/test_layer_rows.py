@@ -12,7 +12,14 @@ from penjing.one_shot.input_moments import collect_moments
 from penjing.one_shot.layer_rows import find_rows
 
 IMAGE, SERIES, VOLUME = (7, 6, 4), (9, 4), (5, 4, 4, 2)
+
+
+class CellHead(layers.Dense):
+    """No cell, whatever its name says."""
+
+
 CASES = {
+    "dense of a name": (CellHead(3), (4,)),
     "dense": (layers.Dense(3), (4,)),
     "dense on tokens": (layers.Dense(3), (2, 5, 4)),
     "einsum": (

@@ -283,6 +283,36 @@ def test_constant_and_dead_inputs_do_no_harm():
     )
 
 
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("size", [1.0, 300.0])
+def test_rows_that_are_all_one_are_taken(rows, size):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((96,)), layers.Dense(8)])
+    x = np.random.default_rng(rows).normal(size=(1, 96)).astype("float32")
+    x = np.repeat(size * (x + 1), rows, axis=0)
+    sparse = penjing.prune_one_shot(model, x, 0.5, progress=False)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(sparse(x)), ops.convert_to_numpy(model(x)), rtol=1e-3
+    )
+
+
+def test_frozen_averages_move_too():
+    model = network()
+    x = images()
+    free = penjing.prune_one_shot(model, x, 0.7, progress=False)
+    model.trainable = False
+    still = penjing.prune_one_shot(model, x, 0.7, progress=False)
+    assert not still.get_layer("norm").trainable
+    for name in ("moving_mean", "moving_variance"):
+        old, one, two = (
+            ops.convert_to_numpy(getattr(m.get_layer("norm"), name))
+            for m in (model, free, still)
+        )
+        if name == "moving_variance":  # the bias keeps the mean
+            assert np.abs(one - old).max() > 1e-4
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
 def test_progress_is_told():
     told = []
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])

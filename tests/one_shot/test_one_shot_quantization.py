@@ -10,6 +10,7 @@ from tests.export.test_trained_grids import stored_integers
 from tests.one_shot.test_one_shot_pruning import images, kernels, network
 
 import penjing
+from penjing.errors import UnsupportedModelError
 from penjing.numerics.grid_detection import find_scale
 
 
@@ -55,6 +56,22 @@ def test_one_scale_for_the_whole_tensor():
     grid = penjing.Grid(bits=4, granularity="per_tensor")
     (kernel,) = kernels(penjing.quantize_weights(model, x, weights=grid)).values()
     assert np.unique(np.abs(kernel)).size <= 8
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_groups_share_the_one_scale_of_a_tensor(bits):
+    model = keras.Sequential(
+        [
+            keras.Input((5, 5, 4)),
+            layers.DepthwiseConv2D(2),
+            layers.Conv2D(4, 2, groups=2),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(20, 5, 5, 4)).astype("float32")
+    grid = penjing.Grid(bits=bits, granularity="per_tensor")
+    rounded = penjing.quantize_weights(model, x, weights=grid, progress=False)
+    for kernel in kernels(rounded).values():
+        assert find_scale(kernel.ravel(), 2 ** (bits - 1) - 1) is not None
 
 
 def test_bits_by_layer():
@@ -121,6 +138,15 @@ def test_every_layer_is_rounded_by_what_flows_into_it():
         assert row.error <= row.plain_error * (1 + 1e-6)
 
 
+def test_bits_of_a_layer_that_is_not_there_are_refused():
+    model, x = network(), images(8)
+    with pytest.raises(UnsupportedModelError, match="`bits_by_layer` names 'hiden'"):
+        penjing.quantize_weights(model, x, bits_by_layer={"hiden": 2})
+    penjing.quantize_weights(
+        model, x, bits_by_layer={"hidden": 2, "head": 3}, exclude="hidden"
+    )
+
+
 @pytest.mark.once
 def test_what_cannot_be_rounded_to_is_refused():
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
@@ -134,7 +160,13 @@ def test_what_cannot_be_rounded_to_is_refused():
         ({"max_bytes": 100}, "go together"),
         ({"compressed": True}, "`max_bytes` counts, which is missing"),
         ({"bits_by_layer": "auto", "max_bytes": "8MB"}, "must be an integer"),
-        ({"bits_by_layer": {"dense": 1}}, "from 2 to 16"),
+        ({"bits_by_layer": {"dense": 1}}, r"bits_by_layer\['dense'\]` .* from 2 to 8"),
+        ({"bits_by_layer": {"dense": 9}}, "from 2 to 8"),
+        ({"bits_by_layer": {"dense": True}}, "from 2 to 8"),
+        ({"bits_by_layer": {"dense": penjing.Grid(bits=4)}}, "from 2 to 8"),
+        ({"bits_by_layer": {3: 4}}, "patterns"),
+        ({"weights": 256}, "from 3 to 255, got 256. penjing.Grid.bits=8. gives"),
+        ({"weights": 2}, "from 3 to 255, got 2. penjing.Grid.bits=2. gives"),
     ):
         with pytest.raises(ValueError, match=text):
             penjing.quantize_weights(model, x, **settings)

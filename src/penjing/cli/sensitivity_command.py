@@ -87,6 +87,7 @@ MaxBytesOption = Annotated[
 CompressedOption = Annotated[
     bool, typer.Option("--compressed", help="--max-bytes counts them gzipped.")
 ]
+_RATIOS = "0.25,0.5,0.75,0.9"
 _TABLE, _PAGE = "sensitivity.json", "sensitivity.html"
 RatiosOption = Annotated[
     str, typer.Option(metavar="R[,R...]", help="Fractions that go.")
@@ -101,7 +102,7 @@ def sensitivity(
     max_bytes: MaxBytesOption = None,
     compressed: CompressedOption = False,
     method: Annotated[Method, typer.Option(help="What is cut.")] = Method.channels,
-    ratios: RatiosOption = "0.25,0.5,0.75,0.9",
+    ratios: RatiosOption = _RATIOS,
     metric: MetricOption = None,
     pixels: PixelsOption = Pixels.bytes,
     seed: SplitSeedOption = 0,
@@ -133,6 +134,7 @@ def sensitivity(
         $ penjing sensitivity m.keras --data data.npz --of bits --max-bytes 8MB
     """
     fractions = _ratios(ratios)
+    _check_counted(of, ratios=ratios, method=method, metric=metric)
     check_nodes(node_data, nodes_of)
     limit = _max_bytes(max_bytes, of, compressed)
     if of is None and out is None:
@@ -145,7 +147,9 @@ def sensitivity(
     check_early(
         models=[model], suffixes=KERAS_FILES, data=data, out=out, imports=imports
     )
-    settings: dict[str, Any] = {"ratios": fractions}
+    settings: dict[str, Any] = {}
+    if of in (None, Kind.sparsity):
+        settings["ratios"] = fractions
     if of is None:
         settings |= {"method": method.value, "metrics": metric}
     with progress_bar() as progress:
@@ -293,6 +297,22 @@ def _max_bytes(text: str | None, of: Kind | None, compressed: bool) -> int | Non
     from penjing.budget.bounds.quantities import parse_bytes
 
     return parse_bytes("--max-bytes", text)
+
+
+def _check_counted(
+    of: Kind | None, *, ratios: str, method: Method, metric: list[str] | None
+) -> None:
+    """Refuse options that count for cuts alone beside --of."""
+    given = {
+        "--ratios": ratios != _RATIOS and of is not Kind.sparsity,
+        "--method": method is not Method.channels,
+        "--metric": bool(metric),
+    }
+    for option, is_given in given.items():
+        if of is not None and is_given:
+            raise typer.BadParameter(
+                f"counts for nothing with --of {of.value}.", param_hint=option
+            )
 
 
 def _ratios(text: str) -> list[float]:

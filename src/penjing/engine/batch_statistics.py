@@ -98,12 +98,16 @@ def run_on_data(model: keras.Model, inputs: Any, argument: str = "data") -> None
         ) from error
 
 
-def find_batch_normalizations(model: keras.Model) -> list[Any]:
-    """Every trained `BatchNormalization` in a model, nested ones too."""
+def find_batch_normalizations(model: keras.Model, *, frozen: bool = False) -> list[Any]:
+    """Every trained `BatchNormalization` in a model, nested ones too.
+
+    With `frozen` those too that do not train.
+    """
     return [
         layer
         for layer in all_layers(model)
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        if isinstance(layer, keras.layers.BatchNormalization)
+        and (frozen or layer.trainable)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -30,6 +30,19 @@ from penjing.models.selection import Filter
 from penjing.one_shot.layer_error_report import LayerErrorReport
 from penjing.one_shot.layer_errors import BITS, SPARSITIES, measure_layer_errors
 from penjing.progress import Listener, Progress, listening
+
+_COUNTED: dict[str | None, tuple[str, ...]] = {
+    None: ("method", "ratios", "importance", "metrics", "include", "exclude"),
+    "int8": (),
+    "bits": ("bits", "include", "exclude"),
+    "sparsity": ("ratios", "include", "exclude"),
+}
+_DEFAULTS = {
+    "method": "channels",
+    "ratios": SPARSITIES,
+    "bits": BITS,
+    "importance": "l2",
+}  # that of the others is None
 
 
 class _Settings(TypedDict, total=False):
@@ -92,7 +105,8 @@ def sensitivity(
             left alone.
         data: `(x, y)` or a loader to measure on; validation data, not the test data.
             With `of` about a hundred inputs do.
-        of: None cuts layers. `"int8"`: each layer alone computes in integers and all
+        of: None cuts layers; with it arguments that count for cuts alone are refused.
+            `"int8"`: each layer alone computes in integers and all
             others in float; the metric is the error of the outputs in spreads, 0.1 for
             a tenth, and the row "(all)" has all layers in integers. `"bits"`: the
             weights of each alone are rounded to so many `bits`, as `quantize_weights`
@@ -137,6 +151,9 @@ def sensitivity(
     check_is_model(model)
     if of is not None:
         check_choice("of", of, ("int8", "bits", "sparsity"))
+    given = {"method": method, "ratios": ratios, "bits": bits, "metrics": metrics}
+    given |= {"importance": importance, "include": include, "exclude": exclude}
+    _check_counted(of, given)
     if of == "int8":
         return _int8_table(model, data, path)
     with listening(progress) as listen:
@@ -155,6 +172,19 @@ def sensitivity(
     if path is not None:
         report.to_json(path)
     return report
+
+
+def _check_counted(of: str | None, given: Mapping[str, Any]) -> None:
+    """Refuse arguments that would be passed over, where they are not the default."""
+    for name, value in given.items():
+        default = _DEFAULTS.get(name)
+        same = isinstance(value, type(default)) and value == default
+        if name not in _COUNTED[of] and not same:
+            shown = ", ".join(f"`{other}`" for other in _COUNTED[of]) or "none of them"
+            raise ValueError(
+                f"`{name}` counts for nothing with of={of!r}, got {value!r}. Leave it "
+                f"out; what counts there is {shown}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -163,6 +163,18 @@ def matches_layer(layer: keras.layers.Layer, path: str, filters: Filter) -> bool
     return _Matcher("filters", filters).matches(path, layer)
 
 
+def check_all_match(model: keras.layers.Layer, filters: Filter, argument: str) -> None:
+    """Refuse filters of which one matches no weight at all, compressible or not.
+
+    The UnsupportedModelError calls them `argument`.
+    """
+    name_apart(model)
+    matcher = _Matcher(argument, filters)
+    for path, _, layer, _ in _walk(model):
+        matcher.matches(path, layer)
+    matcher.check_all_matched()
+
+
 def _walk(
     model: keras.layers.Layer,
 ) -> Iterator[tuple[str, Any, keras.layers.Layer, WeightSpec | None]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from penjing.data.batches import input_batches
+from penjing.data.batches import input_batches, loader_batches
 from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
 
@@ -25,10 +25,11 @@ def calibration_batches(
     """Batches of a model's inputs, NumPy arrays nested as its call takes them.
 
     `data` is an array; a list or dict of arrays, one for each input; `(x, y)`, of which
-    `y` is left out; a loader that gives `x`, `(x, y)` or `(x, y, sample_weight)`; or a
-    function without arguments that gives one of these. Of arrays samples are spread
-    evenly, of a loader the first are taken. A DataError says that there are none, or
-    that they are not finite.
+    `y` is left out; a loader that gives `x`, `(x, y)` or `(x, y, sample_weight)`, also
+    as lists; or a function without arguments that gives one of these. Tables and nested
+    lists of numbers are arrays too. Of arrays samples are spread evenly, of a loader
+    the first are taken. A DataError says that there are none, or that they are not
+    finite.
     """
     if callable(data) and not hasattr(data, "shape") and not _is_loader(data):
         data = data()
@@ -37,18 +38,16 @@ def calibration_batches(
             f"`{_NAME}` is missing. Give inputs of the model: about a hundred are "
             "enough, labels are not needed."
         )
-    data = _inputs_alone(model, data)
-    batches, count = [], 0
-    data = _spread(data, samples)
-    for batch in input_batches(data, _batch_size(data), _NAME):
-        arrays = keras.tree.map_structure(_checked, batch)
-        leaves = keras.tree.flatten(arrays)
-        if not leaves or not len(leaves[0]):
+    count = len(getattr(model, "inputs", None) or ())
+    batches, taken = [], 0
+    for arrays in _batches(data, count, samples):
+        size = len(keras.tree.flatten(arrays)[0])
+        if not size:
             continue
-        room = samples - count
+        room = samples - taken
         batches.append(keras.tree.map_structure(lambda a: a[:room], arrays))  # noqa: B023
-        count += min(len(leaves[0]), room)
-        if count >= samples:
+        taken += min(size, room)
+        if taken >= samples:
             break
     if not batches:
         raise DataError(f"`{_NAME}` is empty. Give about a hundred inputs.")
@@ -60,40 +59,97 @@ def _is_loader(data: Any) -> bool:
     return hasattr(data, "__iter__") or hasattr(data, "__getitem__")
 
 
-def _inputs_alone(model: keras.Model, data: Any) -> Any:
-    """Leave the labels out of `(x, y)`; a list of such pairs is one of batches."""
-    if isinstance(data, list) and data and all(isinstance(b, tuple) for b in data):
-        return iter(data)
-    if not isinstance(data, tuple) or len(data) not in (2, 3):
-        return data
-    inputs = getattr(model, "inputs", None) or ()
-    is_inputs = len(inputs) == len(data) and all(hasattr(x, "shape") for x in data)
-    return data if is_inputs else data[0]
+def _batches(data: Any, count: int, samples: int) -> Iterator[Any]:
+    """Batches as arrays: of data that holds all samples they are cut."""
+    if isinstance(data, list | tuple | Mapping) and not data:
+        return
+    if isinstance(data, list) and _are_batches(data, count):
+        data = iter(data)
+    elif isinstance(data, tuple):
+        data = _without_labels(data, count)
+    if not _holds_all(data):
+        for batch in loader_batches(data, _NAME):
+            yield _as_arrays(_without_labels(batch, count))
+        return
+    arrays = _spread(_as_arrays(data), samples)
+    yield from input_batches(arrays, _batch_size(arrays), _NAME)
 
 
-def _batch_size(data: Any) -> int:
+def _holds_all(data: Any) -> bool:
+    """Whether data holds all samples; else it gives batches of them."""
+    return isinstance(data, list | tuple | Mapping) or hasattr(data, "shape")
+
+
+def _are_batches(data: list[Any], count: int) -> bool:
+    """Whether a list holds batches; else it has an array for each input, or numbers."""
+    if all(isinstance(item, tuple) for item in data):
+        return True
+    nested = all(isinstance(item, list | Mapping) for item in data)
+    leaves = keras.tree.flatten(data)
+    return nested and len(leaves) != count and _are_arrays(leaves)
+
+
+def _without_labels(batch: Any, count: int) -> Any:
+    """The inputs of `(x, y)` or `(x, y, sample_weight)`; some loaders give lists.
+
+    A list or tuple with one array for each of `count` inputs stays as it is; of a model
+    that does not say how many it has, Keras takes the first for the inputs.
+    """
+    if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
+        return batch
+    are_arrays = _are_arrays(batch)
+    if len(batch) == count and are_arrays:
+        return batch
+    is_pair = isinstance(batch, tuple) or _are_arrays(keras.tree.flatten(batch[0]))
+    return batch[0] if is_pair else batch
+
+
+def _are_arrays(values: Iterable[Any]) -> bool:
+    return all(hasattr(value, "shape") for value in values)
+
+
+def _as_arrays(data: Any) -> Any:
+    """NumPy arrays, nested as they came: each has as many samples, none is missing."""
+    arrays = _nested_arrays(data)
+    leaves = keras.tree.flatten(arrays)
+    if not leaves:
+        raise DataError(f"`{_NAME}` is empty. Give about a hundred inputs.")
+    if any(array.ndim == 0 for array in leaves):
+        raise DataError(
+            f"`{_NAME}` has a single number where an array of samples is needed. Give "
+            "arrays whose first axis counts samples; data sets must be batched."
+        )
+    sizes = [len(array) for array in leaves]
+    if len(set(sizes)) > 1:
+        raise DataError(
+            f"`{_NAME}` needs the same number of samples for each input, got {sizes}."
+        )
+    return arrays
+
+
+def _nested_arrays(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _nested_arrays(value) for key, value in data.items()}
+    is_structure = isinstance(data, list | tuple)
+    if is_structure and any(hasattr(v, "shape") for v in keras.tree.flatten(data)):
+        return [_nested_arrays(value) for value in data]
+    return _checked(data)
+
+
+def _batch_size(arrays: Any) -> int:
     """More where samples are a few floats: the calls take the time then."""
-    arrays = list(_arrays(data))
-    small = all(np.prod(array.shape[1:]) <= _SMALL for array in arrays)
-    floats = all("float" in str(array.dtype) for array in arrays)
-    return _LARGE_BATCH if arrays and small and floats else BATCH
+    leaves = keras.tree.flatten(arrays)
+    small = all(np.prod(array.shape[1:]) <= _SMALL for array in leaves)
+    floats = all("float" in str(array.dtype) for array in leaves)
+    return _LARGE_BATCH if small and floats else BATCH
 
 
-def _spread(data: Any, samples: int) -> Any:
-    flat = list(_arrays(data))
-    if not flat or len(flat[0]) <= samples:
-        return data
-    rows = np.linspace(0, len(flat[0]) - 1, samples).astype(int)
-    return keras.tree.map_structure(
-        lambda a: np.asarray(keras.ops.convert_to_numpy(a))[rows], data
-    )
-
-
-def _arrays(data: Any) -> Iterator[Any]:
-    """The arrays of data that holds all samples; none of a loader."""
-    flat = keras.tree.flatten(data) if isinstance(data, list | tuple | dict) else [data]
-    if all(hasattr(value, "shape") and len(value.shape) for value in flat):
-        yield from flat
+def _spread(arrays: Any, samples: int) -> Any:
+    count = len(keras.tree.flatten(arrays)[0])
+    if count <= samples:
+        return arrays
+    rows = np.linspace(0, count - 1, samples).astype(int)
+    return keras.tree.map_structure(lambda a: a[rows], arrays)
 
 
 def _checked(values: Any) -> np.ndarray[Any, Any]:
@@ -104,7 +160,11 @@ def _checked(values: Any) -> np.ndarray[Any, Any]:
             f"`{_NAME}` must hold arrays of numbers, got {type(values).__name__}: "
             f"{error}"
         ) from error
-    if array.dtype.kind not in "fiubSUO" and array.dtype.name != "bfloat16":
+    is_known = array.dtype.kind in "fiubSU" or array.dtype.name == "bfloat16"
+    is_text = array.dtype.kind == "O" and all(
+        isinstance(value, str | bytes) for value in array.flat
+    )
+    if not is_known and not is_text:
         raise DataError(f"`{_NAME}` must hold numbers, got the type {array.dtype}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise DataError(

@@ -77,11 +77,16 @@ def collect_moments(
     """
     watch = _Watch(views, len(batches))
     masking = [layer for layer in all_layers(model) if isinstance(layer, _MASKING)]
-    with watched_calls([*watch.layers(), *masking], watch.note):
+    with watched_calls([*watch.layers(), *masking], watch.told):
         for number, batch in enumerate(batches):
             told(number)
             watch.note_padding(batch)
-            run_on_data(model, batch, "calibration_data")
+            try:
+                run_on_data(model, batch, "calibration_data")
+            except DataError:
+                if watch.failure is not None:  # the data is not to blame
+                    raise watch.failure from None
+                raise
             watch.forget()
     for path, moments in watch.found.items():
         if not np.isfinite(moments.totals).all():
@@ -92,10 +97,29 @@ def collect_moments(
     return watch.found, watch.reasons
 
 
+def in_order_of_calls(
+    model: keras.Model, views: Iterable[LayerRows], batch: Any
+) -> list[LayerRows]:
+    """Weights in the order in which a model calls their layers on a batch of inputs.
+
+    Those that it does not call come last.
+    """
+    views = list(views)
+    order: dict[int, int] = {}
+
+    def note(layer: Any, inputs: Any, outputs: Any) -> None:
+        order.setdefault(id(layer), len(order))
+
+    with watched_calls([view.weight.layer for view in views], note):
+        run_on_data(model, batch, "calibration_data")
+    return sorted(views, key=lambda v: order.get(id(v.weight.layer), len(order)))
+
+
 class _Watch:
     def __init__(self, views: Iterable[LayerRows], batches: int) -> None:
         self.found: dict[str, InputMoments] = {}
         self.reasons: dict[str, str] = {}
+        self.failure: Exception | None = None
         self._views: dict[int, list[LayerRows]] = {}
         for view in views:
             self._views.setdefault(id(view.weight.layer), []).append(view)
@@ -122,7 +146,15 @@ class _Watch:
         if not any(np.array_equal(mask, other) for other in known):
             known.append(mask)
 
-    def note(self, layer: Any, inputs: Any, outputs: Any) -> None:
+    def told(self, layer: Any, inputs: Any, outputs: Any) -> None:
+        """Note a call; what fails here is kept apart from what fails in the model."""
+        try:
+            self._note(layer, inputs, outputs)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _note(self, layer: Any, inputs: Any, outputs: Any) -> None:
         if isinstance(layer, _MASKING):
             mask = layer.compute_mask(inputs)
             with contextlib.suppress(_NoValueError):

@@ -36,6 +36,7 @@ Factors: TypeAlias = list[InverseFactor]
 COMPENSATING = ("sparsegpt", "gptq")
 _SWEEPS = 2
 _SCALE_ROWS = 512  # by which errors are measured
+_UNSEEN = 2.0**-22  # of the sum of squares: two of float32's steps
 _ROWS_OF_INPUT = 4  # fewer rows than so many for each input ask for more damping
 
 
@@ -91,7 +92,11 @@ class LayerInputs:
         means = moments.totals / max(moments.count, 1)
         products = moments.products.astype("float64") / max(moments.count, 1)
         if centred:
+            # They were summed up in float32. Where the rows are nearly all one, little
+            # is left but its rounding, of either sign: so much more is not seen.
+            unseen = _UNSEEN * np.trace(products, axis1=1, axis2=2)
             products = products - means[:, :, None] * means[:, None, :]
+            products += unseen[:, None, None] * np.eye(products.shape[-1])
         # With few rows what is made up for on them is partly chance.
         short = _ROWS_OF_INPUT * products.shape[-1] / max(moments.count, 1)
         return cls(products=products, means=means, damping=damping * max(1.0, short))
@@ -154,22 +159,19 @@ def _compensated(
     scores, cuts = _scored(matrix, inputs)
     mask = _mask(scores, target, matrix)
     values = np.empty_like(matrix)
+    fits = _by_channel(target) or len(cuts) == 1  # groups may share one scale
     for cut, factor, products in zip(cuts, factors, inputs.products, strict=True):
         part = None if scales is None else scales[:, cut]
         values[:, cut], found = _one_group(
-            matrix[:, cut], mask[:, cut], factor, products, target, part
+            matrix[:, cut], mask[:, cut], factor, products, target, part, fits=fits
         )
         if scales is not None and found is not None:
             scales[:, cut] = found
     exact = _exact(values, scales, target)
     if not target.refines:
         change = matrix - exact
-        return CompressedMatrix(
-            values=exact,
-            error=_error(change, inputs),
-            shift=_shift(change, inputs),
-            scales=scales,
-        )
+        error, shift = _error(change, inputs), _shift(change, inputs)
+        return CompressedMatrix(values=exact, error=error, shift=shift, scales=scales)
     plain = _exact(matrix * (exact != 0), scales, target)
     damping = max(factor.damping for factor in factors)
     return _measured(matrix, exact, plain, inputs, damping)
@@ -215,6 +217,8 @@ def _one_group(
     products: Array,
     target: LayerTarget,
     scales: Array | None,
+    *,
+    fits: bool,
 ) -> tuple[Array, Array | None]:
     choice = None
     if target.sparsity is not None:
@@ -223,22 +227,21 @@ def _one_group(
         choice = fixed_choice(mask)
     values = compensated(matrix, factor.upper, choice, _rounder(scales, target))
     for _ in range(_SWEEPS if target.refines else 0):
-        scales = _fitted(scales, values, matrix, products, target)
+        if scales is not None and fits:
+            scales = _fitted(scales, values, matrix, products, target)
         rounded = _rounder(scales, target)
         values = refined(values, matrix, products, rounded, damping=factor.damping)
     return values, scales
 
 
 def _fitted(
-    scales: Array | None,
+    scales: Array,
     values: Array,
     matrix: Array,
     products: Array,
     target: LayerTarget,
-) -> Array | None:
+) -> Array:
     """Scales with the least error at the layer's outputs, given the integers."""
-    if scales is None or not (_by_channel(target) or scales.size == matrix.shape[1]):
-        return scales
     steps = np.rint(values / scales)
     weighed = products @ steps
     axis = 0 if _by_channel(target) else None
@@ -359,9 +362,9 @@ def _measured(
 
 
 def _shift(change: Array, inputs: LayerInputs) -> Array:
-    """What a bias has to gain so that outputs keep their mean."""
-    lost = _by_output(inputs.means, change.shape[1]) * change
-    return np.asarray(lost.sum(axis=0))
+    """What a bias gains so that the mean of the outputs stays."""
+    means = _by_output(inputs.means, change.shape[1])
+    return np.asarray(np.sum(means * change, axis=0))
 
 
 def _error(change: Array, inputs: LayerInputs) -> float:

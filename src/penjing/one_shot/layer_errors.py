@@ -13,8 +13,12 @@ import numpy as np
 from penjing.arguments import check_choice
 from penjing.export.weights.integer_weights import pack_int4
 from penjing.files import gzip_bytes
-from penjing.models.copying import copy_model
-from penjing.models.selection import Filter, SelectedWeight, select_weights
+from penjing.models.selection import (
+    Filter,
+    SelectedWeight,
+    Selection,
+    select_weights,
+)
 from penjing.numerics.grids import Grid
 from penjing.one_shot.calibration_inputs import calibration_batches
 from penjing.one_shot.layer_compression import (
@@ -26,14 +30,14 @@ from penjing.one_shot.layer_compression import (
 )
 from penjing.one_shot.layer_error_report import LayerErrorReport, LayerErrors
 from penjing.one_shot.measured_model import MeasuredModel
-from penjing.one_shot.one_shot_config import DAMPING, MAX_MEMORY
+from penjing.one_shot.model_opening import open_model, precision_of
+from penjing.one_shot.one_shot_config import DAMPING, MAX_MEMORY, MOST_BITS
 from penjing.one_shot.weight_matrix import read_matrix
 from penjing.progress import Listener, Progress, ignore_progress
 
 BITS = (2, 3, 4, 8)
 SPARSITIES = (0.25, 0.5, 0.75, 0.9)
 KINDS = ("bits", "sparsity")
-MOST_BITS = 8  # that a file stores a weight with
 _LITTLE = 0.01  # of the outputs' variance: there changes grow as errors do
 
 
@@ -59,11 +63,15 @@ def measure_layer_errors(
     `spare`. `granularity` is that of the grids.
     """
     levels = checked_levels(of, levels)
-    batches = calibration_batches(model, calibration_data)
-    twin = copy_model(model)
-    selection = select_weights(twin, include, exclude, spare=spare, frozen=True)
+
+    def select(twin: keras.Model) -> Selection:
+        return select_weights(twin, include, exclude, spare=spare, frozen=True)
+
+    opened = open_model(model, select)
+    selection = opened.selection
+    batches = calibration_batches(opened.given, calibration_data)
     measured = MeasuredModel(
-        twin,
+        opened.twin,
         selection.chosen,
         batches,
         damping=damping,
@@ -72,7 +80,10 @@ def measure_layer_errors(
     )
     method = "gptq" if of == "bits" else "sparsegpt"
     grid = Grid(bits=MOST_BITS, granularity=granularity) if of == "bits" else None
-    targets = {w.path: LayerTarget(method=method, grid=grid) for w in selection.chosen}
+    targets = {
+        w.path: LayerTarget(method=method, grid=grid, precision=precision_of(w))
+        for w in selection.chosen
+    }
     return LayerErrorReport(
         model=model.name,
         of=of,

@@ -19,6 +19,12 @@ Rows: TypeAlias = Callable[[Tensor], Tensor]
 _CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
 _TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
 _DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+_CELLS = (
+    layers.SimpleRNNCell,
+    layers.GRUCell,
+    layers.LSTMCell,
+    layers.StackedRNNCells,
+)
 _SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
 
 
@@ -55,7 +61,7 @@ def find_rows(weight: SelectedWeight) -> LayerRows | str:
     layer = weight.layer
     if isinstance(layer, layers.Embedding):
         return "an embedding looks its rows up: there are no inputs to multiply"
-    if not isinstance(layer, layers.Layer) or "Cell" in type(layer).__name__:
+    if not isinstance(layer, layers.Layer) or isinstance(layer, _CELLS):
         return "a recurrent cell runs inside a loop, where its inputs are not seen"
     if not defined_by_keras(type(layer).call):
         return f"the call of {type(layer).__name__} is not Keras' own"

@@ -9,9 +9,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from penjing.models.selection import SelectedWeight
-from penjing.one_shot.input_moments import InputMoments, collect_moments, in_turns
+from penjing.one_shot.input_moments import (
+    InputMoments,
+    bytes_of,
+    collect_moments,
+    in_order_of_calls,
+    in_turns,
+)
 from penjing.one_shot.layer_compression import (
     CompressedMatrix,
     Factors,
@@ -86,12 +93,19 @@ class MeasuredModel:
         Layers that read the same come together.
         """
         seen: list[tuple[LayerRows, InputMoments]] = []
-        for turn in in_turns(list(self.views.values()), self._max_memory):
+        views = list(self.views.values())
+        if sum(map(bytes_of, views)) > self._max_memory:
+            views = in_order_of_calls(self.model, views, self.batches[0])
+        for turn in in_turns(views, self._max_memory):
             moments = self._collected(turn)
             known = [(view, moments.get(view.weight.path)) for view in turn]
             # The sums of rows tell inputs apart; the products would take the memory.
+            order = len(seen)  # each collection counts calls from 0
             seen += [
-                (view, dataclasses.replace(found, products=0.0))
+                (
+                    view,
+                    dataclasses.replace(found, products=0.0, order=order + found.order),
+                )
                 for view, found in known
                 if found is not None
             ]
@@ -143,22 +157,21 @@ class MeasuredModel:
                 self.reasons.setdefault(path, "all that flows into it is padding")
         return found
 
-    def put(self, weight: SelectedWeight, result: CompressedMatrix) -> None:
-        """Write a compressed matrix; the bias beside it makes up for the mean."""
+    def write(self, weight: SelectedWeight, result: CompressedMatrix) -> None:
+        """Give a weight its new values, and the layer's bias what it gains by them."""
         write_matrix(weight, result.values)
         bias = self._bias_of(weight)
         if bias is not None and result.shift is not None:
-            values = _values_of(bias)
-            bias.assign(values + result.shift.reshape(values.shape).astype("float32"))
+            values = ops.convert_to_numpy(ops.cast(bias.value, "float32"))
+            shift = result.shift.reshape(values.shape).astype("float32")
+            bias.assign(values + shift)
 
     def _bias_of(self, weight: SelectedWeight) -> Any:
         view = self.views.get(weight.path)
         return None if view is None else view.bias
 
-    def effects_at_outputs(
-        self,
-    ) -> Callable[[SelectedWeight, CompressedMatrix], float]:
-        """What measures the change of the outputs where one matrix alone is changed.
+    def effects_at_outputs(self) -> Callable[[SelectedWeight, CompressedMatrix], float]:
+        """What measures the change of the outputs where one weight alone is changed.
 
         Few samples do: so many that all layers together cost about as much as the
         collection of their inputs.
@@ -171,20 +184,16 @@ class MeasuredModel:
 
         def effect(weight: SelectedWeight, result: CompressedMatrix) -> float:
             own, bias = read_matrix(weight), self._bias_of(weight)
-            kept = None if bias is None else _values_of(bias)
-            self.put(weight, result)
+            added = None if bias is None else np.array(ops.convert_to_numpy(bias.value))
+            self.write(weight, result)
             try:
                 return output_change(before, outputs_of(self.model, batches))
             finally:
                 write_matrix(weight, own)
                 if bias is not None:
-                    bias.assign(kept)
+                    bias.assign(added)
 
         return effect
-
-
-def _values_of(variable: Any) -> Any:
-    return keras.ops.convert_to_numpy(keras.ops.cast(variable.value, "float32"))
 
 
 def _unknown(path: str) -> None:
@@ -208,14 +217,22 @@ def _by_inputs(
 
 
 def _first_samples(batches: Sequence[Any], count: int) -> list[Any]:
-    """Some samples of each batch, `count` in all or a few more, in batches as large."""
+    """Some samples of each batch, `count` in all or a few more, in batches as large.
+
+    Batches whose samples have other shapes stay apart.
+    """
     share = -(-count // len(batches))
     first = [
         keras.tree.map_structure(lambda a: a[:share], batch)
         for batch in batches[: -(-count // share)]
     ]
     together = max(len(keras.tree.flatten(batches[0])[0]) // share, 1)
+    alike: dict[Any, list[Any]] = {}
+    for part in first:
+        shapes = tuple(array.shape[1:] for array in keras.tree.flatten(part))
+        alike.setdefault(shapes, []).append(part)
     return [
-        keras.tree.map_structure(lambda *a: np.concatenate(a), *first[i : i + together])
-        for i in range(0, len(first), together)
+        keras.tree.map_structure(lambda *a: np.concatenate(a), *parts[i : i + together])
+        for parts in alike.values()
+        for i in range(0, len(parts), together)
     ]

@@ -13,6 +13,7 @@ from penjing.engine.batch_statistics import (
     find_batch_normalizations,
     reestimate_batch_normalization,
 )
+from penjing.models.copying import copy_model
 
 _MOST_BATCHES = 16
 _NARROWEST = 0.25  # and its inverse: a variance changes by no more
@@ -24,9 +25,10 @@ def correct_normalizations(
     """Move the statistics of a compressed model by as much as what they are of moved.
 
     Both are measured on the same few inputs, of the model that was given too: so what
-    these inputs have by chance cancels out. Frozen normalizations stay.
+    these inputs have by chance cancels out. Frozen normalizations move too, for what
+    is in front of them was compressed, frozen or not.
     """
-    norms = find_batch_normalizations(model)
+    norms = find_batch_normalizations(model, frozen=True)
     if not norms or not batches:
         return
     before, after = (_measured(one, batches) for one in (given, model))
@@ -44,11 +46,14 @@ def correct_normalizations(
 
 def _measured(model: keras.Model, batches: Sequence[Any]) -> list[tuple[Any, Any]]:
     used = ((batch, None) for batch in batches[:_MOST_BATCHES])
-    twin = reestimate_batch_normalization(model, used)
+    free = copy_model(model)
+    for norm in find_batch_normalizations(free, frozen=True):
+        norm.trainable = True
+    twin = reestimate_batch_normalization(free, used)
     return [
         (
             ops.convert_to_numpy(norm.moving_mean.value),
             ops.convert_to_numpy(norm.moving_variance.value),
         )
-        for norm in find_batch_normalizations(twin)
+        for norm in find_batch_normalizations(twin, frozen=True)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, TypedDict, cast
 
@@ -19,6 +20,7 @@ ROUNDING_METHODS = ("gptq", "rtn")
 SCOPES = ("auto", "layer", "global")
 MAX_MEMORY = 256 * 2**20
 AUTO = "auto"
+MOST_BITS = 8  # that a file stores a weight with
 DAMPING = 0.05  # what is made up for on a few inputs is partly chance
 
 BitsByLayer: TypeAlias = Mapping[str, int] | Literal["auto"] | None
@@ -124,8 +126,8 @@ def as_grid(weights: Grid | int | None) -> Grid | None:
         if not 3 <= weights <= 255:
             raise ValueError(
                 "`weights` must be a penjing.Grid or a number of levels from 3 to 255, "
-                f"got {weights!r}. penjing.Grid(bits={max(weights, 2)}) gives so many "
-                "bits."
+                f"got {weights!r}. penjing.Grid(bits={min(max(weights, 2), 8)}) gives "
+                "bits, from 2 to 8."
             )
         bits = max(math.ceil(math.log2(weights)), 2)
         return Grid(bits=bits, levels=weights)
@@ -165,8 +167,20 @@ def _grids_of_bits(
             "`bits_by_layer` must be 'auto' or a mapping such as {'dense*': 4}, got "
             f"{bits_by_layer!r} of type {type(bits_by_layer).__name__}."
         )
+    for pattern, bits in bits_by_layer.items():
+        if not isinstance(pattern, str):
+            raise ValueError(
+                "`bits_by_layer` takes patterns such as 'dense*' as its keys, got "
+                f"{pattern!r} of type {type(pattern).__name__}."
+            )
+        number = isinstance(bits, numbers.Integral) and not isinstance(bits, bool)
+        if not number or not 2 <= bits <= MOST_BITS:
+            raise ValueError(
+                f"`bits_by_layer[{pattern!r}]` must be an integer from 2 to "
+                f"{MOST_BITS}, got {bits!r}."
+            )
     granularity = "per_channel" if weights is None else weights.granularity
     return {
-        pattern: Grid(bits=bits, granularity=granularity)
+        pattern: Grid(bits=int(bits), granularity=granularity)
         for pattern, bits in bits_by_layer.items()
     }

@@ -116,7 +116,8 @@ def prune_one_shot(
         damping: Added to the diagonal of the inputs' products, as a part of its mean.
             With few rows for each input it is more; the report says so.
         max_memory: Bytes that the inputs' products may take at a time. Where they need
-            more, layers go in turns, each behind the ones before.
+            more, layers go in turns, each behind the ones before; one layer alone may
+            take more.
         progress: True for a bar in terminals and notebooks, False for silence, or a
             function that is told each `penjing.Progress`.
         return_report: Give `(model, OneShotReport)`: what became of each weight, its

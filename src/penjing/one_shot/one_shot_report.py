@@ -19,7 +19,8 @@ class OneShotRow(JsonValue):
         sparsity: Fraction of zeros, 0 to 1.
         bits: Bits of the grid that it lies on, else None.
         error: Mean squared change of what the layer gives on the calibration inputs,
-            over the mean square of what it gave; None where that is not known.
+            over the mean square of what it gave; where it has a bias, which takes the
+            mean, over the variance. None where that is not known.
         plain_error: The same for the same zeros and grid, had nothing been made up for.
         damping: What was added to the diagonal of the inputs' products, as a part of
             its mean.

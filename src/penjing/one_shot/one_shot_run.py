@@ -8,15 +8,10 @@ from typing import Any
 
 import keras
 
-from penjing.engine.stripping import is_compressed
-from penjing.engine.transforms.weight_transform import check_values
-from penjing.engine.wrapping import taken_over
-from penjing.errors import UnsupportedModelError
-from penjing.models.copying import copy_model
-from penjing.models.layer_calls import check_is_model
 from penjing.models.selection import (
     SelectedWeight,
     Selection,
+    check_all_match,
     matches_layer,
     select_weights,
 )
@@ -33,6 +28,7 @@ from penjing.one_shot.layer_compression import (
 from penjing.one_shot.layer_error_report import bits_within
 from penjing.one_shot.layer_errors import BITS, errors_of_layers, grid_of_bits
 from penjing.one_shot.measured_model import MeasuredModel
+from penjing.one_shot.model_opening import OpenedModel, open_model, precision_of
 from penjing.one_shot.norm_correction import correct_normalizations
 from penjing.one_shot.one_shot_config import OneShotConfig
 from penjing.one_shot.one_shot_report import OneShotReport, OneShotRow
@@ -40,7 +36,6 @@ from penjing.one_shot.sparsity_shares import by_magnitude, error_curve, even_out
 from penjing.one_shot.weight_matrix import read_matrix
 from penjing.progress import Listener, Progress, listening
 
-_PRECISIONS = {"float16": 11, "bfloat16": 8}  # significant bits; float32 has 24
 _PLAIN = {"sparsegpt": "magnitude", "wanda": "magnitude", "gptq": "rtn"}
 
 
@@ -48,19 +43,9 @@ def compress_once(
     model: keras.Model, data: Any, config: OneShotConfig, progress: Listener | bool
 ) -> tuple[keras.Model, OneShotReport]:
     """Compress a copy of a model as the config says, and say what became of it."""
-    check_is_model(model)
-    if is_compressed(model):
-        raise UnsupportedModelError(
-            f"The model {model.name!r} is being compressed already. Strip it first: "
-            "penjing.strip(model)."
-        )
-    if not model.built:
-        raise UnsupportedModelError(
-            f"The model {model.name!r} is not built, so it has no weights yet. Call it "
-            "on data first."
-        )
     with listening(progress) as listen:
-        run = _Run(taken_over(model), data, config, listen)
+        opened = open_model(model, lambda twin: _select(twin, config))
+        run = _Run(opened, data, config, listen)
         return run.compressed(), run.report()
 
 
@@ -68,15 +53,12 @@ class _Run:
     """A copy of the model, what each weight is to become, and what it became."""
 
     def __init__(
-        self, model: keras.Model, data: Any, config: OneShotConfig, listen: Listener
+        self, opened: OpenedModel, data: Any, config: OneShotConfig, listen: Listener
     ) -> None:
-        self._given, self._config, self._listen = model, config, listen
-        self._twin = copy_model(model)
-        self._selection = _select(self._twin, config)
-        for weight in self._selection.chosen:
-            check_values(weight, read_matrix(weight))
+        self._given, self._twin = opened.given, opened.twin
+        self._selection, self._config, self._listen = opened.selection, config, listen
         used = data is not None or config.needs_data
-        self._batches = calibration_batches(model, data) if used else []
+        self._batches = calibration_batches(self._given, data) if used else []
         self._measured = MeasuredModel(
             self._twin,
             self._selection.chosen,
@@ -117,13 +99,12 @@ class _Run:
 
     def _target(self, weight: SelectedWeight) -> LayerTarget:
         config = self._config
-        dtype = keras.backend.standardize_dtype(weight.variable.dtype)
         return LayerTarget(
             method=config.method,
             pattern=config.pattern.for_channels(weight.input_channels),
             sparsity=config.sparsity,
             grid=_grid_of(weight, config),
-            precision=_PRECISIONS.get(dtype, 24),
+            precision=precision_of(weight),
         )
 
     def _share_sparsity(self) -> None:
@@ -176,7 +157,7 @@ class _Run:
         self._tell("Compressing", weight, len(self._rows))
         target, matrix = self._targets[weight.path], read_matrix(weight)
         result = compress_matrix(matrix, target, inputs)
-        self._measured.put(weight, result)
+        self._measured.write(weight, result)
         method = target.method if inputs else _PLAIN.get(target.method, target.method)
         self._rows[weight.path] = _row(
             weight, target, result, method, self._reason(weight, result)
@@ -204,6 +185,7 @@ def _select(model: keras.Model, config: OneShotConfig) -> Selection:
             *weight.matrix_shape, input_channels=weight.input_channels
         )
 
+    check_all_match(model, tuple(config.grids_by_layer or ()), "bits_by_layer")
     return select_weights(
         model,
         config.include,

@@ -20,7 +20,16 @@ def outputs_of(model: keras.Model, batches: Sequence[Any]) -> list[Array]:
         tensors = keras.tree.map_structure(ops.convert_to_tensor, batch)
         flat = keras.tree.flatten(model(tensors, training=False))
         found.append([np.asarray(ops.convert_to_numpy(_float(x))) for x in flat])
-    return [np.concatenate(parts).astype("float64") for parts in zip(*found)]  # noqa: B905
+    return [_joined(parts) for parts in zip(*found, strict=True)]
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    """All batches of one output; where their samples differ in length, as rows."""
+    if len({part.shape[1:] for part in parts}) > 1:
+        width = parts[0].shape[-1]
+        same = all(part.ndim > 1 and part.shape[-1] == width for part in parts)
+        parts = [part.reshape(-1, width) if same else part.ravel() for part in parts]
+    return np.concatenate(parts).astype("float64")
 
 
 def _float(tensor: Any) -> Any:
