@@ -95,17 +95,16 @@ def outputs_for(
 
 def joined(runs: Sequence[RunOfFile]) -> list[RunOfFile]:
     """The runs of each kind as one of a larger batch."""
+    groups = (runs[n : n + _SEEDS] for n in range(0, len(runs), _SEEDS))
     return [
         RunOfFile(
-            graph=runs[n].graph,
+            graph=group[0].graph,
             stored={
-                number: np.concatenate(
-                    [run.stored[number] for run in runs[n:][:_SEEDS]]
-                )
-                for number in runs[n].stored
+                number: np.concatenate([run.stored[number] for run in group])
+                for number in group[0].stored
             },
         )
-        for n in range(0, len(runs), _SEEDS)
+        for group in groups
     ]
 
 

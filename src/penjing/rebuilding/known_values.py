@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from penjing.rebuilding.file_runs import Array, RunOfFile
 from penjing.rebuilding.source_graph import SourceGraph
 from penjing.specializing.constant_folding import IMPURE
@@ -47,15 +45,10 @@ def _values(
         first, *others = (run.stored.get(number) for run in runs)
         if first is None or 8 * first.dtype.itemsize != graph.kind(number).bits:
             return None
-        if graph.tensors[number]["is_variable"] or any(
-            other is None
-            or not np.array_equal(first, other, equal_nan=_has_nans(first))
-            for other in others
-        ):
+        same = all(
+            other is not None and other.tobytes() == first.tobytes() for other in others
+        )
+        if not same or graph.tensors[number]["is_variable"]:
             return None
         found[number] = first
     return found or None
-
-
-def _has_nans(values: Array) -> bool:
-    return values.dtype.kind == "f"

@@ -187,15 +187,15 @@ def _of_unseen(found: RebuiltFile, where: str) -> str | None:
     """Say which layers were not compared."""
     if not found.unseen:
         return None
-    named = [
+    named = ", ".join(
         f"{operator.label} {found.graph.name(operator.call.output)!r}"
         for operator in found.unseen[:_NAMED]
-    ]
-    more = len(found.unseen) - len(named)
+    )
+    more = len(found.unseen) - _NAMED
     return (
-        f"For random inputs, what {', '.join(named)}{f' and {more} more' if more else ''}"
-        f" of {where} read or give is no number (NaN), so the layers made of them were "
-        "not compared. Compare the model with the file on inputs of your own: "
+        f"For random inputs, what {named}{f' and {more} more' if more > 0 else ''} of "
+        f"{where} read or give is no number (NaN), so the layers made of them were not "
+        "compared. Compare the model with the file on inputs of your own: "
         "penjing.LiteRTModel runs it."
     )
 

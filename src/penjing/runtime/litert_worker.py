@@ -119,8 +119,8 @@ class Worker:
 
         `tensors` counts those of each graph. Gives for each round the outputs, the
         shapes of all tensors, and the values of those wanted, by graph and number, that
-        have `most` bytes or fewer; None where there are none. More than `together` bytes
-        of all of them are refused.
+        have `most` bytes or fewer; None where there are none. More than `together`
+        bytes of all of them are refused.
         """
         interpreter = _keeping(file, kernels)
         found, size = [], 0

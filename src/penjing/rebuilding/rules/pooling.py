@@ -66,9 +66,7 @@ def reduction(step: Step) -> Apply:
     if not rank:
         return lambda x: x
     if step.operator == Operator.MEAN and step.computes_whole_numbers:
-        raise NotRebuiltError(
-            "a mean of whole numbers, whose fractions LiteRT cuts off"
-        )
+        raise NotRebuiltError("a mean of whole numbers, which LiteRT cuts off")
     axes = sorted({int(n) % rank for n in step.known(1, "an axis").reshape(-1)})
     keepdims = bool(step.option("keep_dims"))
     pooling = _GLOBAL.get((step.operator, rank))
