@@ -9,8 +9,10 @@ from tests.specializing.graphs import Graph
 
 import penjing
 from penjing.rebuilding import comparison, litert_loading
+from penjing.runtime import sample_inputs
 from penjing.tflite.operators import Operator
 from penjing.tflite.records import Record
+from penjing.tflite.tensors import TensorType
 
 RNG = np.random.default_rng(0)
 
@@ -154,3 +156,33 @@ def test_a_batch_that_cannot_be_free_stays_fixed_and_it_is_said(tmp_path):
     with pytest.warns(penjing.CompressionWarning, match="batch_size=2"):
         model = penjing.load_litert(path)
     assert model.input_shape == (2, 3)
+
+
+@pytest.mark.once
+def test_what_a_backend_says_is_said_of_the_operator(path, monkeypatch):
+    def fail(x):
+        raise OSError("of its own")  # only once it runs
+
+    rules = litert_loading.build_model.__globals__["RULES"]
+    monkeypatch.setitem(rules, Operator.SOFTMAX, lambda step: fail)
+    with pytest.raises(
+        penjing.UnsupportedModelError, match=r"SOFTMAX 'tensor_12' of .*: of its own"
+    ):
+        penjing.load_litert(path)
+
+
+@pytest.mark.once
+def test_inputs_of_texts_and_too_large_ones_are_said(tmp_path, monkeypatch):
+    file = tmp_path / "texts.tflite"
+    graph = Graph()
+    x = graph.tensor([1, 4])
+    y = graph.add(Operator.FLOOR, [x], graph.tensor([1, 4]))
+    file.write_bytes(graph.content([x], [y]))
+    monkeypatch.setattr(sample_inputs, "_MOST_VALUES", 3)
+    with pytest.raises(penjing.DataError, match="Inputs of 4 values .*LIMITS"):
+        penjing.load_litert(file)
+    monkeypatch.undo()
+    graph.graph["tensors"][x]["type"] = TensorType.STRING
+    file.write_bytes(graph.content([x], [y]))
+    with pytest.raises(penjing.DataError, match="'tensor_0' takes string values"):
+        penjing.load_litert(file)

@@ -75,13 +75,14 @@ def test_random_inputs_are_those_of_numpy():
     assert random_inputs([spec], 5, [(7, 3)])[0].shape == (7, 3)
 
 
-def test_texts_are_refused_with_the_way_out():
-    item = described("str")
+@pytest.mark.parametrize("kind", ["str", "string", "resource", "int4"])
+def test_what_is_no_number_is_refused_with_its_type(kind):
+    item = described(kind)
     for make in (
         lambda: make_rounds([item], free=True),
         lambda: make_inputs([item], 1),
     ):
-        with pytest.raises(DataError, match="`?x.* takes str values.*verify=False"):
+        with pytest.raises(DataError, match=f"'x' takes {kind} values, .*numbers"):
             make()
 
 

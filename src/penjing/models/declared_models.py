@@ -79,13 +79,18 @@ def _tables(config: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(entry)
 
 
+def most_variable_bytes(stored: int) -> int:
+    """How large the variables of a model may be, of a file of so many bytes."""
+    return limit(_VARIABLES_FLOOR) + _VARIABLES_PER_VALUE * stored
+
+
 def check_variables(make: Callable[[], Any], stored: int, path: Path) -> None:
     """Refuse a model whose variables or outputs are larger than its file explains.
 
     `make` makes the model, here without values; what it raises is left to those who
     make it again. `stored` are the bytes of the arrays in the file.
     """
-    most = limit(_VARIABLES_FLOOR) + _VARIABLES_PER_VALUE * stored
+    most = most_variable_bytes(stored)
     chance, old_chance = random.getstate(), np.random.get_state()
     model = None
     with without_values() as made, warnings.catch_warnings(action="ignore"):

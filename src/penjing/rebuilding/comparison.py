@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,26 +11,14 @@ import keras
 import numpy as np
 
 from penjing.errors import ExportError
-from penjing.rebuilding.graph_building import RebuiltModel, RebuiltOperator
+from penjing.rebuilding.file_runs import Array, RunOfFile
+from penjing.rebuilding.graph_building import RebuiltModel, RebuiltOperator, asked
 from penjing.rebuilding.source_graph import SourceGraph
-from penjing.runtime.sample_inputs import random_inputs, spec_of
-from penjing.runtime.tensor_values import FileExaminer, TensorValues
 
 FLOAT_TOLERANCE = 1e-5
 """Of the largest magnitude of a tensor: float32 sums in another order."""
 _STEPS = 1.5
 """Of a tensor of integers: kernels round up to one step otherwise than to nearest."""
-_MOST = 2**28
-_SEEDS = 2
-Array = np.ndarray[Any, Any]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class RunOfFile:
-    """What a file gave for inputs: real numbers, by the number of the tensor."""
-
-    inputs: list[Array]
-    values: dict[int, Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,73 +34,29 @@ class Deviation:
     steps: float
 
 
-def run_file(content: bytes, graph: SourceGraph, where: str) -> list[RunOfFile]:
-    """Run a file on random inputs, all of its tensors kept.
-
-    The graph gets the shapes of the run, in place: those that a file stores may be
-    wrong.
-    """
-    specs = [spec_of(graph.tensors[number]) for number in graph.inputs]
-    rounds = [random_inputs(specs, seed) for seed in range(_SEEDS)]
-    wanted = sorted({n for call in graph.calls for n in call.outputs if n >= 0})
-    with FileExaminer(len(content)) as examiner:
-        found = examiner.run(
-            content,
-            rounds,
-            where,
-            tensors=[len(g["tensors"]) for g in graph.model["subgraphs"]],
-            wanted=[(0, number) for number in wanted],
-            most=_MOST,
-        )
-    for tensor, shape in zip(graph.tensors, found[0].shapes[0], strict=True):
-        if shape is not None:
-            tensor["shape"] = np.array(shape, "<i4")
-    return [
-        _run(graph, arrays, wanted, values)
-        for arrays, values in zip(rounds, found, strict=True)
-    ]
-
-
-def _run(
-    graph: SourceGraph, arrays: list[Array], wanted: list[int], found: TensorValues
-) -> RunOfFile:
-    values = dict(zip(graph.inputs, arrays, strict=True))
-    kept = zip(wanted, found.values, strict=True)
-    values.update({n: value for n, value in kept if value is not None})
-    values.update(zip(graph.outputs, found.outputs, strict=False))
-    real = {n: graph.real(n, np.asarray(value)) for n, value in values.items()}
-    return RunOfFile(inputs=[real[n] for n in graph.inputs], values=real)
-
-
-def joined(runs: Sequence[RunOfFile]) -> RunOfFile:
-    """Several runs as one of a larger batch."""
-    first, *_ = runs
-    return RunOfFile(
-        inputs=[
-            np.concatenate(arrays)
-            for arrays in zip(*(r.inputs for r in runs), strict=True)
-        ],
-        values={n: np.concatenate([r.values[n] for r in runs]) for n in first.values},
-    )
-
-
 def check_operators(
     rebuilt: RebuiltModel, graph: SourceGraph, runs: Sequence[RunOfFile], where: str
-) -> None:
+) -> list[RebuiltOperator]:
     """Run each layer on what its operator was given; the first that differs is refused.
 
-    The refusal is an ExportError.
+    The refusal is an ExportError. Gives the operators of which nothing was compared, as
+    they gave or were given no numbers (NaN) in each run.
     """
+    seen: set[int] = set()
     for run in runs:
-        values = dict(run.values)
-        for operator in rebuilt.operators:
-            excess = _excess(operator, graph, values)
-            if excess is not None:
+        own: dict[int, Array] = {}  # in place of what the file did not keep
+        for place, operator in enumerate(rebuilt.operators):
+            found = _compared(operator, graph, run, own, where)
+            if found.excess is not None:
                 raise ExportError(
                     f"{operator.label} {graph.name(operator.call.output)!r} of {where} "
-                    f"and the Keras layer made of it give different results: {excess}. "
-                    "Nothing is handed out. Please report it, with the file."
+                    f"and the Keras layer made of it give different results: "
+                    f"{found.excess}. Nothing is handed out. Please report it, with "
+                    "the file."
                 )
+            if found.is_seen:
+                seen.add(place)
+    return [op for place, op in enumerate(rebuilt.operators) if place not in seen]
 
 
 def check_outputs(
@@ -126,7 +71,9 @@ def check_outputs(
     """
     for run, outputs in zip(runs, before, strict=True):
         for number, other in zip(graph.outputs, outputs, strict=True):
-            distance, allowed = difference(graph, number, run.values[number], other)
+            distance, allowed = difference(
+                graph, number, run.real(number), other, lenient=True
+            )
             if not distance <= allowed:
                 raise ExportError(
                     f"The dilated convolutions of {where} give something else at "
@@ -135,27 +82,62 @@ def check_outputs(
                 )
 
 
-def _excess(
-    operator: RebuiltOperator, graph: SourceGraph, values: dict[int, Array]
-) -> str | None:
-    """What differs from the file's values; None where nothing does.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """What differs, None for nothing; whether there were numbers to compare."""
 
-    Values that the file did not keep are put in their place: what reads them is
-    compared then.
+    excess: str | None = None
+    is_seen: bool = False
+
+
+def _compared(
+    operator: RebuiltOperator,
+    graph: SourceGraph,
+    run: RunOfFile,
+    own: dict[int, Array],
+    where: str,
+) -> _Compared:
+    """Compare what a layer gives with the file's values.
+
+    Those that the file did not keep are put into `own`: what reads them is compared
+    then. Where inputs hold NaN, which kernels may clamp, a difference says nothing.
     """
-    tensors = [keras.ops.convert_to_tensor(values[n]) for n in operator.inputs]
-    given = operator.run(tensors)
+    inputs = [own[n] if n in own else run.real(n) for n in operator.inputs]
+    lenient = any(_has_nan(array) for array in inputs)
+    tensors = [keras.ops.convert_to_tensor(array) for array in inputs]
+    given = asked(functools.partial(operator.run, tensors), graph, operator.call, where)
+    is_seen = True
     for number, value in zip(operator.call.outputs, given, strict=False):
         mine = _numpy(value)
-        other = values.setdefault(number, mine)
+        other = run.real(number) if number in run.stored else mine
+        if number not in run.stored:
+            own[number] = mine
         if mine.shape != other.shape:
-            return f"shape {mine.shape}, and in the file {other.shape}"
-        distance, allowed = difference(graph, number, mine, other)
+            return _Compared(
+                excess=f"shape {mine.shape}, and in the file {other.shape}"
+            )
+        is_seen = is_seen and _has_numbers(mine, other)
+        distance, allowed = difference(graph, number, mine, other, lenient=lenient)
         if not distance <= allowed and graph.grid(number) is None and operator.layers:
             allowed *= _cancelled(operator, tensors) / max(_largest(other), 1e-30)
         if not distance <= allowed:
-            return f"off by {distance:.3g}, where {allowed:.3g} is allowed"
-    return None
+            if lenient:
+                return _Compared()
+            return _Compared(
+                excess=f"off by {distance:.3g}, where {allowed:.3g} is allowed"
+            )
+    return _Compared(is_seen=is_seen)
+
+
+def _has_nan(values: Array) -> bool:
+    return values.dtype.kind == "f" and bool(np.isnan(values).any())
+
+
+def _has_numbers(mine: Array, other: Array) -> bool:
+    """Whether there is a place at which both have a number, or no place at all."""
+    if mine.dtype.kind != "f" or not mine.size:
+        return True
+    return not (np.isnan(mine) | np.isnan(other.astype("f8"))).all()
 
 
 def _cancelled(operator: RebuiltOperator, tensors: Sequence[Any]) -> float:
@@ -171,36 +153,50 @@ def _cancelled(operator: RebuiltOperator, tensors: Sequence[Any]) -> float:
 
 
 def difference(
-    graph: SourceGraph, number: int, mine: Array, other: Array
+    graph: SourceGraph, number: int, mine: Array, other: Array, *, lenient: bool = False
 ) -> tuple[float, float]:
-    """How far values of a tensor are from the file's, and how far they may be."""
+    """How far values of a tensor are from the file's, and how far they may be.
+
+    What is no number (NaN) in a file of floats has to be none in both, if not
+    `lenient`; integers have none, so there it is not compared.
+    """
     mine, other = mine.astype("f8"), other.astype("f8")
+    nans, other_nans = np.isnan(mine), np.isnan(other)
     grid = graph.grid(number)
+    if grid is None and not lenient and (nans != other_nans).any():
+        return float("inf"), FLOAT_TOLERANCE
+    there = ~(nans | other_nans)
+    mine, other = mine[there], other[there]
     if grid is not None:
         low, high = graph.ends(number) or (-np.inf, np.inf)
         scale = float(grid[0].max())
         return _largest(np.clip(mine, low, high) - other) / scale, _STEPS
-    special = ~np.isfinite(other)
-    if not np.array_equal(mine[special], other[special], equal_nan=True):
+    special = np.isinf(other)
+    if not np.array_equal(mine[special], other[special]):
         return float("inf"), FLOAT_TOLERANCE
+    mine, other = mine[~special], other[~special]
     if graph.kind(number).dtype[:5] != "float":
         return _largest(mine - other), 0.0
-    size = max(_largest(other[~special]), 1e-30)
-    return _largest((mine - other)[~special]) / size, FLOAT_TOLERANCE
+    return _largest(mine - other) / max(_largest(other), 1e-30), FLOAT_TOLERANCE
 
 
 def deviation(
     model: keras.Model, graph: SourceGraph, runs: Sequence[RunOfFile]
 ) -> Deviation:
-    """How far the outputs of the whole model are from the file's, on all runs."""
+    """How far the outputs of the whole model are from the file's, on all runs.
+
+    What is no finite number in either is not compared.
+    """
     relative = steps = 0.0
     for run in runs:
         for number, mine in zip(
             graph.outputs, outputs_of(model, run.inputs), strict=True
         ):
-            other = run.values[number]
+            mine, other = mine.astype("f8"), run.real(number).astype("f8")
+            there = np.isfinite(mine) & np.isfinite(other)
+            mine, other = mine[there], other[there]
             size = max(_largest(other), 1e-30)
-            relative = max(relative, _largest(mine.astype("f8") - other) / size)
+            relative = max(relative, _largest(mine - other) / size)
             if graph.grid(number) is not None:
                 steps = max(steps, difference(graph, number, mine, other)[0])
     return Deviation(relative=relative, steps=steps)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
-from penjing.errors import UnsupportedModelError
+from penjing.errors import CompressionError, UnsupportedModelError
 from penjing.models.keras_private import operation_behind, tensors_before
 from penjing.rebuilding.layer_naming import LayerNames
 from penjing.rebuilding.rules.operator_rules import RULES
 from penjing.rebuilding.source_graph import SourceGraph
-from penjing.rebuilding.step import Apply, NotRebuiltError, Step
+from penjing.rebuilding.step import Apply, Step
 from penjing.tflite.operators import Call, Operator
 
 
@@ -72,13 +72,14 @@ def build_model(
         number: _input(graph, names, number, fixed_batch) for number in graph.inputs
     }
     inputs = list(tensors.values())
+    seen = set(map(id, inputs))
     operators = []
     for call in graph.calls:
         operator = _rebuilt(graph, call, names, where, fixed_batch)
         operators.append(operator)
         run = functools.partial(operator.run, [tensors[n] for n in operator.inputs])
-        given = _asked(run, graph, call, where)
-        _name_operations(given, tensors.values(), operator.name, names)
+        given = asked(run, graph, call, where)
+        _name_operations(given, seen, operator.name, names)
         tensors.update(zip(call.outputs, given, strict=False))
     outputs = [_output(graph, tensors, number, where) for number in graph.outputs]
     single = outputs[0] if len(outputs) == 1 else outputs
@@ -123,19 +124,27 @@ def _output(
 def _rebuilt(
     graph: SourceGraph, call: Call, names: LayerNames, where: str, fixed_batch: bool
 ) -> RebuiltOperator:
-    given = tuple(n for n in call.inputs if n >= 0 and graph.constant(n) is None)
+    given = tuple(n for n in call.inputs if n >= 0 and not graph.is_constant(n))
+    if not given:
+        raise UnsupportedModelError(
+            f"{Operator(call.code).name} {graph.name(call.output)!r} of {where} reads "
+            "nothing that is computed, and what it gives is not the same in each run, "
+            "or too large to be kept."
+        )
     step = Step(graph=graph, call=call, name=names.name(call), fixed_batch=fixed_batch)
-    apply = _asked(lambda: RULES[step.operator](step), graph, call, where)
+    apply = asked(lambda: RULES[step.operator](step), graph, call, where)
     return RebuiltOperator(
         call=call, inputs=given, apply=apply, layers=step.layers, name=step.name
     )
 
 
 def _name_operations(
-    given: Sequence[Any], known: Iterable[Any], name: str, names: LayerNames
+    given: Sequence[Any], seen: set[int], name: str, names: LayerNames
 ) -> None:
-    """Name what Keras numbers by itself, which may be called as a layer of the file."""
-    seen = set(map(id, known))
+    """Name what Keras numbers by itself, which may be called as a layer of the file.
+
+    `seen` are the ids of tensors whose operations have names; it grows.
+    """
     waiting = list(given)
     while waiting:
         tensor = waiting.pop()
@@ -148,12 +157,17 @@ def _name_operations(
         waiting.extend(tensors_before(tensor))
 
 
-def _asked(make: Callable[[], Any], graph: SourceGraph, call: Call, where: str) -> Any:
-    """Let a rule or layer speak, and say of which operator its refusal is."""
+def asked(make: Callable[[], Any], graph: SourceGraph, call: Call, where: str) -> Any:
+    """Let a rule or layer speak, and say of which operator its refusal is.
+
+    Layers speak in the errors of all backends, so any is an UnsupportedModelError.
+    """
     try:
         return make()
-    except (NotRebuiltError, ValueError, TypeError, KeyError, IndexError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (CompressionError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UnsupportedModelError(
             f"{Operator(call.code).name} {graph.name(call.output)!r} of {where} cannot "
             f"become a Keras layer: {reason}."

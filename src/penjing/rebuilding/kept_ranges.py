@@ -15,7 +15,7 @@ from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.errors import UnsupportedModelError
 from penjing.models.keras_private import operation_behind
 from penjing.numerics.grids import Grid
-from penjing.rebuilding.comparison import Array
+from penjing.rebuilding.file_runs import Array
 from penjing.rebuilding.graph_building import RebuiltModel
 from penjing.rebuilding.source_graph import SourceGraph
 from penjing.tflite.operators import WEIGHTED
@@ -126,6 +126,6 @@ def _grids_by_call(
     for number, tensor in rebuilt.tensors.items():
         name = names.get(id(tensor)) or operation_behind(tensor).name
         grid = graph.grid(number)
-        if grid is not None and graph.kind(number) == TensorType.INT8:
+        if graph.kind(number) == TensorType.INT8 and grid and grid[0].size == 1:
             found.setdefault(name, (float(grid[0]), int(grid[1])))
     return found

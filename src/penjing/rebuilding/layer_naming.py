@@ -21,6 +21,7 @@ class LayerNames:
     def __init__(self, graph: SourceGraph) -> None:
         self._graph = graph
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last one given to a name
 
     def name(self, call: Call) -> str:
         """The name of the layer that made an operator, or of its kind.
@@ -37,9 +38,10 @@ class LayerNames:
 
     def free(self, name: str) -> str:
         """The name, with a number behind it where it is taken."""
-        number, free = 0, name
+        number, free = self._numbers.get(name, 0), name
         while free in self._taken:
             number += 1
             free = f"{name}_{number}"
         self._taken.add(free)
+        self._numbers[name] = number
         return free

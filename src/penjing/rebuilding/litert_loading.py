@@ -12,22 +12,27 @@ import keras
 import numpy as np
 
 from penjing.arguments import check_flag
-from penjing.errors import CompressionWarning, UnsupportedModelError, require_extra
+from penjing.errors import (
+    CompressionWarning,
+    FileFormatError,
+    UnsupportedModelError,
+    require_extra,
+)
 from penjing.files import as_path
 from penjing.packing.packing import restore
 from penjing.rebuilding.comparison import (
     FLOAT_TOLERANCE,
-    RunOfFile,
     check_operators,
     check_outputs,
     deviation,
-    joined,
-    run_file,
 )
-from penjing.rebuilding.graph_building import RebuiltModel, build_model
+from penjing.rebuilding.file_runs import RunOfFile, joined, outputs_for, run_file
+from penjing.rebuilding.graph_building import RebuiltModel, RebuiltOperator, build_model
 from penjing.rebuilding.kept_ranges import with_kept_ranges
+from penjing.rebuilding.known_values import fold_known
+from penjing.rebuilding.plain_settings import plain_settings
 from penjing.rebuilding.source_graph import SourceGraph, hybrid_weights
-from penjing.rebuilding.support import check_supported
+from penjing.rebuilding.support import check_size, check_supported
 from penjing.runtime.file_bounds import is_for_tflm
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
 from penjing.specializing.dilations import join_dilations
@@ -39,6 +44,7 @@ from penjing.tflite.tensors import TensorType, set_values
 
 # Of the largest output: files of others were off by up to 5 % as floats do not round.
 _SUMMED_ROUNDINGS = 0.1
+_NAMED = 3  # operators that were not compared
 
 
 def load_litert(
@@ -81,22 +87,32 @@ def load_litert(
     content = read_litert(path)
     if is_for_tflm(content, where):
         content = restore(content, where)
-    found = rebuild(content, where, _model_name(path))
-    model = found.rebuilt.model
-    if quantized:
-        model = with_kept_ranges(found.rebuilt, found.graph, where)
-    _warn_of_fixed_batch(found, where)
-    _warn_of_roundings(model, found, where)
+    with plain_settings():
+        found = rebuild(content, where, _model_name(path))
+        model = found.rebuilt.model
+        if quantized:
+            model = with_kept_ranges(found.rebuilt, found.graph, where)
+        words = (
+            _of_fixed_batch(found, where),
+            _of_unseen(found, where),
+            _of_roundings(model, found, where),
+        )
+    for text in filter(None, words):
+        warnings.warn(text, CompressionWarning, stacklevel=2)
     return model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class RebuiltFile:
-    """A model, the graph that it was made of, and what the file gave for `runs`."""
+    """A model, the graph that it was made of, and what the file gave for `runs`.
+
+    `unseen` are operators of which nothing could be compared.
+    """
 
     rebuilt: RebuiltModel
     graph: SourceGraph
     runs: list[RunOfFile]
+    unseen: list[RebuiltOperator]
 
 
 def rebuild(content: bytes, where: str, name: str = "model") -> RebuiltFile:
@@ -111,22 +127,25 @@ def rebuild(content: bytes, where: str, name: str = "model") -> RebuiltFile:
     apart = SourceGraph(model=edited.model.copy())
     dilated = edited.content if edited.edit(join_dilations) else None
     graph = SourceGraph(model=edited.model)
-    check_supported(graph, where)
     runs = run_file(edited.content, graph, where)
     if dilated is not None:
-        before = run_file(dilated, apart, where)
-        outputs = [[run.values[n] for n in apart.outputs] for run in before]
-        check_outputs(graph, runs, outputs, where)
+        check_outputs(graph, runs, outputs_for(dilated, apart, runs, where), where)
+    graph = fold_known(graph, runs)
+    check_supported(graph, where)
+    check_size(graph, len(edited.content), where)
     free = _with_free_batch(graph, runs, name, where)
     if free is not None:
         return free
     rebuilt = build_model(graph, name, where, fixed_batch=True)
-    check_operators(rebuilt, graph, runs, where)
-    return RebuiltFile(rebuilt=rebuilt, graph=graph, runs=runs)
+    unseen = check_operators(rebuilt, graph, runs, where)
+    return RebuiltFile(rebuilt=rebuilt, graph=graph, runs=runs, unseen=unseen)
 
 
 def _refuse_several_graphs(content: bytes, where: str) -> None:
-    signatures = load_records(content, where)["signature_defs"]
+    model = load_records(content, where)
+    if not model["subgraphs"]:
+        raise FileFormatError(f"{where} holds no network. The file is damaged.")
+    signatures = model["signature_defs"]
     if len({int(one["subgraph_index"]) for one in signatures}) > 1:
         keys = [
             bytes(one["signature_key"]).decode("utf-8", "replace") for one in signatures
@@ -146,39 +165,58 @@ def _with_free_batch(
     """
     try:
         rebuilt = build_model(graph, name, where)
-        both = [joined(runs)]
-        check_operators(rebuilt, graph, both, where)
+        both = joined(runs)
+        unseen = check_operators(rebuilt, graph, both, where)
     except Exception:  # what it is, building with a known batch will tell
         return None
-    return RebuiltFile(rebuilt=rebuilt, graph=graph, runs=both)
+    return RebuiltFile(rebuilt=rebuilt, graph=graph, runs=both, unseen=unseen)
 
 
-def _warn_of_fixed_batch(found: RebuiltFile, where: str) -> None:
+def _of_fixed_batch(found: RebuiltFile, where: str) -> str | None:
     """Say that batches of one size alone can be given."""
     size = found.rebuilt.model.inputs[0].shape[0]
-    if size is not None:
-        warnings.warn(
-            f"Operators of {where} fix its batch, so the model takes batches of {size} "
-            f"alone: give `batch_size={size}` wherever it runs.",
-            CompressionWarning,
-            stacklevel=3,
-        )
+    if size is None:
+        return None
+    return (
+        f"Operators of {where} fix its batch, so the model takes batches of {size} "
+        f"alone: give `batch_size={size}` wherever it runs."
+    )
 
 
-def _warn_of_roundings(model: keras.Model, found: RebuiltFile, where: str) -> None:
+def _of_unseen(found: RebuiltFile, where: str) -> str | None:
+    """Say which layers were not compared."""
+    if not found.unseen:
+        return None
+    named = ", ".join(
+        f"{operator.label} {found.graph.name(operator.call.output)!r}"
+        for operator in found.unseen[:_NAMED]
+    )
+    more = len(found.unseen) - _NAMED
+    return (
+        f"For random inputs, what {named}{f' and {more} more' if more > 0 else ''} of "
+        f"{where} read or give is no number (NaN), so the layers made of them were not "
+        "compared. Compare the model with the file on inputs of your own: "
+        "penjing.LiteRTModel runs it."
+    )
+
+
+def _of_roundings(model: keras.Model, found: RebuiltFile, where: str) -> str | None:
     """Say how far a model is off where its roundings add up."""
     graph = found.graph
     has_grids = any(graph.grid(n) for call in graph.calls for n in call.outputs)
     allowed = _SUMMED_ROUNDINGS if has_grids else FLOAT_TOLERANCE
     off = deviation(model, graph, found.runs).relative
-    if off > allowed:
-        kind = "integer" if has_grids else "float32"
-        warnings.warn(
-            f"Each layer made of {where} gives what its operator gives, but on random "
-            f"inputs {kind} roundings add up to {off:.1e} of the largest output.",
-            CompressionWarning,
-            stacklevel=3,
-        )
+    if off <= allowed:
+        return None
+    kind = (
+        "integer roundings, and values cut off at the ends of the file's ranges,"
+        if has_grids
+        else "float32 roundings"
+    )
+    return (
+        f"Each layer made of {where} gives what its operator gives, but on random "
+        f"inputs {kind} add up to {off:.1e} of the largest output."
+    )
 
 
 def _widen_hybrid_weights(model: Record) -> bool:

@@ -12,7 +12,7 @@ from penjing.errors import FileFormatError
 from penjing.tflite.operators import Call, Operator, calls
 from penjing.tflite.records import Record
 from penjing.tflite.stored_tensors import numbers_of
-from penjing.tflite.tensors import FLOATS, TensorType, tensor_name
+from penjing.tflite.tensors import TensorType, tensor_name
 
 Array = np.ndarray[Any, Any]
 
@@ -78,7 +78,7 @@ class SourceGraph:
         """
         tensor = self.tensors[number]
         table = tensor["quantization"]
-        if table is None or not len(table["scale"]) or self.kind(number) in FLOATS:
+        if table is None or not len(table["scale"]) or not self._is_integer(number):
             return None
         scales = np.asarray(table["scale"], "f4")
         axis, shape = int(table["quantized_dimension"]), self.shape(number)
@@ -100,6 +100,12 @@ class SourceGraph:
             return scales.reshape(aligned), points.reshape(aligned)
         return scales.reshape(()), points.reshape(())
 
+    def _is_integer(self, number: int) -> bool:
+        kind = self.kind(number)
+        if kind.numpy_type is None or kind == TensorType.BOOL:
+            return False
+        return np.dtype(kind.numpy_type).kind in "iu"
+
     def ends(self, number: int) -> tuple[float, float] | None:
         """The least and the largest value of a tensor of integers with one scale."""
         grid = self.grid(number)
@@ -119,13 +125,22 @@ class SourceGraph:
 
     def constant(self, number: int) -> Array | None:
         """The real numbers of a constant in its shape; None where it is computed."""
+        stored = self._stored(number)
+        source = self._widened.get(number, number)
+        return None if stored is None else self.real(source, stored)
+
+    def is_constant(self, number: int) -> bool:
+        """Whether `constant` gives numbers, without making them."""
+        return self._stored(number) is not None
+
+    def _stored(self, number: int) -> Array | None:
         number = self._widened.get(number, number)
         if number < 0:
             return None
         stored = numbers_of(self.model, self.tensors[number])
         if stored is None and 0 in self.shape(number) and number not in self._computed:
             stored = np.zeros(self.shape(number), self.kind(number).numpy_type)
-        return None if stored is None else self.real(number, stored)
+        return stored
 
     @functools.cached_property
     def _computed(self) -> set[int]:
@@ -138,7 +153,9 @@ class SourceGraph:
         """Outputs of operators that widen a constant -> the constant."""
         found: dict[int, int] = {}
         for call in calls(self.model, self.model["subgraphs"][0]):
-            if call.code in (Operator.DEQUANTIZE, Operator.DENSIFY) and call.inputs:
+            if call.code in (Operator.DEQUANTIZE, Operator.DENSIFY) and (
+                call.inputs and call.outputs
+            ):
                 source = found.get(call.inputs[0], call.inputs[0])
                 if numbers_of(self.model, self.tensors[source]) is not None:
                     found[call.output] = source

@@ -10,12 +10,17 @@ import keras
 import numpy as np
 
 from penjing.rebuilding.source_graph import SourceGraph
-from penjing.tflite.operators import WEIGHTED, Call, Operator
+from penjing.tflite.operators import Call, Operator, operators
 
 Array = np.ndarray[Any, Any]
 # From the tensors that an operator computes on to what it gives: a function, or a layer
 # of Keras, which has no types.
 Apply: TypeAlias = Any
+# What gives nothing below 0 where nothing that it reads is.
+_KEEP_SIGNS = operators(
+    "ADD MUL DIV POW MAXIMUM MINIMUM CONCATENATION AVERAGE_POOL_2D MAX_POOL_2D "
+    "L2_NORMALIZATION BATCH_MATMUL SQUARED_DIFFERENCE"
+)
 _ACTIVATIONS = {1: "relu", 2: "relu_n1_to_1", 3: "relu6"}  # LiteRT runs no others
 
 
@@ -52,6 +57,13 @@ class Step:
     def output_shape(self) -> tuple[int, ...]:
         """Stored shape of the first output."""
         return self.graph.shape(self.call.output)
+
+    @property
+    def computes_whole_numbers(self) -> bool:
+        """Whether its result is of integers that stand for themselves."""
+        number = self.call.output
+        is_float = self.graph.kind(number).dtype.startswith("float")
+        return not is_float and self.graph.grid(number) is None
 
     @property
     def has_batch(self) -> bool:
@@ -96,11 +108,17 @@ class Step:
         if ends is None or ends[0] != 0:
             return None
         given = [n for n in self.call.inputs if n >= 0]
-        lows = [self.graph.ends(n) for n in given if self.graph.constant(n) is None]
-        if self.operator not in WEIGHTED and all(e and e[0] >= 0 for e in lows):
+        if self.operator in _KEEP_SIGNS and not any(map(self._goes_below_0, given)):
             return None
         step = ends[1] / 255
         return "relu6" if abs(ends[1] - 6) < step else "relu"
+
+    def _goes_below_0(self, number: int) -> bool:
+        values = self.graph.constant(number)
+        if values is not None:
+            return bool(values.min(initial=0) < 0)
+        ends = self.graph.ends(number)
+        return ends is None or ends[0] < 0
 
     @property
     def padding(self) -> str:

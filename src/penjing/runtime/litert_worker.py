@@ -113,15 +113,17 @@ class Worker:
         tensors: list[int],
         wanted: list[list[int]],
         most: int,
+        together: int | None = None,
     ) -> dict[str, Any]:
         """Run a file on inputs, and tell what its tensors then are.
 
         `tensors` counts those of each graph. Gives for each round the outputs, the
         shapes of all tensors, and the values of those wanted, by graph and number, that
-        have `most` bytes or fewer; None where there are none.
+        have `most` bytes or fewer; None where there are none. More than `together`
+        bytes of all of them are refused.
         """
         interpreter = _keeping(file, kernels)
-        found = []
+        found, size = [], 0
         for arrays in rounds:
             _feed(interpreter, arrays)
             interpreter.invoke()
@@ -130,9 +132,13 @@ class Worker:
                 [_shape_of(interpreter, number, graph) for number in range(count)]
                 for graph, count in enumerate(tensors)
             ]
-            values = [
-                _small_value(interpreter, number, g, most) for g, number in wanted
-            ]
+            values = []
+            for g, number in wanted:
+                value = _small_value(interpreter, number, g, most)
+                values.append(value)
+                size += 0 if value is None else value.nbytes
+                if together is not None and size > together:
+                    raise MemoryError(f"Its tensors have more than {together:,} bytes.")
             outputs = [_plain(interpreter.get_tensor(d["index"])) for d in details]
             found.append({"outputs": outputs, "shapes": shapes, "values": values})
         return {"rounds": found}

@@ -150,8 +150,8 @@ def _check_sizes(shapes: Sequence[tuple[int, ...]]) -> None:
     values = sum(math.prod(int(size) for size in shape) for shape in shapes)
     if values > limit(_MOST_VALUES):
         raise DataError(
-            f"A batch of {values:,} values does not fit into memory that a file may "
-            f"take. Choose a smaller one, if the file allows it. {raise_limits()}"
+            f"Inputs of {values:,} values do not fit into the memory that a file may "
+            f"take. Where a batch can be chosen, choose a smaller one. {raise_limits()}"
         )
 
 
@@ -179,8 +179,12 @@ def _bound(spec: TensorSpec, shape: Any, bound: str) -> Any:
 
 
 def _checked_type(spec: TensorSpec) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.dtype(spec.dtype)
-    if dtype.kind not in "biuf":
+    dtype: np.dtype[Any] | None
+    try:
+        dtype = np.dtype(spec.dtype)
+    except TypeError:  # "string", "resource", "int4" and the like
+        dtype = None
+    if dtype is None or dtype.kind not in "biuf":
         raise DataError(
             f"The input {spec.name!r} takes {spec.dtype} values, and samples can be "
             "made of numbers and booleans alone."

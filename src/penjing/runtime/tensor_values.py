@@ -53,15 +53,16 @@ class FileExaminer:
         tensors: Sequence[int] = (),
         wanted: Sequence[tuple[int, int]] = (),
         most: int = 2**20,
+        together: int | None = None,
         kernels: str = OPTIMIZED,
     ) -> list[TensorValues]:
         """Run a file on inputs; gives what each round gave.
 
         `rounds` have an array in the stored type for each input, `tensors` is how many
         each graph has, `wanted` are graph and number of tensors whose values are asked
-        for, of `most` bytes each; `kernels` are LiteRT's for this machine, or its
-        reference kernels. A file that does not run is a FileFormatError, and
-        `where` is what it calls the file.
+        for, of `most` bytes each, at most `together` of all of them; `kernels` are
+        LiteRT's for this machine, or its reference kernels. A file that does not run,
+        or has more, is a FileFormatError, and `where` is what it calls the file.
         """
         refuse_packed(content, where)
         file = self._worker.folder / "model.tflite"
@@ -78,6 +79,7 @@ class FileExaminer:
                 tensors=list(tensors),
                 wanted=[list(pair) for pair in wanted],
                 most=most,
+                together=together,
             )
         except OrderError as error:
             raise unrunnable(where, error) from error

@@ -16,7 +16,7 @@ Place = tuple[int, int]  # graph and number of a tensor
 Array = np.ndarray[Any, Any]
 
 # What is not the same in each run, or keeps something.
-_IMPURE = operators(
+IMPURE = operators(
     """
     CUSTOM WHILE IF CALL CALL_ONCE VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE DELEGATE
     RANDOM_UNIFORM RANDOM_STANDARD_NORMAL MULTINOMIAL STABLEHLO_RNG_BIT_GENERATOR
@@ -46,7 +46,7 @@ def _foldable(model: Record, graph: Record) -> Iterator[Record]:
         inputs = {int(n) for n in operator["inputs"] if n >= 0}
         depends = code not in _OF_SHAPES and not (inputs and inputs <= known)
         outputs = [graph["tensors"][n] for n in operator["outputs"] if n >= 0]
-        if not depends and code not in _IMPURE and all(map(_is_number, outputs)):
+        if not depends and code not in IMPURE and all(map(_is_number, outputs)):
             known.update(map(int, operator["outputs"]))
             yield operator
 
@@ -83,7 +83,7 @@ def _drop_unread(model: Record, graph: Record) -> None:
     read = {int(n) for n in graph["outputs"]}
     kept = []
     for operator in reversed(graph["operators"]):
-        is_pure = operator_code(model, operator) not in _IMPURE
+        is_pure = operator_code(model, operator) not in IMPURE
         if not is_pure or read.intersection(map(int, operator["outputs"])):
             read.update(map(int, operator["inputs"]))
             kept.append(operator)

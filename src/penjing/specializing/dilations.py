@@ -22,6 +22,7 @@ from penjing.tflite.records import Record
 _CONVOLUTIONS = (Operator.CONV_2D, Operator.DEPTHWISE_CONV_2D)
 _MOVES = (Operator.EXPAND_DIMS, Operator.RESHAPE, Operator.SQUEEZE)
 _SAME, _VALID = 0, 1
+_LONGEST = 8  # operators from the first to the last
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,14 +54,15 @@ def join_dilations(model: Record) -> bool:
 
 
 def _dilated(model: Record, graph: Record) -> Iterator[_Dilated]:
+    readers = _readers(graph)
     for operator in graph["operators"]:
         if operator_code(model, operator) != Operator.SPACE_TO_BATCH_ND:
             continue
         chain = [operator]
-        while (reader := _only_reader(graph, chain[-1])) is not None:
+        while (reader := _only_reader(graph, readers, chain[-1])) is not None:
             chain.append(reader)
             code = operator_code(model, reader)
-            if code not in (*_CONVOLUTIONS, *_MOVES):
+            if code not in (*_CONVOLUTIONS, *_MOVES) or len(chain) > _LONGEST:
                 break
         codes = [operator_code(model, item) for item in chain]
         convolutions = [
@@ -77,10 +79,23 @@ def _dilated(model: Record, graph: Record) -> Iterator[_Dilated]:
             )
 
 
-def _only_reader(graph: Record, operator: Record) -> Record | None:
+def _readers(graph: Record) -> dict[int, list[Record]]:
+    """Number of a tensor -> the operators that read it."""
+    found: dict[int, list[Record]] = {}
+    for operator in graph["operators"]:
+        for number in {int(n) for n in operator["inputs"]}:
+            found.setdefault(number, []).append(operator)
+    return found
+
+
+def _only_reader(
+    graph: Record, readers: dict[int, list[Record]], operator: Record
+) -> Record | None:
+    if len(operator["outputs"]) != 1:
+        return None
     output = int(operator["outputs"][0])
-    readers = [op for op in graph["operators"] if output in op["inputs"]]
-    return None if len(readers) != 1 or output in graph["outputs"] else readers[0]
+    found = readers.get(output, [])
+    return None if len(found) != 1 or output in graph["outputs"] else found[0]
 
 
 def _joined(model: Record, graph: Record, dilated: _Dilated) -> list[Record]:
@@ -94,17 +109,15 @@ def _joined(model: Record, graph: Record, dilated: _Dilated) -> list[Record]:
     options = it.call.options
     if blocks is None or other_blocks is None or pads is None or crops is None:
         return []
-    if options is None:
+    if options is None or not _is_usual(it, split, join, (blocks, pads, crops)):
         return []
     x, output = split.call.input(0), join.call.output
     plain = {"stride_w": 1, "stride_h": 1, "padding": _VALID}
     plain |= {"dilation_w_factor": 1, "dilation_h_factor": 1}
     if (
         not np.array_equal(blocks, other_blocks)
-        or any(options[name] != value for name, value in plain.items())
+        or any(it.call.option(name) != value for name, value in plain.items())
         or crops[:, 0].any()
-        or len(blocks) != len(it.shape(x)) - 2
-        or len(blocks) > 2
     ):
         return []
     added = np.stack([pads[:, 0], pads[:, 1] - crops[:, 1]], axis=1)
@@ -116,6 +129,28 @@ def _joined(model: Record, graph: Record, dilated: _Dilated) -> list[Record]:
         x = it.reshape(x, [it.shape(x)[0], 1, *it.shape(x)[1:]])
     _write(it, x, output, added, (sizes, dilations))
     return it.operators
+
+
+def _is_usual(
+    it: Composition,
+    split: Composition,
+    join: Composition,
+    sizes: tuple[Array, Array, Array],
+) -> bool:
+    """Whether ranks are those of images or sequences; a damaged file has any."""
+    blocks, pads, crops = sizes
+    count = blocks.size
+    numbers = (split.call.input(0), it.call.input(1), *join.call.outputs)
+    if len(numbers) != 3 or min(numbers) < 0:
+        return False
+    x, kernel, output = (len(it.shape(number)) for number in numbers)
+    return (
+        count in (1, 2)
+        and blocks.ndim == 1
+        and pads.shape == crops.shape == (count, 2)
+        and x == output == count + 2
+        and kernel == 4
+    )
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from keras import ops
 from penjing.rebuilding.step import (
     Apply,
     Array,
+    NotRebuiltError,
     Step,
     activation_layer,
     with_fused,
@@ -76,6 +78,8 @@ _ACTIVATIONS = {
 
 def arithmetic(step: Step) -> Apply:
     """Operators on two tensors, of which one may be a constant."""
+    if step.operator == Operator.DIV and step.computes_whole_numbers:
+        raise NotRebuiltError("a quotient of whole numbers, whose rest LiteRT cuts off")
     if step.constant(0) is None and step.constant(1) is None:
         return with_fused(step, _of_two(step))
     place = 0 if step.constant(1) is None else 1
@@ -151,19 +155,42 @@ def cast(step: Step) -> Apply:
 
 
 def chosen(step: Step) -> Apply:
-    """SELECT and SELECT_V2: by a condition from one of two."""
+    """SELECT and SELECT_V2: by a condition from one of two.
+
+    A vector of conditions chooses rows in the first, and values along the last axis in
+    the second.
+    """
     operands = [step.constant(place) for place in range(3)]
+    rank = len(step.output_shape)
+    by_rows = step.operator == Operator.SELECT and len(step.shape()) == 1 < rank
 
     def apply(*tensors: Any) -> Any:
         given = iter(tensors)
-        return ops.where(*(next(given) if c is None else c for c in operands))
+        condition, *others = (next(given) if c is None else c for c in operands)
+        if by_rows:
+            condition = ops.reshape(condition, (-1, *(1,) * (rank - 1)))
+        return ops.where(condition, *others)
 
     return apply
 
 
 def sum_of_all(step: Step) -> Apply:
-    """ADD_N."""
-    return keras.layers.Add(name=step.name) if len(step.call.inputs) > 1 else unchanged
+    """ADD_N of tensors, and of constants."""
+    operands = [step.constant(place) for place in range(len(step.call.inputs))]
+    if len(operands) == 1:
+        return lambda x: x
+    plain = all(values is None for values in operands)
+    if plain and len(set(step.call.inputs)) == len(operands):
+        layer = keras.layers.Add(name=step.name)
+        return lambda *tensors: layer(list(tensors))
+
+    def apply(*tensors: Any) -> Any:
+        given = iter(tensors)
+        return functools.reduce(
+            ops.add, (next(given) if c is None else c for c in operands)
+        )
+
+    return apply
 
 
 def _of_two(step: Step) -> Apply:

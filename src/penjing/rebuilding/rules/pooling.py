@@ -53,7 +53,8 @@ def _average_of_what_is_there(
     pads = [(0, 0), *((n // 2, n - n // 2) for n in totals), (0, 0)]
 
     def mean(x: Any) -> Any:
-        return ops.average_pool(ops.pad(x, pads), size, strides, padding="valid")
+        padded = ops.pad(x, pads)
+        return ops.average_pool(padded, size, strides, "valid", "channels_last")
 
     there = ops.convert_to_numpy(mean(np.ones((1, *before, 1), "float32")))
     return lambda x: ops.divide(mean(x), there)
@@ -62,6 +63,10 @@ def _average_of_what_is_there(
 def reduction(step: Step) -> Apply:
     """MEAN, SUM and the like over known axes."""
     rank = len(step.shape())
+    if not rank:
+        return lambda x: x
+    if step.operator == Operator.MEAN and step.computes_whole_numbers:
+        raise NotRebuiltError("a mean of whole numbers, which LiteRT cuts off")
     axes = sorted({int(n) % rank for n in step.known(1, "an axis").reshape(-1)})
     keepdims = bool(step.option("keep_dims"))
     pooling = _GLOBAL.get((step.operator, rank))

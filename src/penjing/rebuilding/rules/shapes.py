@@ -231,14 +231,14 @@ def matrix_product(step: Step) -> Apply:
     if weights is not None and weights.ndim == 2 and not first:
         kernel = weights.T if second else weights
         layer = keras.layers.Dense(kernel.shape[1], use_bias=False, name=step.name)
-        return step.built(layer, [kernel])
+        return with_fused(step, step.built(layer, [kernel]))
 
     def apply(*tensors: Any) -> Any:
         given = iter(tensors)
         x, y = (next(given) if c is None else c for c in constants)
         return ops.matmul(_turned(x, first), _turned(y, second))
 
-    return apply
+    return with_fused(step, apply)
 
 
 def _turned(x: Any, turns: bool) -> Any:
@@ -252,8 +252,20 @@ def _widths(step: Step) -> list[tuple[int, int]]:
 
 def _sliced(step: Step, parts: list[Any]) -> Apply:
     batch = step.graph.batch
-    keeps_batch = step.has_batch and isinstance(parts[0], slice)
-    if keeps_batch and len(range(batch)[parts[0]]) == batch:
-        parts[0] = slice(None)
+    if step.has_batch and isinstance(parts[0], slice):
+        chosen_samples = range(batch)[parts[0]]
+        if chosen_samples == range(batch):
+            parts[0] = slice(None)
+    turned = {}  # PyTorch has no negative steps
+    for axis, part in enumerate(parts):
+        if isinstance(part, slice) and part.step is not None and part.step < 0:
+            turned[axis] = np.arange(step.shape()[axis])[part]
+            parts[axis] = slice(None)
     chosen = tuple(parts)
-    return lambda x: x[chosen]
+
+    def apply(x: Any) -> Any:
+        for axis, places in turned.items():
+            x = ops.take(x, places, axis=axis)
+        return x[chosen]
+
+    return apply
