@@ -15,10 +15,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.data.hdf5_probe import check_comes_to_an_end
 from penjing.errors import CompressionWarning, FileFormatError, UnsupportedModelError
 from penjing.files import DAMAGE, check_content, check_file
 from penjing.models.declared_models import check_config, check_variables
-from penjing.models.hdf5_probe import check_comes_to_an_end
 from penjing.models.keras_private import legacy_model
 
 MAX_MEMBERS = 10_000

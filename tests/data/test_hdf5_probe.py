@@ -10,8 +10,8 @@ import keras
 import pytest
 
 import penjing
+from penjing.data import hdf5_probe
 from penjing.errors import FileFormatError
-from penjing.models import hdf5_probe
 from penjing.models.model_files import load_keras_model
 
 pytestmark = pytest.mark.once
