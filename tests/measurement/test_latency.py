@@ -116,7 +116,7 @@ def test_what_cannot_run_alone_is_listed_without_a_time(converted, monkeypatch):
 
 
 def test_a_batch_beyond_memory_is_refused(converted):
-    with pytest.raises(DataError, match="does not fit into memory"):
+    with pytest.raises(DataError, match="do not fit into the memory"):
         penjing.measure_latency(converted / "float.tflite", batch=10**12)
 
 
