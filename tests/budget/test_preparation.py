@@ -6,6 +6,7 @@ import types
 
 import keras
 import pytest
+from tests.budget.test_search import GROUND
 
 from penjing.budget.bounds.bound import bound_on
 from penjing.budget.bounds.quantities import Drop
@@ -17,15 +18,6 @@ from penjing.pipeline.recipe import TrainingRecipe
 from penjing.progress import ignore_progress
 
 pytestmark = pytest.mark.once
-
-GROUND = Ground(
-    runtime="x86",
-    objective="gzip",
-    learning_rate=1e-3,
-    epochs=2,
-    batch_size=32,
-    validation_split=0.1,
-)
 
 
 def prepared(model=None, *, ground=GROUND, trains=False, budget=None, **look):

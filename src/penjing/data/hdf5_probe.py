@@ -41,11 +41,12 @@ def check_comes_to_an_end(source: Path | bytes, where: Path) -> None:
     from penjing.errors import FileFormatError
     from penjing.files import installed_places, limit, raise_limits
 
-    is_content = isinstance(source, bytes)
-    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    if isinstance(source, bytes):
+        path, content, size = "-", source, len(source)
+    else:
+        path, content, size = str(source), b"", source.stat().st_size
     seconds = limit(_SECONDS + int(size * _SECONDS_PER_BYTE))
     memory = limit(_MEMORY + 2 * size)
-    path = "-" if is_content else str(source)
     command = [sys.executable, "-P", __file__, path, str(seconds), str(memory)]
     own = {
         "PYTHONPATH": os.pathsep.join(installed_places()),
@@ -55,7 +56,7 @@ def check_comes_to_an_end(source: Path | bytes, where: Path) -> None:
         code = subprocess.run(
             command,
             env={**os.environ, **own},
-            input=source if isinstance(source, bytes) else b"",
+            input=content,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             timeout=_PATIENCE * seconds,

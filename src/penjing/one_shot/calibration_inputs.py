@@ -11,6 +11,7 @@ import numpy as np
 from penjing.data.batches import input_batches, loader_batches
 from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
+from penjing.export.samples import spread_evenly
 
 BATCH = 32
 _LARGE_BATCH = 128  # where a sample is small
@@ -71,7 +72,9 @@ def _batches(data: Any, count: int, samples: int) -> Iterator[Any]:
         for batch in loader_batches(data, _NAME):
             yield _as_arrays(_without_labels(batch, count))
         return
-    arrays = _spread(_as_arrays(data), samples)
+    arrays = _as_arrays(data)
+    chosen = spread_evenly(keras.tree.flatten(arrays), samples)
+    arrays = keras.tree.pack_sequence_as(arrays, chosen)
     yield from input_batches(arrays, _batch_size(arrays), _NAME)
 
 
@@ -142,14 +145,6 @@ def _batch_size(arrays: Any) -> int:
     small = all(np.prod(array.shape[1:]) <= _SMALL for array in leaves)
     floats = all("float" in str(array.dtype) for array in leaves)
     return _LARGE_BATCH if small and floats else BATCH
-
-
-def _spread(arrays: Any, samples: int) -> Any:
-    count = len(keras.tree.flatten(arrays)[0])
-    if count <= samples:
-        return arrays
-    rows = np.linspace(0, count - 1, samples).astype(int)
-    return keras.tree.map_structure(lambda a: a[rows], arrays)
 
 
 def _checked(values: Any) -> np.ndarray[Any, Any]:

@@ -17,7 +17,6 @@ def fold_known(graph: SourceGraph, runs: Sequence[RunOfFile]) -> SourceGraph:
     Their outputs become constants, in place, where these are the same in each run.
     """
     known: set[int] = set()
-    folded: set[int] = set()
     for call in graph.calls:
         given = [n for n in call.inputs if n >= 0]
         is_known = given and all(n in known or graph.is_constant(n) for n in given)
@@ -27,11 +26,10 @@ def fold_known(graph: SourceGraph, runs: Sequence[RunOfFile]) -> SourceGraph:
         for number, value in values.items():
             set_values(graph.model, graph.tensors[number], value)
         known.update(values)
-        folded.update(values)
     (main, *_) = graph.model["subgraphs"]
-    if folded:
+    if known:
         main["operators"] = [
-            op for op in main["operators"] if not folded & set(map(int, op["outputs"]))
+            op for op in main["operators"] if not known & set(map(int, op["outputs"]))
         ]
     return SourceGraph(model=graph.model)
 
