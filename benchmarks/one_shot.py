@@ -38,7 +38,7 @@ import numpy as np
 from environment import RESULTS, write_results
 from minilm import build_minilm, tokenize
 from scale import MemoryWatch
-from trained_models import enlarged
+from trained_models import as_seen
 
 import penjing
 from penjing.data.datasets import load_dataset
@@ -143,7 +143,7 @@ def image_rows(options: Any) -> Iterator[dict[str, Any]]:
 
     def as_inputs(images: Any) -> Any:
         if options.task == "mobilenet":
-            return enlarged(images, model)
+            return as_seen(images, model)
         return images.reshape((len(images), *model.input_shape[1:]))
 
     def accuracy(predict: Callable[[Any], Any]) -> float:

@@ -28,7 +28,7 @@ import keras
 import numpy as np
 from environment import write_results
 from minilm import build_minilm
-from trained_models import enlarged
+from trained_models import as_seen
 
 from one_shot import Texts
 from penjing.data.architectures import build_architecture
@@ -79,7 +79,7 @@ def models(options: Any) -> Iterator[tuple[str, keras.Model, Any, Any]]:
             shape = (64, 64, 3) if name == "mobilenet" else (28, 28)
             model = build_architecture(name, shape)
         if name == "mobilenet":
-            yield name, model, enlarged(images, model), None
+            yield name, model, as_seen(images, model), None
         else:
             yield name, model, images.reshape((-1, *model.input_shape[1:])), None
     if options.minilm is not None:

@@ -91,6 +91,17 @@ def enlarged(images, model):
     return np.repeat(np.concatenate(parts), channels, axis=-1)
 
 
+def as_seen(images, model):
+    """The images as a mobilenet takes them: enlarged, or behind a border of zeros."""
+    import numpy as np
+
+    _, height, width, channels = model.input_shape
+    if channels > 1:
+        return enlarged(images, model)
+    rows, columns = (height - 28) // 2, (width - 28) // 2
+    return np.pad(images, ((0, 0), (rows, rows), (columns, columns)))[..., np.newaxis]
+
+
 def _optimizer(architecture: str, steps: int):
     import keras
 
