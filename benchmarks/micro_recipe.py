@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import importlib.util
 import json
 import os
 import statistics
@@ -27,9 +28,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from environment import RESULTS, write_results
+from ethos_estimates import PROCESSOR
 from trained_models import BATCH_SIZE, LEARNING_RATES, kept
 
 from penjing.pipeline.runs.run_state import digest_of
+from penjing.runtime.ethos_u import estimate_by_vela
 
 NAME = "micro_recipe"
 VALIDATION = 5_000
@@ -166,7 +169,7 @@ def run(network: str, seed: int, shares, options) -> dict:
             "accuracy": accuracy(baseline, test),
             "validation": accuracy(baseline, validation),
             "epochs": epochs,
-            "control_epochs": long,
+            "epochs_in_all": long,
             "flash": plain.stat().st_size,
             "arena": arena_of(plain, image),
             "shares": {},
@@ -187,7 +190,10 @@ def run(network: str, seed: int, shares, options) -> dict:
             row["shares"][str(share)] = measure(model, Path(folder), data, validation)
         row["chosen"] = chosen(row)
         small = Path(folder, row["shares"][row["chosen"]]["file"])
-        row["result"] = result(small, row, test)
+        row["result"] = {
+            **result(small, row, test),
+            **vela_ratio(plain, small, network),
+        }
     return row
 
 
@@ -232,10 +238,20 @@ def result(path: Path, row: dict, test) -> dict:
     }
 
 
+def vela_ratio(plain: Path, small: Path, network: str) -> dict[str, float]:
+    """How many times less flash Vela estimates, where it is installed."""
+    if importlib.util.find_spec("ethosu") is None:
+        return {}
+    contents = [path.read_bytes() for path in (plain, small)]
+    before, after = estimate_by_vela(contents, network, PROCESSOR)
+    return {"vela_flash_ratio": round(before.flash / after.flash, 2)}
+
+
 def summarize(runs: dict) -> dict:
     summary: dict = {}
     for network in dict.fromkeys(key.split("/")[0] for key in runs):
         rows = [row for key, row in runs.items() if key.startswith(network + "/")]
+        worst = max(row["accuracy"] - row["result"]["accuracy"] for row in rows)
         summary[network] = {
             "seeds": len(rows),
             "baseline_accuracy": _mean(row["accuracy"] for row in rows),
@@ -246,6 +262,7 @@ def summarize(runs: dict) -> dict:
                 key: _mean(row["result"][key] for row in rows)
                 for key in rows[0]["result"]
             },
+            "most_lost": round(worst, 5),
             "lowest_ratio": min(row["result"]["ratio"] for row in rows),
         }
     return summary

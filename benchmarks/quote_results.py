@@ -115,6 +115,28 @@ def dense_controls_table() -> list[str]:
     return lines
 
 
+def micro_recipe_table() -> list[str]:
+    lines = [
+        "| network | seeds | epochs, then with the recipe | float | packed file, test "
+        "| most lost | plain int8 | packed | arena | Vela's flash |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    results = _results("micro_recipe")
+    for name, row in results["summary"].items():
+        first = next(own for key, own in results["runs"].items() if key[:-2] == name)
+        vela = row.get("vela_flash_ratio")
+        lines.append(
+            f"| {name} | {row['seeds']} "
+            f"| {first['epochs']}, {first['epochs_in_all'] - first['epochs']} "
+            f"| {row['baseline_accuracy']:.2%} | {row['accuracy']:.2%} "
+            f"| {100 * row['most_lost']:.2f} points | {row['plain_flash']:,.0f} "
+            f"| {row['flash']:,.0f} ({row['ratio']:.1f}x) "
+            f"| {row['plain_arena']:,.0f} -> {row['arena']:,.0f} "
+            f"| {'' if vela is None else f'{vela:.1f}x less'} |"
+        )
+    return lines
+
+
 def budget_table() -> list[str]:
     lines = [
         "| task (parameters) | minutes | float | dense control | file | bytes, gzipped "
@@ -661,6 +683,7 @@ TABLES = {
     "mask-selection": mask_table,
     "scale": scale_table,
     "dense-controls": dense_controls_table,
+    "micro-recipe": micro_recipe_table,
     "budget": budget_table,
     "packing": packing_table,
     "import-cost": import_table,
