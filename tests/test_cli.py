@@ -158,6 +158,10 @@ def test_interrupted_commands_say_whether_they_go_on(
         (["demo", "--epochs", "0"], "--epochs"),
         (["compress", "model.keras"], "Missing option '--data'"),
         (["inspect"], "Missing argument 'FILE'"),
+        (
+            ["inspect", __file__, "--runtime", "wasm", "--node-data", "n.json"],
+            "is another job than --runtime",
+        ),
     ],
 )
 def test_wrong_usage_exits_with_2(capsys, arguments, message):

@@ -15,9 +15,9 @@ import time
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from penjing.errors import CompressionError, FileFormatError
 
@@ -200,6 +200,26 @@ def check_target(target: Path) -> None:
         raise CompressionError(
             f"Cannot write {target}: it is a folder. Add a file name to the path."
         )
+
+
+def check_not_read(target: Path, read: Iterable[Path | None]) -> None:
+    """Refuse to write over a file that is read for it."""
+    for path in read:
+        if path is not None and is_same_file(target, path):
+            raise CompressionError(
+                f"{target} would be written over, and it is read for that. Choose "
+                "another file to write."
+            )
+
+
+def is_same_file(file: str | os.PathLike[str], given: Any) -> bool:
+    """Whether something given is the path of a file that is there."""
+    if not isinstance(given, (str, os.PathLike)):
+        return False
+    try:
+        return os.path.samefile(file, given)
+    except (OSError, ValueError):
+        return False
 
 
 def _concerns(error: OSError, folder: Path) -> bool:

@@ -20,6 +20,7 @@ from penjing.report.comparison.compare_page import render_comparison
 from penjing.report.comparison.finished_files import compare_finished
 from penjing.report.documents import write_json
 from penjing.report.pages import render_html
+from penjing.report.score_rows import ScoreRow
 
 pytestmark = pytest.mark.once
 
@@ -130,7 +131,8 @@ def test_a_comparison_is_json_for_programs(runs, tmp_path, capsys):
     table = json.loads(printed)
     assert code == 0 and table["metric"] == "accuracy"
     assert [row["gzip"] for row in table["files"]] == [5999, 2999]
-    assert table["files"][0]["control"] == 0.9101
+    assert table["files"][0]["control"]["accuracy"] == 0.9101
+    assert table["files"][1]["control"] == {}
 
 
 def test_files_are_scored_on_data_that_is_given(tmp_path, capsys):
@@ -189,6 +191,54 @@ def test_scores_on_other_data_are_not_compared(tmp_path):
     assert found.best == (str(first), str(other))
     assert "different test data (data.npz, 9 test samples; others" in found.notes[0]
     assert "+10.0000" not in render_comparison(found)
+
+
+def test_the_metric_of_the_runs_is_the_one_compared(tmp_path):
+    scores = [
+        ScoreRow(name=n, kind="", runtime="keras", metrics={"accuracy": a, "auc": b})
+        for n, a, b in (("baseline", 0.9, 0.7), ("model.tflite", 0.9, 0.6))
+    ]
+    budget = dataclasses.replace(make_searched().budget, metric="auc")
+    report = make_searched(scores=tuple(scores), budget=budget)
+    found = compare_finished([run_folder(tmp_path / name, report) for name in "ab"])
+    assert found.metric == "auc"
+    assert '<span class="is-worse">-0.1000 worse' in render_comparison(found)
+
+
+def test_other_samples_of_the_same_data_are_other_data(tmp_path):
+    data = make_report().data
+    reports = [
+        make_regression(data=dataclasses.replace(data, notes=(f"split, seed {n}",)))
+        for n in (0, 1)
+    ]
+    folders = [run_folder(tmp_path / f"{n}", r) for n, r in enumerate(reports)]
+    assert "of different test data" in compare_finished(folders).notes[0]
+
+
+def test_files_that_are_scored_now_are_measured_now(tmp_path):
+    folders = [run_folder(tmp_path / name, make_regression()) for name in "ab"]
+    for folder in folders:
+        (folder / "model.tflite").write_bytes(b"1234")
+    found = compare_finished(folders, score=lambda file: {"mae": 1.0}, data="d.npz")
+    assert [row.raw for row in found.files] == [4, 4]
+
+
+def test_pages_and_node_data_are_not_written_over_what_is_read(runs, tmp_path, capsys):
+    mine = runs[0] / "report.html"
+    mine.write_text("mine")
+    code, _, errors = run(capsys, "report", runs[0])
+    assert code == 1 and "--no-page" in errors and mine.read_text() == "mine"
+    mine.unlink()
+    assert run(capsys, "report", runs[0])[0] == 0
+    assert run(capsys, "report", runs[0])[0] == 0  # it is our own page
+    page = tmp_path / "a.tflite"
+    page.write_bytes(b"1234")
+    other = tmp_path / "b.tflite"
+    other.write_bytes(b"1234")
+    code, _, errors = run(capsys, "compare", page, other, "--out", page, "--overwrite")
+    assert (
+        code == 1 and "it is read for that" in errors and page.read_bytes() == b"1234"
+    )
 
 
 @pytest.mark.parametrize("names", [(), ("a",), ("a", "a")])

@@ -332,6 +332,22 @@ def test_a_cut_keeps_to_what_was_measured():
 
 
 @pytest.mark.once
+def test_the_class_of_a_metric_says_what_is_worse(tmp_path):
+    x, y = data()
+    y = np.eye(2, dtype="float32")[y]
+    metric = keras.metrics.MeanSquaredError(name="power")
+    settings = {"metrics": [metric], "include": "second"}
+    table = penjing.sensitivity(build(), (x, y), ratios=(0.5, 0.9), **settings)
+    rises = [row.scores["power"] - table.baseline["power"] for row in table.rows]
+    assert [table.loss_of(row) for row in table.rows] == pytest.approx(rises)
+    again = SensitivityTable.from_json(table.to_json(tmp_path / "t.json"))
+    assert again.directions == {"power": "lower"}
+    named = keras.metrics.MeanMetricWrapper(keras.losses.mean_squared_error, "duck")
+    with pytest.raises(DataError, match="metric 'duck' is better"):
+        penjing.sensitivity(build(), (x, y), metrics=[named], include="second")
+
+
+@pytest.mark.once
 def test_bad_input_is_refused():
     model, arrays = build(), data()
     with pytest.raises(ValueError, match="`ratios` must be a list of fractions"):

@@ -16,11 +16,13 @@ LOWER = """
 mse mae mape loss rmse out_mae val_mean_absolute_error sparse_categorical_crossentropy
 kl_divergence hinge squared_hinge poisson logcosh perplexity wer fid word_error_rate
 MeanSquaredError false_positives FalseNegatives RootMeanSquaredError log_cosh_error
+brier_score dissimilarity inaccuracy
 """
 HIGHER = """
 accuracy acc binary_accuracy kind_accuracy auc precision recall f1_score top_k_accuracy
 top5 mean_io_u iou r2_score cosine_similarity sensitivity_at_specificity MeanIoU
 true_positives F1Score R2Score pearson_correlation concordance_correlation mAP psnr
+fbeta_score dice_score
 """
 
 
@@ -34,7 +36,7 @@ def test_what_counts_hits_rises(name):
     assert direction_of(name) == "higher"
 
 
-@pytest.mark.parametrize("name", ["mean", "duck", "sum", "output_1"])
+@pytest.mark.parametrize("name", ["mean", "duck", "sum", "output_1", "energy_score"])
 def test_other_names_say_nothing(name):
     assert direction_of(name) == "unknown"
 

@@ -1,6 +1,9 @@
+import shlex
+
 import pytest
 
 from penjing.pipeline.run_command import compress_command
+from penjing.recipes.overrides import parse_settings
 
 pytestmark = pytest.mark.once
 
@@ -25,3 +28,16 @@ def test_settings_and_modules_are_typed_too():
     assert "--recipe r.toml --set training.epochs=5" in text
     assert "--set 'training.loss=\"mse\"' --set training.metrics=" in text
     assert "--import mine --pixels 0-1 --seed 0" in text
+
+
+def test_what_is_typed_can_be_read_again():
+    loss = {"name": "SparseCategoricalCrossentropy", "from_logits": True}
+    text = compress_command(
+        "m.keras", "d", "r", overrides={"training.loss": loss}, accept_baseline=True
+    )
+    words = shlex.split(text)
+    typed = words[words.index("--set") + 1]
+    assert parse_settings([typed]) == {"training.loss": loss}
+    assert "--accept-baseline" in words
+    text = compress_command(object(), "d", imports=["mine"], pixels="0-1", labels=False)
+    assert "imports=['mine'], pixels='0-1', labels=False, seed=0" in text

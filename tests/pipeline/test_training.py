@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tests.pipeline import resumable
 
+import penjing
 from penjing.errors import CompressionError, RecipeError
 from penjing.pipeline import TrainingRecipe
 from penjing.pipeline.training import (
@@ -17,6 +18,7 @@ from penjing.pipeline.training import (
     build_optimizer,
     compile_arguments,
     evaluation_metrics,
+    metric_directions,
     train,
 )
 from penjing.pipeline.training_data import ArrayBatches, TrainingData
@@ -150,12 +152,30 @@ def test_an_uncompiled_model_without_a_loss_is_refused_with_the_fix():
 
 @pytest.mark.once
 def test_without_metrics_the_loss_is_measured():
-    assert evaluation_metrics(compiled_model("mae"), TrainingRecipe()) == "mae"
+    metric = evaluation_metrics(compiled_model("mae"), TrainingRecipe())
+    metric.update_state(np.array([[1.0]]), np.array([[4.0]]))
+    assert metric.name == "mae" and float(metric.result()) == 3.0
     metric = evaluation_metrics(
         compiled_model(keras.losses.MeanAbsoluteError()), TrainingRecipe()
     )
     metric.update_state(np.array([[1.0]]), np.array([[3.0]]))
     assert float(metric.result()) == 2.0
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["cosine_similarity", "CosineSimilarity", "huber"])
+def test_a_loss_without_metrics_falls_where_the_metric_of_its_name_rises(name):
+    model, recipe = compiled_model(name), TrainingRecipe()
+    x = np.float32([[1.0, 2.0], [3.0, -1.0]])
+    found = penjing.evaluate(
+        keras.Sequential([keras.Input((2,)), keras.layers.Identity()]),
+        x,
+        x + 0.1,
+        metrics=evaluation_metrics(model, recipe),
+    )
+    loss = keras.ops.convert_to_numpy(build_loss(name)(x + 0.1, x)).mean()
+    assert found == {name: pytest.approx(loss, rel=1e-5)}
+    assert metric_directions(model, recipe, found) == {name: "lower"}
 
 
 @pytest.mark.once

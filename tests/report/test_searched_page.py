@@ -36,6 +36,10 @@ def text_of(report):
     return " ".join(" ".join(found).split())
 
 
+def test_zeros_are_a_share_of_all_values():
+    assert "78.1% zeros" in text_of(make_searched()).replace(" %", "%")
+
+
 def test_the_page_answers_in_order():
     text = text_of(make_searched())
     places = [

@@ -264,4 +264,4 @@ def _digest(
     if data not in _digests:
         _digests[data] = digest_of(data_parts(data, None))
     rest = [_digests[data], order.lowest]
-    return digest_of_run(recipe, order.seed, model, rest)
+    return digest_of_run(recipe, order.seed, model, rest, order.imports)

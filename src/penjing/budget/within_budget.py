@@ -162,6 +162,7 @@ class BudgetRun:
             self.prepared.seed,
             self.prepared.model,
             data_parts(self.prepared.data, None),
+            self.imports,
         )
         state = RunState(self.folder / STATE_FOLDER, digest, restart=self.restart)
         if state.origin != "resumed":
@@ -215,6 +216,7 @@ def compress_within(
     modules = checked_imports(imports)
     same: dict[str, Any] = {"imports": modules, "seed": seed, "pixels": pixels}
     same |= {"training": training, "labels": labels}
+    same["accept_baseline"] = accept_baseline
     written = _written(out, [source, given], overwrite)
     check_outputs(**written)
     judge = judge_for(budget.metric, training=training, labels=labels)
@@ -224,7 +226,7 @@ def compress_within(
     )
     user_data, held_out = with_decision_data(inputs.data, budget.validation_from, seed)
     parts = [_identity(budget, training), *data_parts(user_data, data)]
-    digest = digest_of_run(_any_recipe(), seed, source, parts)
+    digest = digest_of_run(_any_recipe(), seed, source, parts, modules)
     with output_folder(**written) as folder, listening(progress) as listen:
         state = _state(folder, digest, restart)
         announce(state, folder, user_data.notes, listen)

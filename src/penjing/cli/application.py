@@ -33,6 +33,7 @@ from penjing.cli.demo_command import demo
 from penjing.cli.doctor.doctor_command import doctor
 from penjing.cli.early_checks import (
     MODEL_FILES,
+    check_alone,
     check_early,
     check_metrics,
 )
@@ -210,6 +211,7 @@ def inspect(
         ),
     ] = None,
     data: InputsOption = None,
+    pixels: PixelsOption = Pixels.bytes,
     node_data: NodeDataOption = None,
     node_value: NodeValueOption = NodeValue.bytes,
     imports: ImportOption = None,
@@ -230,11 +232,14 @@ def inspect(
         $ penjing inspect int8.tflite --against model.keras --data d.npz
     """
     check_early(models=[file], suffixes=MODEL_FILES)
+    jobs = {"--against": against, "--runtime": runtime, "--node-data": node_data}
+    check_alone({name for name, value in jobs.items() if value is not None})
     if against is not None:
         show_layers(
             file,
             against,
             data,
+            pixels=pixels.value,
             imports=imports or [],
             backend=backend,
             as_json=as_json,
@@ -246,10 +251,13 @@ def inspect(
             param_hint="--data",
         )
     if runtime is not None:
-        show_sparsity(file, runtime, as_json=as_json)
+        show_sparsity(
+            file, runtime, imports=imports or [], backend=backend, as_json=as_json
+        )
         return
     with quiet_libraries():
-        select_backend(None)
+        select_backend(backend)
+        import_modules(imports or [])
         from penjing.measurement.inspection import inspect_file
 
         inspection = inspect_file(file)

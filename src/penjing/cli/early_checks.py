@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import typer
@@ -15,6 +15,16 @@ from penjing.recipes.recipe_text import check_keys, read_recipe
 
 KERAS_FILES = (".keras", ".h5", ".hdf5")
 MODEL_FILES = (*KERAS_FILES, ".tflite")
+
+
+def check_alone(given: Iterable[str]) -> None:
+    """Refuse options of which each is another job."""
+    first, *others = sorted(given) or [""]
+    if others:
+        raise typer.BadParameter(
+            f"is another job than {' and '.join(others)}: give them one at a time.",
+            param_hint=first,
+        )
 
 
 def check_early(

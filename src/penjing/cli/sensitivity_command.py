@@ -135,7 +135,7 @@ def sensitivity(
     """
     fractions = _ratios(ratios)
     _check_counted(of, ratios=ratios, method=method, metric=metric)
-    check_nodes(node_data, nodes_of)
+    check_nodes(node_data, nodes_of, model, Path(data))
     limit = _max_bytes(max_bytes, of, compressed)
     if of is None and out is None:
         raise typer.BadParameter("is needed where layers are cut.", param_hint="--out")
@@ -188,7 +188,7 @@ def _part_to_measure(data: str, of: Kind | None, **settings: Any) -> Any:
     from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
 
     try:
-        parts = load_data(data, **settings)
+        parts = load_data(data, split=False, **settings)
     except UnlabeledDataError as error:
         if of is None:
             raise DataError(

@@ -199,7 +199,7 @@ def _image_files(folder: Path) -> list[Path]:
             f"{', '.join(sorted(SUFFIXES))}."
         )
     if len(images) < len(files):
-        other = next(path for path in files if path not in images)
+        other = next(f for f in files if f.suffix.lower() not in SUFFIXES)
         warnings.warn(
             f"{len(files) - len(images)} files in {folder} are passed over, since they "
             f"are not images, for instance {other.name}.",

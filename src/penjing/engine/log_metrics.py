@@ -55,10 +55,12 @@ class LogMetrics(keras.callbacks.Callback):
         >>> log = lambda name, value, step: mlflow.log_metric(name, value, step)
         >>> model.fit(x, y, callbacks=[LogMetrics(log)])  # doctest: +SKIP
 
-        Weights & Biases:
+        Weights & Biases, which passes over steps that go back, as those of trials do,
+        but takes them as values:
 
         >>> import wandb; run = wandb.init()  # doctest: +SKIP
-        >>> log = lambda name, value, step: run.log({name: value}, step=step)
+        >>> run.define_metric("*", step_metric="number")  # doctest: +SKIP
+        >>> log = lambda name, value, step: run.log({name: value, "number": step})
         >>> model.fit(x, y, callbacks=[LogMetrics(log)])  # doctest: +SKIP
 
         TensorBoard, through the writer that Keras' own callback uses (it needs the

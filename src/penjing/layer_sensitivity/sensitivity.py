@@ -22,6 +22,8 @@ from penjing.layer_sensitivity.cut_trials import (
 )
 from penjing.layer_sensitivity.measurement_digest import measurement_digest
 from penjing.measurement.accuracy import evaluate
+from penjing.measurement.metric_direction import LOWER, UNKNOWN, directions_of
+from penjing.measurement.scoring import first_metric
 from penjing.measurement.sensitivity_table import SensitivityRow, SensitivityTable
 from penjing.models.copying import copy_model, float_value
 from penjing.models.keras_private import compiled_config
@@ -224,12 +226,14 @@ def _cut_table(
     table = _kept_table(path, digest)
     score = _scorer(model, x, y, metrics, scored_by)
     if table is None:
+        baseline = score({})
         table = SensitivityTable(
             model=model.name,
             method=cuts.method,
-            baseline=score({}),
+            baseline=baseline,
             skipped=skipped,
             digest=digest,
+            directions=_known_directions(baseline, scored_by),
         )
         _keep(table, path)
     for number, trial in enumerate(trials):
@@ -293,6 +297,25 @@ def _compiled_with(model: keras.Model) -> dict[str, Any]:
     config = compiled_config(model)
     names = ("metrics", "weighted_metrics", "loss", "loss_weights")
     return {name: config[name] for name in names if config.get(name) is not None}
+
+
+def _known_directions(
+    scores: dict[str, float], scored_by: dict[str, Any]
+) -> dict[str, str]:
+    """Which values are better; a DataError where that is not known of the first."""
+    given = [scored_by.get(key) for key in ("metrics", "weighted_metrics")]
+    metrics = [metric for metric in keras.tree.flatten(given) if metric is not None]
+    if metrics or not scored_by:
+        directions = directions_of(scores, metrics)
+    else:
+        directions = dict.fromkeys(scores, LOWER)  # the loss
+    first = first_metric(scores)
+    if first is not None and directions[first] == UNKNOWN:
+        raise DataError(
+            f"Nothing says whether more or less of the metric {first!r} is better, so "
+            "nobody knows what a cut costs. Name another one in `metrics` (--metric)."
+        )
+    return directions
 
 
 def _scorer(

@@ -12,6 +12,7 @@ _LOWER_PARTS = (
     *("loss", "error", "entropy", "divergence", "hinge", "poisson", "logcosh"),
     *("log_cosh", "perplexity", "distance", "deviation", "false_positive"),
     *("false_negative", "falsepositive", "falsenegative"),
+    *("brier", "dissimilar", "inaccura"),
 )
 _LOWER_WORDS = {
     *("mse", "mae", "mape", "msle", "rmse", "ce", "kld"),
@@ -23,7 +24,7 @@ _HIGHER_PARTS = (
     *("truepositive", "truenegative"),
 )
 _HIGHER_WORDS = {
-    *("acc", "top", "f1", "f1score", "fbetascore", "r2", "r2score", "score", "kappa"),
+    *("acc", "top", "f1", "f1score", "fbeta", "fbetascore", "r2", "r2score", "kappa"),
     *("iou", "miou", "meaniou", "binaryiou", "onehotiou", "onehotmeaniou", "dice"),
     *("map", "ap", "bleu", "rouge", "psnr", "ssim", "concordance"),
 }

@@ -48,6 +48,8 @@ class SensitivityTable(JsonValue):
         rows: One for each layer or group and ratio.
         skipped: What was not measured -> the reason.
         digest: Stands for the model, the data and the settings.
+        directions: Whether `"higher"` or `"lower"` values of a metric are better; of
+            metrics that are not named here, what their names say.
     """
 
     model: str
@@ -56,6 +58,7 @@ class SensitivityTable(JsonValue):
     rows: tuple[SensitivityRow, ...] = ()
     skipped: dict[str, str] = dataclasses.field(default_factory=dict)
     digest: str = ""
+    directions: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def metric(self) -> str:
@@ -90,7 +93,8 @@ class SensitivityTable(JsonValue):
             row: A row of this table.
         """
         worse = self.baseline[self.metric] - row.scores[self.metric]
-        return -worse if direction_of(self.metric) == LOWER else worse
+        direction = self.directions.get(self.metric) or direction_of(self.metric)
+        return -worse if direction == LOWER else worse
 
     def largest_ratio(self, name: str, tolerance: float) -> float:
         """The largest ratio up to which nothing costs more than `tolerance`.

@@ -104,6 +104,7 @@ def compress(
         pixels=pixels,
         training=training,
         labels=labels,
+        accept_baseline=accept_baseline,
     )
     recipe = as_recipe(recipe, overrides)
     check_training(recipe.training)
@@ -131,7 +132,8 @@ def compress(
         judge=judge_for(_fidelity(recipe), training=training, labels=labels),
     )
     loaded, user_data = inputs.model, inputs.data
-    digest = digest_of_run(recipe, seed, source, data_parts(user_data, data))
+    parts = data_parts(user_data, data)
+    digest = digest_of_run(recipe, seed, source, parts, modules)
     with output_folder(**written) as folder, listening(progress) as listen:
         state = RunState(folder / STATE_FOLDER, digest, restart=restart)
         announce(state, folder, user_data.notes, listen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
+
+from penjing.recipes.toml_text import toml_value
 
 
 def compress_command(
@@ -24,6 +25,7 @@ def compress_command(
     pixels: str = "0-255",
     training: bool = True,
     labels: bool = True,
+    accept_baseline: bool = False,
 ) -> str:
     """Write the call of `compress`: for files as a command, for values in Python.
 
@@ -38,6 +40,7 @@ def compress_command(
         pixels: What pixels go from and to.
         training: Whether anything was trained.
         labels: Whether labels were looked at.
+        accept_baseline: Whether a baseline at chance level was accepted.
 
     Example:
         >>> compress_command("a/net.keras", "b/data.npz", "default")[:59]
@@ -47,7 +50,13 @@ def compress_command(
     given = [value for value in (model, data, recipe) if value is not None]
     flags = [f for f, on in (("training", training), ("labels", labels)) if not on]
     if not all(isinstance(value, (str, os.PathLike)) for value in given):
-        return _in_python(recipe, allowed, overrides, seed, flags)
+        others = {
+            **({"imports": list(imports)} if imports else {}),
+            **({"pixels": pixels} if pixels != "0-255" else {}),
+            **dict.fromkeys(flags, False),
+            **({"accept_baseline": True} if accept_baseline else {}),
+        }
+        return _in_python(recipe, allowed, overrides, seed, others)
     words = ["penjing", "compress", Path(model).name]
     words += ["--data", Path(data).name]
     if recipe is not None:
@@ -55,10 +64,11 @@ def compress_command(
     for name, value in allowed.items():
         words += _option(name, value)
     for key, value in (overrides or {}).items():
-        words += ["--set", f"{key}={'' if value is None else json.dumps(value)}"]
+        words += ["--set", f"{key}={'' if value is None else toml_value(value)}"]
     for module in imports:
         words += ["--import", module]
     words += [f"--no-{flag}" for flag in flags]
+    words += ["--accept-baseline"] if accept_baseline else []
     if pixels != "0-255":
         words += ["--pixels", pixels]
     if keras.backend.backend() != "tensorflow":
@@ -78,7 +88,7 @@ def _in_python(
     budget: Mapping[str, Any],
     overrides: Mapping[str, Any] | None,
     seed: int,
-    flags: Sequence[str],
+    others: Mapping[str, Any],
 ) -> str:
     named = isinstance(recipe, (str, os.PathLike))
     parts = ["model", "data"]
@@ -89,5 +99,5 @@ def _in_python(
         parts.append(f"budget=penjing.Budget({bounds})")
     if overrides:
         parts.append(f"overrides={dict(overrides)!r}")
-    parts += [f"{flag}=False" for flag in flags]
+    parts += [f"{name}={value!r}" for name, value in others.items()]
     return f"penjing.compress({', '.join(parts)}, seed={seed}, out='out')"

@@ -126,8 +126,16 @@ def metric_directions(
 
 
 def _as_metric(loss: Any) -> Any:
+    """A metric that falls as the loss does: one of the same name may rise."""
+    name = loss
+    if isinstance(loss, str):
+        with contextlib.suppress(ValueError):  # "crossentropy" goes by the labels
+            loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
-        return keras.metrics.MeanMetricWrapper(loss.call, name=loss.name)
+        name = name if isinstance(name, str) else loss.name
+        return keras.metrics.MeanMetricWrapper(loss.call, name=name)
+    if isinstance(name, str) and callable(loss):
+        return keras.metrics.MeanMetricWrapper(loss, name=name)
     return loss
 
 

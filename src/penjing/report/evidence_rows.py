@@ -74,7 +74,7 @@ class WeightPicture(JsonValue):
         low: Left end of the histograms.
         high: Right end of the histograms.
         before: How many values other than zero fell in each bin, in the baseline; empty
-            where it has no such weight.
+            where it has no such weight. Of a large weight some are counted.
         after: The same in the compressed model.
         zeros_before: How many were zero.
         zeros_after: How many are zero.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -191,7 +192,7 @@ def weight_pictures(evidence: Evidence | None) -> dict[str, Any] | None:
     pictures = []
     for row in found:
         size = (PICTURE_WIDTH, PICTURE_HEIGHT)
-        total = sum(row.after) + row.zeros_after
+        total = math.prod(row.shape)
         pictures.append(
             {
                 "row": row,

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.specializing.graphs import Graph
 
 from penjing import cli
@@ -42,6 +43,21 @@ def test_a_function_gives_its_test_part(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert read_inputs("own_inputs:load", None).max() == 2.0
+
+
+def test_pixels_of_a_folder_go_as_far_as_is_said(tmp_path):
+    net = Graph()
+    x, y = net.tensor([1, 2, 2, 3]), net.tensor([1, 2, 2, 3])
+    net.add(Operator.RELU, [x], y)
+    (tmp_path / "m.tflite").write_bytes(net.content([x], [y]))
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            folder = tmp_path / "photos" / part / name
+            folder.mkdir(parents=True)
+            Image.fromarray(np.full((2, 2, 3), 255, "uint8")).save(folder / "i.png")
+    for pixels, most in (("0-255", 255.0), ("0-1", 1.0)):
+        found = read_inputs(tmp_path / "photos", tmp_path / "m.tflite", pixels)
+        assert found.max() == most
 
 
 def test_damaged_arrays_are_refused(tmp_path):

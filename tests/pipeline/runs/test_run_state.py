@@ -27,6 +27,29 @@ def test_a_finished_stage_runs_once(tmp_path):
     assert len(calls) == 2
 
 
+def test_what_came_of_a_stage_is_done_again_with_it(tmp_path):
+    trained, calls = tmp_path / "trained", []
+
+    def run(state):
+        for name, files in (("read", []), ("train", [trained]), ("score", [])):
+            state.run_stage(name, files, lambda n=name: note(n))
+
+    def note(name):
+        calls.append(name)
+        if name == "train":
+            trained.write_text(f"{len(calls)}")
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+
+    run(RunState(tmp_path / "state", "a"))
+    trained.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        calls.append("again")
+        run(RunState(tmp_path / "state", "a"))
+    run(RunState(tmp_path / "state", "a"))
+    assert calls == ["read", "train", "score", "again", "train", "train", "score"]
+
+
 def test_another_digest_starts_afresh_and_says_so(tmp_path):
     state = RunState(tmp_path / "state", "a")
     state.run_stage("s", [], lambda: 1)

@@ -71,6 +71,16 @@ def test_numbers_show_where_errors_grew_and_shrank_most(compared):
     assert found.turned_wrong is None and found.confusion == ()
 
 
+def test_whole_numbers_beside_one_output_may_be_ages(compared):
+    labels = np.array([31, 4, 60])
+    found = compared(labels, labels[:, None] + 0.5, labels[:, None] + [[0], [3], [0.5]])
+    assert found.turned_wrong is None and found.confusion == ()
+    assert [(e.index, e.change) for e in found.examples] == [
+        (1, "worse"),
+        (0, "better"),
+    ]
+
+
 def test_at_most_twelve_are_shown_and_two_thousand_looked_at(compared):
     labels = np.zeros(5000, int)
     found = compared(labels, one_hot(labels), one_hot(np.arange(5000) % 3))

@@ -23,6 +23,7 @@ def show_layers(
     against: Path,
     data: str | None,
     *,
+    pixels: str,
     imports: list[str],
     backend: Backend | None,
     as_json: bool,
@@ -46,7 +47,7 @@ def show_layers(
         from penjing.models.model_files import load_keras_model
         from penjing.proof.layer_comparison import compare_layers
 
-        inputs = read_inputs(data, file)
+        inputs = read_inputs(data, file, pixels)
         model = load_keras_model(against)
         found = compare_layers(model, file, inputs, imports=imports)
     if as_json:

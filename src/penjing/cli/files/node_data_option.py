@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from penjing.files import check_file, check_target
+from penjing.files import check_file, check_not_read, check_target
 
 
 class NodeValue(enum.StrEnum):
@@ -33,8 +33,11 @@ NodeValueOption = Annotated[
 ]
 
 
-def check_nodes(node_data: Path | None, nodes_of: Path | None) -> None:
-    """Refuse one of two options without the other, before anything is measured."""
+def check_nodes(node_data: Path | None, nodes_of: Path | None, *read: Path) -> None:
+    """Refuse one of two options without the other, before anything is measured.
+
+    Nor is a file written over that is `read`.
+    """
     if (node_data is None) != (nodes_of is None):
         missing = "--nodes-of" if nodes_of is None else "--node-data"
         raise typer.BadParameter(
@@ -44,6 +47,7 @@ def check_nodes(node_data: Path | None, nodes_of: Path | None) -> None:
     if nodes_of is not None and node_data is not None:
         check_file(nodes_of)
         check_target(node_data)
+        check_not_read(node_data, [nodes_of, *read])
 
 
 def write_inspection_nodes(inspection: Any, value: str, file: Path) -> None:

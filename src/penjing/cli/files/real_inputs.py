@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from penjing.cli import completions
-from penjing.data.data_spec import check_data
+from penjing.data.data_spec import PIXELS, check_data
 from penjing.errors import DataError
 from penjing.files import check_file
 
@@ -36,10 +36,11 @@ def check_inputs(text: str | None) -> None:
         check_file(Path(text).expanduser())
 
 
-def read_inputs(text: str | None, file: Path) -> Any:
+def read_inputs(text: str | None, file: Path, pixels: str = "0-255") -> Any:
     """Read inputs for a `.tflite` file: an array, or a dict of them by name.
 
-    None for None. Of data the test part counts, of a loader its first batch.
+    None for None. Of data the test part counts, of a loader its first batch. `pixels`
+    are what those of a folder of images go from and to.
     """
     if text is None:
         return None
@@ -52,7 +53,12 @@ def read_inputs(text: str | None, file: Path) -> Any:
         return _inputs_of(read_npz(path), path)
     from penjing.data.data_sources import load_data
 
-    test = load_data(text, image_size=_image_size(file, path), split=False).test
+    test = load_data(
+        text,
+        image_size=_image_size(file, path),
+        pixel_maximum=PIXELS[pixels],
+        split=False,
+    ).test
     if isinstance(test, tuple):
         return test[0]
     return next(iter(test))[0]

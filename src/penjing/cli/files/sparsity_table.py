@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from penjing.arguments import did_you_mean
-from penjing.cli.backend_choice import select_backend
+from penjing.cli.backend_choice import Backend, import_modules, select_backend
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.report.fitting_table import print_sentence, print_table
 from penjing.report.tables import names, new_table, notes, numbers
@@ -20,7 +20,14 @@ RUNTIMES = ("x86", "arm", "wasm", "micro", "ethos-u")
 _STYLES = {"fast": "green", "dense": "yellow", "wrong": "bold red"}
 
 
-def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
+def show_sparsity(
+    file: Path,
+    runtime: str,
+    *,
+    imports: list[str],
+    backend: Backend | None,
+    as_json: bool,
+) -> None:
     """Print what zeros buy on a runtime, one of `RUNTIMES`."""
     if runtime not in RUNTIMES:
         raise typer.BadParameter(
@@ -29,7 +36,8 @@ def show_sparsity(file: Path, runtime: str, *, as_json: bool) -> None:
             param_hint="--runtime",
         )
     with quiet_libraries():
-        select_backend(None)
+        select_backend(backend)
+        import_modules(imports)
         from penjing.measurement.sparse_report import explain_sparsity
 
         explanation = explain_sparsity(file, runtime)

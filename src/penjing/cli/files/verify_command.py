@@ -15,7 +15,13 @@ from penjing.cli.benchmark_command import latency_table
 from penjing.cli.console import print_json, print_setup, quiet_libraries
 from penjing.cli.early_checks import check_early
 from penjing.cli.files.real_inputs import InputsOption, check_inputs, read_inputs
-from penjing.cli.shared_options import EngineOption, JsonOption, LiteRTArgument
+from penjing.cli.shared_options import (
+    EngineOption,
+    JsonOption,
+    LiteRTArgument,
+    Pixels,
+    PixelsOption,
+)
 from penjing.report.fitting_table import print_sentence, print_table
 from penjing.report.tables import names, new_table, numbers
 
@@ -54,6 +60,7 @@ def verify(
         int, typer.Option(min=1, help="Threads; micro and Node have one.")
     ] = 1,
     inputs: InputsOption = None,
+    pixels: PixelsOption = Pixels.bytes,
     samples: Annotated[
         int | None,
         typer.Option(
@@ -115,7 +122,7 @@ def verify(
             file,
             runtime.value,
             twin=twin,
-            inputs=read_inputs(inputs, file),
+            inputs=read_inputs(inputs, file, pixels.value),
             engine=None if engine is None else engine.value,
             threads=threads,
             samples=samples,

@@ -27,6 +27,7 @@ from penjing.cli.shared_options import (
     SplitSeedOption,
 )
 from penjing.data.data_spec import PIXELS
+from penjing.files import check_not_read
 from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, number_text, numbers
 
@@ -80,6 +81,7 @@ def compare(
         from penjing.report.comparison.finished_files import compare_finished
 
         check_page(out, overwrite=overwrite)
+        check_not_read(out, files)
         score = None
         if data is not None:
             score = _scorer(data, pixels.value, seed, metric)

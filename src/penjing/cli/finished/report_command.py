@@ -11,6 +11,7 @@ from rich.markup import escape
 from penjing.cli.backend_choice import select_backend
 from penjing.cli.console import print_json, quiet_libraries
 from penjing.cli.shared_options import JsonOption, RunArgument
+from penjing.errors import CompressionError
 
 PAGE = "report.html"
 
@@ -34,12 +35,21 @@ def report(
     """
     with quiet_libraries():
         select_backend(None)
+        from penjing.pipeline.runs.output_folder import outputs_of
         from penjing.report.comparison.finished_files import read_run
+        from penjing.report.page_marks import is_own_page
         from penjing.report.pages import write_report_page
 
         found, folder = read_run(run)
+        drawn = folder / PAGE
+        is_ours = PAGE in outputs_of(folder) or is_own_page(drawn, "report")
+        if page and drawn.exists() and not is_ours:
+            raise CompressionError(
+                f"{drawn} is there already, and penjing did not write it. Move it "
+                "away, or draw no page: --no-page."
+            )
         if page:
-            write_report_page(found, folder / PAGE)
+            write_report_page(found, drawn)
     if as_json:
         print_json(found)
         return
@@ -48,4 +58,4 @@ def report(
     console = Console()
     print_report(found, console)
     if page:
-        console.print(f"\n{escape(str(folder / PAGE))} is drawn again.", soft_wrap=True)
+        console.print(f"\n{escape(str(drawn))} is drawn again.", soft_wrap=True)

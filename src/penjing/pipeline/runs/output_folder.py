@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from penjing.errors import CompressionError
-from penjing.files import DAMAGE, check_folder, write_text
+from penjing.files import DAMAGE, check_folder, is_same_file, write_text
 
 _STATE = ".state"
 _OUTPUTS = "outputs.json"  # names of files here that runs wrote
@@ -50,7 +50,7 @@ def output_folder(
 
 def claim_outputs(folder: Path, names: Iterable[str]) -> None:
     """Keep in mind that files are the run's, before it writes them."""
-    known = _outputs_of(folder)
+    known = outputs_of(folder)
     path = folder / _STATE / _OUTPUTS
     if not path.is_file() or not known.issuperset(names):
         path.parent.mkdir(exist_ok=True)
@@ -73,12 +73,12 @@ def check_outputs(
     found = [name for name in names if os.path.lexists(folder / name)]
     for name in found:
         for given in inputs:
-            if _is_same(folder / name, given):
+            if is_same_file(folder / name, given):
                 raise CompressionError(
                     f"{shown(folder / name)} would be written over, and it is an input "
                     "of this run. Choose another `out` (--out)."
                 )
-    foreign = [] if overwrite else sorted({*found} - _outputs_of(folder))
+    foreign = [] if overwrite else sorted({*found} - outputs_of(folder))
     if foreign:
         raise CompressionError(
             f"Files in {shown(folder)} that no run of penjing wrote would be written "
@@ -123,16 +123,7 @@ def as_absolute(value: Any) -> Any:
     return Path(os.path.abspath(value)) if is_path else value
 
 
-def _is_same(file: Path, given: Any) -> bool:
-    if not isinstance(given, (str, os.PathLike)):
-        return False
-    try:
-        return os.path.samefile(file, given)
-    except (OSError, ValueError):
-        return False
-
-
-def _outputs_of(folder: Path) -> set[str]:
+def outputs_of(folder: Path) -> set[str]:
     """Names of the files that runs wrote, or were about to write."""
     names = _read_json(folder / _STATE / _OUTPUTS)
     if isinstance(names, list):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,17 @@ from penjing.pipeline.training_data import replicas
 from penjing.version import __version__
 
 
-def digest_of_run(recipe: Recipe, seed: int, source: Any, data: list[Any]) -> str:
+def digest_of_run(
+    recipe: Recipe,
+    seed: int,
+    source: Any,
+    data: list[Any],
+    imports: Iterable[str] = (),
+) -> str:
     """Digest of what a run depends on.
 
-    `source` is a model or its path, `data` what `data_parts` gives.
+    `source` is a model or its path, `data` what `data_parts` gives, `imports` are
+    modules of the user's own classes, which count as they are written.
     """
     spread = {"replicas": replicas()} if replicas() > 1 else {}
     return digest_of(
@@ -27,8 +36,20 @@ def digest_of_run(recipe: Recipe, seed: int, source: Any, data: list[Any]) -> st
             recipe.to_dict(),
             *([source] if isinstance(source, Path) else _model_parts(source)),
             *data,
+            *filter(None, map(_source_of, imports)),
         ]
     )
+
+
+def _source_of(module: str) -> Path | None:
+    """The file of a module, where it has one that can be found."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return None
+    return Path(spec.origin)
 
 
 def _model_parts(model: keras.Model) -> list[Any]:

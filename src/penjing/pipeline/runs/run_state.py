@@ -100,6 +100,8 @@ class RunState:
         finished = self._stages.get(name)
         if finished is not None and _are_as_left(files, finished["files"]):
             return finished["result"]
+        if finished is not None:
+            self._forget_from(name)
         begin = time.monotonic()
         with noted_warnings() as notes:
             result = json.loads(json.dumps(function()))
@@ -111,6 +113,13 @@ class RunState:
         }
         self._write_manifest()
         return result
+
+    def _forget_from(self, name: str) -> None:
+        """Forget a stage and those behind it: they came of what it left."""
+        names = list(self._stages)
+        for later in names[names.index(name) :]:
+            del self._stages[later]
+        self._write_manifest()
 
     def seconds(self) -> dict[str, float]:
         """Give the time of each finished stage; of a resumed one its last run."""

@@ -12,11 +12,9 @@ from penjing.report.charts import readable_chart
 from penjing.report.comparison.compare_chart import compare_chart
 from penjing.report.comparison.finished_files import Comparison
 from penjing.report.documents import signed
+from penjing.report.page_marks import is_own_page
 from penjing.report.rendering import render
 from penjing.report.scripts import page_scripts
-
-# The head of each page that is written here.
-MARK = '<meta name="generator" content="penjing compare">'
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -31,7 +29,7 @@ def render_comparison(comparison: Comparison) -> str:
         rows=[_row(comparison, number) for number in range(len(comparison.files))],
         best=comparison.best,
         has_runs=any(row.ratio is not None for row in comparison.files),
-        has_controls=any(row.control is not None for row in comparison.files),
+        has_controls=any(row.control for row in comparison.files),
     )
 
 
@@ -45,24 +43,18 @@ def write_comparison(
 
 def check_page(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Refuse to write over a file that is no comparison of penjing."""
-    file = Path(path)
-    if overwrite or not os.path.lexists(file):
+    if overwrite or not os.path.lexists(path):
         return
-    try:
-        with file.open(encoding="utf-8") as page:
-            is_ours = MARK in page.read(2000)
-    except (OSError, UnicodeDecodeError):
-        is_ours = False
-    if not is_ours:
+    if not is_own_page(path, "compare"):
         raise CompressionError(
-            f"{file} is there already, and penjing compare did not write it. Choose "
-            "another --out, or allow it with --overwrite."
+            f"{os.fspath(path)} is there already, and penjing compare did not write "
+            "it. Choose another --out, or allow it with --overwrite."
         )
 
 
 def _row(comparison: Comparison, number: int) -> dict[str, Any]:
     file, first = comparison.files[number], comparison.files[0]
-    score = comparison.score(file)
+    score, before = comparison.score(file), comparison.first_of(file.before)
     against = None if number == 0 else comparison.score_beside(file, first)
     return {
         "place": number,
@@ -71,8 +63,7 @@ def _row(comparison: Comparison, number: int) -> dict[str, Any]:
         "score": score,
         "against": "" if score is None or against is None else signed(score - against),
         "change": comparison.change(file, against),
-        "lost": (
-            "" if score is None or file.before is None else signed(score - file.before)
-        ),
-        "lost_change": comparison.change(file, file.before),
+        "lost": ("" if score is None or before is None else signed(score - before)),
+        "lost_change": comparison.change(file, before),
+        "control": comparison.first_of(file.control),
     }

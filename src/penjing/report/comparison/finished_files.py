@@ -14,7 +14,7 @@ from penjing.json_values import JsonValue
 from penjing.measurement.metric_direction import change_of, direction_of
 from penjing.measurement.scoring import first_metric
 from penjing.measurement.size import measure_size
-from penjing.report.documents import Report, read_json
+from penjing.report.documents import DataSummary, Report, read_json
 
 REPORT = "report.json"
 SUFFIXES = (".tflite", ".keras", ".h5", ".hdf5")
@@ -38,8 +38,9 @@ class ComparedFile(JsonValue):
         recipe: The recipe of its run, empty without a run.
         ratio: How many times smaller it is than its baseline's float `.h5`, both
             zipped; None without a run.
-        before: First metric of its baseline, on the same data.
-        control: First metric of its dense control, on the same data.
+        before: What its baseline scores on the same data, by metric.
+        control: What its dense control does.
+        metric: The metric that its run speaks of first.
         directions: Whether `"higher"` or `"lower"` values of a metric are better.
     """
 
@@ -53,8 +54,9 @@ class ComparedFile(JsonValue):
     data: str = ""
     recipe: str = ""
     ratio: float | None = None
-    before: float | None = None
-    control: float | None = None
+    before: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    control: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    metric: str | None = None
     directions: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -79,12 +81,20 @@ class Comparison(JsonValue):
 
     @property
     def metric(self) -> str | None:
-        """The metric to speak of first; None where nothing was scored."""
-        return first_metric(self.metrics)
+        """The metric to speak of first; None where nothing was scored.
+
+        It is that of the runs, where they agree.
+        """
+        own = {row.metric for row in self.files if row.metric in self.metrics}
+        return own.pop() if len(own) == 1 else first_metric(self.metrics)
 
     def score(self, row: ComparedFile) -> float | None:
         """The first metric of a file, where it is known."""
-        return row.metrics.get(self.metric or "")
+        return self.first_of(row.metrics)
+
+    def first_of(self, scores: Mapping[str, float]) -> float | None:
+        """The first metric among some, where it is known."""
+        return scores.get(self.metric or "")
 
     def change(self, row: ComparedFile, before: float | None) -> str:
         """Whether a file is `"better"`, `"worse"` or the `"same"` as a score."""
@@ -187,17 +197,26 @@ def _row_of_run(path: Path, score: Score | None, data: str) -> ComparedFile:
         "recipe": str(report.recipe.get("name", "")),
         "ratio": report.ratio,
         "directions": dict(report.directions),
+        "metric": report.metric,
     }
     if score is not None:
-        metrics = score(check_file(folder / row.name))
-        return ComparedFile(**shared, metrics=dict(metrics), data=data)
+        file = check_file(folder / row.name)
+        size = measure_size(file)  # it may have changed since
+        shared |= {"raw": size.raw, "zip": size.zip, "gzip": size.gzip}
+        return ComparedFile(**shared, metrics=dict(score(file)), data=data)
     return ComparedFile(
         **shared,
         metrics=dict(scored.metrics) if scored else {},
-        data=f"{report.data.name}, {report.data.test:,} test {report.data.unit}",
-        before=report.before,
-        control=report.control_score,
+        data=_data_of(report.data),
+        before=dict(report.scores[0].metrics) if report.scores else {},
+        control=dict(report.control.metrics) if report.control else {},
     )
+
+
+def _data_of(data: DataSummary) -> str:
+    """What test data it is; how it was split says which samples they are."""
+    text = f"{data.name}, {data.test:,} test {data.unit}"
+    return f"{text} ({'; '.join(data.notes)})" if data.notes else text
 
 
 def read_run(path: Path) -> tuple[Report, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,7 @@ def compare_samples(
             outputs.
     """
     x, labels, before, after = _run(baseline, file, test)
-    if (
-        labels.shape[1:] in ((), (1,))
-        and labels.dtype.kind in "biu"
-        or _is_one_hot(labels)
-    ):
+    if _are_classes(labels, before) or _is_one_hot(labels):
         return _of_classes(x, labels, before, after, class_names)
     if before.shape != after.shape or labels.size != before.size:
         raise DataError("labels and outputs are neither classes nor single numbers")
@@ -81,6 +78,14 @@ def _run(
             break
     whole = [np.concatenate(parts)[:MAX_SAMPLES] for parts in found]
     return whole[0], whole[1], whole[2], whole[3]
+
+
+def _are_classes(labels: Array, outputs: Array) -> bool:
+    """Whether labels are class numbers; beside one output they are 0 and 1 then."""
+    if labels.shape[1:] not in ((), (1,)) or labels.dtype.kind not in "biu":
+        return False
+    single = math.prod(outputs.shape[1:]) == 1
+    return not single or bool(np.isin(labels, (0, 1)).all())
 
 
 def _is_one_hot(labels: Array) -> bool:
