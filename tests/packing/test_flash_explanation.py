@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 import penjing
 from penjing.cli.application import app
 from penjing.packing import tflm_comparison
+from penjing.packing.arena_estimate import arena_estimate, live_bytes
 from penjing.packing.flash_explanation import explain_flash
 from penjing.packing.packing import pack
 from penjing.runtime.tflm import has_tflm
+from penjing.tflite.records import Record
 
 pytestmark = pytest.mark.once
 
@@ -80,6 +82,13 @@ def test_a_packed_file_is_seen_through(monkeypatch):
     # Tensors may have another order, and gaps between them other sizes.
     assert abs(explanation.flash_after - len(packed)) <= 32
     assert 0.9 < explanation.flash_before / len(two_layers()) <= 1
+
+
+def test_a_branch_that_hands_its_input_on_takes_nothing():
+    graph = Record("SubGraph", tensors=[Record("Tensor"), Record("Tensor")])
+    graph["inputs"], graph["outputs"] = np.array([0, 1], "<i4"), np.array([1], "<i4")
+    model = Record("Model", subgraphs=[graph], buffers=[Record("Buffer")])
+    assert live_bytes(model) == [[]] and arena_estimate(model) == 0
 
 
 def test_where_nothing_is_won_it_says_so():

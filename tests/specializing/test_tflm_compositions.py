@@ -139,6 +139,33 @@ CASES = {
         version=1,
         kinds=["?", "i4", "i4"],
     ),
+    "SELECT_V2 of indices and one number": one(
+        one_operator,
+        Operator.SELECT_V2,
+        "i4",
+        [(1, 1), np.array(7, "<i4"), (1, 8)],
+        (1, 8),
+        version=1,
+        kinds=["?", "i4", "i4"],
+    ),
+    "SELECT_V2 of a column and a row": one(
+        one_operator,
+        Operator.SELECT_V2,
+        "i4",
+        [(2, 3, 1), (2, 1, 4), (2, 1, 1)],
+        (2, 3, 4),
+        version=1,
+        kinds=["?", "i4", "i4"],
+    ),
+    "SELECT of booleans": one(
+        one_operator,
+        Operator.SELECT,
+        "?",
+        [(1, 5), (1, 5), (1, 5)],
+        (1, 5),
+        ("SelectOptions", {}),
+        version=1,
+    ),
     "RESIZE_BILINEAR of int16": one(
         one_operator,
         Operator.RESIZE_BILINEAR,
@@ -222,7 +249,7 @@ def test_a_composition_gives_the_same(name, examiner, runner):
     check(content, arrays, examiner, runner, "none" if stays else name.split()[0])
 
 
-@pytest.mark.parametrize("power", [3.0, 1.5, -0.5])
+@pytest.mark.parametrize("power", [3.0, 1.0, 9.0, 10.0, 4.0, -1.0, -3.0, 1.5, -0.5])
 def test_powers_are_products_or_go_by_the_logarithm(power, examiner, runner):
     it = Graph()
     x = it.tensor([2, 5])
@@ -233,7 +260,10 @@ def test_powers_are_products_or_go_by_the_logarithm(power, examiner, runner):
         Record("PowOptions"),
     )
     arrays = [values((2, 5), "f4")]
-    arrays = arrays if power == 3 else [np.abs(arrays[0]) + 0.1]
+    if not power.is_integer():
+        arrays = [np.abs(arrays[0]) + 0.1]
+    elif power < 0:
+        arrays = [arrays[0] + np.copysign(0.5, arrays[0])]
     check(it.content([x], [y]), arrays, examiner, runner, "POW")
 
 

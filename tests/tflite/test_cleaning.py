@@ -102,6 +102,19 @@ def test_what_nothing_uses_goes_with_its_scales(model):
     check_numbers(model)
 
 
+def test_scales_of_scales_go_however_long_their_chain():
+    tensors = [Record("Tensor", name=b"x")]
+    for number in range(1, 1500):
+        details = Record("BlockwiseQuantization", scales=number - 1, zero_points=-1)
+        quantization = Record("QuantizationParameters", details=details)
+        tensors.append(Record("Tensor", name=b"s", quantization=quantization))
+    graph = Record("SubGraph", tensors=tensors)
+    graph["inputs"] = graph["outputs"] = np.array([0], "<i4")
+    model = Record("Model", subgraphs=[graph], buffers=[Record("Buffer")])
+    cleaning.drop_unused(model)
+    assert names(model) == [b"x"]
+
+
 def test_equal_contents_are_kept_once_and_the_first_buffer_is_empty(model):
     cleaning.share_buffers(model)
     assert [b["data"].tolist() for b in model["buffers"]] == [[], [1], [2, 2], [3], [5]]

@@ -106,6 +106,26 @@ def test_buffers_that_are_the_same_bytes_again_and_again_are_refused(load):
         load(packed(model) + bytes(2**17), "it")
 
 
+def test_a_file_without_a_graph_is_none():
+    model = parsed(writer.make_tensor("t", [4], 9, 0))
+    model.subgraphs = []
+    with pytest.raises(FileFormatError, match="it has no graph"):
+        load_records(packed(model), "it")
+
+
+def test_options_that_are_the_same_bytes_again_and_again_are_refused():
+    model = parsed(writer.make_tensor("t", [4], 9, 0))
+    for _ in range(99):
+        operator = schema.OperatorT()
+        operator.inputs = operator.outputs = np.array([0], "int32")
+        operator.largeCustomOptionsOffset = 1000
+        operator.largeCustomOptionsSize = 2**16
+        model.subgraphs[0].operators = [*(model.subgraphs[0].operators or []), operator]
+    model.operatorCodes = [schema.OperatorCodeT()]
+    with pytest.raises(FileFormatError, match="its operators overlap"):
+        load_records(packed(model) + bytes(2**17), "it")
+
+
 def test_equal_buffers_of_our_own_files_share_their_bytes(tmp_path):
     """Most of the file is one content that nine tensors have."""
     shape = np.array([500], "<i4")

@@ -88,8 +88,8 @@ def count_instructions(
 
     Returns:
         For each file the instructions of one run on one sample, and how many times
-        fewer they are than those of the first. Sizes that a file leaves free are those
-        that it stores.
+        fewer they are than those of the first. The batch that a file leaves free is
+        1; other sizes may not be free.
 
     Raises:
         FileFormatError: If a file is missing, corrupt, or does not run there.
@@ -121,11 +121,11 @@ def count_instructions(
     rows = [
         FileInstructions(
             path=path,
-            bytes=len(content),
+            bytes=os.stat(path).st_size,
             instructions=count,
             fewer=counted[0] / count,
         )
-        for path, content, count in zip(paths, contents, counted, strict=True)
+        for path, count in zip(paths, counted, strict=True)
     ]
     return InstructionReport(
         runtime=session.runtime, threads=threads, files=tuple(rows)

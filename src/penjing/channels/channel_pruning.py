@@ -20,6 +20,7 @@ from penjing.channels.cut_search import (
     Cost,
     CutSearch,
     KeptUnits,
+    OutOfReachError,
     as_candidates,
     cut_within,
     find_cut,
@@ -229,7 +230,12 @@ def cut_to_time(
     goal = target.amount(times.measured)
     limit = goal
     for attempt in range(1, ATTEMPTS + 1):
-        smaller = build(find(limit))
+        try:
+            smaller = build(find(limit))
+        except OutOfReachError:
+            if attempt == 1:
+                raise
+            break  # what the kernels foretell goes no lower
         before, after = measured_pair(model, smaller, times)
         wanted = target.amount(before)
         said = f"{after:.4g} ms measured, {wanted:.4g} asked, {before:.4g} before"
@@ -238,7 +244,7 @@ def cut_to_time(
             return smaller
         limit *= wanted / after
     warnings.warn(
-        f"latency={target.value!r} was not quite met in {ATTEMPTS} attempts: {said}. "
+        f"latency={target.value!r} was not quite met: {said}. "
         "Ask for less time, or lower `round_to`.",
         CompressionWarning,
         stacklevel=3,

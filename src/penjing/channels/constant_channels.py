@@ -16,7 +16,7 @@ from keras import ops
 
 from penjing.channels.groups import ChannelGroup, kernels_of, unit_slices
 from penjing.channels.tracing import ChannelGraph
-from penjing.models.copying import copy_model
+from penjing.models.copying import copy_model, copy_values
 from penjing.models.graph_flow import as_graph
 from penjing.models.keras_private import all_layers
 from penjing.models.lending import watched_calls
@@ -48,7 +48,7 @@ def fold_constant_channels(
     }
     if next(_sites(model, graph, constant), None) is None:
         return model
-    twin = copy_model(model)  # its states change when it runs
+    twin = copy_model(model)
     sites = list(_sites(twin, graph, constant))
     read_by = [layer for layer, _, _ in sites]
     runs = [_observed(twin, read_by, size) for size in _FREE_SIZES]
@@ -61,6 +61,7 @@ def fold_constant_channels(
             changes[path] = changes.get(path, values[path].astype(np.float64)) + added
     if not changes:
         return model
+    copy_values(model, twin)  # its states have changed
     for variable in twin.weights:
         if variable.path in changes:
             variable.assign(changes[variable.path])

@@ -278,6 +278,11 @@ def _cost_of(
     return lambda kept: fixed + costs.weighted(kernels, kept), float(report.macs)
 
 
+def _amount(value: float, target: ChannelTarget) -> str:
+    form = ".4g" if target.kind == "latency" else ",.0f"
+    return f"{value:{form}} {_WORDS[target.kind]}"
+
+
 def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> OutOfReachError:
     limits = (
         "Lower `round_to` or `min_channels`, or let more layers be cut; "
@@ -293,7 +298,7 @@ def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> OutOfReac
     share = min(target.amount(whole) / whole, 1.0)
     return OutOfReachError(
         f"{target.kind}={target.value} cannot be met: the best that can be reached is "
-        f"{best:,.0f} {_WORDS[target.kind]}, {best / whole:.3f} of the model's "
-        f"{whole:,.0f}. {limits}",
+        f"{_amount(best, target)}, {best / whole:.3f} of the model's "
+        f"{_amount(whole, target)}. {limits}",
         math.ceil(best + share * (whole - best)),
     )

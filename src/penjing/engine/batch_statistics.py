@@ -68,9 +68,8 @@ def reestimate_batch_normalization(
     twin = copy_model(model)
     norms = find_batch_normalizations(twin)
     count = 0
-    with _averaging(norms) as weigh:
+    with _averaging(norms):
         for inputs in itertools.islice(_inputs(data), batches):
-            weigh(count)
             run_on_data(twin, inputs)
             count += 1
     if not count:
@@ -112,26 +111,23 @@ def find_batch_normalizations(model: keras.Model, *, frozen: bool = False) -> li
 
 
 @contextlib.contextmanager
-def _averaging(norms: Sequence[Any]) -> Iterator[Callable[[int], None]]:
-    """Let normalizations alone run as in training; gives what sets their momentum."""
+def _averaging(norms: Sequence[Any]) -> Iterator[None]:
+    """Let normalizations alone run as in training, and weigh all their calls alike."""
     momenta = [norm.momentum for norm in norms]
-
-    def weigh(count: int) -> None:
-        for norm in norms:
-            norm.momentum = count / (count + 1)
-
     try:
-        with all_lent(
-            (norm, "call", _in_training(method_of(norm, "call"))) for norm in norms
-        ):
-            yield weigh
+        with all_lent((norm, "call", _in_training(norm)) for norm in norms):
+            yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
 
-def _in_training(call: Callable[..., Any]) -> Callable[..., Any]:
+def _in_training(norm: Any) -> Callable[..., Any]:
+    call, calls = method_of(norm, "call"), itertools.count()
+
     def run(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        count = next(calls)
+        norm.momentum = count / (count + 1)
         return call(inputs, training=True, mask=mask)
 
     return run

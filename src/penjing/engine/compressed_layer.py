@@ -57,7 +57,7 @@ class CompressedLayer(TransformEngine, keras.layers.Layer):
         """Build the layer from the arguments where needed, then run it."""
         if not self.layer.built:
             _call_symbolically(self.layer, args, kwargs)
-        if not self.built:
+        if not all(transform.built for transform in self.transforms):
             self._attach_transforms()
         return super().__call__(*args, **kwargs)
 

@@ -146,6 +146,12 @@ def apply_quantization(
 
 def _check_calibration(activations: Any, data: Any, observer: str) -> None:
     check_choice("observer", observer, tuple(OBSERVERS))
+    if data is not None and activations is not None and activations.begin_step:
+        raise ValueError(
+            "`calibration_data` gives the ranges that training begins with, but with "
+            f"begin_step={activations.begin_step} they are found anew until then. "
+            "Leave one of the two out."
+        )
     if data is not None and activations is None:
         raise ValueError(
             "`calibration_data` finds the ranges of activations, but `activations` is "

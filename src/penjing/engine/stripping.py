@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from penjing.arguments import quoted
 from penjing.engine.compressed_layer import CompressedLayer
 from penjing.engine.compression_model import CompressionModel
 from penjing.engine.engine import TransformEngine
@@ -87,6 +88,26 @@ def strip_layer(layer: CompressedLayer, *, copy: bool = True) -> keras.layers.La
     return layer.strip(copy=copy, stacklevel=3)
 
 
+def _check_graph_has_all(model: keras.Model) -> None:
+    """Refuse layers of the user's own that hold compressed layers."""
+    graphs: list[Any] = [model]
+    reached: set[int] = set()
+    while graphs:
+        for layer in graphs.pop().layers:
+            reached.add(id(layer))
+            if isinstance(layer, keras.Sequential) or is_functional(layer):
+                graphs.append(layer)
+    hidden = [c.name for c in find_compressed_layers(model) if id(c) not in reached]
+    if hidden:
+        raise UnsupportedModelError(
+            f"{model.name!r} has layers of your own that hold the compressed layers "
+            f"{quoted(hidden)}, which cannot be taken out from outside. Make the model "
+            "without them and give its layers the weights: "
+            "`plain.set_weights(penjing.strip_layer(compressed).get_weights())`. Or "
+            "compress the whole model with penjing.prune."
+        )
+
+
 def _without_wrappers(model: keras.Model, *, copy: bool) -> keras.Model:
     if not isinstance(model, keras.Sequential) and not is_functional(model):
         raise UnsupportedModelError(
@@ -96,6 +117,8 @@ def _without_wrappers(model: keras.Model, *, copy: bool) -> keras.Model:
             "`plain.set_weights(penjing.strip_layer(compressed).get_weights())`. Or "
             "compress the whole model with penjing.prune."
         )
+
+    _check_graph_has_all(model)
 
     def plain(layer: Any) -> Any:
         if not isinstance(layer, CompressedLayer):

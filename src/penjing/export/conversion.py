@@ -260,6 +260,8 @@ def _feeds(
     signature: InputSignature, samples: Sequence[np.ndarray]
 ) -> Iterator[dict[str, np.ndarray]]:
     step = signature.inputs[0].shape[0] or 1
+    if 0 < len(samples[0]) < step:  # a batch that is larger than all samples
+        samples = [np.resize(array, (step, *array.shape[1:])) for array in samples]
     for start in range(0, len(samples[0]) - step + 1, step):
         yield {
             item.name: array[start : start + step]

@@ -94,6 +94,8 @@ def _runs(content: bytes, samples: Sequence[Array]) -> Iterator[Any]:
     details = interpreter.get_input_details()
     fixed = [int(d["shape_signature"][0]) for d in details if len(d["shape_signature"])]
     step = max(fixed) if max(fixed) > 0 else _BATCH
+    if len(samples[0]) < max(fixed):
+        samples = [np.resize(array, (step, *array.shape[1:])) for array in samples]
     for start in range(0, len(samples[0]), step):
         batch = [array[start : start + step] for array in samples]
         if step == max(fixed) and len(batch[0]) < step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
 import keras
@@ -27,6 +28,9 @@ class _Float32Compute(keras.dtype_policies.DTypePolicy):
         return self._stored
 
 
+_turns = threading.RLock()  # of those who change policies
+
+
 @contextlib.contextmanager
 def float32_compute(model: keras.Model) -> Iterator[None]:
     """Let the layers of any Keras model compute in float32 inside the block.
@@ -34,8 +38,14 @@ def float32_compute(model: keras.Model) -> Iterator[None]:
     The LiteRT converter has no kernels for float16 and bfloat16 arithmetic; the
     variables of a mixed precision model are float32 already. Layers that Keras itself
     quantized keep their policy. Variables are read as float32 whatever they are stored
-    as. After the block the policies are as before.
+    as. After the block the policies are as before. Threads take turns.
     """
+    with _turns, _computing_in_float32(model):
+        yield
+
+
+@contextlib.contextmanager
+def _computing_in_float32(model: keras.Model) -> Iterator[None]:
     changed = []
     try:
         for layer in all_layers(model):

@@ -218,7 +218,24 @@ def _finite(array: np.ndarray, item: ModelInput) -> np.ndarray:
             f"`representative_data` for input `{item.name}` holds NaN or infinity. "
             "Remove these samples."
         )
-    return array.astype(item.dtype)
+    return _as_stored(array, item)
+
+
+def _as_stored(array: np.ndarray, item: ModelInput) -> np.ndarray:
+    """In the type of the input, which must hold the numbers."""
+    kind = np.dtype(item.dtype)
+    if kind.kind not in "iu" or array.dtype == kind or not array.size:
+        return array.astype(kind)
+    low, high = float(array.min()), float(array.max())
+    ends = np.iinfo(kind)
+    is_whole = array.dtype.kind != "f" or np.array_equal(array, np.rint(array))
+    if not is_whole or low < ends.min or high > ends.max:
+        raise DataError(
+            f"`representative_data` for input `{item.name}` goes from {low:g} to "
+            f"{high:g}{'' if is_whole else ' in fractions'}, and the input takes whole "
+            f"numbers of the type {kind}. Give them as the model was trained on them."
+        )
+    return array.astype(kind)
 
 
 def _smallest_vocabulary(model: keras.Model) -> int | None:

@@ -37,6 +37,7 @@ from penjing.tflite.tensors import TensorType, make_scales
 
 _NATIVE = ("Conv2D", "SeparableConv2D", "DepthwiseConv2D")
 _ALMOST_ONE = 1 + 2.0**-23  # a factor of 1 would be optimized away
+_APART = 1e-5  # relative, so far markers are told apart
 _SAME_SCALE = 1e-6  # relative; the converter computes it from the ends of the range
 
 
@@ -159,7 +160,10 @@ class TrainedGrids:
 
     def _new_spread(self, scale: np.ndarray) -> _Spread:
         """A stand-in that no other weight has."""
-        marker = float(np.float32(scale.max() * (1 + 1e-4 * len(self._spread))))
+        marker = float(scale.max())
+        while any(abs(marker / other.marker - 1) < _APART for other in self._spread):
+            marker *= 1 + 2 * _APART
+        marker = float(np.float32(marker))
         spread = _Spread(marker=marker, scales=scale.reshape(-1))
         self._spread.append(spread)
         return spread

@@ -167,7 +167,7 @@ def _arena_size(arena: Arena | None) -> int:
 def _names(name: str, path: Path) -> dict[str, str]:
     return {
         "name": name,
-        "guard": name.upper(),
+        "guard": f"{name}_MODEL",  # a name's case tells it apart
         "array": f"g_{name}_model_data",
         "origin": f"From {comment(path.name)}.",
         "version": __version__,

@@ -158,10 +158,15 @@ def _name(model: Record, index: int) -> str:
     return Operator(number).name if number in known else f"number {number}"
 
 
+def _options_of(operator: Record) -> Record:
+    options: Record = operator["builtin_options"] or Record("VarHandleOptions")
+    return options
+
+
 def _variables(model: Record) -> int:
     """How many states VAR_HANDLE names: of one name there is one state."""
     names = [
-        bytes(operator["builtin_options"]["shared_name"])
+        bytes(_options_of(operator)["shared_name"])
         for graph in model["subgraphs"]
         for operator in graph["operators"]
         if operator_code(model, operator) == Operator.VAR_HANDLE

@@ -14,8 +14,9 @@ from keras import ops
 
 from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
-from penjing.models.keras_private import all_layers
+from penjing.models.keras_private import all_layers, call_signature
 from penjing.models.lending import watched_calls
+from penjing.models.selection import SelectedWeight
 from penjing.numerics import Tensor
 from penjing.one_shot.layer_rows import LayerRows
 
@@ -95,6 +96,47 @@ def collect_moments(
                 "Check the data and the weights of the model."
             )
     return watch.found, watch.reasons
+
+
+def count_lookups(
+    model: keras.Model, weights: Iterable[SelectedWeight], batches: Sequence[Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """How often inputs look up each row of the embeddings among some weights, by path.
+
+    A batch runs until each was called once. One whose rows are outputs too is left out.
+    """
+    tables = {
+        id(w.layer): w
+        for w in weights
+        if isinstance(w.layer, keras.layers.Embedding)
+        and "reverse" not in call_signature(w.layer).parameters
+    }
+    found = {w.path: np.zeros(w.matrix_shape[0]) for w in tables.values()}
+    waiting: set[int] = set()
+
+    def note(layer: Any, inputs: Any, outputs: Any) -> None:
+        counts = found[tables[id(layer)].path]
+        with contextlib.suppress(_NoValueError):
+            rows = _known(inputs).astype("int64").ravel()
+            rows = rows[(rows >= 0) & (rows < len(counts))]
+            counts += np.bincount(rows, minlength=len(counts))
+        waiting.discard(id(layer))
+        if not waiting:
+            raise _EnoughError
+
+    with watched_calls([weight.layer for weight in tables.values()], note):
+        for batch in batches if tables else ():
+            waiting = {*tables}
+            try:
+                run_on_data(model, batch, "calibration_data")
+            except DataError:
+                if waiting:
+                    raise
+    return found
+
+
+class _EnoughError(Exception):
+    """All is known that a run is for."""
 
 
 def in_order_of_calls(

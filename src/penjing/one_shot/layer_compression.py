@@ -36,6 +36,8 @@ Factors: TypeAlias = list[InverseFactor]
 COMPENSATING = ("sparsegpt", "gptq")
 _SWEEPS = 2
 _SCALE_ROWS = 512  # by which errors are measured
+_ROWS_LOOKED_UP = 4096  # and as many others tell what scale an embedding has
+_SELDOM = 0.1  # look-ups that each row of an embedding is sure to have
 _UNSEEN = 2.0**-22  # of the sum of squares: two of float32's steps
 _ROWS_OF_INPUT = 4  # fewer rows than so many for each input ask for more damping
 
@@ -50,6 +52,7 @@ class LayerTarget:
         sparsity: The part that falls, of the pattern's units; None: no more than now.
         grid: What is rounded to; None: nothing.
         precision: Significant bits that the weight's type holds.
+        lookups: Of an embedding, how often the inputs look up each row.
         refines: Weights are gone through again, each given its best value; without it
             the error alone is measured.
     """
@@ -59,6 +62,7 @@ class LayerTarget:
     sparsity: float | None = None
     grid: Grid | None = None
     precision: int = 24
+    lookups: Array | None = dataclasses.field(default=None, compare=False)
     refines: bool = True
 
 
@@ -280,8 +284,9 @@ def _scales(matrix: Array, target: LayerTarget, inputs: LayerInputs | None) -> A
     axes = [0] if _by_channel(target) else [0, 1]
     shown = matrix.astype("float32")
     importance = _importance(matrix, target, inputs)
-    if not target.refines:
-        rows = _some_rows(matrix)
+    if not target.refines or target.lookups is not None:
+        most = _SCALE_ROWS if not target.refines else _ROWS_LOOKED_UP
+        rows = _some_rows(matrix, target.lookups, most)
         shown, importance = shown[rows], importance[rows]
     found = mse_scale(shown, grid.lowest, grid.highest, axes, importance)
     return _held(np.broadcast_to(found, (1, matrix.shape[1])), target)
@@ -292,7 +297,8 @@ def _importance(
 ) -> Array:
     """What a squared error of each weight costs, `(inputs, outputs)` in float32."""
     if inputs is None:
-        return np.ones(matrix.shape, "float32")
+        rows = 1.0 if target.lookups is None else target.lookups[:, None] + _SELDOM
+        return np.broadcast_to(np.float32(rows), matrix.shape)
     if target.method in COMPENSATING:
         parts = [np.diagonal(factor.upper) ** -2.0 for factor in inputs.factors]
     else:
@@ -302,13 +308,16 @@ def _importance(
     return _by_output(np.stack(shares), matrix.shape[1]).astype("float32")
 
 
-def _some_rows(matrix: Array) -> Array:
+def _some_rows(matrix: Array, lookups: Array | None, most: int) -> Array:
     """So many inputs that their weights tell what scale fits them all.
 
-    The largest weight of each output is among them: most of a range is its end.
+    The largest weight of each output is among them: most of a range is its end. So are
+    the rows that are looked up most.
     """
-    places = np.linspace(0, len(matrix) - 1, min(len(matrix), _SCALE_ROWS))
-    return np.union1d(places.astype(int), np.abs(matrix).argmax(axis=0))
+    places = np.linspace(0, len(matrix) - 1, min(len(matrix), most)).astype(int)
+    if lookups is not None:
+        places = np.union1d(places, np.argsort(-lookups)[:most])
+    return np.union1d(places, np.abs(matrix).argmax(axis=0))
 
 
 def _held(scales: Array, target: LayerTarget) -> Array:

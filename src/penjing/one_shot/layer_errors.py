@@ -81,7 +81,12 @@ def measure_layer_errors(
     method = "gptq" if of == "bits" else "sparsegpt"
     grid = Grid(bits=MOST_BITS, granularity=granularity) if of == "bits" else None
     targets = {
-        w.path: LayerTarget(method=method, grid=grid, precision=precision_of(w))
+        w.path: LayerTarget(
+            method=method,
+            grid=grid,
+            precision=precision_of(w),
+            lookups=measured.lookups.get(w.path),
+        )
         for w in selection.chosen
     }
     return LayerErrorReport(

@@ -16,6 +16,7 @@ from penjing.one_shot.input_moments import (
     InputMoments,
     bytes_of,
     collect_moments,
+    count_lookups,
     in_order_of_calls,
     in_turns,
 )
@@ -45,6 +46,7 @@ class MeasuredModel:
         weights: Those that are compressed.
         views: By path, how the input of a weight's layer becomes rows.
         reasons: By path, why nothing is known of a weight's inputs.
+        lookups: By path, how often the batches look up each row of an embedding.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class MeasuredModel:
         self.model, self.weights, self.batches = model, tuple(weights), batches
         self.views: dict[str, LayerRows] = {}
         self.reasons: dict[str, str] = {}
+        self.lookups = count_lookups(model, self.weights, batches)
         self._damping, self._max_memory, self._listen = damping, max_memory, listen
         self._kept: dict[str, InputMoments] | None = None
         self._factors: dict[str, Factors] = {}  # of what is kept

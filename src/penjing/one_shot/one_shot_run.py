@@ -105,6 +105,7 @@ class _Run:
             sparsity=config.sparsity,
             grid=_grid_of(weight, config),
             precision=precision_of(weight),
+            lookups=self._measured.lookups.get(weight.path),
         )
 
     def _share_sparsity(self) -> None:

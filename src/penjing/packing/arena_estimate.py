@@ -26,6 +26,8 @@ def arena_estimate(model: Record) -> int:
 
 def _live_in(model: Record, graph: Record) -> list[int]:
     operators = graph["operators"]
+    if not operators:  # a branch that hands its input on
+        return []
     first: dict[int, int] = {int(n): 0 for n in graph["inputs"] if n >= 0}
     last: dict[int, int] = {}
     for step, operator in enumerate(operators):

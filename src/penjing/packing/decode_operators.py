@@ -140,14 +140,16 @@ class _Decoding:
     def _decode(self, tensor: Record, pair: list[Record]) -> None:
         key = (*(int(source["buffer"]) for source in pair), _layout_key(tensor))
         if key not in self._buffers:
-            self._count(tensor)
             data, ancillary = (_bytes(self._model, source) for source in pair)
+            self._count(tensor, len(data) + len(ancillary))
             values = decoded(data, ancillary, tensor, self._where)
             set_values(self._model, tensor, values)
             self._buffers[key] = tensor["buffer"]
         tensor["buffer"] = self._buffers[key]
 
-    def _count(self, tensor: Record) -> None:
+    def _count(self, tensor: Record, read: int) -> None:
+        """Count what is decoded and what is read for it."""
+        self._decoded_bytes += read
         layout = layout_of(tensor)  # None is refused where it is decoded
         if layout is not None:
             self._decoded_bytes += layout.count * np.dtype(layout.stored_as).itemsize

@@ -94,6 +94,7 @@ def _biases(
             if (
                 not x
                 or not weights
+                or not len(x["scale"])
                 or bias["type"] not in (TensorType.INT32, TensorType.INT64)
             ):
                 continue

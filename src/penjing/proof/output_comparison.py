@@ -47,6 +47,7 @@ class Distance:
         self, specs: Sequence[TensorSpec] = (), share: float = math.inf
     ) -> None:
         self._largest: dict[int, float] = {}
+        self._counts = {place for place, spec in enumerate(specs) if _counts(spec)}
         self._scales = {place: _least(spec, share) for place, spec in enumerate(specs)}
 
     def add(self, outputs: Sequence[Array], others: Sequence[Array]) -> None:
@@ -65,11 +66,12 @@ class Distance:
     def relative(self) -> float:
         """The largest difference over the largest magnitude of its output.
 
-        Of integers the magnitude is never less than some steps of theirs.
+        Of integers with a scale the magnitude is never less than some steps of theirs;
+        of others, such as numbers of classes, any difference is infinite.
         """
         worst = 0.0
         for place, largest in self._largest.items():
-            scale = self._scales[place]
+            scale = 0.0 if place in self._counts else self._scales[place]
             worst = max(worst, largest / scale if scale else (largest and np.inf))
         return float(worst)
 
@@ -183,6 +185,11 @@ def _places(specs: Sequence[TensorSpec], others: Sequence[TensorSpec]) -> list[i
 
 def _batch(specs: Sequence[TensorSpec]) -> int:
     return max(spec.shape[0] if spec.shape else 1 for spec in specs)
+
+
+def _counts(spec: TensorSpec) -> bool:
+    """Whether an output is integers without a scale: another one is another thing."""
+    return np.dtype(spec.dtype).kind in "iub" and not spec.scale
 
 
 def _least(spec: TensorSpec, share: float) -> float:

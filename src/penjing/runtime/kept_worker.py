@@ -20,9 +20,13 @@ class KeptWorker:
         self._worker: WorkerProcess | None = None
         self._largest = 0
 
-    def start(self) -> WorkerProcess:
-        """Start the process if there is none, while this program does other things."""
+    def start(self, room: int = 0) -> WorkerProcess:
+        """Start the process if there is none, while this program does other things.
+
+        It has room for files of so many bytes, as far as that is known.
+        """
         if self._worker is None:
+            self._largest = max(self._largest, room)
             self._worker = WorkerProcess(self.source, memory=self._memory())
         return self._worker
 

@@ -53,7 +53,7 @@ _LACKED = {
     ),
 }
 _VALID = 1
-_MOST_FACTORS, _MOST_POWER = 64, 8
+_MOST_FACTORS, _MOST_POWER = 64, 64
 _ACTIVATION = "fused_activation_function"
 _SAME_SCALE = 1e-6  # of 32,768 steps none is then off by half a one
 # Abramowitz and Stegun, 7.1.26: erfc(z) = p(t) exp(-z z), t = 1 / (1 + 0.3275911 z);
@@ -110,10 +110,12 @@ def _select(it: Composition) -> bool:
     """Of integers: condition * one + (not condition) * other."""
     condition, one, other = it.call.inputs
     output = it.call.output
+    if it.call.code == Operator.SELECT and it.shape(condition) != it.shape(one):
+        return False  # it chooses between rows
     if it.kind(output) == TensorType.BOOL:
-        return _in_floats(it)
+        return _in_floats(it, Operator.SELECT_V2, Record("SelectV2Options"))
     if it.kind(output) != TensorType.INT32:
-        if it.call.code == Operator.SELECT and it.shape(condition) == it.shape(one):
+        if it.call.code == Operator.SELECT:
             it.add(
                 Operator.SELECT_V2, it.call.inputs, output, Record("SelectV2Options")
             )
@@ -124,7 +126,8 @@ def _select(it: Composition) -> bool:
     for mask, values in ((condition, one), (opposite, other)):
         factor = it.tensor(mask, kind=TensorType.INT32)
         _cast(it, mask, factor)
-        product = it.tensor(output)
+        shape = np.broadcast_shapes(it.shape(mask), it.shape(values))
+        product = it.tensor(output, shape)
         parts.append(it.pair(Operator.MUL, factor, values, product))
     it.pair(Operator.ADD, parts[0], parts[1], output)
     return True
@@ -159,20 +162,27 @@ def _expand_dims(it: Composition) -> bool:
     return True
 
 
-def _in_floats(it: Composition) -> bool:
-    """Make floats of the data, and what comes out into the type that it had."""
-    kind = it.kind(it.call.input(_MOVING[it.call.code][0]))
-    if it.call.code not in _LACKED.get(kind, ()):
+def _in_floats(
+    it: Composition, code: Operator | None = None, options: Record | None = None
+) -> bool:
+    """Make floats of the data, and what comes out into the type that it had.
+
+    It is done by the operator itself, or by another one that is given.
+    """
+    if code is None:
+        code, options = Operator(it.call.code), it.call.options
+    kind = it.kind(it.call.input(_MOVING[code][0]))
+    if code not in _LACKED.get(kind, ()):
         return False
     inputs = list(it.call.inputs)
-    for place in _MOVING[it.call.code]:
+    for place in _MOVING[code]:
         inputs[place] = _as_floats(it, inputs[place])
-    code, output = Operator(it.call.code), it.call.output
+    output = it.call.output
     if it.kind(output) != kind:  # what compares gives booleans already
-        it.add(code, inputs, output, it.call.options)
+        it.add(code, inputs, output, options)
         return True
     floats = it.tensor(output, kind=TensorType.FLOAT32)
-    it.add(code, inputs, floats, it.call.options)
+    it.add(code, inputs, floats, options)
     if kind == TensorType.BOOL:
         _cast(it, floats, output)
     else:
@@ -229,22 +239,36 @@ def _reduce_any(it: Composition) -> bool:
 
 
 def _power(it: Composition) -> bool:
-    """Of floats to one power: a product where it is whole, else by the logarithm."""
+    """Of floats to one power: by products where it is whole, else by the logarithm."""
     x, power, output = *it.call.inputs, it.call.output
     exponent = it.values(power)
     if exponent is None or exponent.size != 1 or it.kind(x) != TensorType.FLOAT32:
         return False
     value = float(exponent.reshape(-1)[0])
-    if value.is_integer() and 1 <= value <= _MOST_POWER:
-        product = functools.reduce(
-            functools.partial(it.pair, Operator.MUL), [x] * int(value)
-        )
-        it.reshape(product, it.shape(output), output)
-        return True
+    if value.is_integer():  # a logarithm of negative numbers there is not
+        return _whole_power(it, int(value))
     logarithm = it.tensor(x)
     it.add(Operator.LOG, [x], logarithm)
     product = it.pair(Operator.MUL, logarithm, it.constant(value, "<f4"))
     it.add(Operator.EXP, [product], output, Record("ExpOptions"))
+    return True
+
+
+def _whole_power(it: Composition, power: int) -> bool:
+    """By squares of squares; of a negative power the reciprocal."""
+    x, output = it.call.input(0), it.call.output
+    if not 1 <= abs(power) <= _MOST_POWER:
+        return False
+    square, left, factors = x, abs(power), [x] if power % 2 else []
+    while left := left // 2:
+        square = it.pair(Operator.MUL, square, square)
+        factors += [square] if left % 2 else []
+    product = functools.reduce(functools.partial(it.pair, Operator.MUL), factors)
+    if power > 0:
+        it.reshape(product, it.shape(output), output)
+        return True
+    ones = it.constant(np.ones([1] * len(it.shape(x))), "<f4")
+    it.pair(Operator.DIV, ones, product, output)
     return True
 
 

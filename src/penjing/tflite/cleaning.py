@@ -129,17 +129,28 @@ def _drop_unused_tensors(
 ) -> None:
     tensors = graph["tensors"]
     signatures = [s for s in model["signature_defs"] if s["subgraph_index"] == number]
-    holders = [graph, *signatures]
-    kept = sorted({n for holder in holders for n in pointed_to(holder, "tensor")})
+    kept = sorted(_used_tensors(graph, signatures))
     if key is not None:
         kept.sort(key=lambda n: key(tensors[n]))
     places = np.full(len(tensors), -1)
     places[kept] = np.arange(len(kept))
-    for holder in holders:
-        renumber(holder, "tensor", places)
     graph["tensors"] = [tensors[n] for n in kept]
-    if len(kept) < len(tensors):  # those that went may have had scales in others
-        _drop_unused_tensors(model, graph, number, key)
+    for holder in (graph, *signatures):
+        renumber(holder, "tensor", places)
+
+
+def _used_tensors(graph: Record, signatures: Sequence[Record]) -> set[int]:
+    """Tensors that something needs; those that hold scales of others are among them."""
+    bare = graph.copy()
+    bare.drop("tensors")
+    used: set[int] = set()
+    found = [n for holder in (bare, *signatures) for n in pointed_to(holder, "tensor")]
+    while found:
+        number = found.pop()
+        if number not in used:
+            used.add(number)
+            found += pointed_to(graph["tensors"][number], "tensor")
+    return used
 
 
 def _drop_unused_codes(model: Record) -> None:

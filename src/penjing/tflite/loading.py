@@ -107,6 +107,7 @@ class _Check:
         self._model = model
         self._data = data
         self._where = where
+        self._held: dict[str, int] = {}  # bytes of all buffers, of options of operators
 
     def whole(self) -> None:
         model = self._model
@@ -115,6 +116,8 @@ class _Check:
                 f"{self._where} keeps weights in other files, which penjing does not "
                 "read. Convert the model into one file."
             )
+        if not model["subgraphs"]:
+            raise self._corrupt("it has no graph")
         self._buffers()
         for target, (name, word) in _LISTS.items():
             self._pointers(model, target, len(model[name]), word)
@@ -122,6 +125,7 @@ class _Check:
             self._pointers(graph, "tensor", len(graph["tensors"]), "tensor")
             for operator in graph["operators"]:
                 self._move_in(operator, "custom_options", "large_custom_options_")
+                self._bound("operators", len(operator["custom_options"]))
         for signature in model["signature_defs"]:
             graph = model["subgraphs"][signature["subgraph_index"]]
             self._pointers(signature, "tensor", len(graph["tensors"]), "tensor")
@@ -139,10 +143,13 @@ class _Check:
         buffers = self._model["buffers"]
         for buffer in buffers:
             self._move_in(buffer, "data", "")
-        # Equal ones may share their bytes; hostile ones do it again and again.
-        total = sum(len(buffer["data"]) for buffer in buffers)
-        if total > READS_FLOOR + READS_PER_BYTE * len(self._data):
-            raise self._corrupt("its buffers overlap")
+            self._bound("buffers", len(buffer["data"]))
+
+    def _bound(self, kind: str, size: int) -> None:
+        """Equal ones may share their bytes; hostile ones do it again and again."""
+        self._held[kind] = self._held.get(kind, 0) + size
+        if self._held[kind] > READS_FLOOR + READS_PER_BYTE * len(self._data):
+            raise self._corrupt(f"its {kind} overlap")
 
     def _move_in(self, record: Record, field: str, prefix: str) -> None:
         start, length = record[f"{prefix}offset"], record[f"{prefix}size"]

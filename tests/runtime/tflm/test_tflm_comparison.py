@@ -185,6 +185,9 @@ def test_zeros_may_give_no_numbers_as_in_keras():
     assert compare_in_tflm(net.content([x], [y])).difference == 0.0
     with pytest.raises(ExportError, match="sample 1 of 1"):
         compare_in_tflm(net.content([x], [y]), inputs=[[np.zeros((1, 2), "f4")]])
+    rounds = [[np.full((1, 2), value, "f4")] for value in (3.0, 0.0)]
+    found = compare_in_tflm(net.content([x], [y]), inputs=rounds, finite=1)
+    assert found.difference == 0.0
 
 
 @pytest.mark.parametrize(("scale", "zero_point"), [(0.25, 0), (0.5, 3)])

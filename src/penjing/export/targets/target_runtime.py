@@ -191,11 +191,12 @@ def _prove_in_tflm(
     content: bytes, samples: Sequence[np.ndarray[Any, Any]] | None, where: str
 ) -> TflmComparison:
     file = FileInTflm(content, where)
-    rounds = file.rounds(_RANDOM)
-    if samples is not None:
+    rounds, finite = file.rounds(_RANDOM), _RANDOM
+    if samples is not None:  # of other inputs outputs need not be numbers
         described = [file.described(number) for number in file.inputs]
-        rounds += encode_rounds(described, [a[:_REAL] for a in samples], where)
+        real = encode_rounds(described, [a[:_REAL] for a in samples], where)
+        rounds, finite = [*real, *rounds], len(real)
     try:
-        return compare_in_tflm(content, where=where, inputs=rounds)
+        return compare_in_tflm(content, where=where, inputs=rounds, finite=finite)
     except FileFormatError as error:
         raise ExportError(f"The file was not written: {error}") from error

@@ -54,18 +54,31 @@ class LoopBody:
         self, ends: Sequence[Sequence[Array]], runner: ReferenceRunner, where: str
     ) -> bool:
         """Whether the loop would have to go on after any of the `ends` that it gave."""
+        return any(self._conditions(ends, runner, where))
+
+    def _conditions(
+        self, ends: Sequence[Sequence[Array]], runner: ReferenceRunner, where: str
+    ) -> list[bool]:
         run = runner.run(self.condition or b"", ends, where=where)
-        return any(bool(np.any(outputs[0])) for outputs in run.outputs)
+        return [bool(np.any(outputs[0])) for outputs in run.outputs]
 
     def turns(
         self, starts: Sequence[Sequence[Array]], runner: ReferenceRunner, where: str
     ) -> list[list[Array]]:
-        """What the first turns begin with, for each of the `starts` of the loop."""
-        rounds = [list(arrays) for arrays in starts]
+        """What the first turns begin with, for each of the `starts` of the loop.
+
+        Each loop takes no more of them than it would.
+        """
+        last = [list(arrays) for arrays in starts]
+        rounds = list(last)
         for _ in range(TURNS - 1):
-            last = rounds[-len(starts) :]
-            run = runner.run(self.content or b"", last, where=where)
-            rounds += [list(outputs) for outputs in run.outputs]
+            goes_on = self._conditions(last, runner, where)
+            going = [arrays for arrays, on in zip(last, goes_on, strict=True) if on]
+            if not going:
+                break
+            run = runner.run(self.content or b"", going, where=where)
+            last = [list(outputs) for outputs in run.outputs]
+            rounds += last
         return rounds
 
 

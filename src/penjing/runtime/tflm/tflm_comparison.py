@@ -98,6 +98,7 @@ def compare_in_tflm(
     twin: bytes | None = None,
     inputs: Sequence[Sequence[Array]] | None = None,
     samples: int = SAMPLES,
+    finite: int | None = None,
     tolerance: float | None = None,
 ) -> TflmComparison:
     """Prove that TFLM computes what LiteRT's reference kernels do.
@@ -112,6 +113,8 @@ def compare_in_tflm(
         inputs: Samples, for each one array for each input of the file, as it stores
             them. None: seeded random ones and the ends of the types.
         samples: How many random ones.
+        finite: Of how many of the first `inputs` outputs must be numbers; None: of all.
+            Of random ones they must be, of the ends of types they need not.
         tolerance: Difference of outputs over their largest magnitude that is let pass
             where all operators seem right. None: what an operator may round, 2 steps of
             int8, 4 of int16, 1e-5 of floats, or what is proven to be the sum of such.
@@ -131,21 +134,23 @@ def compare_in_tflm(
         >>> compare_in_tflm(content).arena.total  # doctest: +SKIP
         24448
     """
+    known = samples if inputs is None else len(inputs) if finite is None else finite
     with TflmRunner() as runner, ReferenceRunner() as reference:
-        runner.start()
-        reference.start()
+        room = max(len(content), len(twin or b""))
+        runner.start(room)
+        reference.start(room)
         file = FileInTflm(content, where)
         if twin is None:
             file.check_plain()
             rounds = _rounds(file, inputs, samples)
             found, run = _compared(file, rounds, runner, reference, tolerance)
-            _check_numbers(file, run, samples if inputs is None else len(rounds))
+            _check_numbers(file, run, known)
             return found
         plain = FileInTflm(twin, f"the twin of {where}")
         file.check_ends(plain)
         rounds = _rounds(plain, inputs, samples)
         found, expected = _compared(plain, rounds, runner, reference, tolerance)
-        _check_numbers(plain, expected, samples if inputs is None else len(rounds))
+        _check_numbers(plain, expected, known)
         run = runner.run(content, rounds, where=where)
         _check_twins(where, run, expected)
         return dataclasses.replace(
