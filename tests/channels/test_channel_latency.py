@@ -108,6 +108,12 @@ def test_what_is_not_met_in_the_end_is_said_with_the_measured_time(clock, monkey
         penjing.prune_channels(model_with_paths(), latency=0.5)
 
 
+def test_a_first_cut_stays_where_no_more_can_be_cut(clock, monkeypatch):
+    monkeypatch.setattr(channel_latency, "measured_pair", lambda *_: (10.0, 9.0))
+    with pytest.warns(CompressionWarning, match="9 ms measured, 3 asked, 10 before"):
+        penjing.prune_channels(model_with_paths(), latency=0.3)
+
+
 def test_a_time_that_cannot_be_reached_says_the_best(clock):
     with pytest.raises(CompressionError, match="best that can be reached is 2.* milli"):
         penjing.prune_channels(model_with_paths(), latency="0.5 ms")

@@ -66,6 +66,16 @@ def test_frozen_normalizations_keep_their_statistics():
     assert to_array(fitted.get_layer("first").moving_mean).any()
 
 
+def test_all_calls_of_a_shared_normalization_weigh_alike():
+    norm = layers.BatchNormalization()
+    inputs = [keras.Input((3,)) for _ in range(2)]
+    model = keras.Model(inputs, layers.Add()([norm(one) for one in inputs]))
+    x = data(256)
+    fitted = penjing.reestimate_batch_normalization(model, ([x, 3 * x], None))
+    found = to_array(fitted.layers[2].moving_mean)
+    np.testing.assert_allclose(found, 2 * x.mean(axis=0), rtol=1e-3)
+
+
 @pytest.mark.once
 def test_only_so_many_batches_of_a_loader_are_read():
     x = data()

@@ -41,6 +41,14 @@ def wanted(observer, values):
     return low, high
 
 
+def test_ranges_that_training_would_find_anew_are_not_calibrated():
+    x = RNG.normal(size=(20, 6)).astype("float32")
+    with pytest.raises(ValueError, match="begin_step=3 they are found anew"):
+        penjing.quantize_aware(
+            net(), activations="int8", calibration_data=x, begin_step=3
+        )
+
+
 @pytest.mark.parametrize("observer", ["min_max", "percentile", "moving_average"])
 def test_ranges_are_those_of_the_definition(observer):
     x = RNG.normal(size=(200, 6)).astype("float32")

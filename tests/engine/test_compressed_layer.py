@@ -292,6 +292,14 @@ def test_strip_layer_copies_or_gives_the_layer_itself():
     np.testing.assert_array_equal(array(dense.kernel), array(twin.kernel))
 
 
+def test_a_layer_that_was_built_by_its_shape_is_pruned_too():
+    wrapped = penjing.prune_layer(layers.Dense(6), penjing.OneShot(0.5))
+    wrapped.build(X.shape)
+    wrapped(X, training=True)
+    kernel = array(penjing.strip_layer(wrapped).kernel)
+    assert np.count_nonzero(kernel) == kernel.size // 2
+
+
 def test_an_unbuilt_layer_is_stripped_unbuilt():
     twin = penjing.strip_layer(prune_layer(layers.Dense(6, name="d"), OneShot(0.5)))
     assert (twin.name, twin.built) == ("d", False)

@@ -30,6 +30,23 @@ def test_strip_leaves_the_model_in_training_as_it_was():
         np.testing.assert_array_equal(now, then)
 
 
+class Block(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.inner = penjing.prune_layer(layers.Dense(4, name="inner"), OneShot(0.5))
+
+    def call(self, inputs, training=None):
+        return self.inner(inputs, training=training)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_layers_of_ones_own_that_hold_compressed_ones_are_named(copy):
+    model = keras.Sequential([keras.Input((8,)), Block()])
+    model(X, training=True)
+    with pytest.raises(penjing.UnsupportedModelError, match="`compressed_inner`"):
+        penjing.strip(model, copy=copy)
+
+
 def test_an_untrained_model_is_stripped_with_a_warning():
     model = three_layers()
     pruned = penjing.prune(model, OneShot(0.5))

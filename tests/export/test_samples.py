@@ -118,6 +118,38 @@ def test_data_that_does_not_fit_one_input_is_refused(data, message):
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([0.0, 0.5], "from 0 to 0.5 in fractions, and the input takes whole .* uint8"),
+        ([0, 256], "from 0 to 256, and"),
+        ([-1.0, 3.0], "from -1 to 3, and"),
+    ],
+)
+def test_numbers_that_an_input_cannot_hold_are_refused(values, message):
+    item = ModelInput(name="x", shape=(None, 1), dtype="uint8")
+    signature = InputSignature(inputs=(item,), structure=0)
+    with pytest.raises(DataError, match=message):
+        representative_samples(np.array(values)[:, None], signature)
+    (found,) = representative_samples(np.array([[0.0], [255.0]]), signature)
+    assert found.dtype == np.uint8 and found.max() == 255
+
+
+def test_a_batch_may_be_larger_than_all_samples(tmp_path):
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(8, 3)), keras.layers.Dense(2, activation="relu")]
+    )
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    for settings in ({}, {"observer": "mse"}):
+        path = penjing.export_litert(
+            model, tmp_path / "m.tflite", "int8", representative_data=x, **settings
+        )
+        whole = np.resize(x, (8, 3))
+        found = penjing.LiteRTModel(path).predict(whole)
+        wanted = keras.ops.convert_to_numpy(model(whole))
+        np.testing.assert_allclose(found, wanted, atol=0.1)
+
+
+@pytest.mark.parametrize(
     ("data", "message"),
     [
         (X, "has 2 inputs .*holds 1"),

@@ -50,6 +50,23 @@ def test_grids_and_numbers_of_levels(weights):
     assert np.abs(integers(kernel)).max() <= most
 
 
+def test_rows_of_an_embedding_that_inputs_look_up_fit_best(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((6,), dtype="int32"), layers.Embedding(400, 8), layers.Flatten()]
+    )
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(400, 8)).astype("float32")
+    table[:20] *= 5  # what occurs is large
+    model.layers[0].embeddings.assign(table)
+    tokens = rng.integers(0, 20, (50, 6)).astype("int32")
+    errors = []
+    for data in (tokens, tokens + 200):
+        rounded = penjing.quantize_weights(model, data, weights=penjing.Grid(bits=4))
+        values = ops.convert_to_numpy(rounded.layers[0].embeddings)
+        errors.append(np.square(values[:20] - table[:20]).mean())
+    assert errors[0] < errors[1] / 3
+
+
 def test_one_scale_for_the_whole_tensor():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(5)])
     x = np.random.default_rng(0).normal(size=(40, 8)).astype("float32")

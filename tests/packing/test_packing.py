@@ -348,11 +348,11 @@ def test_what_is_decoded_again_is_decoded_and_stored_once(monkeypatch):
 
 def test_constants_far_beyond_the_size_of_a_file_are_not_decoded(monkeypatch):
     monkeypatch.setattr(tflm_comparison, "has_tflm", lambda: False)
-    monkeypatch.setattr(decode_operators, "EXPANSION_FLOOR", 2**16)
+    monkeypatch.setattr(decode_operators, "EXPANSION_FLOOR", 2**17)
     assert restore(decoded_many_times(40, kinds=40))
-    hostile = decoded_many_times(60, kinds=60)
+    hostile = decoded_many_times(120, kinds=120)
     monkeypatch.setattr(decode_operators, "MAX_EXPANSION", 10)
-    with pytest.raises(FileFormatError, match=r"65,536 bytes once .*PENJING_LIMITS"):
+    with pytest.raises(FileFormatError, match=r"131,072 bytes once .*PENJING_LIMITS"):
         restore(hostile, "it")
 
 

@@ -149,7 +149,8 @@ def test_data_in_buffers_begins_at_multiples_of_16():
 
 
 def two_buffers(offset=0, size=0):
-    model = schema.ModelT(version=3, operatorCodes=[], subgraphs=[])
+    graph = schema.SubGraphT([], [], [], [], b"main", 0)
+    model = schema.ModelT(version=3, operatorCodes=[], subgraphs=[graph])
     model.buffers = [schema.BufferT(), schema.BufferT(None, offset, size)]
     return packed(model)
 
