@@ -99,7 +99,7 @@ class LayerErrorReport(JsonValue):
             )
         check_integer("max_bytes", max_bytes, least=1, hint=" It is in bytes.")
         found = bits_within(self.rows, self.levels, max_bytes, compressed, embeddings)
-        return {row.path: bits for row, bits in zip(self.rows, found, strict=True)}
+        return {row.path: int(bits) for row, bits in zip(self.rows, found, strict=True)}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything in types that JSON has."""
@@ -191,7 +191,7 @@ def bits_within(
     max_bytes: int,
     compressed: bool,
     embeddings: int | None = None,
-) -> list[int]:
+) -> list[float]:
     """The bits of each row; see `LayerErrorReport.bits_by_layer`."""
     if embeddings is not None and embeddings not in levels:
         measured = ", ".join(map(str, levels))
@@ -216,7 +216,7 @@ def bits_within(
             f"were measured they take {least:,}. Allow more, or measure fewer bits."
         )
     chosen = zip(places, found, strict=True)
-    return [int(levels[some[option]]) for some, option in chosen]
+    return [levels[some[option]] for some, option in chosen]
 
 
 def bits_of_mean(report: LayerErrorReport, mean: float) -> dict[str, int]:

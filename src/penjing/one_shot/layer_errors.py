@@ -36,6 +36,7 @@ from penjing.one_shot.weight_matrix import read_matrix
 from penjing.progress import Listener, Progress, ignore_progress
 
 BITS = (2, 3, 4, 8)
+HALF_BITS = (2, 2.5, 3, 3.5, 4, 8)  # what gzip leaves of grids is finer than bits
 SPARSITIES = (0.25, 0.5, 0.75, 0.9)
 KINDS = ("bits", "sparsity")
 _LITTLE = 0.01  # of the outputs' variance: there changes grow as errors do
@@ -187,14 +188,20 @@ def _row(
 def _at(target: LayerTarget, of: str, level: float) -> LayerTarget:
     if of == "sparsity":
         return dataclasses.replace(target, sparsity=level, refines=False)
-    grid = grid_of_bits(target.grid, int(level))
+    grid = grid_of_bits(target.grid, level)
     return dataclasses.replace(target, grid=grid, refines=False)
 
 
-def grid_of_bits(like: Grid | None, bits: int) -> Grid:
-    """A grid of so many bits, with as many scales as another one has."""
+def grid_of_bits(like: Grid | None, bits: float) -> Grid:
+    """A grid of so many bits, with as many scales as another one has.
+
+    Half a bit more has the levels in the middle: 5 between 3 and 7, 11 between 7 and
+    15.
+    """
     granularity = "per_channel" if like is None else like.granularity
-    return Grid(bits=bits, granularity=granularity)
+    if bits != int(bits):
+        return Grid(levels=3 * 2 ** (int(bits) - 1) - 1, granularity=granularity)
+    return Grid(bits=int(bits), granularity=granularity)
 
 
 def _is_depthwise(weight: SelectedWeight) -> bool:

@@ -26,7 +26,12 @@ from penjing.one_shot.layer_compression import (
     own_error,
 )
 from penjing.one_shot.layer_error_report import bits_within
-from penjing.one_shot.layer_errors import BITS, errors_of_layers, grid_of_bits
+from penjing.one_shot.layer_errors import (
+    BITS,
+    HALF_BITS,
+    errors_of_layers,
+    grid_of_bits,
+)
 from penjing.one_shot.measured_model import MeasuredModel
 from penjing.one_shot.model_opening import OpenedModel, open_model, precision_of
 from penjing.one_shot.norm_correction import correct_normalizations
@@ -140,10 +145,12 @@ class _Run:
         )
 
     def _choose_bits(self, max_bytes: int) -> None:
+        compressed = self._config.compressed
+        levels = HALF_BITS if compressed else BITS
         rows = errors_of_layers(
-            self._measured, self._targets, "bits", BITS, self._listen
+            self._measured, self._targets, "bits", levels, self._listen
         )
-        found = bits_within(rows, BITS, max_bytes, self._config.compressed)
+        found = bits_within(rows, levels, max_bytes, compressed)
         for row, bits in zip(rows, found, strict=True):
             target = self._targets[row.path]
             grid = grid_of_bits(target.grid, bits)
@@ -219,7 +226,7 @@ def _row(
         size=weight.size,
         method=method,
         sparsity=float((result.values == 0).mean()),
-        bits=None if target.grid is None else target.grid.bits,
+        bits=None if target.grid is None else target.grid.highest.bit_length() + 1,
         error=relative[0],
         plain_error=relative[1],
         damping=result.damping if target.method in COMPENSATING else 0.0,
