@@ -137,6 +137,17 @@ def micro_recipe_table() -> list[str]:
     return lines
 
 
+def step_profile_table() -> list[str]:
+    lines = [
+        "| backend | operations, plain step | pruned step | of them most are more |",
+        "|---|---|---|---|",
+    ]
+    for backend, row in _results("step_profile")["backends"].items():
+        more = ", ".join(f"{count} {name}" for name, count in row["more"].items())
+        lines.append(f"| {backend} | {row['plain']} | {row['pruned']} | {more} |")
+    return lines
+
+
 def budget_table() -> list[str]:
     lines = [
         "| task (parameters) | minutes | float | dense control | file | bytes, gzipped "
@@ -680,6 +691,7 @@ TABLES = {
     "dead-units": dead_units_table,
     "latency-model": latency_model_table,
     "step-overhead": step_table,
+    "step-profile": step_profile_table,
     "mask-selection": mask_table,
     "scale": scale_table,
     "dense-controls": dense_controls_table,
