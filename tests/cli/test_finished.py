@@ -207,12 +207,16 @@ def test_the_metric_of_the_runs_is_the_one_compared(tmp_path):
 
 def test_other_samples_of_the_same_data_are_other_data(tmp_path):
     data = make_report().data
+    splits = [f"20 %, chosen by the seed {n}, are the test part" for n in (0, 1)]
     reports = [
-        make_regression(data=dataclasses.replace(data, notes=(f"split, seed {n}",)))
-        for n in (0, 1)
+        make_regression(data=dataclasses.replace(data, notes=(note,)))
+        for note in splits
     ]
     folders = [run_folder(tmp_path / f"{n}", r) for n, r in enumerate(reports)]
     assert "of different test data" in compare_finished(folders).notes[0]
+    noted = dataclasses.replace(data, notes=(splits[0], "epoch 7 was the best"))
+    again = run_folder(tmp_path / "again", make_regression(data=noted))
+    assert not compare_finished([folders[0], again]).notes
 
 
 def test_files_that_are_scored_now_are_measured_now(tmp_path):

@@ -292,6 +292,7 @@ def test_strip_layer_copies_or_gives_the_layer_itself():
     np.testing.assert_array_equal(array(dense.kernel), array(twin.kernel))
 
 
+@pytest.mark.filterwarnings("ignore:.*unbuilt state")  # Keras, of the layer within
 def test_a_layer_that_was_built_by_its_shape_is_pruned_too():
     wrapped = penjing.prune_layer(layers.Dense(6), penjing.OneShot(0.5))
     wrapped.build(X.shape)

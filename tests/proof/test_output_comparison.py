@@ -60,7 +60,7 @@ def test_steps_of_small_integers_are_no_large_differences(
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool"])
 def test_other_numbers_of_classes_are_other_classes(dtype):
     spec = TensorSpec(name="y", shape=(1,), dtype=dtype, scale=0.0)
-    for same, relative in ((True, 0.0), (False, np.inf)):
+    for same, relative in ((True, 0.0), (False, 1.0)):
         distance = Distance([spec], 0.05)
         mine = np.array([1 if dtype == "bool" else 200], dtype)
         distance.add([mine], [mine if same else mine - np.ones(1, "uint8")])

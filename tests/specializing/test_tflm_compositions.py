@@ -249,7 +249,9 @@ def test_a_composition_gives_the_same(name, examiner, runner):
     check(content, arrays, examiner, runner, "none" if stays else name.split()[0])
 
 
-@pytest.mark.parametrize("power", [3.0, 1.0, 9.0, 10.0, 4.0, -1.0, -3.0, 1.5, -0.5])
+@pytest.mark.parametrize(
+    "power", [3.0, 0.0, 1.0, 9.0, 10.0, 4.0, -1.0, -3.0, 1.5, -0.5]
+)
 def test_powers_are_products_or_go_by_the_logarithm(power, examiner, runner):
     it = Graph()
     x = it.tensor([2, 5])

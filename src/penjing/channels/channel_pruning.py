@@ -245,7 +245,7 @@ def cut_to_time(
         limit *= wanted / after
     warnings.warn(
         f"latency={target.value!r} was not quite met: {said}. "
-        "Ask for less time, or lower `round_to`.",
+        "Lower `round_to`, or let more layers be cut.",
         CompressionWarning,
         stacklevel=3,
     )

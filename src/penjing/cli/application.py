@@ -231,9 +231,9 @@ def inspect(
         $ penjing inspect model.tflite --node-data bytes.json
         $ penjing inspect int8.tflite --against model.keras --data d.npz
     """
-    check_early(models=[file], suffixes=MODEL_FILES)
     jobs = {"--against": against, "--runtime": runtime, "--node-data": node_data}
     check_alone({name for name, value in jobs.items() if value is not None})
+    check_early(models=[file], suffixes=MODEL_FILES)
     if against is not None:
         show_layers(
             file,

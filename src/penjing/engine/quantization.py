@@ -106,7 +106,7 @@ def quantize_aware(
             calibrated=calibration_data is not None,
             begin_step=config.begin_step,
         )
-    _check_calibration(activations, calibration_data, observer)
+    _check_calibration(rounding, calibration_data, observer)
     quantized = apply_quantization(model, config, rounding, copy=copy)
     if calibration_data is not None and quantized.activations is not None:
         calibrate(quantized, calibration_data, observer)

@@ -103,7 +103,9 @@ def count_lookups(
 ) -> dict[str, np.ndarray[Any, Any]]:
     """How often inputs look up each row of the embeddings among some weights, by path.
 
-    A batch runs until each was called once. One whose rows are outputs too is left out.
+    The first batch tells how often each is called in one, others run no longer than
+    that. Padding does not count. Tables whose rows are outputs too, and those of which
+    nothing is known, are left out.
     """
     tables = {
         id(w.layer): w
@@ -112,27 +114,42 @@ def count_lookups(
         and "reverse" not in call_signature(w.layer).parameters
     }
     found = {w.path: np.zeros(w.matrix_shape[0]) for w in tables.values()}
-    waiting: set[int] = set()
+    calls, most = 0, math.inf
 
     def note(layer: Any, inputs: Any, outputs: Any) -> None:
+        nonlocal calls
+        calls += 1
         counts = found[tables[id(layer)].path]
         with contextlib.suppress(_NoValueError):
-            rows = _known(inputs).astype("int64").ravel()
+            rows = _unmasked(layer, inputs, batch).astype("int64")
             rows = rows[(rows >= 0) & (rows < len(counts))]
             counts += np.bincount(rows, minlength=len(counts))
-        waiting.discard(id(layer))
-        if not waiting:
+        if calls == most:
             raise _EnoughError
 
     with watched_calls([weight.layer for weight in tables.values()], note):
         for batch in batches if tables else ():
-            waiting = {*tables}
+            calls = 0
             try:
                 run_on_data(model, batch, "calibration_data")
             except DataError:
-                if waiting:
+                if calls < most:
                     raise
-    return found
+            most = calls
+    return {path: counts for path, counts in found.items() if counts.any()}
+
+
+def _unmasked(layer: Any, inputs: Any, batch: Any) -> np.ndarray[Any, Any]:
+    """Rows that are looked up, but for those of padding where that is told."""
+    rows = _known(inputs)
+    mask = layer.compute_mask(inputs)
+    if mask is not None:
+        return np.asarray(rows[_known(mask).astype(bool)])
+    if isinstance(batch, Mapping) and "padding_mask" in batch:
+        given = np.asarray(batch["padding_mask"]).astype(bool)
+        if given.shape == rows.shape:
+            return np.asarray(rows[given])
+    return rows.ravel()
 
 
 class _EnoughError(Exception):

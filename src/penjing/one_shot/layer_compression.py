@@ -117,8 +117,9 @@ class CompressedMatrix:
 
     Attributes:
         values: `(inputs, outputs)` in float32; on a grid, exactly.
-        error: Mean over rows of the squared change of the outputs, summed up over them;
-            None where the inputs are not known.
+        error: Mean over rows of the squared change of the outputs, summed up over them,
+            of an embedding over those that are looked up; None where the inputs are not
+            known.
         plain_error: The same for the same mask and grid with nothing made up for.
         size: Mean over rows of the squared outputs, summed up over them.
         damping: The largest that was used.
@@ -144,7 +145,11 @@ def compress_matrix(
     if inputs is None:
         mask = _mask(np.square(matrix), target, matrix)
         values = _exact(matrix * mask, scales, target)
-        return CompressedMatrix(values=values, scales=scales)
+        error = None
+        if target.lookups is not None:
+            rows = _importance(matrix, target, None) / target.lookups.sum()
+            error = float((rows * np.square(matrix - values)).sum())
+        return CompressedMatrix(values=values, error=error, scales=scales)
     if target.method in COMPENSATING:
         return _compensated(matrix, target, inputs, scales)
     weights = np.ones(matrix.shape)
@@ -316,7 +321,7 @@ def _some_rows(matrix: Array, lookups: Array | None, most: int) -> Array:
     """
     places = np.linspace(0, len(matrix) - 1, min(len(matrix), most)).astype(int)
     if lookups is not None:
-        places = np.union1d(places, np.argsort(-lookups)[:most])
+        places = np.union1d(places, np.argsort(-lookups, kind="stable")[:most])
     return np.union1d(places, np.abs(matrix).argmax(axis=0))
 
 

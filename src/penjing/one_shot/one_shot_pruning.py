@@ -103,7 +103,8 @@ def prune_one_shot(
         weights: Round to this grid, or number of levels, in the same pass.
         bits_by_layer: Pattern -> bits in place of those of `weights` for what it
             matches; or `"auto"`: 2, 3, 4 or 8 for each layer, by what its errors cost
-            at the model's outputs, within `max_bytes`.
+            at the model's outputs, within `max_bytes`; with `compressed` also 5 or 11
+            levels.
         max_bytes: What the weights may take together with `bits_by_layer="auto"`, as an
             "int4" file stores them: half a byte for each up to 4 bits, else one.
         compressed: `max_bytes` counts them gzipped, as in a download.

@@ -174,8 +174,8 @@ def announce(
     where = shown(folder)
     texts = {
         "resumed": f"Going on where the last run in {where} stopped.",
-        "changed": "The recipe or budget, model or data changed since the last run in "
-        f"{where}: starting afresh.",
+        "changed": "The recipe or budget, model, its modules or data changed since the "
+        f"last run in {where}: starting afresh.",
     }
     if state.origin in texts:
         progress(Progress(stage=texts[state.origin], notice=True))

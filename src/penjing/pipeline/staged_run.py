@@ -49,9 +49,17 @@ class StagedRun:
     lowest: float | None = None
 
     def stage(
-        self, name: str, files: Sequence[Path], function: Callable[[], Any]
+        self,
+        name: str,
+        files: Sequence[Path],
+        function: Callable[[], Any],
+        *,
+        leads_on: bool = True,
     ) -> Any:
-        """Run a stage unless it is finished; chance begins anew in each."""
+        """Run a stage unless it is finished; chance begins anew in each.
+
+        `leads_on` says whether others come of it.
+        """
         self.progress(Progress(stage=name))
         set_global_seeds(stage_seed(self.seed, name))
 
@@ -59,7 +67,7 @@ class StagedRun:
             claim_outputs(self.folder, [file.name for file in files])
             return function()
 
-        return self.state.run_stage(name, files, work)
+        return self.state.run_stage(name, files, work, leads_on=leads_on)
 
     @functools.cached_property
     def trained(self) -> dict[str, Any]:

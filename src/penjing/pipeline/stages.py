@@ -66,7 +66,9 @@ class Stages:
         run = self.run
         model, recipe, folder = run.model, run.recipe, run.folder
         path = folder / BASELINE_KERAS
-        baseline = run.stage("Baseline", [path], lambda: write_h5(model, path))
+        baseline = run.stage(
+            "Baseline", [path], lambda: write_h5(model, path), leads_on=False
+        )
         trained = run.trained
         files = run.files()
         files.export()

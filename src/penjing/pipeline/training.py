@@ -132,8 +132,10 @@ def _as_metric(loss: Any) -> Any:
         with contextlib.suppress(ValueError):  # "crossentropy" goes by the labels
             loss = keras.losses.get(loss)
     if isinstance(loss, keras.losses.Loss):
-        name = name if isinstance(name, str) else loss.name
-        return keras.metrics.MeanMetricWrapper(loss.call, name=name)
+        if isinstance(name, str):  # as it is, so by a function that can be told again
+            function = getattr(loss, "fn", loss.call)
+            return keras.metrics.MeanMetricWrapper(function, name=name)
+        return keras.metrics.MeanMetricWrapper(loss.call, name=loss.name)
     if isinstance(name, str) and callable(loss):
         return keras.metrics.MeanMetricWrapper(loss, name=name)
     return loss

@@ -67,11 +67,13 @@ class Distance:
         """The largest difference over the largest magnitude of its output.
 
         Of integers with a scale the magnitude is never less than some steps of theirs;
-        of others, such as numbers of classes, any difference is infinite.
+        of others, such as numbers of classes, any difference is as large as they are.
         """
         worst = 0.0
         for place, largest in self._largest.items():
-            scale = 0.0 if place in self._counts else self._scales[place]
+            scale = self._scales[place]
+            if place in self._counts and 0 < largest < math.inf:
+                scale = largest
             worst = max(worst, largest / scale if scale else (largest and np.inf))
         return float(worst)
 

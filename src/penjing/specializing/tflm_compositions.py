@@ -53,7 +53,7 @@ _LACKED = {
     ),
 }
 _VALID = 1
-_MOST_FACTORS, _MOST_POWER = 64, 64
+_MOST_FACTORS, _MOST_POWER = 64, 1024
 _ACTIVATION = "fused_activation_function"
 _SAME_SCALE = 1e-6  # of 32,768 steps none is then off by half a one
 # Abramowitz and Stegun, 7.1.26: erfc(z) = p(t) exp(-z z), t = 1 / (1 + 0.3275911 z);
@@ -110,8 +110,11 @@ def _select(it: Composition) -> bool:
     """Of integers: condition * one + (not condition) * other."""
     condition, one, other = it.call.inputs
     output = it.call.output
-    if it.call.code == Operator.SELECT and it.shape(condition) != it.shape(one):
-        return False  # it chooses between rows
+    between_rows = len(it.shape(condition)) == 1 and it.shape(condition) != it.shape(
+        one
+    )
+    if it.call.code == Operator.SELECT and between_rows:
+        return False
     if it.kind(output) == TensorType.BOOL:
         return _in_floats(it, Operator.SELECT_V2, Record("SelectV2Options"))
     if it.kind(output) != TensorType.INT32:
@@ -257,8 +260,12 @@ def _power(it: Composition) -> bool:
 def _whole_power(it: Composition, power: int) -> bool:
     """By squares of squares; of a negative power the reciprocal."""
     x, output = it.call.input(0), it.call.output
-    if not 1 <= abs(power) <= _MOST_POWER:
+    if abs(power) > _MOST_POWER:
         return False
+    if power == 0:
+        ones = it.constant(np.ones(it.shape(output)), "<f4")
+        it.reshape(ones, it.shape(output), output)
+        return True
     square, left, factors = x, abs(power), [x] if power % 2 else []
     while left := left // 2:
         square = it.pair(Operator.MUL, square, square)

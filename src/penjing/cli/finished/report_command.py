@@ -45,8 +45,8 @@ def report(
         is_ours = PAGE in outputs_of(folder) or is_own_page(drawn, "report")
         if page and drawn.exists() and not is_ours:
             raise CompressionError(
-                f"{drawn} is there already, and penjing did not write it. Move it "
-                "away, or draw no page: --no-page."
+                f"{drawn} is there already, and nothing says that penjing wrote it. "
+                "Move it away, or draw no page: --no-page."
             )
         if page:
             write_report_page(found, drawn)

@@ -36,20 +36,22 @@ def digest_of_run(
             recipe.to_dict(),
             *([source] if isinstance(source, Path) else _model_parts(source)),
             *data,
-            *filter(None, map(_source_of, imports)),
+            *(file for module in imports for file in _sources_of(module)),
         ]
     )
 
 
-def _source_of(module: str) -> Path | None:
-    """The file of a module, where it has one that can be found."""
+def _sources_of(module: str) -> list[Path]:
+    """The file of a module, or those of a package, where they can be found."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
-        return None
+        return []
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        return None
-    return Path(spec.origin)
+        return []
+    folders = spec.submodule_search_locations or ()
+    inner = sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
+    return [Path(spec.origin), *inner]
 
 
 def _model_parts(model: keras.Model) -> list[Any]:

@@ -91,16 +91,22 @@ class RunState:
         write_text(self.folder / MANIFEST, json.dumps(manifest, indent=1))
 
     def run_stage(
-        self, name: str, files: Sequence[Path], function: Callable[[], Any]
+        self,
+        name: str,
+        files: Sequence[Path],
+        function: Callable[[], Any],
+        *,
+        leads_on: bool = True,
     ) -> Any:
         """Run a stage unless it is finished and its files are as it left them.
 
-        Its result is given as JSON gives it back, in this run as in one that goes on.
+        Where it is run again, so are those behind it, unless nothing comes of it. Its
+        result is given as JSON gives it back, in this run as in one that goes on.
         """
         finished = self._stages.get(name)
         if finished is not None and _are_as_left(files, finished["files"]):
             return finished["result"]
-        if finished is not None:
+        if finished is not None and leads_on:
             self._forget_from(name)
         begin = time.monotonic()
         with noted_warnings() as notes:
@@ -115,7 +121,7 @@ class RunState:
         return result
 
     def _forget_from(self, name: str) -> None:
-        """Forget a stage and those behind it: they came of what it left."""
+        """Forget a stage and those behind it."""
         names = list(self._stages)
         for later in names[names.index(name) :]:
             del self._stages[later]

@@ -214,9 +214,10 @@ def _row_of_run(path: Path, score: Score | None, data: str) -> ComparedFile:
 
 
 def _data_of(data: DataSummary) -> str:
-    """What test data it is; how it was split says which samples they are."""
+    """What test data it is; notes on its split say which samples they are."""
     text = f"{data.name}, {data.test:,} test {data.unit}"
-    return f"{text} ({'; '.join(data.notes)})" if data.notes else text
+    splits = [note for note in data.notes if "are the test " in note]
+    return f"{text} ({'; '.join(splits)})" if splits else text
 
 
 def read_run(path: Path) -> tuple[Report, Path]:

@@ -64,22 +64,25 @@ class LoopBody:
 
     def turns(
         self, starts: Sequence[Sequence[Array]], runner: ReferenceRunner, where: str
-    ) -> list[list[Array]]:
-        """What the first turns begin with, for each of the `starts` of the loop.
+    ) -> tuple[list[list[Array]], list[list[Array]]]:
+        """What the first turns begin with, for all the `starts` of the loop.
 
-        Each loop takes no more of them than it would.
+        First for its body, which runs no oftener than the loop would; then for its
+        condition, which is asked once more.
         """
         last = [list(arrays) for arrays in starts]
-        rounds = list(last)
-        for _ in range(TURNS - 1):
+        entered: list[list[Array]] = []
+        asked: list[list[Array]] = []
+        for _ in range(TURNS):
             goes_on = self._conditions(last, runner, where)
-            going = [arrays for arrays, on in zip(last, goes_on, strict=True) if on]
-            if not going:
+            asked += last
+            last = [arrays for arrays, on in zip(last, goes_on, strict=True) if on]
+            if not last:
                 break
-            run = runner.run(self.content or b"", going, where=where)
+            entered += last
+            run = runner.run(self.content or b"", last, where=where)
             last = [list(outputs) for outputs in run.outputs]
-            rounds += last
-        return rounds
+        return entered, asked
 
 
 def _as_file(model: Record, place: int) -> bytes:

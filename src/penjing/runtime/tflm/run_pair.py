@@ -280,10 +280,11 @@ class RunPair:
             [self._value(s, n) if c is None else c for n, c in columns]
             for s in self._samples
         ]
-        turns = loop.turns(starts, runner, where)
-        self._check_file(FileInTflm(loop.content or b"", where), turns)
+        entered, asked = loop.turns(starts, runner, where)
+        if entered:
+            self._check_file(FileInTflm(loop.content or b"", where), entered)
         condition = FileInTflm(loop.condition or b"", f"the condition of {where}")
-        self._check_file(condition, turns)
+        self._check_file(condition, asked)
         self._check_turns(name, loop, call, runner)
         return True
 
