@@ -80,7 +80,20 @@ def peers_table(results: Results) -> list[str]:
     return lines
 
 
+def variants_table(results: Results) -> list[str]:
+    """Errors of layers by other ways to round, over those of the way that is taken."""
+    models = results("one_shot_variants")["models"]
+    lines = [f"| int4, error over that of now | {' | '.join(models)} |"]
+    lines.append("|---" * (1 + len(models)) + "|")
+    for name in next(iter(models.values())):
+        rows = [row[name] for row in models.values()]
+        cells = (f"{row['mean_ratio']:.2f}, {row['cpu_seconds']:.0f} s" for row in rows)
+        lines.append(_line([name, *cells]))
+    return lines
+
+
 TABLES = {
+    "one-shot-variants": variants_table,
     "one-shot-texts": texts_table,
     "one-shot-images": images_table,
     "one-shot-layers": layers_table,
