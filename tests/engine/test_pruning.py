@@ -95,3 +95,14 @@ def test_nested_layers_of_one_name_are_told_apart():
     assert [row.path for row in report.rows if row.status == "compressed"] == [
         "inner/same/kernel"
     ]
+
+
+@pytest.mark.once
+def test_a_pattern_takes_its_sparsity_or_says_what_keeps_it_from_that():
+    model = three_layers()
+    pattern = penjing.NM(2, 4)
+    penjing.prune(model, OneShot(0.5), pattern=pattern, keep_at_least=9)
+    with pytest.raises(
+        ValueError, match=r"lets at most 0.\d+ of the .* NM.* takes 0.5"
+    ):
+        penjing.prune(model, OneShot(0.5), pattern=pattern, keep_at_least=300)

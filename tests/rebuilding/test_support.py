@@ -36,7 +36,7 @@ def rebuilt(graph, start, end):
 
 def test_a_file_without_a_graph_is_refused():
     model = Record("Model", version=3, subgraphs=[], buffers=[Record("Buffer")])
-    with pytest.raises(penjing.FileFormatError, match="holds no network"):
+    with pytest.raises(penjing.FileFormatError, match="it has no graph"):
         litert_loading.rebuild(write_records(model), "file")
 
 

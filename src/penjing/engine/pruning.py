@@ -15,7 +15,7 @@ from penjing.engine.transforms.pruning_transform import Prune
 from penjing.engine.wrapping import add_transform
 from penjing.models.selection import select_weights
 from penjing.numerics.importance import Importance, ImportanceName
-from penjing.numerics.patterns import Pattern, Unstructured
+from penjing.numerics.patterns import NM, Pattern, Unstructured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,12 @@ def _spared(config: PruningConfig, model: keras.Model) -> Schedule:
     size = sum(weight.size for weight in chosen)
     least = getattr(schedule, "initial_sparsity", 0.0)
     most = max(1 - config.keep_at_least / size, least)
+    if isinstance(config.pattern, NM) and most < schedule.final_sparsity:
+        raise ValueError(
+            f"`keep_at_least` lets at most {most:.3g} of the {size:,} weights fall, "
+            f"and {config.pattern} takes {schedule.final_sparsity:g}. Lower it, or "
+            "leave it out."
+        )
     return schedule.ending_at(min(schedule.final_sparsity, most))
 
 

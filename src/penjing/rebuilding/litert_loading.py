@@ -14,7 +14,6 @@ import numpy as np
 from penjing.arguments import check_flag
 from penjing.errors import (
     CompressionWarning,
-    FileFormatError,
     UnsupportedModelError,
     require_extra,
 )
@@ -143,8 +142,6 @@ def rebuild(content: bytes, where: str, name: str = "model") -> RebuiltFile:
 
 def _refuse_several_graphs(content: bytes, where: str) -> None:
     model = load_records(content, where)
-    if not model["subgraphs"]:
-        raise FileFormatError(f"{where} holds no network. The file is damaged.")
     signatures = model["signature_defs"]
     if len({int(one["subgraph_index"]) for one in signatures}) > 1:
         keys = [

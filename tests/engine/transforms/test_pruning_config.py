@@ -49,12 +49,6 @@ def test_layers_in_a_config_become_their_names():
 
 
 @pytest.mark.once
-def test_a_pattern_with_a_sparsity_of_its_own_keeps_as_many_as_it_says():
-    with pytest.raises(ValueError, match="`keep_at_least` would lower"):
-        PruningConfig(OneShot(0.5), pattern=NM(2, 4), keep_at_least=9)
-
-
-@pytest.mark.once
 @pytest.mark.parametrize("keep", [0, -3, 2.5, True])
 def test_keep_at_least_counts_weights(keep):
     with pytest.raises(ValueError, match="`keep_at_least` must be an integer of at le"):
