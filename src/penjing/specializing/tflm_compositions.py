@@ -14,6 +14,7 @@ import numpy as np
 
 from penjing.runtime.tensor_values import FileExaminer
 from penjing.specializing.composition import Array, Composition
+from penjing.specializing.powers import compose_power
 from penjing.tflite.cleaning import drop_unused
 from penjing.tflite.operators import Operator, operator_code, operators
 from penjing.tflite.records import Record
@@ -53,7 +54,7 @@ _LACKED = {
     ),
 }
 _VALID = 1
-_MOST_FACTORS, _MOST_POWER = 64, 1024
+_MOST_FACTORS = 64
 _ACTIVATION = "fused_activation_function"
 _SAME_SCALE = 1e-6  # of 32,768 steps none is then off by half a one
 # Abramowitz and Stegun, 7.1.26: erfc(z) = p(t) exp(-z z), t = 1 / (1 + 0.3275911 z);
@@ -241,44 +242,6 @@ def _reduce_any(it: Composition) -> bool:
     return True
 
 
-def _power(it: Composition) -> bool:
-    """Of floats to one power: by products where it is whole, else by the logarithm."""
-    x, power, output = *it.call.inputs, it.call.output
-    exponent = it.values(power)
-    if exponent is None or exponent.size != 1 or it.kind(x) != TensorType.FLOAT32:
-        return False
-    value = float(exponent.reshape(-1)[0])
-    if value.is_integer():  # a logarithm of negative numbers there is not
-        return _whole_power(it, int(value))
-    logarithm = it.tensor(x)
-    it.add(Operator.LOG, [x], logarithm)
-    product = it.pair(Operator.MUL, logarithm, it.constant(value, "<f4"))
-    it.add(Operator.EXP, [product], output, Record("ExpOptions"))
-    return True
-
-
-def _whole_power(it: Composition, power: int) -> bool:
-    """By squares of squares; of a negative power the reciprocal."""
-    x, output = it.call.input(0), it.call.output
-    if abs(power) > _MOST_POWER:
-        return False
-    if power == 0:
-        ones = it.constant(np.ones(it.shape(output)), "<f4")
-        it.reshape(ones, it.shape(output), output)
-        return True
-    square, left, factors = x, abs(power), [x] if power % 2 else []
-    while left := left // 2:
-        square = it.pair(Operator.MUL, square, square)
-        factors += [square] if left % 2 else []
-    product = functools.reduce(functools.partial(it.pair, Operator.MUL), factors)
-    if power > 0:
-        it.reshape(product, it.shape(output), output)
-        return True
-    ones = it.constant(np.ones([1] * len(it.shape(x))), "<f4")
-    it.pair(Operator.DIV, ones, product, output)
-    return True
-
-
 def _relabel(it: Composition) -> bool:
     """A product with one number that leaves the integers as they are.
 
@@ -404,7 +367,7 @@ _RULES: dict[int, Callable[[Composition], bool]] = {
     Operator.GELU: _gelu,
     Operator.LOG: _looked_up,
     Operator.MUL: _relabel,
-    Operator.POW: _power,
+    Operator.POW: compose_power,
     Operator.REDUCE_ANY: _reduce_any,
     Operator.REDUCE_MAX: _reduce_max,
     Operator.REDUCE_PROD: _reduce_prod,
