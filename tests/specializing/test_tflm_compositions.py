@@ -73,6 +73,9 @@ IMAGE = (1, 4, 4, 2)
 REDUCED = ("ReducerOptions", {"keep_dims": True})
 HALF = ("ResizeBilinearOptions", {"half_pixel_centers": True})
 one = functools.partial
+SELECTED_INDICES = one(
+    one_operator, Operator.SELECT_V2, "i4", version=1, kinds=["?", "i4", "i4"]
+)
 CASES = {
     "TILE": one(
         one_operator, Operator.TILE, "i1", [(1, 2, 3), sizes(1, 3, 2)], (1, 6, 6)
@@ -131,31 +134,19 @@ CASES = {
         version=1,
     ),
     "SELECT_V2 of indices": one(
-        one_operator,
-        Operator.SELECT_V2,
-        "i4",
+        SELECTED_INDICES,
         [(1, 5), (1, 5), (1, 5)],
         (1, 5),
-        version=1,
-        kinds=["?", "i4", "i4"],
     ),
     "SELECT_V2 of indices and one number": one(
-        one_operator,
-        Operator.SELECT_V2,
-        "i4",
+        SELECTED_INDICES,
         [(1, 1), np.array(7, "<i4"), (1, 8)],
         (1, 8),
-        version=1,
-        kinds=["?", "i4", "i4"],
     ),
     "SELECT_V2 of a column and a row": one(
-        one_operator,
-        Operator.SELECT_V2,
-        "i4",
+        SELECTED_INDICES,
         [(2, 3, 1), (2, 1, 4), (2, 1, 1)],
         (2, 3, 4),
-        version=1,
-        kinds=["?", "i4", "i4"],
     ),
     "SELECT of booleans": one(
         one_operator,

@@ -24,6 +24,7 @@ from penjing.export.recurrence import check_calibration
 from penjing.export.samples import (
     compared_samples,
     random_samples,
+    repeated,
     spread_evenly,
 )
 from penjing.export.tracing.graph_rewriting import rewrite_operations
@@ -207,9 +208,7 @@ def _soften_fills(
     given = samples is not None
     if samples is None:
         samples = random_samples(signature, model, count)
-    chosen = [
-        np.resize(a, (count, *a.shape[1:])) for a in spread_evenly(list(samples), count)
-    ]
+    chosen = repeated(spread_evenly(list(samples), count), count)
     masks_nothing = soften_fills(folder, signature, chosen)
     if not (masks_nothing and given):
         return []
@@ -261,7 +260,7 @@ def _feeds(
 ) -> Iterator[dict[str, np.ndarray]]:
     step = signature.inputs[0].shape[0] or 1
     if 0 < len(samples[0]) < step:  # a batch that is larger than all samples
-        samples = [np.resize(array, (step, *array.shape[1:])) for array in samples]
+        samples = repeated(samples, step)
     for start in range(0, len(samples[0]) - step + 1, step):
         yield {
             item.name: array[start : start + step]

@@ -14,6 +14,7 @@ import numpy as np
 
 from penjing.engine.calibration import OBSERVERS, sampled
 from penjing.errors import require_extra
+from penjing.export.samples import repeated
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType
@@ -95,7 +96,7 @@ def _runs(content: bytes, samples: Sequence[Array]) -> Iterator[Any]:
     fixed = [int(d["shape_signature"][0]) for d in details if len(d["shape_signature"])]
     step = max(fixed) if max(fixed) > 0 else _BATCH
     if len(samples[0]) < max(fixed):
-        samples = [np.resize(array, (step, *array.shape[1:])) for array in samples]
+        samples = repeated(samples, step)
     for start in range(0, len(samples[0]), step):
         batch = [array[start : start + step] for array in samples]
         if step == max(fixed) and len(batch[0]) < step:

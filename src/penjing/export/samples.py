@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -91,6 +91,11 @@ def spread_evenly(arrays: list[np.ndarray], count: int) -> list[np.ndarray]:
     return [array[rows] for array in arrays]
 
 
+def repeated(arrays: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
+    """Take `count` samples: those of the arrays, again and again where they are few."""
+    return [np.resize(array, (count, *array.shape[1:])) for array in arrays]
+
+
 def compared_samples(
     samples: list[np.ndarray] | None,
     signature: InputSignature,
@@ -105,10 +110,8 @@ def compared_samples(
     count = count if batch is None else batch
     if samples is None:
         return random_samples(signature, model, count)
-    return [
-        np.resize(a, (count, *a.shape[1:])) if batch else a
-        for a in spread_evenly(samples, count)
-    ]
+    chosen = spread_evenly(samples, count)
+    return repeated(chosen, count) if batch else chosen
 
 
 def _whole_arrays(data: Any, signature: InputSignature) -> list[Any] | None:

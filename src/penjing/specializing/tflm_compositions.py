@@ -111,15 +111,13 @@ def _select(it: Composition) -> bool:
     """Of integers: condition * one + (not condition) * other."""
     condition, one, other = it.call.inputs
     output = it.call.output
-    between_rows = len(it.shape(condition)) == 1 and it.shape(condition) != it.shape(
-        one
-    )
-    if it.call.code == Operator.SELECT and between_rows:
-        return False
+    choices, is_first = it.shape(condition), it.call.code == Operator.SELECT
+    if is_first and len(choices) == 1 and choices != it.shape(one):
+        return False  # it chooses between rows
     if it.kind(output) == TensorType.BOOL:
         return _in_floats(it, Operator.SELECT_V2, Record("SelectV2Options"))
     if it.kind(output) != TensorType.INT32:
-        if it.call.code == Operator.SELECT:
+        if is_first:
             it.add(
                 Operator.SELECT_V2, it.call.inputs, output, Record("SelectV2Options")
             )
