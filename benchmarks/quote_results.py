@@ -658,7 +658,8 @@ def load_litert_refusals_table() -> list[str]:
     for row in _results("load_litert")["rows"]:
         if row["outcome"] != "loaded":
             reason = row["reason"].partition(" Keras layers of: ")[2] or row["reason"]
-            cells = (row["package"], row["file"], reason.partition(". ")[0][:300])
+            counted = re.sub(r": at '[^)]*'(?: and \d+ more)?\)", ")", reason)
+            cells = (row["package"], row["file"], counted.partition(". ")[0])
             lines.append(f"| {' | '.join(cells)} |")
     return lines
 
