@@ -272,6 +272,24 @@ def test_a_killed_search_goes_on_as_it_would_have(tmp_path, stop):
     assert [t.name for t in again.front()] == [t.name for t in whole.front()]
 
 
+@pytest.mark.parametrize("most", [None, 50_000.0])
+def test_where_training_on_alone_is_within_the_bound_it_is_the_result(tmp_path, most):
+    bounds = {"max_bytes": most} if most else {}
+    search, workers = searched(tmp_path, dataclasses.replace(GOAL, bounds=bounds))
+    world, better = workers.score, {"control": 0.95, "dense": 0.949}
+    workers.score = lambda c: better.get(c.family) or world(c)
+    search.run()
+    phases = [t.phase for t in search.study.trials]
+    best = search.best()
+    if most:  # all weights are too many bytes
+        assert "dense" not in phases
+    else:
+        assert phases[phases.index("full") + 1] == "dense"
+        assert best.candidate == Candidate(family="dense", rate=3.0)
+        assert search.goal.is_met(search._score(best), best.costs)
+    search.study.write_database(search.goal)
+
+
 def test_trials_and_time_end_a_search(tmp_path):
     search, _ = searched(tmp_path / "a", trainings=3)
     search.run()

@@ -70,6 +70,18 @@ def test_inputs_come_without_labels_from_a_loader():
     assert len(list(input_batches(Loader(), 2, "data"))) == 3
 
 
+def test_lists_have_labels_too_but_where_they_are_the_inputs():
+    one = keras.Sequential([keras.Input((2,))])
+    inputs = [keras.Input((2,)), keras.Input((2,))]
+    two = keras.Model(inputs, keras.layers.Add()(inputs))
+    batches = [[x], [x, y], [x, y, y], (x,)]
+    assert all(b is x for b in input_batches(iter(batches), 2, "data", one))
+    (found,) = input_batches(iter([[[x, x], y]]), 2, "data", two)
+    assert found[0] is x
+    both = [x, x]
+    assert list(input_batches(iter([both]), 2, "data", two)) == [both]
+
+
 @pytest.mark.parametrize("data", ["text", 3, None])
 def test_what_gives_no_batches_is_refused(data):
     with pytest.raises(DataError, match="`mine` must be arrays, a data set or an it"):

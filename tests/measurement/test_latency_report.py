@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penjing.measurement.latency_report import LatencyConditions, summarize_rounds
+from penjing.measurement.latency_report import (
+    LatencyConditions,
+    common_batch,
+    summarize_rounds,
+)
 from penjing.runtime.timing import OperatorTime
 
 pytestmark = pytest.mark.once
@@ -77,3 +81,10 @@ def test_unequal_rounds_are_refused():
     for wrong in ({"a": [[1]], "b": [[1], [2]]}, {"a": [[]]}, {}):
         with pytest.raises(ValueError, match="rounds"):
             summarize_rounds(CONDITIONS, wrong)
+
+
+def test_a_run_of_files_is_compared_at_one_batch():
+    assert common_batch({"a": (8, 3), "b": (8, 1)}) == 8
+    assert common_batch({"a": ()}) == 1
+    with pytest.raises(ValueError, match="a has 1, b has 8"):
+        common_batch({"a": (1, 3), "b": (8, 3)})

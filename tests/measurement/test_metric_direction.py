@@ -60,6 +60,15 @@ def test_a_class_says_more_than_a_name_of_the_users():
     }
 
 
+def test_the_name_of_an_output_says_nothing():
+    def far_off(y, p):
+        return p
+
+    names = ["error_accuracy", "loss_type_auc", "accuracy_far_off", "val_acc_mae"]
+    found = directions_of(names, ["accuracy", "auc", far_off, "mae"])
+    assert list(found.values()) == ["higher", "higher", "higher", "lower"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "direction", "change"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from tests.specializing.graphs import Graph
 
 from penjing.errors import DataError, FileFormatError
 from penjing.export.litert import export_litert
@@ -12,6 +13,8 @@ from penjing.runtime import interpreter
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.worker_process import WorkerEndError
 from penjing.tflite import loading
+from penjing.tflite.operators import Operator
+from penjing.tflite.records import Record
 
 pytestmark = pytest.mark.once
 
@@ -216,3 +219,20 @@ def test_files_and_batches_beyond_the_limits_are_refused(two_inputs, monkeypatch
     monkeypatch.setattr(loading, "MAX_FILE_BYTES", 100)
     with pytest.raises(FileFormatError, match="has at most 100"):
         LiteRTModel(path)
+
+
+def test_what_a_recurrent_layer_remembers_ends_with_its_batch(tmp_path):
+    graph = Graph()
+    x, given = graph.tensor([1, 1, 1]), graph.tensor([1, 1, 1])
+    state = graph.tensor([1, 1])
+    graph.graph["tensors"][state]["is_variable"] = True
+    weights = [graph.constant(value) for value in ([[1.0]], [[0.5]], [0.0])]
+    options = Record("SequenceRNNOptions", fused_activation_function=4)  # tanh
+    code = Operator.UNIDIRECTIONAL_SEQUENCE_RNN
+    graph.add(code, [x, *weights, state], given, options)
+    path = tmp_path / "rnn.tflite"
+    path.write_bytes(graph.content([x], [given]))
+    model = LiteRTModel(path)
+    values = np.full((1, 1, 1), 0.3, "f4")
+    outputs = [float(np.ravel(model.predict(values))[0]) for _ in range(3)]
+    assert outputs == pytest.approx([np.tanh(0.3)] * 3)

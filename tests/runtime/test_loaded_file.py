@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -93,6 +94,20 @@ def test_a_model_whose_process_was_killed_says_so_and_runs_again(no_idle):
     with pytest.raises(FileFormatError, match=r"crashes on .*\(exit code -9\)"):
         model.predict(x)
     np.testing.assert_array_equal(model.predict(x), expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_another_file_at_its_path_is_not_taken_for_it(no_idle, tmp_path):
+    path = tmp_path / "mine.tflite"
+    shutil.copy(SOUND, path)
+    model = LiteRTModel(path)
+    x = np.zeros((1, *model.inputs[0].shape[1:]), "float32")
+    os.kill(process_of(model), signal.SIGKILL)
+    with pytest.raises(FileFormatError, match="crashes on"):
+        model.predict(x)
+    path.touch()
+    with pytest.raises(FileFormatError, match="was changed since it was loaded"):
+        model.predict(x)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

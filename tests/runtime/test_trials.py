@@ -103,3 +103,15 @@ def test_a_trial_tells_changed_bits_from_the_same(sound):
         assert trial.difference(write_records(model)) > 0.01
         assert trial.difference(b"no file") == float("inf")
         assert trial.difference(sound) == 0.0
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_no_number_in_one_file_alone_differs(exact, wrong):
+    files = [
+        trials.Outcome(description={}, outputs=[[[np.array(values, "f4")]]])
+        for values in ([1, wrong, 3], [1, 2, 3])
+    ]
+    for actual, expected in (files, files[::-1]):
+        found = trials.output_difference(actual, expected, [0], exact=exact)
+        assert found == float("inf")

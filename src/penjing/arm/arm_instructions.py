@@ -15,6 +15,7 @@ from penjing.arguments import check_counts
 from penjing.arm.counting_emulator import QEMU_VARIABLE, counting_session
 from penjing.errors import CompressionError
 from penjing.json_values import JsonValue
+from penjing.measurement.latency_report import common_batch
 from penjing.progress import Listener, Progress, listening
 from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.sample_inputs import random_inputs
@@ -31,7 +32,7 @@ class FileInstructions(JsonValue):
     Attributes:
         path: The file.
         bytes: Its size.
-        instructions: Instructions of one run on one sample: the median over the runs.
+        instructions: Instructions of one run: the median over the runs.
         fewer: How many times fewer they are than those of the first file.
     """
 
@@ -48,11 +49,13 @@ class InstructionReport(JsonValue):
     Attributes:
         runtime: What ran the files, as "LiteRT 2.3.0 on cortex-a72 in QEMU".
         threads: Threads of the runtime.
+        batch: Samples that one run takes.
         files: A row for each file; the first is the one that others are compared to.
     """
 
     runtime: str
     threads: int
+    batch: int = 1
     files: tuple[FileInstructions, ...]
 
     def __str__(self) -> str:
@@ -87,16 +90,16 @@ def count_instructions(
             function that is told each `penjing.Progress`.
 
     Returns:
-        For each file the instructions of one run on one sample, and how many times
-        fewer they are than those of the first. The batch that a file leaves free is
-        1; other sizes may not be free.
+        For each file the instructions of one run, and how many times fewer they are
+        than those of the first. The batch that a file leaves free is 1; other sizes
+        may not be free.
 
     Raises:
         FileFormatError: If a file is missing, corrupt, or does not run there.
         CompressionError: If the emulator's counter stands still.
         MissingDependencyError: If what `penjing setup-arm` fetches, a QEMU with plugins
             or a C compiler is missing.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or the files' batches differ.
 
     Example:
         >>> files = ["dense.tflite", "sparse.tflite"]
@@ -106,7 +109,8 @@ def count_instructions(
     paths = checked_files(files)
     check_counts(runs=runs, threads=threads)
     contents = [_fixed_content(path) for path in paths]
-    counted = []
+    counted: list[int] = []
+    shapes: dict[str, Sequence[int]] = {}
     with (
         listening(progress) as listen,
         counting_session(engine, threads) as (session, counter),
@@ -114,6 +118,8 @@ def count_instructions(
         for number, (path, content) in enumerate(zip(paths, contents, strict=True)):
             listen(Progress(stage="Counting", done=number, total=len(paths)))
             model = session.load(content, path)
+            shapes[path] = model.inputs[0].shape
+            batch = common_batch(shapes)
             model.feed(random_inputs(model.inputs, seed=0))
             model.run()
             counted.append(_median(model.count(runs, counter), path))
@@ -128,7 +134,7 @@ def count_instructions(
         for path, count in zip(paths, counted, strict=True)
     ]
     return InstructionReport(
-        runtime=session.runtime, threads=threads, files=tuple(rows)
+        runtime=session.runtime, threads=threads, batch=batch, files=tuple(rows)
     )
 
 

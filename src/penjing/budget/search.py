@@ -240,11 +240,15 @@ class Search:
         return old[0] == new[0] and new[1] > old[1] * (1 - _GAIN)
 
     def _may_train(self, candidate: Candidate) -> bool:
-        tried = [t for t in self.study.trials if t.candidate.is_compressed]
-        done = self.trainings is not None and len(tried) >= self.trainings
-        if candidate.is_compressed and done:
+        done = self.trainings is not None and self._tried() >= self.trainings
+        if candidate.is_deployed and done:
             return False
         return self.clock.has(self._expected(candidate))
+
+    def _tried(self) -> int:
+        """Trainings but those of the control."""
+        known = [t.candidate for t in self.study.trials if t.candidate.is_trained]
+        return sum(candidate.is_deployed for candidate in known)
 
     def _has_time_for_untrained(self) -> bool:
         """Whether one more such file fits into its part of the time.
@@ -266,10 +270,9 @@ class Search:
         """How many trainings the search can have in all, by their number or by time."""
         if self.clock.seconds is None:
             return math.inf if self.trainings is None else self.trainings
-        tried = sum(t.candidate.is_compressed for t in self.study.trials)
         full = self._expected(Candidate(family=self.ground.families[0]))
         left = max(self.clock.seconds - self.clock.spent, 0.0) / max(full, 1e-9)
-        by_time = tried + left
+        by_time = self._tried() + left
         return by_time if self.trainings is None else min(by_time, self.trainings)
 
     def _expected(self, candidate: Candidate) -> float:
@@ -300,7 +303,7 @@ class Search:
 
     def _files(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those with a file to deploy."""
-        return [t for t in trials if t.is_finished and t.candidate.family != CONTROL]
+        return [t for t in trials if t.is_finished and t.candidate.is_deployed]
 
     def _line(self, trial: Trial) -> str:
         """What came of a trial, for people."""

@@ -21,7 +21,6 @@ from typing import Any
 from penjing.budget.bounds.goal import Goal
 from penjing.budget.planning.known_trials import Trial
 from penjing.budget.planning.space import (
-    CONTROL,
     LEVELS,
     MOST_KEPT,
     PENALTIES,
@@ -161,7 +160,7 @@ class Study:
             study = optuna.create_study(storage=storage, study_name=_NAME)
             for trial in self.trials:
                 # The control is no file to deploy, and has not all costs.
-                if trial.outcome is not None and trial.candidate.family != CONTROL:
+                if trial.outcome is not None and trial.candidate.is_deployed:
                     study.add_trial(self._frozen(optuna, trial, goal, space))
             storage.engine.dispose()
 

@@ -48,11 +48,14 @@ def to_batches(x: Any, y: Any = None, batch_size: int = 128) -> Batches:
     return _cut(x, y, batch_size)
 
 
-def input_batches(data: Any, batch_size: int, argument: str) -> Iterator[Any]:
+def input_batches(
+    data: Any, batch_size: int, argument: str, model: Any = None
+) -> Iterator[Any]:
     """Batches of a model's inputs alone; `argument` is what messages call the data.
 
     It is an array, or a list, tuple or dict of arrays, one for each input; or a loader
-    that gives `x`, `(x, y)` or `(x, y, sample_weight)` in batches of its own size.
+    that gives `x`, `(x, y)` or `(x, y, sample_weight)` in batches of its own size, as
+    tuples, or as lists where `model` says how many inputs it has.
     """
     flat = keras.tree.flatten(data) if isinstance(data, list | tuple | dict) else [data]
     if flat and all(hasattr(value, "shape") for value in flat):
@@ -61,8 +64,28 @@ def input_batches(data: Any, batch_size: int, argument: str) -> Iterator[Any]:
             cut = slice(start, start + batch_size)
             yield keras.tree.map_structure(lambda a: a[cut], arrays)  # noqa: B023
         return
+    count = len(getattr(model, "inputs", None) or ())
     for batch in loader_batches(data, argument):
-        yield batch[0] if isinstance(batch, tuple) else batch
+        yield without_labels(batch, count)
+
+
+def without_labels(batch: Any, count: int) -> Any:
+    """The inputs of `(x,)`, `(x, y)`, `(x, y, sample_weight)`, or such lists.
+
+    A list or tuple with one array for each of `count` inputs stays as it is; of a model
+    that does not say how many it has, Keras takes the first for the inputs.
+    """
+    if not isinstance(batch, list | tuple) or len(batch) not in (1, 2, 3):
+        return batch
+    if len(batch) == count > 1 and are_arrays(batch):
+        return batch
+    is_pair = isinstance(batch, tuple) or are_arrays(keras.tree.flatten(batch[0]))
+    return batch[0] if is_pair else batch
+
+
+def are_arrays(values: Iterable[Any]) -> bool:
+    """Whether all have a shape."""
+    return all(hasattr(value, "shape") for value in values)
 
 
 def loader_batches(loader: Any, argument: str) -> Iterator[Any]:

@@ -69,7 +69,7 @@ def reestimate_batch_normalization(
     norms = find_batch_normalizations(twin)
     count = 0
     with _averaging(norms):
-        for inputs in itertools.islice(_inputs(data), batches):
+        for inputs in itertools.islice(_inputs(data, model), batches):
             run_on_data(twin, inputs)
             count += 1
     if not count:
@@ -133,7 +133,7 @@ def _in_training(norm: Any) -> Callable[..., Any]:
     return run
 
 
-def _inputs(data: Any) -> Iterator[Any]:
+def _inputs(data: Any, model: keras.Model) -> Iterator[Any]:
     if isinstance(data, tuple) and data:  # (x, y)
         data = data[0]
-    return input_batches(data, _BATCH, "data")
+    return input_batches(data, _BATCH, "data", model)

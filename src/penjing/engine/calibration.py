@@ -50,7 +50,7 @@ def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
         seen[group] = np.concatenate([*earlier, sampled(array)])
 
     observed = stand_in(model, activations=grids.observed_by(note))
-    for inputs in _batches(data):
+    for inputs in _batches(data, model):
         seen.clear()
         run_on_data(observed, inputs, "calibration_data")
         for group, values in seen.items():
@@ -124,10 +124,10 @@ def _check_finite(values: np.ndarray) -> None:
         )
 
 
-def _batches(data: Any) -> Iterator[Any]:
+def _batches(data: Any, model: CompressionModel) -> Iterator[Any]:
     """Batches of inputs, until there were enough samples."""
     samples = 0
-    for batch in input_batches(data, _BATCH, "calibration_data"):
+    for batch in input_batches(data, _BATCH, "calibration_data", model):
         yield batch
         samples += len(keras.tree.flatten(batch)[0])
         if samples >= MAX_SAMPLES:

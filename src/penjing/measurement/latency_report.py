@@ -184,3 +184,18 @@ def _speedup(first: np.ndarray, other: np.ndarray) -> tuple[float, float, float]
     tails = [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
     low, high = np.quantile(ratios, tails).tolist()
     return ratio, low, high
+
+
+def common_batch(shapes: Mapping[str, Sequence[int]]) -> int:
+    """The batch of all files: that of each one's first input, whose shape is given.
+
+    A ValueError says that they differ: one run of each is then different work.
+    """
+    batches = {path: int(shape[0]) if shape else 1 for path, shape in shapes.items()}
+    if len(set(batches.values())) > 1:
+        rows = ", ".join(f"{path} has {count}" for path, count in batches.items())
+        raise ValueError(
+            f"The files have different batches: {rows}. One run of each is compared, "
+            "so export the models with the same batch, or with a free one."
+        )
+    return next(iter(batches.values()), 1)

@@ -61,17 +61,21 @@ def directions_of(names: Iterable[str], metrics: Iterable[Any]) -> dict[str, str
     Returns:
         Direction by name.
     """
-    own = {
-        str(metric.name): direction_of(type(metric).__name__)
-        for metric in metrics
-        if hasattr(metric, "name")
-    }
+    own = dict(map(_own_direction, metrics))
     found = {}
     for name in names:
         known = [own[key] for key in own if name == key or name.endswith(f"_{key}")]
         sure = [direction for direction in known if direction != UNKNOWN]
         found[name] = sure[0] if sure else direction_of(name)
     return found
+
+
+def _own_direction(metric: Any) -> tuple[str, str]:
+    """Name of a metric, and what its class says; of a string or function its name."""
+    if hasattr(metric, "name"):
+        return str(metric.name), direction_of(type(metric).__name__)
+    name = metric if isinstance(metric, str) else getattr(metric, "__name__", "")
+    return name, direction_of(name)
 
 
 def change_of(before: float, after: float, direction: str) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from penjing.data.batches import input_batches, loader_batches
+from penjing.data.batches import (
+    are_arrays,
+    input_batches,
+    loader_batches,
+    without_labels,
+)
 from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
 from penjing.export.samples import spread_evenly
@@ -67,10 +72,10 @@ def _batches(data: Any, count: int, samples: int) -> Iterator[Any]:
     if isinstance(data, list) and _are_batches(data, count):
         data = iter(data)
     elif isinstance(data, tuple):
-        data = _without_labels(data, count)
+        data = without_labels(data, count)
     if not _holds_all(data):
         for batch in loader_batches(data, _NAME):
-            yield _as_arrays(_without_labels(batch, count))
+            yield _as_arrays(without_labels(batch, count))
         return
     arrays = _as_arrays(data)
     chosen = spread_evenly(keras.tree.flatten(arrays), samples)
@@ -89,26 +94,7 @@ def _are_batches(data: list[Any], count: int) -> bool:
         return True
     nested = all(isinstance(item, list | Mapping) for item in data)
     leaves = keras.tree.flatten(data)
-    return nested and len(leaves) != count and _are_arrays(leaves)
-
-
-def _without_labels(batch: Any, count: int) -> Any:
-    """The inputs of `(x, y)` or `(x, y, sample_weight)`; some loaders give lists.
-
-    A list or tuple with one array for each of `count` inputs stays as it is; of a model
-    that does not say how many it has, Keras takes the first for the inputs.
-    """
-    if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
-        return batch
-    are_arrays = _are_arrays(batch)
-    if len(batch) == count and are_arrays:
-        return batch
-    is_pair = isinstance(batch, tuple) or _are_arrays(keras.tree.flatten(batch[0]))
-    return batch[0] if is_pair else batch
-
-
-def _are_arrays(values: Iterable[Any]) -> bool:
-    return all(hasattr(value, "shape") for value in values)
+    return nested and len(leaves) != count and are_arrays(leaves)
 
 
 def _as_arrays(data: Any) -> Any:

@@ -18,6 +18,7 @@ from penjing.files import as_path
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
+    common_batch,
     summarize_rounds,
 )
 from penjing.proof.output_comparison import (
@@ -34,7 +35,7 @@ from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.timing_rounds import Timed, take_turns
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
 from penjing.tflite.loading import load_records
-from penjing.tflite.tensors import TensorType, all_tensors, data_of
+from penjing.tflite.tensors import TensorType, all_tensors, data_of, is_quantized
 
 PYTHON_TOLERANCE = 1e-3
 """Difference to the kernels of Python's runtime that is taken for rounding."""
@@ -158,7 +159,11 @@ def _latency(
     timed = cast(Mapping[str, Timed], models)
     times = take_turns(timed, rounds=rounds, warm_up=_WARM_UP)
     conditions = LatencyConditions(
-        runtime=runtime, threads=threads, rounds=rounds, warm_up=_WARM_UP
+        runtime=runtime,
+        threads=threads,
+        batch=common_batch({p: m.inputs[0].shape for p, m in models.items()}),
+        rounds=rounds,
+        warm_up=_WARM_UP,
     )
     return summarize_rounds(conditions, times, sizes=sizes)
 
@@ -190,12 +195,13 @@ def _twin(
 def _integers(content: bytes, path: Path) -> set[int] | None:
     """Types of the integers that a file computes with; None where it has none at all.
 
-    Those of constants do not count: then a file may compute with floats alone.
+    Those of constants and those without a scale, as of pixels and ids, do not count:
+    then a file may compute with floats alone.
     """
     model = load_records(content, str(path))
     tensors = [one for one in all_tensors(model) if one["type"] in _INTEGERS]
-    made = {int(one["type"]) for one in tensors if not len(data_of(model, one))}
-    return made if tensors else None
+    made = [t for t in tensors if not len(data_of(model, t)) and is_quantized(t)]
+    return {int(one["type"]) for one in made} if tensors else None
 
 
 def _python_tolerance(integers: set[int] | None) -> float:

@@ -55,6 +55,8 @@ class Worker:
         details = self._interpreter.get_input_details()
         for detail, array in zip(details, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], array)
+        # What one batch left in a recurrent layer's state is not the next one's.
+        self._interpreter.reset_all_variables()
         self._interpreter.invoke()
         outputs: list[np.ndarray] = []
         for detail in self._interpreter.get_output_details():
@@ -160,7 +162,8 @@ class Worker:
         after = _memory("VmHWM")
         if self._before is None or after is None:
             return {"memory": None}
-        return {"memory": max(0, after - self._before)}
+        given = sum(array.nbytes for array in inputs)  # beside the file's own copy
+        return {"memory": max(0, after - self._before - given)}
 
     def time(self, runs: int, cold: bool) -> dict[str, Any]:
         """Run a block, with or without touching other memory before each run."""

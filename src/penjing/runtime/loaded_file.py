@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from penjing.errors import FileFormatError
 from penjing.runtime import litert_worker
 from penjing.runtime.file_bounds import bounds_for, ended, most_output, unrunnable
 from penjing.runtime.silence import captured_output
@@ -72,7 +73,7 @@ class FileElsewhere:
         self._path = path.resolve()
         self._where = str(path)
         self._threads = threads
-        self._size = path.stat().st_size
+        self._size, self._changed = _stamp(path)
         self._turn = threading.Lock()
         self._release: Any = None
         self.description = self._start()
@@ -115,6 +116,7 @@ class FileElsewhere:
 
     def _open(self, worker: WorkerProcess) -> dict[str, Any]:
         try:
+            self._check_unchanged()
             described = worker.ask(
                 "open",
                 bounds=bounds_for(self._size, threads=self._threads),
@@ -130,6 +132,14 @@ class FileElsewhere:
         )
         return described
 
+    def _check_unchanged(self) -> None:
+        """Refuse another file at the path: it has other scales and shapes."""
+        with contextlib.suppress(OSError):  # what is gone is told where it is read
+            if _stamp(self._path) != (self._size, self._changed):
+                raise FileFormatError(
+                    f"{self._where} was changed since it was loaded. Load it again."
+                )
+
     def _end(self) -> None:
         self._forget()
         self._worker.close()
@@ -138,6 +148,12 @@ class FileElsewhere:
         if self._release is not None:
             self._release.detach()
             self._release = None
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of the last change of a file."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def end_idle() -> None:

@@ -105,6 +105,12 @@ def values_of(model: Record, tensor: Record) -> np.ndarray[Any, Any]:
     return np.asarray(data.view(numpy_type).reshape(tensor["shape"]))
 
 
+def is_quantized(tensor: Record) -> bool:
+    """Whether its integers stand for real numbers."""
+    table = tensor["quantization"]
+    return table is not None and len(table["scale"]) > 0
+
+
 def set_values(model: Record, tensor: Record, values: np.ndarray[Any, Any]) -> None:
     """Give a tensor new numbers, in a buffer of its own."""
     data = np.frombuffer(np.ascontiguousarray(values).tobytes(), "u1")

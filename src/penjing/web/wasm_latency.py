@@ -11,6 +11,7 @@ from penjing.files import as_path
 from penjing.measurement.latency_report import (
     LatencyConditions,
     LatencyReport,
+    common_batch,
     summarize_rounds,
 )
 from penjing.progress import Listener, Progress, listening
@@ -57,7 +58,7 @@ def measure_wasm_latency(
     Raises:
         FileFormatError: If a file is missing, corrupt, or does not run there.
         MissingDependencyError: If Node, a browser or the npm packages are missing.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or the files' batches differ.
 
     Example:
         >>> files = ["dense.tflite", "sparse.tflite"]
@@ -73,11 +74,16 @@ def measure_wasm_latency(
             listen(Progress(stage="Loading", done=number, total=len(paths)))
             models[path] = session.load(content, path)
             models[path].feed(random_inputs(models[path].inputs, seed=0))
+        batch = common_batch({p: m.inputs[0].shape for p, m in models.items()})
         measured = take_turns(
             models, rounds=rounds, warm_up=warm_up, runs=runs, progress=listen
         )
     conditions = LatencyConditions(
-        runtime=session.runtime, threads=threads, rounds=rounds, warm_up=warm_up
+        runtime=session.runtime,
+        threads=threads,
+        batch=batch,
+        rounds=rounds,
+        warm_up=warm_up,
     )
     return summarize_rounds(conditions, measured)
 

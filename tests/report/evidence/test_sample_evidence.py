@@ -71,6 +71,15 @@ def test_numbers_show_where_errors_grew_and_shrank_most(compared):
     assert found.turned_wrong is None and found.confusion == ()
 
 
+def test_what_is_no_number_is_worse(compared):
+    labels = np.array([0.1, 0.2])
+    found = compared(labels, labels[:, None] + 0.5, np.array([[np.nan], [0.2]]))
+    assert [(e.index, e.change) for e in found.examples] == [
+        (0, "worse"),
+        (1, "better"),
+    ]
+
+
 def test_whole_numbers_beside_one_output_may_be_ages(compared):
     labels = np.array([31, 4, 60])
     found = compared(labels, labels[:, None] + 0.5, labels[:, None] + [[0], [3], [0.5]])

@@ -1,14 +1,18 @@
+import keras
 import numpy as np
 import pytest
 
-from penjing.report.evidence.layer_evidence import match_paths
+from penjing.export.litert import export_litert
+from penjing.report.evidence.layer_evidence import channels_of, match_paths
 from penjing.report.evidence.stored_weights import (
     StoredWeight,
     match_weights,
     shape_key,
     spread_of,
+    times_of_tensors,
 )
 from penjing.report.evidence.weight_evidence import draw_mask, draw_weight
+from penjing.tflite.loading import load_records
 
 pytestmark = pytest.mark.once
 
@@ -81,3 +85,32 @@ def test_weights_are_found_in_files_whatever_the_order_of_their_axes_and_channel
     for name, weight in found.items():
         assert weight.levels == name or {weight.levels, name} <= same
     assert set(found) == set(values) - {"3"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "channels"),
+    [
+        (keras.layers.Conv2D(1, 3), (8, 8, 64), 1),
+        (keras.layers.Conv2DTranspose(6, 3), (8, 8, 12), 6),
+        (keras.layers.DepthwiseConv2D(3, depth_multiplier=2), (8, 8, 5), 10),
+        (keras.layers.DepthwiseConv1D(3), (8, 5), 5),
+        (keras.layers.SeparableConv2D(7, 3), (8, 8, 5), 7),
+        (keras.layers.LSTM(16), (4, 3), 16),
+        (keras.layers.Dense(9), (4,), 9),
+        (keras.layers.BatchNormalization(), (4,), None),
+    ],
+)
+def test_channels_are_those_that_a_layer_makes(layer, shape, channels):
+    layer.build((None, *shape))
+    weights = {w.path: np.asarray(keras.ops.convert_to_numpy(w)) for w in layer.weights}
+    assert channels_of(weights, type(layer).__name__) == channels
+
+
+def test_times_go_to_weights_that_are_unpacked_first(tmp_path):
+    path = tmp_path / "half.tflite"
+    model = keras.Sequential([keras.Input((40,)), keras.layers.Dense(30)])
+    export_litert(model, path, "float16")
+    data = load_records(path.read_bytes(), str(path))
+    seconds = times_of_tensors(data, path)
+    sizes = [len(data["buffers"][number]["data"]) for number in seconds]
+    assert 2 * 40 * 30 in sizes and all(value >= 0 for value in seconds.values())

@@ -1,5 +1,6 @@
 """Node data: of the shape that Model Explorer reads, for operators that there are."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -88,6 +89,28 @@ def test_operators_are_told_what_their_layer_costs(name, method):
     assert data["results"][node()]["value"] == pytest.approx(0.3)
     milder = nodes_of_sensitivity(found, FILE, ratio=0.25)
     assert milder["results"][node()]["value"] == pytest.approx(0.05)
+
+
+def two_layers(first, second):
+    rows = [*table(first).rows, *table(second).rows]
+    rows[2:] = [dataclasses.replace(row, scores={"accuracy": 0.2}) for row in rows[2:]]
+    return dataclasses.replace(table(first), rows=tuple(rows))
+
+
+def test_layers_of_one_name_in_two_networks_are_told_apart_or_left_out():
+    inner = node().split(";")[-1].split("/")[0]
+    found = two_layers(f"{inner}/{layer()}", f"other/{layer()}")
+    data = nodes_of_sensitivity(found, FILE)
+    assert data["results"][node()]["value"] == pytest.approx(0.3)
+    with pytest.raises(DataError, match="No operator"):
+        nodes_of_sensitivity(two_layers(f"a/{layer()}", f"b/{layer()}"), FILE)
+
+
+def test_files_whose_names_were_dropped_are_refused(tmp_path):
+    small = tmp_path / "small.tflite"
+    penjing.shrink_litert(FILE, small)
+    with pytest.raises(DataError, match="have no names of their own"):
+        nodes_of_inspection(penjing.inspect_file(small))
 
 
 def test_a_table_of_another_model_is_refused():

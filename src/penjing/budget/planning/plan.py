@@ -20,6 +20,7 @@ from penjing.budget.planning.known_trials import Trial, reference_of
 from penjing.budget.planning.line_search import next_share
 from penjing.budget.planning.space import (
     CONTROL,
+    DENSE,
     FILES,
     MOST_KEPT,
     Candidate,
@@ -60,7 +61,7 @@ _CHANGES: tuple[dict[str, Any], ...] = (
     {"l1": 1e-5},
 )
 
-Phase = Literal["files", "one-shot", "control", "short", "full", "vary"]
+Phase = Literal["files", "one-shot", "control", "short", "full", "dense", "vary"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,6 +181,8 @@ class Plan:
                     return found, "short"
             if self._runs(trials, "short"):
                 return None
+        if (dense := self._next_dense(trials)) is not None:
+            return dense, "dense"
         for family in self._by_promise(trials, families):
             if (found := self._along(trials, family, rate, "full")) is not None:
                 return found, "full"
@@ -187,6 +190,24 @@ class Plan:
                 return None
         varied = self._varied(trials)
         return None if varied is None else (varied, "vary")
+
+    def _next_dense(self, trials: Sequence[Trial]) -> Candidate | None:
+        """The model trained on, where the first full training lost too much.
+
+        Where training on makes it better than it was, no file of the model as it is may
+        be within the bound, and this one is.
+        """
+        if not any(t.phase == "full" and t.outcome is not None for t in trials):
+            return None
+        control, mode = self.best_control(trials), self._mode(trials)
+        plain = [t for t in trials if t.candidate == Candidate(family=FILES, mode=mode)]
+        known = [t for t in trials if t.is_finished and t.candidate.is_deployed]
+        is_met = any(self.goal.is_met(self.score(t), t.costs) for t in known)
+        if control is None or self.goal.bound.drop is None or is_met:
+            return None
+        fits = any(self.goal.excess(t.costs) <= 0 for t in plain if t.is_finished)
+        dense = Candidate(family=DENSE, mode=mode, rate=control.candidate.rate)
+        return dense if fits and dense not in {t.candidate for t in trials} else None
 
     def can_train(self, trials: Sequence[Trial]) -> bool:
         """Whether the model can be trained, and plain trials are through."""

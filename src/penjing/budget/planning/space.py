@@ -26,7 +26,7 @@ from penjing.pipeline.recipe import (
 # Shares that stay, from the least to the most that is tried.
 LEAST_KEPT, MOST_KEPT = 0.002, 0.8
 LEVELS, PENALTIES = (3, 7, 15, 31), (0.0, 1e-5, 1e-4)
-FILES, ONE_SHOT, CONTROL = "files", "one-shot", "control"
+FILES, ONE_SHOT, CONTROL, DENSE = "files", "one-shot", "control", "dense"
 # What is left of the training after the ramp and the beginning of the rounding.
 _RAMP_END = 0.5
 # Channels go in so many cuts.
@@ -43,7 +43,8 @@ class Candidate(JsonValue):
     Args:
         family: Which methods act: "prune", "cut", "cut+prune"; "files": nothing is
             trained, only the file is made; "one-shot": weights fall and are rounded at
-            once, and nothing is trained; "control": the dense model, trained on.
+            once, and nothing is trained; "control": the dense model, trained on;
+            "dense": as that, but its file is one to deploy.
         mode: Quantization mode of the file.
         keep: Share of the weights, or of the multiply-accumulates, that stays.
         levels: Values that a weight can take, in families that prune.
@@ -71,7 +72,12 @@ class Candidate(JsonValue):
     @property
     def is_compressed(self) -> bool:
         """Whether methods act in the training."""
-        return self.is_trained and self.family != CONTROL
+        return self.is_trained and self.family not in (CONTROL, DENSE)
+
+    @property
+    def is_deployed(self) -> bool:
+        """Whether its file is one to deploy; the control's is there to compare with."""
+        return self.family != CONTROL
 
     def text(self) -> str:
         """What it is, for people.
@@ -87,6 +93,7 @@ class Candidate(JsonValue):
         stays = f"{100 * self.keep:.3g} % of the "
         texts = {
             ONE_SHOT: f"nothing trained, {stays}weights stay, {self._rounded_to}",
+            DENSE: "trained on, all weights stay",
             "prune": stays + f"weights stay, {self.levels} levels",
             "cut": stays + "multiply-accumulates stay",
             "cut+prune": f"channels removed, {stays}weights stay, {self.levels} levels",
@@ -180,7 +187,7 @@ class Ground(JsonValue):
 
         The dense control is trained as long as any of the compressed ones.
         """
-        cuts = candidate.family == CONTROL or candidate.family.startswith("cut")
+        cuts = candidate.family.startswith(("cut", CONTROL, DENSE))
         return self.epochs_of(candidate.effort) + (
             _CUTS * self._recovery(candidate) if cuts else 0
         )
@@ -209,7 +216,7 @@ class Ground(JsonValue):
         if not candidate.is_trained:
             return held_out
         passes = self.epochs_of(candidate.effort)
-        if candidate.family == CONTROL:
+        if not candidate.is_compressed:
             passes = self.passes_of(candidate)
         return dataclasses.replace(
             held_out,
@@ -220,7 +227,7 @@ class Ground(JsonValue):
         )
 
     def _methods(self, candidate: Candidate) -> list[Any]:
-        if candidate.family in (FILES, CONTROL):
+        if candidate.family in (FILES, CONTROL, DENSE):
             return []
         if candidate.family == "cut":
             return [self._cut(candidate, macs=candidate.keep)]

@@ -227,10 +227,20 @@ def _usage(report: Report) -> Iterator[str]:
         yield "As C++ sources for TensorFlow Lite Micro:"
         yield block(command, "bash")
         return
+    if not report.result.endswith(".tflite"):
+        yield "With Keras, on inputs of the model's shape:"
+        yield block(_KERAS.format(file=report.result), "python")
+        return
     yield "With LiteRT (`pip install ai-edge-litert`), on inputs of the model's shape:"
     yield block(_LITERT.format(file=report.result), "python")
 
 
+_KERAS = """
+import keras
+
+model = keras.saving.load_model({file!r})
+outputs = model.predict(inputs)
+"""
 _LITERT = """
 from ai_edge_litert.interpreter import Interpreter
 

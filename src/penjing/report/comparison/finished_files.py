@@ -203,6 +203,7 @@ def _row_of_run(path: Path, score: Score | None, data: str) -> ComparedFile:
         file = check_file(folder / row.name)
         size = measure_size(file)  # it may have changed since
         shared |= {"raw": size.raw, "zip": size.zip, "gzip": size.gzip}
+        shared["ratio"] = report.file(report.reference).zip / size.zip
         return ComparedFile(**shared, metrics=dict(score(file)), data=data)
     return ComparedFile(
         **shared,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -166,8 +167,8 @@ def _row(
         kind=layer.kind,
         parameters=sizes[0],
         parameters_after=sizes[1],
-        channels=_channels(layer.before),
-        channels_after=_channels(layer.after),
+        channels=channels_of(layer.before, layer.kind),
+        channels_after=channels_of(layer.after, layer.kind),
         zeros=zeros if layer.after else None,
         levels=None if largest is None else largest.levels,
         bits=None if largest is None else largest.bits,
@@ -192,14 +193,20 @@ def _reason(layer: _Layer, reasons: dict[str, tuple[str, int]]) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _channels(weights: dict[str, Array]) -> int | None:
-    """Channels that a layer makes, where its largest weight says so: its last axis."""
-    kernels = [a for a in weights.values() if a.ndim > 1]
+def channels_of(weights: dict[str, Array], kind: str) -> int | None:
+    """Channels that a layer of a class makes, where its weights say so."""
+    kernels = {path: a.shape for path, a in weights.items() if a.ndim > 1}
     if not kernels:
         return None
-    shape = max(kernels, key=lambda array: array.size).shape
-    is_depthwise = len(shape) == 4 and shape[3] == 1 and shape[2] > 1
-    return int(shape[2] if is_depthwise else shape[-1])
+    for path, shape in kernels.items():
+        if path.endswith("recurrent_kernel"):
+            return int(shape[0])
+        if path.endswith("pointwise_kernel"):
+            return int(shape[-1])
+    shape = max(kernels.values(), key=math.prod)
+    if kind.startswith("Depthwise"):
+        return int(shape[-2] * shape[-1])
+    return int(shape[-2] if kind.endswith("Transpose") else shape[-1])
 
 
 def _macs_of(report: MacsReport | None, weights: dict[str, Array]) -> int | None:
@@ -226,7 +233,7 @@ def _errors(
 ) -> dict[str, float]:
     """How far the outputs of each layer lie from the baseline's, by its name."""
     try:
-        x = next(iter(input_batches(_inputs(test), _SAMPLES, "test")))
+        x = next(iter(input_batches(_inputs(test), _SAMPLES, "test", baseline)))
         x = keras.tree.map_structure(lambda array: array[:_SAMPLES], x)
         first, last = _outputs(baseline, x), _outputs(compressed, x)
     except Exception as error:  # of layers of the user's own, too

@@ -182,7 +182,7 @@ def _confusion(true: Array, first: Array, last: Array, named: Any) -> tuple[Any,
 def _of_numbers(x: Array, labels: Array, before: Array, after: Array) -> SampleEvidence:
     """Samples whose errors grew most, and shrank most."""
     errors = [np.abs(part - labels).mean(axis=1) for part in (before, after)]
-    growth = errors[1] - errors[0]
+    growth = np.where(np.isfinite(errors[1]), errors[1] - errors[0], np.inf)
     order = np.argsort(-growth, kind="stable")
     places = [*order[: MAX_EXAMPLES * 2 // 3], *order[::-1][: MAX_EXAMPLES // 3]]
     examples = tuple(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from penjing.measurement.inspection import inspect_file
+from penjing.runtime.operator_files import single_operators
 from penjing.runtime.timing import time_operators
 from penjing.tflite.loading import load_records, read_litert
 from penjing.tflite.records import Record
@@ -150,11 +151,19 @@ def times_of_tensors(model: Record, file: Path) -> dict[int, float]:
     operators = graph["operators"]
     if len(operators) > _MAX_OPERATORS:
         return {}
+    timed = single_operators(read_litert(file), str(file))
+    # What unpacks a constant goes with the operator that reads it.
+    unpacked = dict(enumerate(operators))
+    for single in timed:
+        del unpacked[single.number]
+    packed = {int(o["outputs"][0]): int(o["inputs"][0]) for o in unpacked.values()}
     found: dict[int, float] = {}
-    for operator, time in zip(operators, time_operators(file), strict=True):
+    for single, time in zip(timed, time_operators(file), strict=True):
         if time.milliseconds is None:
             continue
-        for number in map(int, operator["inputs"]):
+        for number in map(int, operators[single.number]["inputs"]):
+            while number in packed:
+                number = packed[number]
             if number < 0:
                 continue
             tensor = graph["tensors"][number]

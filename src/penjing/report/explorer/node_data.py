@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from penjing.tflite.loading import load_records, read_litert
 from penjing.tflite.tensors import tensor_name
 
 NodeData = dict[str, Any]
+LayerPath = tuple[str, ...]
 
 VALUES: dict[str, Callable[[InspectedTensor], float]] = {
     "bytes": lambda row: row.bytes,
@@ -43,7 +45,7 @@ def nodes_of_inspection(inspection: Inspection, value: str = "bytes") -> NodeDat
         What Model Explorer reads, for operators with constants.
 
     Raises:
-        DataError: If it is of another file.
+        DataError: If it is of another file, or of one whose operators have no names.
         ValueError: If `value` is none of these.
     """
     check_choice("value", value, tuple(VALUES))
@@ -57,6 +59,12 @@ def nodes_of_inspection(inspection: Inspection, value: str = "bytes") -> NodeDat
     for inputs, outputs in _operators(Path(inspection.path)):
         read = [rows[name] for name in inputs if name in rows]
         if read and outputs:
+            if not outputs[0] or outputs[0] in results:
+                raise DataError(
+                    f"Operators of {inspection.path} have no names of their own, by "
+                    "which Model Explorer knows them. Give the file of the same model, "
+                    'exported without finish="smallest", which drops names.'
+                )
             results[outputs[0]] = sum(map(VALUES[value], read))
     return _node_data(results)
 
@@ -79,11 +87,11 @@ def nodes_of_sensitivity(
             its layers.
     """
     wanted = max(table.ratios, default=0.0) if ratio is None else ratio
-    losses = {
-        _layer_of(row.name, table.method): table.loss_of(row)
-        for row in table.rows
-        if row.ratio == wanted
-    }
+    losses: dict[LayerPath, float] = {}
+    for row in table.rows:
+        if row.ratio == wanted:
+            path = _layer_of(row.name, table.method)  # which may have several weights
+            losses[path] = max(table.loss_of(row), losses.get(path, -math.inf))
     if not losses:
         raise DataError(
             f"The table has no rows of the ratio {wanted}. It has "
@@ -92,15 +100,15 @@ def nodes_of_sensitivity(
     results = {}
     for _, outputs in _operators(Path(file)):
         for part in reversed(outputs[0].split(";") if outputs else []):
-            layer = layer_in(part.split("/"), losses)
+            layer = _layer_in(part.split("/"), losses)
             if layer is not None:
                 results[outputs[0]] = losses[layer]
                 break
     if not results:
         raise DataError(
             f"No operator of {file} is named after a layer of the table, as "
-            f"{next(iter(losses))!r}. Give the file of the same model, exported "
-            'without finish="smallest", which drops names.'
+            f"{'/'.join(next(iter(losses)))!r}. Give the file of the same model, "
+            'exported without finish="smallest", which drops names.'
         )
     return _node_data(results)
 
@@ -116,10 +124,21 @@ def write_node_data(
     return write_text(path, json.dumps(data, indent=2) + "\n")
 
 
-def _layer_of(name: str, method: str) -> str:
-    """The layer of a row: of a weight the last part but one."""
-    parts = name.split("/")
-    return parts[-2] if method == "weights" and len(parts) > 1 else parts[-1]
+def _layer_of(name: str, method: str) -> LayerPath:
+    """The path of a row's layer: of a weight all but the last part."""
+    parts = tuple(name.split("/"))
+    return parts[:-1] if method == "weights" and len(parts) > 1 else parts
+
+
+def _layer_in(parts: Sequence[str], layers: Collection[LayerPath]) -> LayerPath | None:
+    """The layer that a path is of; None for none, or for several that it may be of."""
+    name = layer_in(parts, {layer[-1] for layer in layers})
+    found = [layer for layer in layers if layer[-1] == name]
+    if len(found) > 1:
+        found = [o for o in found if all(layer_in(parts, [part]) for part in o)]
+        deepest = max(map(len, found), default=0)
+        found = [layer for layer in found if len(layer) == deepest]
+    return found[0] if len(found) == 1 else None
 
 
 def _operators(path: Path) -> Iterator[tuple[list[str], list[str]]]:
