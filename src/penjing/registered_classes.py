@@ -21,7 +21,7 @@ from penjing.engine.transforms.pruning_config import PruningConfig
 from penjing.engine.transforms.pruning_transform import Prune
 from penjing.engine.transforms.quantization_config import QuantizationConfig
 from penjing.engine.transforms.quantization_transform import FakeQuantize
-from penjing.models.output_cosine import OutputCosine
+from penjing.models.output_metrics import CentredR2, OutputCosine
 from penjing.numerics.grids import Grid
 from penjing.numerics.patterns import NM, Block, Unstructured
 
@@ -30,6 +30,7 @@ __all__ = [
     "ActivationConfig",
     "ActivationGrids",
     "Block",
+    "CentredR2",
     "Cluster",
     "ClusteringConfig",
     "CompressedLayer",

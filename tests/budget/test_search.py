@@ -458,3 +458,59 @@ def test_an_outcome_is_not_taken_for_that_of_another_candidate(tmp_path):
     study.add(Candidate(family="prune", keep=0.123), "short")
     assert known_outcome(tmp_path / "0001") is None
     assert count > 2
+
+
+def test_files_are_packed_where_they_are_to_be_small_in_flash_alone():
+    candidate = Candidate(family="cut", mode="int8", keep=0.5)
+    for objective, encoding in (("raw", "packed"), ("arena", None), ("latency", None)):
+        ground = dataclasses.replace(GROUND, runtime="micro", objective=objective)
+        assert ground.recipe(candidate, "a").export.encoding == encoding
+
+
+def test_a_tight_bound_stops_no_training_sooner_and_chance_none():
+    bound = dataclasses.replace(GOAL.bound, drop=Drop(0.01, False))
+    assert bound.clearly(20.0) == pytest.approx(0.1)
+    assert GOAL.bound.clearly(20.0) == pytest.approx(0.1)
+    assert dataclasses.replace(bound, noise=0.1).clearly(20.0) == pytest.approx(0.3)
+    wide = dataclasses.replace(bound, drop=Drop(2.0, False))
+    assert wide.clearly(20.0) == pytest.approx(0.4)
+
+
+def test_where_no_second_dense_training_fits_others_go_on(tmp_path):
+    search, workers = searched(tmp_path, trainings=None)
+    world, better = workers.score, {"control": 0.95, "dense": 0.949}
+    workers.score = lambda c: better.get(c.family) or world(c)
+    asked = []
+
+    def may_train(candidate):
+        asked.append(candidate.family)
+        return candidate.family != "dense" and len(search.study.trials) < 20
+
+    search._may_train = may_train
+    search.run()
+    phases = [t.phase for t in search.study.trials]
+    assert "dense" in asked and "dense" not in phases
+    assert len(phases) == 20
+
+
+def test_time_in_a_trial_that_was_interrupted_counts(tmp_path):
+    search, workers = searched(tmp_path)
+    search.clock = Clock(tmp_path, 100.0)
+
+    def interrupted():
+        search.clock._start -= 50.0
+        raise KeyboardInterrupt
+
+    workers.next_outcome = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    assert Clock(tmp_path, 100.0).spent >= 50.0
+
+
+def test_the_database_lies_in_the_folder_whatever_its_name_is(tmp_path):
+    folder = tmp_path / "what?mode=memory"
+    search, _ = searched(folder, trainings=2)
+    search.run()
+    search.study.write_database(search.goal)
+    assert (folder / "study.db").stat().st_size > 10_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name]

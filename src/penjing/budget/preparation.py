@@ -22,6 +22,8 @@ from penjing.budget.budget import Budget
 from penjing.budget.first_look import FirstLook, batch_size_for, count_prunable, look_at
 from penjing.budget.planning.space import Ground
 from penjing.data.data_sources import UserData
+from penjing.errors import CompressionError
+from penjing.measurement.metric_direction import HIGHER
 from penjing.measurement.scoring import first_metric
 from penjing.pipeline.inputs.run_inputs import RunInputs
 from penjing.pipeline.learning_rate import ChosenRate, choose_learning_rate
@@ -80,22 +82,48 @@ class Preparation:
         drop, bounded = self.budget.drop, bool(self.budget.bounds)
         if drop is None and not bounded and self.inputs.is_taught:
             drop = TAUGHT_DROP
-        return bound_on(
+        bound = bound_on(
             self.look.metrics,
             self.look.directions,
             name=self.budget.metric,
             drop=drop,
             bounded=bounded,
         )
+        return dataclasses.replace(bound, noise=self._noise(bound, self.look.samples))
+
+    def _noise(self, bound: Bound, samples: int) -> float:
+        """Standard error of a score on so many samples; 0 where nobody knows."""
+        if not samples:
+            return 0.0
+        error, tests = self.look.errors.get(bound.metric), self.look.test_samples
+        if error is not None:
+            return error * math.sqrt(tests / samples)
+        # Too few test samples for parts: of a share, as if two more were one each way.
+        score = bound.reference
+        if bound.direction == HIGHER and 0.0 <= score <= 1.0:
+            score = (score * samples + 1) / (samples + 2)
+        alike = [score] * 2
+        return standard_error(alike, samples=samples, direction=bound.direction)
 
     def goal(self) -> Goal:
-        """What is looked for."""
-        return Goal(
+        """What is looked for.
+
+        A CompressionError says that its latency cannot be had.
+        """
+        goal = Goal(
             bound=self.bound,
             bounds=self.budget.bounds,
             bytes_kind=self.budget.bytes_kind,
             objective=self.budget.objective,
         )
+        batches = {t.shape[0] for t in getattr(self.model, "inputs", None) or ()}
+        if "latency" in goal.costs and not batches <= {None, 1}:
+            raise CompressionError(
+                f"Latencies are those of one sample, and {self.model.name!r} has a "
+                f"fixed batch of {max(batches - {None})}. Give keras.Input no "
+                "`batch_size`, or bound something else."
+            )
+        return goal
 
     @functools.cached_property
     def ground(self) -> Ground:
@@ -176,13 +204,15 @@ class Preparation:
         """Say where chance decides; nothing where nobody knows how many samples."""
         if not samples:
             return None
-        look, bound = self.look, self.bound
-        error = look.errors.get(bound.metric)
-        if error is None:  # too few test samples for parts
-            alike = [bound.reference] * 2
-            error = standard_error(alike, samples=samples, direction=bound.direction)
-        else:
-            error *= math.sqrt(look.test_samples / samples)
+        bound = self.bound
+        error = self._noise(bound, samples)
+        is_unknown = not error and bound.metric not in self.look.errors
+        if is_unknown and bound.drop is not None:
+            return (
+                f"{samples:,} samples of the {part} are too few to tell what chance "
+                f"makes of {bound.metric}: a file within the bound may look outside "
+                "it, and the reverse."
+            )
         return noise_warning(bound, error, samples, part)
 
     def _outputs_note(self) -> str | None:

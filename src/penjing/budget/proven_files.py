@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import keras
 from penjing.budget.planning.known_trials import Trial
 from penjing.budget.planning.space import FILES
 from penjing.budget.search import Search
+from penjing.budget.trial_costs import example_inputs
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, ExportError, FileFormatError
 from penjing.file_verification import verify
@@ -21,10 +23,10 @@ from penjing.pipeline.file_stages import FileStages
 from penjing.pipeline.recipe_files import recipe_from_dict
 from penjing.progress import Listener, Progress
 from penjing.report.score_rows import ScoreRow
+from penjing.specializing.data_sizes import at_sizes_of
 
 # Files that a front shows: more of them do not help to choose.
 MOST_SHOWN = 8
-_SAMPLES = 8
 _ROUNDS = 30  # of the timing in turns
 
 Stage = Callable[[str, Sequence[Path], Callable[[], Any]], Any]
@@ -66,11 +68,8 @@ class ProvenFiles:
         return refusal
 
     def _inputs(self) -> Any:
-        """A few validation inputs, where they are arrays."""
-        part = self.data.validation
-        if not isinstance(part, tuple):
-            return None
-        return keras.tree.map_structure(lambda array: array[:_SAMPLES], part[0])
+        """A few validation inputs."""
+        return example_inputs(self.model, self.data.validation, "validation")
 
     def leave_out_wrong_ones(self) -> None:
         """Take trials out of the search whose files are wrong in their runtime.
@@ -115,9 +114,12 @@ class ProvenFiles:
         paths = {name: self.path(trial) for name, trial in trials.items()}
 
         def measure() -> dict[str, float]:
-            report = measure_latency(
-                list(paths.values()), rounds=_ROUNDS, progress=False
-            )
+            with contextlib.ExitStack() as stack:
+                sized = [
+                    stack.enter_context(at_sizes_of(path, self._inputs()))
+                    for path in paths.values()
+                ]
+                report = measure_latency(sized, rounds=_ROUNDS, progress=False)
             rows = zip(paths, report.files, strict=True)
             return {name: row.milliseconds / 1000 for name, row in rows}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from penjing.budget.bounds.bound import better_of
 from penjing.budget.bounds.goal import Goal
-from penjing.budget.planning.known_trials import Trial, reference_of
+from penjing.budget.planning.known_trials import UNCOMPRESSED, Trial
 from penjing.budget.planning.plan import Plan
-from penjing.budget.planning.space import CONTROL, FILES, Candidate, Ground
+from penjing.budget.planning.space import CONTROL, DENSE, FILES, Candidate, Ground
 from penjing.budget.study import SAMPLED, Study
 from penjing.budget.told_results import tell_trial
 from penjing.budget.trial import FAILED, TrialOrder, TrialOutcome
@@ -106,6 +106,12 @@ class Search:
         for known in list(self.study.trials):
             self._check_untrained(known)
         self._refer_to_control()
+        try:
+            self._try_candidates()
+        finally:
+            self.clock.keep()
+
+    def _try_candidates(self) -> None:
         while True:
             while self.workers.free and (trial := self._next()) is not None:
                 self._submit(trial)
@@ -135,15 +141,18 @@ class Search:
 
     def _lowest(self, candidate: Candidate) -> float | None:
         """Below it training is stopped; no control is, and nothing without a bound."""
-        uncompressed = reference_of(self.study.trials)
         bound = self.goal.bound
-        if bound.drop is None or not candidate.is_compressed or uncompressed is None:
+        # Of the model as it is, left out or not: the control may not be known yet.
+        scores = [
+            t.metrics[bound.metric]
+            for t in self.study.trials
+            if t.candidate == UNCOMPRESSED and bound.metric in t.metrics
+        ]
+        if bound.drop is None or not candidate.is_compressed or not scores:
             return None
-        reference = self._score(uncompressed)
-        # Against the model as it is: the control may not be known yet.
-        bound = dataclasses.replace(bound, reference=reference)
+        bound = dataclasses.replace(bound, reference=scores[0])
         sign = 1 if bound.direction == LOWER else -1
-        return reference + sign * _HOPELESS * bound.unit
+        return bound.reference + sign * bound.clearly(_HOPELESS)
 
     def _score(self, trial: Trial) -> float:
         return trial.metrics[self.goal.bound.metric]
@@ -208,7 +217,11 @@ class Search:
             trainings=self._affordable(),
             prunes_untrained=self._has_time_for_untrained(),
         )
-        found = plan.next(self.study.trials) or self._sampled(plan)
+        planned = plan.next(self.study.trials)
+        if planned and planned[1] == DENSE and not self._may_train(planned[0]):
+            plan = dataclasses.replace(plan, keeps_all=False)
+            planned = plan.next(self.study.trials)
+        found = planned or self._sampled(plan)
         if found is None:
             return None
         candidate, phase = found

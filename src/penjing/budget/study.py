@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -156,7 +158,9 @@ class Study:
         with _quiet() as optuna:
             ground = self._ground
             space = _distributions(optuna, ground, ground.families, ground.modes)
-            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            # A path in the address itself would end at its first question mark.
+            opened = {"creator": functools.partial(sqlite3.connect, path)}
+            storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=opened)
             study = optuna.create_study(storage=storage, study_name=_NAME)
             for trial in self.trials:
                 # The control is no file to deploy, and has not all costs.

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from penjing.data.data_checks import first_batch
 from penjing.data.data_sources import UserData
 from penjing.measurement.latency import measure_latency
 from penjing.measurement.macs import count_macs
@@ -16,6 +17,9 @@ from penjing.models.model_files import load_keras_model
 from penjing.pipeline.file_stages import RESULT_FILE, RESULT_KERAS
 from penjing.pipeline.staged_run import StagedRun
 from penjing.runtime.tflm import FileInTflm, run_in_tflm
+from penjing.specializing.data_sizes import at_sizes_of
+
+_EXAMPLES = 8
 
 
 def measure_costs(
@@ -46,7 +50,9 @@ def _gzip(run: StagedRun, file: str) -> int:
 
 def _latency(run: StagedRun, file: str) -> float:
     # LiteRT runs no packed file: the plain one that it is made of takes its place.
-    report = measure_latency(run.folder / RESULT_FILE, progress=False)
+    inputs = example_inputs(run.model, run.data.train, "train")
+    with at_sizes_of(run.folder / RESULT_FILE, inputs) as path:
+        report = measure_latency(path, progress=False)
     return report.files[0].milliseconds / 1000
 
 
@@ -65,13 +71,19 @@ def _free_shapes(model: keras.Model, data: UserData) -> Any:
     """Shapes of the data's examples, where the model leaves some sizes free."""
     inputs = getattr(model, "inputs", None)
     is_known = inputs and all(None not in tensor.shape[1:] for tensor in inputs)
-    if is_known or not isinstance(data.train, tuple):
+    if is_known:
         return None
-    x = data.train[0]
+    x = example_inputs(model, data.train, "train")
     if isinstance(x, dict) and inputs:
         x = [x[tensor.name] for tensor in inputs]
     shapes = [array.shape[1:] for array in keras.tree.flatten(x)]
     return shapes if len(shapes) > 1 else shapes[0]
+
+
+def example_inputs(model: keras.Model, part: Any, name: str) -> Any:
+    """A few inputs of a part of the data, which messages call `name`."""
+    x = part[0] if isinstance(part, tuple) else first_batch(model, part, name)[0]
+    return keras.tree.map_structure(lambda array: array[:_EXAMPLES], x)
 
 
 COSTS: dict[str, Callable[[StagedRun, str], float]] = {

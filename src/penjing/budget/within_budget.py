@@ -225,7 +225,7 @@ def compress_within(
         source, data, TrainingRecipe(), accept_baseline=accept_baseline, **how
     )
     user_data, held_out = with_decision_data(inputs.data, budget.validation_from, seed)
-    parts = [_identity(budget, training), *data_parts(user_data, data)]
+    parts = [_identity(budget, training, labels), *data_parts(user_data, data)]
     digest = digest_of_run(_any_recipe(), seed, source, parts, modules)
     with output_folder(**written) as folder, listening(progress) as listen:
         state = _state(folder, digest, restart)
@@ -272,9 +272,10 @@ def _state(folder: Path, digest: str, restart: bool) -> RunState:
     return state
 
 
-def _identity(budget: Budget, training: bool) -> dict[str, Any]:
+def _identity(budget: Budget, training: bool, labels: bool) -> dict[str, Any]:
     """What makes it another search; with more time or trials it goes on."""
-    return budget.identity if training else {**budget.identity, "training": False}
+    switches = {"training": training, "labels": labels}
+    return {**budget.identity, **{key: v for key, v in switches.items() if not v}}
 
 
 def _any_recipe() -> Recipe:

@@ -15,7 +15,7 @@ from penjing.channels.channel_report import channel_report
 from penjing.data.data_sources import UserData
 from penjing.engine.stripping import is_compressed, strip
 from penjing.measurement.weight_report import sparsity_report
-from penjing.models.output_cosine import OutputCosine
+from penjing.models.output_metrics import CentredR2, OutputCosine
 from penjing.pipeline.file_stages import RESULT_KERAS, UNSTRIPPED, FileStages
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.recipe_run import cut_and_train, split_channels
@@ -163,7 +163,8 @@ def _as_of_keras(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `compile` without classes of penjing: files load without it."""
 
     def plain(metric: Any) -> Any:
-        return metric.of_keras() if isinstance(metric, OutputCosine) else metric
+        is_ours = isinstance(metric, CentredR2 | OutputCosine)
+        return metric.of_keras() if is_ours else metric
 
     metrics = arguments.get("metrics")
     if not metrics:

@@ -34,6 +34,7 @@ from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.timing_rounds import Timed, take_turns
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
+from penjing.specializing.data_sizes import at_sizes_of
 from penjing.tflite.loading import load_records
 from penjing.tflite.tensors import TensorType, all_tensors, data_of, is_quantized
 
@@ -114,27 +115,30 @@ def prove(
     check_counts(samples=samples, rounds=rounds, threads=threads)
     check_tolerance(tolerance)
     path = as_path(file)
-    content = runtime.read(path)
-    refuse_packed(content, str(path))
-    twin_name, twin_content = _twin(runtime, path, content, twin)
-    reference = runtime.reference(path)
-    arrays = choose_samples(reference, inputs, samples)
-    run_first(reference, arrays)  # within bounds, which other runtimes do not have
-    chosen = runtime.engine if engine is None else engine
-    with runtime.start(chosen, threads=threads) as session:
-        model = session.load(content, str(path))
-        models = {twin_name: session.load(twin_content, twin_name), str(path): model}
-        _check_signatures(models)
-        integers = _integers(content, path)
-        limits = (tolerance, _python_tolerance(integers))
-        found = compare_outputs(list(models.values()), reference, arrays, limits[1])
-        looks = runtime.beyond_rounding if integers else None
-        explain = looks and functools.partial(looks, content, str(path), found.doubtful)
-        passed_by = _check(runtime, str(path), twin, found, limits, explain)
-        latency = None
-        if runtime.is_timed:
-            sizes = {twin_name: len(twin_content), str(path): len(content)}
-            latency = _latency(session.runtime, models, sizes, threads, rounds)
+    with at_sizes_of(path, inputs) as sized:
+        content = runtime.read(sized)
+        refuse_packed(content, str(path))
+        twin_name, twin_content = _twin(runtime, path, content, twin, inputs)
+        reference = runtime.reference(sized)
+        arrays = choose_samples(reference, inputs, samples)
+        run_first(reference, arrays)  # within bounds, which other runtimes do not have
+        chosen = runtime.engine if engine is None else engine
+        with runtime.start(chosen, threads=threads) as session:
+            model = session.load(content, str(path))
+            twin_model = session.load(twin_content, twin_name)
+            models = {twin_name: twin_model, str(path): model}
+            _check_signatures(models)
+            integers = _integers(content, path)
+            limits = (tolerance, _python_tolerance(integers))
+            found = compare_outputs(list(models.values()), reference, arrays, limits[1])
+            looks = runtime.beyond_rounding if integers else None
+            doubtful = (content, str(path), found.doubtful)
+            explain = looks and functools.partial(looks, *doubtful)
+            passed_by = _check(runtime, str(path), twin, found, limits, explain)
+            latency = None
+            if runtime.is_timed:
+                sizes = {twin_name: len(twin_content), str(path): len(content)}
+                latency = _latency(session.runtime, models, sizes, threads, rounds)
     return VerifyReport(
         file=str(path),
         twin=twin_name,
@@ -173,6 +177,7 @@ def _twin(
     path: Path,
     content: bytes,
     twin: str | os.PathLike[str] | None,
+    inputs: Any,
 ) -> tuple[str, bytes]:
     if twin is None:
         return _TWIN_NAME, dense_twin(content, str(path))
@@ -182,7 +187,8 @@ def _twin(
             f"`twin` is the file itself, {path}. Leave it out: a dense twin is then "
             "made from the file."
         )
-    other_content = runtime.read_twin(other)
+    with at_sizes_of(other, inputs) as sized:
+        other_content = runtime.read_twin(sized)
     refuse_packed(other_content, str(other))
     if has_sparse_tensors(other_content, str(other)):
         raise ValueError(

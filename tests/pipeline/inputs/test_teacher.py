@@ -176,3 +176,32 @@ def test_an_answer_that_is_nearly_always_the_same_is_told():
     model.set_weights([np.eye(4)[:, :3], np.array([0.0, 0.0, 2.6])])
     with pytest.warns(CompressionWarning, match="gives one class for 9[5-9]"):
         taught_by_itself(model, DATA)
+
+
+def far_off(spread):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    rng = np.random.default_rng(0)
+    bias = np.array([20_000.0, -50.0])
+    model.layers[0].set_weights([spread * rng.normal(size=(2, 2)), bias])
+    return model, rng.normal(size=(400, 2)).astype("f4")
+
+
+def test_outputs_far_from_zero_are_told_apart():
+    model, x = far_off(1.0)
+    data = UserData(train=(x,), test=(x,), validation=None, source="")
+    twin, taught = taught_by_itself(model, data, "r2_score")
+    outputs = taught.test[1]
+    spread = outputs.std(axis=0)
+    (metric,) = [m for m in twin._compile_metrics._user_metrics]
+    for share, score in ((0.0, 1.0), (0.3, 0.91), (1.0, 0.0)):
+        noise = share * spread * np.random.default_rng(1).choice([-1, 1], (400, 2))
+        again = type(metric).from_config(metric.get_config())
+        again.update_state(outputs, outputs + noise)
+        assert float(again.result()) == pytest.approx(score, abs=0.02)
+
+
+def test_outputs_that_never_change_have_no_share_of_their_spread():
+    model, x = far_off(0.0)
+    data = UserData(train=(x,), test=(x,), validation=None, source="")
+    with pytest.raises(CompressionError, match="Output 0 .* no r2_score"):
+        taught_by_itself(model, data, "r2_score")

@@ -33,6 +33,7 @@ class Bound:
         direction: `"higher"` or `"lower"` values are better.
         reference: The score that others are measured against.
         drop: How much worse a score may be; None bounds nothing.
+        noise: Standard error of a score, in the metric's own unit: what chance makes.
 
     Example:
         >>> bound = Bound(
@@ -49,6 +50,7 @@ class Bound:
     direction: str
     reference: float
     drop: Drop | None
+    noise: float = 0.0
 
     def lost(self, score: float) -> float:
         """How much worse a score is than the reference, in the metric's own unit."""
@@ -74,8 +76,19 @@ class Bound:
         """What counts as one step of loss: the drop, else half a point or 1 %."""
         if self.drop is not None and self.allowed > 0:
             return self.allowed
+        return self._usual
+
+    @property
+    def _usual(self) -> float:
         usual = default_drop(self.metric, self.direction, self.reference)
         return dataclasses.replace(self, drop=usual).allowed or 1e-3
+
+    def clearly(self, steps: float) -> float:
+        """What is lost by no chance: so many steps, which a tight drop makes no less.
+
+        It is three standard errors of the score at least.
+        """
+        return max(steps * max(self.unit, self._usual), 3 * self.noise)
 
     def used(self, score: float) -> float:
         """How many of what may be lost a score has lost; above 1 is too much."""

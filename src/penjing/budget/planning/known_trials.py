@@ -42,8 +42,11 @@ class Trial:
         return {} if self.outcome is None else self.outcome.metrics
 
 
+UNCOMPRESSED = Candidate(family=FILES, mode="float32")
+"""The file of the model as it is."""
+
+
 def reference_of(trials: Sequence[Trial]) -> Trial | None:
     """The file of the model as it is, once there is one."""
-    wanted = Candidate(family=FILES, mode="float32")
-    found = (t for t in trials if t.candidate == wanted and t.is_finished)
+    found = (t for t in trials if t.candidate == UNCOMPRESSED and t.is_finished)
     return next(found, None)

@@ -74,12 +74,14 @@ class Plan:
         trainings: How many a search can have in all, about.
         prunes_untrained: Whether there is time for one more file for which nothing is
             trained.
+        keeps_all: Whether there is time to train the dense model again for its file.
     """
 
     ground: Ground
     goal: Goal
     trainings: float = math.inf
     prunes_untrained: bool = True
+    keeps_all: bool = True
 
     def next(self, trials: Sequence[Trial]) -> tuple[Candidate, Phase] | None:
         """Choose the next candidate; None: wait for what runs, or the plan is through.
@@ -141,7 +143,8 @@ class Plan:
         """Whether training on left the dense model as good as it was."""
         if not trial.is_finished:
             return False
-        return self.goal.bound.used(self.score(trial)) <= _HARMED
+        bound = self.goal.bound
+        return bound.lost(self.score(trial)) <= bound.clearly(_HARMED)
 
     def score(self, trial: Trial) -> float:
         """Of a finished trial, by the metric that decides."""
@@ -181,7 +184,7 @@ class Plan:
                     return found, "short"
             if self._runs(trials, "short"):
                 return None
-        if (dense := self._next_dense(trials)) is not None:
+        if self.keeps_all and (dense := self._next_dense(trials)) is not None:
             return dense, "dense"
         for family in self._by_promise(trials, families):
             if (found := self._along(trials, family, rate, "full")) is not None:

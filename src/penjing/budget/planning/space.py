@@ -153,12 +153,16 @@ class Ground(JsonValue):
         Zeros are worth bytes where files are compressed, by gzip or for flash; else
         channels are all that counts.
         """
-        packed = self.objective == "raw" and self.is_micro
-        if self.objective != "gzip" and not packed:
+        if self.objective != "gzip" and not self.packs:
             return ("cut",)
         if self.is_bounded:
             return ("cut+prune", "cut")
-        return ("cut+prune", "prune") if packed else ("prune", "cut+prune")
+        return ("cut+prune", "prune") if self.packs else ("prune", "cut+prune")
+
+    @property
+    def packs(self) -> bool:
+        """Whether files are packed: it saves flash, and takes RAM."""
+        return self.objective == "raw" and self.is_micro
 
     @property
     def spares(self) -> bool:
@@ -287,6 +291,6 @@ class Ground(JsonValue):
         settings: dict[str, Any] = {"finish": "smallest"}
         if self.runtime in ("micro", "wasm"):  # they run no file with free sizes
             settings["runtime"] = self.runtime
-        if self.is_micro and candidate.mode == "int8" and candidate.family != FILES:
+        if self.packs and candidate.mode == "int8" and candidate.family != FILES:
             settings.update(encoding="packed", max_arena=self.max_arena)
         return ExportRecipe(quantizations=(candidate.mode,), **settings)

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from penjing.arguments import check_choice
+from penjing.data.batches import loader_length
 from penjing.data.data_checks import first_batch
 from penjing.data.data_sources import PARTS, UserData, load_data
 from penjing.data.data_spec import PIXELS
@@ -191,7 +192,8 @@ def data_parts(data: UserData, spec: Any) -> list[Any]:
             parts += [np.asarray(array) for array in keras.tree.flatten(part)]
         else:
             name = str(spec) if isinstance(spec, (str, os.PathLike)) else ""
-            parts.append([type(part).__name__, name, data.source])
+            length = loader_length(part)
+            parts.append([type(part).__name__, name, data.source, length])
     return parts
 
 

@@ -23,7 +23,7 @@ from penjing.errors import (
     UnsupportedModelError,
 )
 from penjing.models.copying import copy_model
-from penjing.models.output_cosine import OutputCosine
+from penjing.models.output_metrics import CentredR2, OutputCosine
 from penjing.pipeline.inputs.given_model import ends_in_sigmoid
 
 Array = np.ndarray[Any, Any]
@@ -70,7 +70,7 @@ def taught_by_itself(
         _refuse_one_class(model, given)
         loss, judged = _of_classes(is_logits, is_one, AGREEMENT)
     else:
-        loss, judged = "mse", _of_numbers(model, outputs, metric)
+        loss, judged = "mse", _of_numbers(model, given, metric)
     twin.compile(_optimizer(model), loss, metrics=[judged])
     note = f"no labels: files are compared with what {model.name} gives, by {metric}"
     pairs: dict[str, Any] = {name: (x, given[name]) for name, x in inputs.items()}
@@ -219,6 +219,17 @@ def _refuse_one_class(model: keras.Model, labels: Mapping[str, Array]) -> None:
         )
 
 
+def _refuse_constant(model: keras.Model, given: Mapping[str, Array]) -> None:
+    for name, outputs in given.items():
+        same = np.flatnonzero(np.ptp(outputs, axis=0) == 0)
+        if len(same):
+            raise CompressionError(
+                f"Output {int(same[0])} of the model {model.name!r} is the same for "
+                f"all inputs of the {name} part, so it has no {R2}. Give more and "
+                f'other inputs, or compare by metric="{COSINE}" (--metric {COSINE}).'
+            )
+
+
 def _of_classes(is_logits: bool, is_binary: bool, name: str) -> tuple[Any, Any]:
     """Loss and metric for classes that are numbered."""
     losses, metrics = keras.losses, keras.metrics
@@ -232,7 +243,9 @@ def _of_classes(is_logits: bool, is_binary: bool, name: str) -> tuple[Any, Any]:
     )
 
 
-def _of_numbers(model: keras.Model, outputs: Array, metric: str) -> Any:
+def _of_numbers(model: keras.Model, given: Mapping[str, Array], metric: str) -> Any:
+    """Metric for what a model gives of each part of the data."""
+    outputs = given["test"]
     if metric == COSINE:
         wide = [axis for axis, size in enumerate(outputs.shape) if axis and size > 1]
         if wide and wide[-1] == outputs.ndim - 1:
@@ -240,7 +253,8 @@ def _of_numbers(model: keras.Model, outputs: Array, metric: str) -> Any:
         if wide:
             return OutputCosine(name=COSINE, axis=wide[-1])
     elif outputs.ndim == 2:
-        return keras.metrics.R2Score(name=R2)
+        _refuse_constant(model, given)
+        return CentredR2(np.concatenate([*given.values()]).mean(0), name=R2)
     raise UnsupportedModelError(
         f"The model {model.name!r} gives outputs of shape {outputs.shape[1:]}, which "
         f"have no {metric}. Allowed: {R2} for one axis, {COSINE} for several."
