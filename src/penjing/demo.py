@@ -69,6 +69,7 @@ def run_demo(
             out=folder,
             seed=config.seed,
             restart=config.restart,
+            overwrite=config.overwrite,
             progress=listen,
         )
 

@@ -14,7 +14,7 @@ from penjing.channels.groups import ChannelGroup, GroupMember
 from penjing.engine.batch_statistics import run_on_data
 from penjing.errors import DataError
 from penjing.models.copying import copy_model
-from penjing.models.keras_private import all_layers
+from penjing.models.keras_private import all_layers, stored_variable
 from penjing.models.lending import watched_calls
 from penjing.numerics.channel_importance import UnitSlices, variances
 
@@ -101,11 +101,12 @@ def _by_unit(seen: _Watched, member: GroupMember, size: int) -> np.ndarray:
 def _owners(model: keras.Model) -> dict[str, Any]:
     """Path of a kernel -> the layer that sums channels up with it."""
     return {
-        layer.kernel.path: layer
+        kernel.path: layer
         for layer in all_layers(model)
         if type(layer).__name__ in _SUMMING
         and layer.built
-        and (len(layer.kernel.shape) == 2 or not type(layer).__name__.startswith("E"))
+        and (kernel := stored_variable(layer, "kernel")) is not None
+        and (len(kernel.shape) == 2 or not type(layer).__name__.startswith("E"))
     }
 
 

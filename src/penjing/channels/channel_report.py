@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 
 from penjing.channels.groups import ChannelGroup
 from penjing.channels.tracing import ChannelGraph, trace_channels
@@ -87,22 +90,17 @@ def channel_report(
         (32, 16)
     """
     first = trace_channels(model)
-    second = first if smaller is None else trace_channels(smaller)
+    smaller = model if smaller is None else smaller
     # A model that was loaded has its weights in the same order, at other paths.
-    weights = zip(second.model.weights, model.weights, strict=False)
-    paths = {own.path: first_one.path for own, first_one in weights}
-    sizes = {
-        (paths.get(path), axis): group.size
-        for group in second.groups
-        for path, axis in _made_by(group)
-    }
+    pairs = zip(model.weights, smaller.weights, strict=False)
+    shapes = {own.path: tuple(twin.shape) for own, twin in pairs}
     rows = []
     for group in first.groups:
-        after = {sizes[place] for place in _made_by(group) if place in sizes}
-        if len(after) != 1 or max(after) > group.size:
+        after = _sizes_in(shapes, group, first.groups)
+        if len(after) != 1 or not 1 <= max(after) <= group.size:
             raise UnsupportedModelError(
-                f"{second.model.name!r} was not made from {model.name!r}: the channels "
-                f"of {group.name!r} are {group.size} in one and "
+                f"{smaller.name!r} was not made from {model.name!r}: the channels of "
+                f"{group.name!r} are {group.size} in one and "
                 f"{sorted(after) or 'missing'} in the other."
             )
         rows.append(
@@ -110,20 +108,38 @@ def channel_report(
                 group=group.name,
                 layers=group.layers,
                 before=group.size,
-                after=after.pop(),
+                after=int(after.pop()),
                 reason=group.reason or "",
             )
         )
     return ChannelReport(
         rows=(*rows, *_skipped_rows(first)),
-        macs=_both_macs(model, second.model),
-        parameters=(model.count_params(), second.model.count_params()),
+        macs=_both_macs(model, smaller),
+        parameters=(model.count_params(), smaller.count_params()),
     )
 
 
-def _made_by(group: ChannelGroup) -> list[tuple[str, int]]:
-    """Weights that make the channels of a group, and their axes."""
-    return [(m.path, m.axis) for m in group.members if m.role == "output"]
+def _sizes_in(
+    shapes: Mapping[str, tuple[int, ...]],
+    group: ChannelGroup,
+    groups: Sequence[ChannelGroup],
+) -> set[float]:
+    """How many units of a group the weights of the twin, by their shapes, have left.
+
+    One number, where it was made from the model. Each unit has as many positions on an
+    axis; what lies between them must be of no other group.
+    """
+    sharing = Counter((m.path, m.axis) for g in groups for m in g.members)
+    found = set()
+    for member in group.members:
+        positions = member.units[member.units >= 0]
+        each = np.unique(np.bincount(positions)[np.unique(positions)])
+        shape = shapes.get(member.path, ())
+        is_alone = sharing[member.path, member.axis] == 1
+        if is_alone and len(each) == 1 and member.axis < len(shape):
+            others = len(member.units) - len(positions)
+            found.add((shape[member.axis] - others) / int(each[0]))
+    return found
 
 
 def _skipped_rows(graph: ChannelGraph) -> list[ChannelRow]:

@@ -18,7 +18,7 @@ from penjing.channels.groups import ChannelGroup, kernels_of, unit_slices
 from penjing.channels.tracing import ChannelGraph
 from penjing.models.copying import copy_model, copy_values
 from penjing.models.graph_flow import as_graph
-from penjing.models.keras_private import all_layers
+from penjing.models.keras_private import all_layers, stored_variable
 from penjing.models.lending import watched_calls
 
 _READERS = ("Dense", "Conv1D", "Conv2D", "Conv3D")
@@ -88,9 +88,12 @@ def _sites(
 ) -> Iterator[tuple[Any, int, np.ndarray]]:
     """Layers that read removed constant units: layer, kernel axis, which positions."""
     readers = {
-        layer.kernel.path: layer
+        kernel.path: layer
         for layer in all_layers(model)
-        if type(layer).__name__ in _READERS and layer.built and layer.use_bias
+        if type(layer).__name__ in _READERS
+        and layer.built
+        and layer.use_bias
+        and (kernel := stored_variable(layer, "kernel")) is not None
     }
     for group in graph.groups:
         for member in group.members:

@@ -15,14 +15,16 @@ from penjing.channels.cut_costs import CutCosts
 from penjing.channels.flash_estimate import flash_estimate
 from penjing.channels.groups import ChannelGroup
 from penjing.channels.target import ChannelTarget
-from penjing.errors import CompressionError
-from penjing.measurement.macs import count_macs
+from penjing.errors import CompressionError, UnsupportedModelError
+from penjing.measurement.macs import MacsReport, count_macs
 from penjing.measurement.sensitivity_table import SensitivityTable
+from penjing.models.keras_private import all_layers, attention_parts
 from penjing.numerics.channel_importance import Scores
 
 KeptUnits = dict[str, npt.NDArray[np.bool_]]
 Cost = Callable[[KeptUnits], float]
 
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 _MAX_REFILLS = 1000
 _TOLERANCE = 1e-9
 
@@ -272,10 +274,38 @@ def _cost_of(
         return flash, flash({})
     if kind == "parameters":
         return costs.parameters, costs.parameters({})
-    report = count_macs(model)
+    try:
+        report = count_macs(model)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(
+            f"{error} For a cut to `macs` the model itself has to say them: make it "
+            "with a keras.Input of known sizes, or cut by `ratio` or `parameters`."
+        ) from error
     kernels = report.kernels
-    fixed = report.macs - sum(kernels.values())
-    return lambda kept: fixed + costs.weighted(kernels, kept), float(report.macs)
+    products = _products_of_heads(model, report)
+    fixed = report.macs - sum(kernels.values()) - sum(products.values())
+
+    def macs(kept: KeptUnits) -> float:
+        heads = sum(
+            amount * costs.fractions(path, kept).get(0, 1.0)
+            for path, amount in products.items()
+        )
+        return fixed + heads + costs.weighted(kernels, kept)
+
+    return macs, float(report.macs)
+
+
+def _products_of_heads(model: keras.Model, report: MacsReport) -> dict[str, int]:
+    """Kernel after attention, whose first axis are the heads -> its products' MACs."""
+    found: dict[str, int] = {}
+    for layer in all_layers(model):
+        if not isinstance(layer, _ATTENTION):
+            continue
+        rows = [row for row in report.rows if row.path.endswith(layer.path)]
+        if len(rows) == 1:
+            products = rows[0].macs - sum(rows[0].kernels.values())
+            found[attention_parts(layer).output.kernel.path] = products
+    return found
 
 
 def _amount(value: float, target: ChannelTarget) -> str:
@@ -285,20 +315,22 @@ def _amount(value: float, target: ChannelTarget) -> str:
 
 def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> OutOfReachError:
     limits = (
-        "Lower `round_to` or `min_channels`, or let more layers be cut; "
+        "Lower `round_to` or `min_channels`, raise `tolerance` where a `sensitivity` "
+        "table is given, or let more layers be cut; "
         "penjing.channel_report(model) says why layers stay whole."
     )
     if target.kind == "ratio":
+        most = math.floor(1000 * (1 - best) + 1e-6) / 1000
         return OutOfReachError(
-            f"ratio={target.value} would empty layers: at most {1 - best:.3f} of the "
-            "channels can go, for each group keeps at least one multiple of "
-            f"`round_to`. {limits}",
+            f"ratio={target.value} cannot be met: at most {most} of the channels can "
+            f"go. {limits}",
             float(target.value) * (1.0 - best),
         )
     share = min(target.amount(whole) / whole, 1.0)
+    least = math.ceil(1000 * best / whole) / 1000
     return OutOfReachError(
         f"{target.kind}={target.value} cannot be met: the best that can be reached is "
-        f"{_amount(best, target)}, {best / whole:.3f} of the model's "
+        f"{_amount(best, target)}, {least} of the model's "
         f"{_amount(whole, target)}. {limits}",
         math.ceil(best + share * (whole - best)),
     )

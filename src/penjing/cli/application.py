@@ -55,6 +55,7 @@ from penjing.cli.finished.card_command import card
 from penjing.cli.finished.compare_command import compare
 from penjing.cli.finished.image_size import image_size_of
 from penjing.cli.finished.report_command import report
+from penjing.cli.finished.scores import scores_by
 from penjing.cli.narrow_help import NarrowCommand, NarrowGroup
 from penjing.cli.recipes_command import recipes
 from penjing.cli.sensitivity_command import sensitivity
@@ -330,7 +331,6 @@ def evaluate(
         check_metrics(metric)
         import_modules(imports or [])
         from penjing.data.data_sources import load_data
-        from penjing.measurement.accuracy import evaluate as run
 
         loaded = load_data(
             data,
@@ -342,9 +342,7 @@ def evaluate(
         print_notes(loaded)
         test = loaded.test
         x, y = test if isinstance(test, tuple) else (test, None)
-        # One name holds for every output of the model.
-        metrics = metric[0] if metric and len(metric) == 1 else metric
-        scores = run(file, x, y, metrics=metrics, batch_size=batch_size)
+        scores = scores_by(metric, file, x, y, batch_size=batch_size)
     if as_json:
         print_json(scores)
         return

@@ -135,7 +135,7 @@ def sensitivity(
     """
     fractions = _ratios(ratios)
     _check_counted(of, ratios=ratios, method=method, metric=metric)
-    check_nodes(node_data, nodes_of, model, Path(data))
+    check_nodes(node_data, nodes_of, model, Path(data), overwrite=overwrite)
     limit = _max_bytes(max_bytes, of, compressed)
     if of is None and out is None:
         raise typer.BadParameter("is needed where layers are cut.", param_hint="--out")

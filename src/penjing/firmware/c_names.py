@@ -80,6 +80,6 @@ def _refusal(name: object) -> str:
         return "it must have letters, digits and underscores, a letter first"
     if _is_taken(name):
         return "C++ or the written code has that word already"
-    if "__" in name:
+    if "__" in f"{name}_":
         return "C++ keeps names with two underscores for itself"
     return f"it has {len(name)} characters" if len(name) > _LONGEST else ""

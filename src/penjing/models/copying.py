@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from penjing.arguments import quoted
 from penjing.errors import UnsupportedModelError
 from penjing.files import temporary_folder
 from penjing.models.keras_private import (
@@ -112,6 +113,21 @@ def _value_of(variable: Any) -> Any:
     return ops.copy(variable.value)
 
 
+def _paired(
+    source: keras.layers.Layer, target: keras.layers.Layer
+) -> list[tuple[Any, Any]]:
+    """The layers of a copy and their twins."""
+    mine, yours = map(list, map(layers_but_inputs, (target, source)))
+    if len(mine) != len(yours):
+        left = [layer.name for layer in yours[len(mine) :]]
+        raise UnsupportedModelError(
+            f"{source.name!r} holds layers that its graph does not use, of which a "
+            f"copy has none: {quoted(left) or 'fewer than the copy'}. Take them out of its "
+            "attributes."
+        )
+    return list(zip(mine, yours, strict=True))
+
+
 def copy_values(
     source: keras.layers.Layer,
     target: keras.layers.Layer,
@@ -125,7 +141,7 @@ def copy_values(
     theirs, ours = source.variables, target.variables
     if len(ours) != len(theirs):
         raise _other_variables(source, len(ours), len(theirs))
-    pairs = list(zip(layers_but_inputs(target), layers_but_inputs(source), strict=True))
+    pairs = _paired(source, target)
     for mine, yours in pairs:
         copy_frozen(yours, mine)
     for mine, yours in zip(ours, theirs, strict=True):
@@ -147,7 +163,7 @@ def copy_layer_values(
     `values_of` gets a layer of the target's and its twin in the source, and gives the
     values of its own variables in their order.
     """
-    pairs = list(zip(layers_but_inputs(target), layers_but_inputs(source), strict=True))
+    pairs = _paired(source, target)
     for mine, yours in pairs:
         copy_frozen(yours, mine)
         values = list(values_of(mine, yours))

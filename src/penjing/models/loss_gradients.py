@@ -10,7 +10,7 @@ import numpy as np
 
 from penjing.errors import DataError, UnsupportedModelError
 from penjing.models.copying import copy_model, float_value
-from penjing.models.keras_private import all_layers, variable_index
+from penjing.models.keras_private import all_layers, compiled_config, variable_index
 
 
 def loss_gradients(
@@ -35,13 +35,15 @@ def loss_gradients(
         )
     probe = _InferenceProbe(copy_model(model))
     recorder = _GradientRecorder()
-    config = model.get_compile_config() or {}
-    weights = config.get("loss_weights")
+    weights = compiled_config(model).get("loss_weights")
+    if hasattr(model, "output_names"):  # by which losses and weights may be given
+        probe.output_names = model.output_names
     probe.compile(recorder, loss=model.loss, loss_weights=weights)
     by_path = {variable.path: variable for variable in probe.inner.variables}
     for x, y, sample_weight in batches:
         try:
-            loss = probe.train_on_batch(x, y, sample_weight=sample_weight)
+            given = {"sample_weight": sample_weight, "return_dict": True}
+            loss = probe.train_on_batch(x, y, **given)["loss"]
         except Exception as error:
             raise DataError(
                 f"The loss of {model.name!r} cannot be computed on `data`: {error}. "

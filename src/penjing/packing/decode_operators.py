@@ -12,9 +12,10 @@ from penjing.errors import FileFormatError
 from penjing.files import EXPANSION_FLOOR, MAX_EXPANSION, limit, raise_limits
 from penjing.packing.forms import Encoded
 from penjing.packing.packable import Constant
-from penjing.tflite.decode_records import DECODE, decoded, is_decode, layout_of
+from penjing.tflite.decode_records import DECODE, Form, decoded, is_decode, layout_of
 from penjing.tflite.flat_buffers import corrupt
 from penjing.tflite.graph_edits import add_tensor
+from penjing.tflite.huffman_tables import MAX_LEVELS
 from penjing.tflite.operators import Operator
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, data_of, is_plain, set_values
@@ -141,7 +142,8 @@ class _Decoding:
         key = (*(int(source["buffer"]) for source in pair), _layout_key(tensor))
         if key not in self._buffers:
             data, ancillary = (_bytes(self._model, source) for source in pair)
-            self._count(tensor, len(data) + len(ancillary))
+            levels = MAX_LEVELS if ancillary[:1] == bytes([Form.HUFFMAN]) else 1
+            self._count(tensor, levels * (len(data) + len(ancillary)))
             values = decoded(data, ancillary, tensor, self._where)
             set_values(self._model, tensor, values)
             self._buffers[key] = tensor["buffer"]

@@ -132,7 +132,7 @@ def explain_flash(
         LayerFlash(
             layer=find(chosen.model, tensor) or constant.name,
             operator=constant.reader,
-            sparsity=float(np.mean(constant.values == 0)),
+            sparsity=float(np.mean(constant.is_zero)),
             levels=len(np.unique(constant.values)),
             weight=row,
             time=_NO_TIME if row.form == PLAIN else _DECODED,

@@ -103,15 +103,11 @@ def _per_channel(constant: Constant, most_bits: int) -> Iterator[Encoded]:
 
 
 def _masked(constant: Constant) -> Encoded:
-    layout = constant.layout
-    zeros = layout.zeros
-    if len(zeros) > 1:
-        zeros = zeros[layout.channel_of()]
-    kept = constant.values != zeros.astype(layout.stored_as)
+    kept = ~constant.is_zero
     return Encoded(
         form="mask",
         data=pack_bits(kept.astype("i8"), 1),
-        ancillary=write_mask(constant.values[kept], layout),
+        ancillary=write_mask(constant.values[kept], constant.layout),
     )
 
 

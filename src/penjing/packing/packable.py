@@ -65,6 +65,14 @@ class Constant:
         return dict(zip(levels.tolist(), found.tolist(), strict=True))
 
     @property
+    def is_zero(self) -> Array:
+        """Which numbers stand for zero: those at the zero point of their channel."""
+        zeros = self.layout.zeros
+        if len(zeros) > 1:
+            zeros = zeros[self.layout.channel_of()]
+        return np.asarray(self.values == zeros.astype(self.layout.stored_as))
+
+    @property
     def size(self) -> int:
         """Its bytes, decoded."""
         return int(self.values.nbytes)

@@ -22,7 +22,7 @@ from penjing.packing.pack_report import PLAIN, PackedWeight
 from penjing.packing.packable import Constant, packable_constants, why_none
 from penjing.packing.slimming import fill_scales, slim
 from penjing.packing.tflm_comparison import Comparison
-from penjing.tflite.cleaning import drop_names, drop_unused
+from penjing.tflite.cleaning import drop_names, drop_unused, refuse_memory_plan
 from penjing.tflite.decode_records import is_decode, is_packed
 from penjing.tflite.loading import load_records
 from penjing.tflite.records import Record
@@ -30,7 +30,6 @@ from penjing.tflite.tensors import TensorType, all_tensors, data_of, tensor_name
 from penjing.tflite.writing import write_records
 
 ARENA_HINT = " It counts bytes of RAM."
-_MEMORY_PLAN = b"OfflineMemoryAllocation"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,12 +165,7 @@ def _check(model: Record, where: str) -> None:
             f"{where} is packed already: it has operators TFLM_DECODE. Pack the plain "
             "file from which it was made."
         )
-    if any(entry["name"] == _MEMORY_PLAN for entry in model["metadata"]):
-        raise FileFormatError(
-            f"{where} says where its tensors lie in memory (metadata "
-            f"{_MEMORY_PLAN.decode()!r}), which new tensors would undo. Pack it first, "
-            "and plan its memory then."
-        )
+    refuse_memory_plan(model, where)
     for tensor in all_tensors(model):
         if np.any(tensor["shape_signature"] < 0):
             raise FileFormatError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +20,7 @@ from penjing.files import atomic_path
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import lower_levels, measure_size
 from penjing.models.model_files import load_keras_model
-from penjing.packing.packing import restore
+from penjing.packing.runnable_file import runnable_file
 from penjing.pipeline.recipe import Recipe
 from penjing.pipeline.runs.machine_faults import raise_machine_fault
 from penjing.pipeline.training import evaluation_arguments
@@ -250,9 +249,7 @@ class FileStages:
         path = self.folder / name
         if name != PACKED_FILE:
             return self._score(name, self.kinds[name], "litert", path)
-        with tempfile.TemporaryDirectory() as folder:  # LiteRT does not run packed ones
-            twin = Path(folder) / RESULT_FILE
-            twin.write_bytes(restore(path.read_bytes(), str(path)))
+        with runnable_file(path) as twin:
             return self._score(name, self.kinds[name], RESTORED, twin)
 
     def _score(

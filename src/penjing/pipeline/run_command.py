@@ -58,7 +58,7 @@ def compress_command(
         }
         return _in_python(recipe, allowed, overrides, seed, others)
     words = ["penjing", "compress", Path(model).name]
-    words += ["--data", Path(data).name]
+    words += ["--data", Path(data).name or str(data)]  # a folder may be "."
     if recipe is not None:
         words += ["--recipe", Path(recipe).name]
     for name, value in allowed.items():

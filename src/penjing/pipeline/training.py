@@ -321,6 +321,8 @@ class _Journal(keras.callbacks.Callback):
                 f"{scores['loss']}. Lower `learning_rate` in the recipe, and check "
                 "the data for NaN."
             )
+        if self.segments[epoch].start and self.history[number:]:
+            scores = _mean_of_pieces(self.history[number], scores, self.segments[epoch])
         if self.at_epoch_end and self.data.ends_epoch(self.segments[epoch]):
             scores |= self.at_epoch_end(number, self.model) or {}
         self.history[number:] = [scores]
@@ -330,6 +332,17 @@ class _Journal(keras.callbacks.Callback):
         if last or now - self._saved >= SECONDS_BETWEEN_SAVES:
             self.save(self.finished)
             self._saved = now
+
+
+def _mean_of_pieces(
+    before: Mapping[str, float], last: Mapping[str, float], segment: Segment
+) -> dict[str, float]:
+    """Scores of an epoch so far, of those before a segment and its own."""
+    share = (segment.stop - segment.start) / segment.stop
+    return {
+        name: share * value + (1 - share) * before.get(name, value)
+        for name, value in last.items()
+    }
 
 
 @dataclasses.dataclass(eq=False)

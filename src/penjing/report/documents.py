@@ -45,7 +45,8 @@ class DataSummary(JsonValue):
         source: Where it was found, for people.
         train: Training samples or, for loaders, batches.
         test: Test samples or, for loaders, batches.
-        unit: `"samples"` or `"batches"`.
+        unit: `"samples"` or `"batches"`, of the training part.
+        test_unit: The same of the test part; nothing where it is the same.
         notes: How it was read and split, for people.
     """
 
@@ -54,7 +55,18 @@ class DataSummary(JsonValue):
     train: int
     test: int
     unit: str = "samples"
+    test_unit: str = ""
     notes: tuple[str, ...] = ()
+
+    def count(self, part: str) -> str:
+        """How much is in `"train"` or `"test"`, for people.
+
+        Example:
+            >>> DataSummary(name="a", source="", train=9, test=4000).count("test")
+            '4,000 samples'
+        """
+        unit = (self.test_unit if part == "test" else "") or self.unit
+        return f"{getattr(self, part):,} {unit}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -315,6 +315,8 @@ def described_tensors(
     place in the order in which LiteRT gives them.
     """
     names = _signature_names(found["signatures"])
+    for queue in names.values():
+        queue.sort(key=_output_number)
     pairs = [
         (_spec(detail, names, f"output_{n}"), n)
         for n, detail in enumerate(found["outputs"])
@@ -326,24 +328,26 @@ def described_tensors(
     return inputs, tuple(spec for spec, _ in pairs), [place for _, place in pairs]
 
 
-def _signature_names(signatures: Mapping[str, Any]) -> dict[int, str]:
-    if not signatures:
-        return {}
-    signature = signatures.get("serving_default", next(iter(signatures.values())))
-    return {
-        index: name
-        for side in ("inputs", "outputs")
-        for name, index in signature[side].items()
-    }
+def _signature_names(signatures: Mapping[str, Any]) -> dict[int, list[str]]:
+    """Names of each tensor: an output that a model gives twice has two."""
+    names: dict[int, list[str]] = {}
+    if signatures:
+        signature = signatures.get("serving_default", next(iter(signatures.values())))
+        for side in ("inputs", "outputs"):
+            for name, index in signature[side].items():
+                names.setdefault(index, []).append(name)
+    return names
 
 
 def _spec(
-    detail: Mapping[str, Any], names: Mapping[int, str], position: str
+    detail: Mapping[str, Any], names: Mapping[int, list[str]], position: str
 ) -> TensorSpec:
+    own = names.get(detail["index"], [])
+    name = own.pop(0) if len(own) > 1 else "".join(own)
     scales, zero_points = detail["scales"], detail["zero_points"]
     plain = detail["name"].removeprefix("serving_default_").removesuffix(":0")
     return TensorSpec(
-        name=names.get(detail["index"], plain) or position,
+        name=name or plain or position,
         shape=tuple(detail["signature"]),
         dtype=detail["dtype"],
         scale=scales[0] if scales else 0.0,

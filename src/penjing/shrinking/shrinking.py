@@ -9,13 +9,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import io
 import os
 import warnings
+import zipfile
+from pathlib import Path
 from typing import Any
 
 from penjing.arguments import check_counts
 from penjing.errors import CompressionWarning, FileFormatError
-from penjing.files import as_path, gzip_bytes, write_bytes
+from penjing.files import (
+    as_path,
+    check_content,
+    check_target,
+    gzip_bytes,
+    write_bytes,
+)
 from penjing.runtime.file_bounds import refuse_packed
 from penjing.runtime.trials import Trial
 from penjing.shrinking.dead_units import dead_unit_edits
@@ -30,6 +39,7 @@ from penjing.tflite import cleaning as plain_steps
 from penjing.tflite import constant_shapes
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import read_litert
+from penjing.tflite.records import Record
 from penjing.tflite.tensors import clear_negative_zeros
 
 # What float arithmetic in another order may change, relative to the largest output.
@@ -77,8 +87,9 @@ def shrink_litert(
         path: The file.
         out: File to write. Default: `path` is replaced, once the new file is proven.
         keep_names: Keep the names of tensors and graphs.
-        keep_metadata: Keep metadata and description. Metadata may hold labels or
-            normalisation values that an application reads.
+        keep_metadata: Keep metadata, description, and files that are packed behind the
+            model. They may hold labels or normalisation values that an application
+            reads.
         keep_signature: Keep the names of inputs and outputs. `LiteRTModel` and
             `penjing.evaluate` run a file without them, by position.
         bias_bits: Round float biases to this many mantissa bits, 0 to 23; "auto" finds
@@ -105,7 +116,8 @@ def shrink_litert(
 
     Raises:
         FileFormatError: If the file is missing, corrupt, too large, hostile, or cannot
-            be run; if `batch` is given and another size than the batch is free or
+            be run; if it plans the memory of its tensors; if it holds several networks
+            and more is asked for than what changes no number; if `batch` is given and another size than the batch is free or
             depends on values, or the file has another batch. Nothing is written then.
         DataError: If no inputs can be made, or `representative_data` does not fit.
         ValueError: If an argument is out of range, or `batch` is given and nothing may
@@ -124,8 +136,11 @@ def shrink_litert(
     )
     _check_batch(batch, verify)
     source = as_path(path)
+    check_target(source if out is None else as_path(out))
     file = EditedFile(read_litert(source), str(source))
     refuse_packed(file.content, file.where)
+    plain_steps.refuse_memory_plan(file.model, file.where)
+    _check_networks(file, config, batch)
     original = file.content
     if batch is not None:
         _check_fixed_batch(file, batch)
@@ -135,8 +150,53 @@ def shrink_litert(
     )
     if batch is not None:
         report = _with_fixed_sizes(report, original)
-    target = write_bytes(source if out is None else out, file.content)
+    content = file.content
+    if keep_metadata:
+        content = _with_associated_files(content, original, file.where)
+    target = write_bytes(source if out is None else out, content)
     return dataclasses.replace(report, path=str(target))
+
+
+def _check_networks(file: EditedFile, config: ShrinkConfig, batch: int | None) -> None:
+    """Refuse of a file of several networks what can be proven of one alone."""
+    wanted = {
+        "bias_bits": config.bias_bits is not None,
+        "encoding": config.encoding is not None,
+        "keep_signature": not config.keep_signature,
+        "batch": batch is not None,
+    }
+    chosen = [name for name, is_set in wanted.items() if is_set]
+    if chosen and _has_several_networks(file.model):
+        raise FileFormatError(
+            f"{file.where} holds several networks, and runs are compared for the first "
+            f"alone. Leave out {', '.join(f'`{name}`' for name in chosen)}."
+        )
+
+
+def _has_several_networks(model: Record) -> bool:
+    return any(row["subgraph_index"] for row in model["signature_defs"])
+
+
+def _with_associated_files(content: bytes, original: bytes, where: str) -> bytes:
+    """A file with what is packed behind the original, as files of labels are."""
+    if not zipfile.is_zipfile(io.BytesIO(original)):
+        return content
+    made = io.BytesIO(content)
+    try:
+        with (
+            zipfile.ZipFile(io.BytesIO(original)) as source,
+            zipfile.ZipFile(made, "a") as target,
+        ):
+            members = source.infolist()
+            check_content(sum(member.file_size for member in members), Path(where))
+            for member in members:
+                target.writestr(member, source.read(member))
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+        raise FileFormatError(
+            f"The files that are packed behind {where} cannot be read: {error}. Leave "
+            "out keep_metadata."
+        ) from error
+    return made.getvalue()
 
 
 def _check_fixed_batch(file: EditedFile, batch: int) -> None:
@@ -253,7 +313,8 @@ def _take_steps(shrinking: Stepwise, config: ShrinkConfig) -> None:
             if is_wanted
         ]
     )
-    if shrinking.trial is not None:
+    # What is run and compared is the first network alone.
+    if shrinking.trial is not None and not _has_several_networks(shrinking.model):
         _take_proven_steps(shrinking, config)
 
 

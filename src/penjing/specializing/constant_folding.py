@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from penjing.tflite.cleaning import drop_unused
+from penjing.tflite.graph_edits import drop_unread
 from penjing.tflite.operators import Operator, operator_code, operators
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, data_of, set_values
@@ -74,20 +76,12 @@ def fold_constants(model: Record, values: Mapping[Place, Array]) -> None:
             for number in map(int, operator["outputs"]):
                 set_values(model, graph["tensors"][number], values[g, number])
         graph["operators"] = kept
-        _drop_unread(model, graph)
+        drop_unread(graph, functools.partial(_is_pure, model))
     drop_unused(model)
 
 
-def _drop_unread(model: Record, graph: Record) -> None:
-    """Leave out operators that only compute what nobody reads, in place."""
-    read = {int(n) for n in graph["outputs"]}
-    kept = []
-    for operator in reversed(graph["operators"]):
-        is_pure = operator_code(model, operator) not in IMPURE
-        if not is_pure or read.intersection(map(int, operator["outputs"])):
-            read.update(map(int, operator["inputs"]))
-            kept.append(operator)
-    graph["operators"] = kept[::-1]
+def _is_pure(model: Record, operator: Record) -> bool:
+    return operator_code(model, operator) not in IMPURE
 
 
 def _pays(

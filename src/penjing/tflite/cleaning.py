@@ -8,11 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from penjing.errors import FileFormatError
 from penjing.tflite.records import Record, pointed_to, renumber
 from penjing.tflite.tensors import all_tensors, data_of
 
 # What the runtime itself reads: it may then compute in float16.
 _READ_METADATA = (b"reduced_precision_support",)
+_MEMORY_PLAN = b"OfflineMemoryAllocation"
+
+
+def refuse_memory_plan(model: Record, where: str) -> None:
+    """Refuse a file that says where its tensors lie, by numbers that would change."""
+    if any(entry["name"] == _MEMORY_PLAN for entry in model["metadata"]):
+        raise FileFormatError(
+            f"{where} says where its tensors lie in memory (metadata "
+            f"{_MEMORY_PLAN.decode()!r}), by their numbers, which change. Take the "
+            "file as it was before, and plan its memory again afterwards."
+        )
 
 
 def drop_names(model: Record, *, keep_ends: bool = False) -> None:
@@ -62,13 +74,21 @@ def drop_signatures(model: Record) -> list[int]:
     signatures = [s for s in model["signature_defs"] if s["subgraph_index"] == 0]
     signatures.sort(key=lambda s: s["signature_key"] != b"serving_default")
     if signatures:
-        numbers = {
-            s["tensor_index"]: _number(s["name"]) for s in signatures[0]["outputs"]
-        }
-        order.sort(key=lambda n: numbers.get(int(graph["outputs"][n]), 0))
+        numbers: dict[int, list[int]] = {}
+        for row in sorted(signatures[0]["outputs"], key=lambda r: _number(r["name"])):
+            numbers.setdefault(int(row["tensor_index"]), []).append(
+                _number(row["name"])
+            )
+        places = [_taken(numbers.get(int(n), [0])) for n in graph["outputs"]]
+        order.sort(key=places.__getitem__)
         graph["outputs"] = graph["outputs"][order]
     model.drop("signature_defs")
     return order
+
+
+def _taken(numbers: list[int]) -> int:
+    """The next number of an output; the last one stays."""
+    return numbers.pop(0) if len(numbers) > 1 else numbers[0]
 
 
 def _number(name: bytes) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from penjing.tflite.cleaning import drop_unused
-from penjing.tflite.graph_edits import add_sizes, read_instead, set_input
+from penjing.tflite.graph_edits import add_sizes, drop_unread, read_instead, set_input
 from penjing.tflite.operators import Operator, operator_code, operators
 from penjing.tflite.records import Edit, Record
 from penjing.tflite.tensors import TensorType, data_of, is_plain, values_of
@@ -37,7 +37,7 @@ def fold_shapes(model: Record) -> str:
         for operator in graph["operators"]:
             if operator_code(model, operator) == Operator.RESHAPE:
                 _fold(model, graph, operator, producers)
-        _drop_unread(model, graph)
+        drop_unread(graph, functools.partial(_is_pure, model))
     drop_unused(model)
     return f"{before - _operator_count(model)} operators"
 
@@ -108,21 +108,6 @@ def _fold(
     if sizes.count(-1) > 1 or min(sizes, default=0) < -1 or 0 in sizes:
         return
     set_input(reshape, 1, add_sizes(model, graph, sizes))
-
-
-def _drop_unread(model: Record, graph: Record) -> None:
-    """Leave out operators that only compute what nobody reads."""
-    while True:
-        read = {int(n) for op in graph["operators"] for n in op["inputs"]}
-        read |= {int(n) for n in graph["outputs"]}
-        kept = [
-            op
-            for op in graph["operators"]
-            if read.intersection(map(int, op["outputs"])) or not _is_pure(model, op)
-        ]
-        if len(kept) == len(graph["operators"]):
-            return
-        graph["operators"] = kept
 
 
 def _is_pure(model: Record, operator: Record) -> bool:

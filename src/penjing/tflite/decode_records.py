@@ -109,7 +109,7 @@ def layout_of(tensor: Record) -> Layout | None:
         is_last=is_last,
         axis=axis,
         zeros=points if len(points) == channels else points[:1],
-        has_channels=known and fits,
+        has_channels=known and fits and axis < _ONE_TABLE,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,20 @@ import numpy as np
 from penjing.tflite.operators import Operator, code_index
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, set_values
+
+
+def drop_unread(graph: Record, is_pure: Callable[[Record], bool]) -> None:
+    """Leave out operators that only compute what nobody reads, in place.
+
+    `is_pure` says of an operator whether it does nothing else.
+    """
+    read = {int(n) for n in graph["outputs"]}
+    kept = []
+    for operator in reversed(graph["operators"]):
+        if read.intersection(map(int, operator["outputs"])) or not is_pure(operator):
+            read.update(map(int, operator["inputs"]))
+            kept.append(operator)
+    graph["operators"] = kept[::-1]
 
 
 def add_tensor(graph: Record, tensor: Record) -> int:

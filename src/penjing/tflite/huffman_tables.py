@@ -26,7 +26,7 @@ _COUNT_SHIFT = 11
 _COUNT_MASK = 0xF
 _VALUE_MASK = 0x7FF
 MAX_WIDTH = 12  # of a table, in bits; the format has 15
-_MAX_LEVELS = 64
+MAX_LEVELS = 64
 _WORD_BITS = 32
 _BITS_AT_ONCE = 2**20
 # A lookup more for each number is worth this many bytes of table a number.
@@ -235,14 +235,14 @@ def decode_words(
     if count > 8 * len(data):
         fail(f"{8 * len(data):,} bits for {count:,} numbers")
     bits = np.unpackbits(np.frombuffer(data, "u1"))
-    padded = np.append(bits, np.zeros(_MAX_LEVELS + 1, "u1"))
+    padded = np.append(bits, np.zeros(MAX_LEVELS + 1, "u1"))
     values = np.empty(count, "i1")
     done = start = 0
     while done < count:
-        size = min(_BITS_AT_ONCE, len(bits) - start)
+        size = min(_BITS_AT_ONCE, len(bits) - start, MAX_LEVELS * (count - done))
         if size <= 0:
             fail(f"its bits end after {done:,} of {count:,} numbers")
-        part = padded[start : start + size + _MAX_LEVELS]
+        part = padded[start : start + size + MAX_LEVELS]
         lengths, symbols = _found_at(part, size, entries, width)
         places = _follow(lengths, count - done)
         if places and lengths[places[-1]] == 0:
@@ -281,7 +281,7 @@ def _found_at(
     used = np.zeros(size, "i4")
     offset, widths = np.zeros(size, "i8"), np.full(size, width)
     while len(at):
-        taken = (used + widths <= _MAX_LEVELS) & (widths > 0)
+        taken = (used + widths <= MAX_LEVELS) & (widths > 0)
         at, used, offset, widths = (a[taken] for a in (at, used, offset, widths))
         place = offset + _bits_from(bits, at + used, widths)
         inside = place < len(entries)

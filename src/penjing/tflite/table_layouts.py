@@ -50,7 +50,7 @@ L2NormOptions fused_activation_function:b
 LocalResponseNormalizationOptions radius:i bias:f alpha:f beta:f
 LSTMOptions fused_activation_function:b cell_clip:f proj_clip:f kernel_type:b
   asymmetric_quantize_inputs:?
-ResizeBilinearOptions - - align_corners:? half_pixel_centers:?
+ResizeBilinearOptions new_height:i new_width:i align_corners:? half_pixel_centers:?
 CallOptions subgraph:I@graph
 ReshapeOptions new_shape:[i]
 SkipGramOptions ngram_size:i max_skip_size:i include_all_ngrams:?
@@ -186,7 +186,7 @@ ExternalBufferGroup name:s
 ExternalBuffer id:I group:I offset:Q length:Q packing:s
 Metadata name:s buffer:I@buffer
 TensorMap name:s tensor_index:I@tensor
-SignatureDef inputs:[TensorMap] outputs:[TensorMap] signature_key:s -
+SignatureDef inputs:[TensorMap] outputs:[TensorMap] signature_key:s deprecated_tag:s
   subgraph_index:I@graph
 Model version:I operator_codes:[OperatorCode] subgraphs:[SubGraph] description:s
   buffers:[Buffer] metadata_buffer:[i]@buffer metadata:[Metadata]

@@ -39,6 +39,7 @@ def trace_position_embedding(step: ChannelStep) -> Layout | list[Layout]:
 def trace_token_and_position_embedding(step: ChannelStep) -> Layout:
     """`TokenAndPositionEmbedding`: the sum of two embeddings."""
     layer = step.operation
+    step.pin(step.layout, f"{step.describe()} looks its values up")
     ids = step.produce(layer.embedding_dim)
     step.carry(layer.token_embedding.embeddings, 1, ids, "output")
     if not layer.token_embedding.tie_weights:

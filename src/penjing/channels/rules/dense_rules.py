@@ -85,6 +85,7 @@ def trace_separable_convolution(step: ChannelStep) -> Layout:
 def trace_embedding(step: ChannelStep) -> Channels:
     """`Embedding`: a vector of new channels for each integer."""
     layer = step.operation
+    step.pin(step.layout, f"{step.describe()} looks its values up")
     ids = step.produce(layer.output_dim)
     step.carry(layer.embeddings, 1, ids, "output")
     step.edit("output_dim", ids)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from penjing.cli.files.real_inputs import ARRAY_FILES, read_inputs
+from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.export.litert import export_litert
 from penjing.measurement.accuracy import evaluate
 from penjing.measurement.size import measure_size
 from penjing.models.model_files import load_keras_model
-from penjing.packing.packing import restore
+from penjing.packing.runnable_file import runnable_file
 from penjing.pipeline.inputs.run_data import as_user_data
 from penjing.pipeline.recipe import TrainingRecipe
 from penjing.pipeline.training import evaluation_arguments
 from penjing.progress import Listener, Progress
-from penjing.runtime.file_bounds import is_for_tflm
 from penjing.tflite.modes import Mode
 
 
@@ -53,7 +52,11 @@ class ModelExport:
         if Path(data).suffix.lower() in ARRAY_FILES:
             self._inputs = read_inputs(data, path)
             return
-        parts, _ = as_user_data(data, self._model, seed, pixels)
+        try:
+            parts, _ = as_user_data(data, self._model, seed, pixels)
+        except UnlabeledDataError as error:
+            self._inputs = inputs_to_measure(error.read())
+            return
         self._test = parts.test
         train = parts.train
         self._inputs = train[0] if isinstance(train, tuple) else train
@@ -102,7 +105,7 @@ class ModelExport:
         test = self._test
         x, y = test if isinstance(test, tuple) else (test, None)
         try:
-            with self._noting(), _runnable(file) as path:
+            with self._noting(), runnable_file(file) as path:
                 arguments = evaluation_arguments(self._model, TrainingRecipe())
                 scores = {}
                 for name, source in (("model", self._model), ("file", path)):
@@ -134,16 +137,3 @@ class ModelExport:
         name = f"`{self._model.name}`"
         self.notes += [n for n in printed.getvalue().splitlines() if name in n]
         self.notes += [str(warning.message) for warning in caught]
-
-
-@contextlib.contextmanager
-def _runnable(file: Path) -> Iterator[Path]:
-    """The file, or what a packed one decodes to, as LiteRT does not run those."""
-    content = file.read_bytes()
-    if not is_for_tflm(content, str(file)):
-        yield file
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / file.name
-        path.write_bytes(restore(content, str(file)))
-        yield path

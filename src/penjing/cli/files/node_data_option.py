@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from penjing.errors import CompressionError
 from penjing.files import check_file, check_not_read, check_target
 
 
@@ -33,10 +35,12 @@ NodeValueOption = Annotated[
 ]
 
 
-def check_nodes(node_data: Path | None, nodes_of: Path | None, *read: Path) -> None:
+def check_nodes(
+    node_data: Path | None, nodes_of: Path | None, *read: Path, overwrite: bool = False
+) -> None:
     """Refuse one of two options without the other, before anything is measured.
 
-    Nor is a file written over that is `read`.
+    Nor is a file written over that is `read`, or that is there without `overwrite`.
     """
     if (node_data is None) != (nodes_of is None):
         missing = "--nodes-of" if nodes_of is None else "--node-data"
@@ -48,6 +52,11 @@ def check_nodes(node_data: Path | None, nodes_of: Path | None, *read: Path) -> N
         check_file(nodes_of)
         check_target(node_data)
         check_not_read(node_data, [nodes_of, *read])
+        if os.path.lexists(node_data) and not overwrite:
+            raise CompressionError(
+                f"There is a file {node_data} already. Give another --node-data, or "
+                "--overwrite to write over it."
+            )
 
 
 def write_inspection_nodes(inspection: Any, value: str, file: Path) -> None:

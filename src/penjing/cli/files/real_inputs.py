@@ -52,13 +52,17 @@ def read_inputs(text: str | None, file: Path, pixels: str = "0-255") -> Any:
     if path.suffix.lower() == ".npz":
         return _inputs_of(read_npz(path), path)
     from penjing.data.data_sources import load_data
+    from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
 
-    test = load_data(
-        text,
-        image_size=_image_size(file, path),
-        pixel_maximum=PIXELS[pixels],
-        split=False,
-    ).test
+    try:
+        test = load_data(
+            text,
+            image_size=_image_size(file, path),
+            pixel_maximum=PIXELS[pixels],
+            split=False,
+        ).test
+    except UnlabeledDataError as error:
+        return inputs_to_measure(error.read())
     if isinstance(test, tuple):
         return test[0]
     return next(iter(test))[0]

@@ -47,8 +47,9 @@ def card(
     """
     with quiet_libraries():
         select_backend(None)
-        from penjing.files import write_text
+        from penjing.files import check_not_read, write_text
         from penjing.report.card.model_card import model_card
+        from penjing.report.comparison.finished_files import REPORT
 
         text = model_card(run, license=license)
         target = file or (run if run.is_dir() else run.parent) / CARD
@@ -57,6 +58,7 @@ def card(
                 f"There is a file {target} already. Give another --out, or --force to "
                 "write over it."
             )
+        check_not_read(target, [run if run.is_file() else run / REPORT])
         write_text(target, text)
     console = Console()
     console.print(f"The card is {escape(str(target))}", soft_wrap=True, highlight=False)

@@ -16,6 +16,7 @@ from penjing.cli.backend_choice import import_modules, select_backend
 from penjing.cli.console import print_json, print_notes, print_notice, quiet_libraries
 from penjing.cli.early_checks import check_early, check_metrics
 from penjing.cli.finished.image_size import image_size_of
+from penjing.cli.finished.scores import scores_by
 from penjing.cli.shared_options import (
     BackendOption,
     ImportOption,
@@ -28,6 +29,7 @@ from penjing.cli.shared_options import (
 )
 from penjing.data.data_spec import PIXELS
 from penjing.files import check_not_read
+from penjing.packing.runnable_file import runnable_file
 from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, number_text, numbers
 
@@ -81,7 +83,7 @@ def compare(
         from penjing.report.comparison.finished_files import compare_finished
 
         check_page(out, overwrite=overwrite)
-        check_not_read(out, files)
+        check_not_read(out, _read_of(files, data))
         score = None
         if data is not None:
             score = _scorer(data, pixels.value, seed, metric)
@@ -97,17 +99,25 @@ def compare(
     console.print(f"The page is {escape(str(out))}", soft_wrap=True)
 
 
+def _read_of(files: list[Path], data: str | None) -> list[Path]:
+    """What the command reads: files, those in folders of runs, and the data."""
+    inside = [path for file in files if file.is_dir() for path in file.iterdir()]
+    return [*files, *inside, *([Path(data).expanduser()] if data else [])]
+
+
 def _scorer(
     data: str, pixels: str, seed: int, metric: list[str] | None
 ) -> Callable[[Path], Mapping[str, float]]:
     """What scores a file on the test part of the data, which is read once."""
     from penjing.data.data_sources import load_data
-    from penjing.measurement.accuracy import evaluate
 
     loaded: dict[Any, Any] = {}
-    metrics = metric[0] if metric and len(metric) == 1 else metric
 
     def score(file: Path) -> Mapping[str, float]:
+        with runnable_file(file) as path:
+            return scored(path)
+
+    def scored(file: Path) -> Mapping[str, float]:
         size = image_size_of(file, data, pixels)
         if size not in loaded:
             loaded[size] = load_data(
@@ -120,7 +130,7 @@ def _scorer(
             print_notes(loaded[size])
         test = loaded[size].test
         x, y = test if isinstance(test, tuple) else (test, None)
-        return evaluate(file, x, y, metrics=metrics)
+        return scores_by(metric, file, x, y)
 
     return score
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 def image_size_of(file: Path, data: str, pixels: str) -> tuple[int, ...] | None:
     """Give the size in which a folder of images is to be read for a model."""
-    if not Path(data).is_dir():
+    if not Path(data).expanduser().is_dir():
         return None
     from penjing.pipeline.inputs.run_data import image_size, image_size_for
 
-    if file.suffix == ".tflite":
+    if file.suffix.lower() == ".tflite":
         from penjing.runtime.interpreter import LiteRTModel
 
         return image_size((None, *LiteRTModel(file).inputs[0].shape[1:]))

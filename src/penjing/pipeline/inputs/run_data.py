@@ -162,7 +162,7 @@ def image_size_for(
 
 
 def _warn_of_rescaling(model: keras.Model, data: Any) -> None:
-    if not isinstance(data, (str, os.PathLike)) or not Path(data).is_dir():
+    if not isinstance(data, (str, os.PathLike)) or not Path(data).expanduser().is_dir():
         return
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Rescaling) and np.max(layer.scale) < 0.1:
@@ -202,13 +202,15 @@ def summarize(data: UserData, name: str, notes: Iterable[str] = ()) -> DataSumma
 
     The notes are on what was chosen by it; those of the data stand before them.
     """
-    is_arrays = isinstance(data.train, tuple) and isinstance(data.test, tuple)
+    parts = (data.train, data.test)
+    units = ["samples" if isinstance(part, tuple) else "batches" for part in parts]
     return DataSummary(
         name=name,
         source=without_folders(data.source),
-        train=_length(data.train, is_arrays),
-        test=_length(data.test, is_arrays),
-        unit="samples" if is_arrays else "batches",
+        train=_length(data.train),
+        test=_length(data.test),
+        unit=units[0],
+        test_unit=units[1] if units[1] != units[0] else "",
         notes=(*data.notes, *notes),
     )
 
@@ -225,8 +227,8 @@ def without_folders(text: str) -> str:
     return _PATH.sub("", text)
 
 
-def _length(part: Any, is_arrays: bool) -> int:
-    if is_arrays:
+def _length(part: Any) -> int:
+    if isinstance(part, tuple):
         return count_samples(part)
     try:
         return len(part)

@@ -14,6 +14,9 @@ from penjing.data.data_sources import UserData
 from penjing.data.data_spec import PIXELS
 from penjing.data.unlabeled_data import UnlabeledDataError, inputs_by_part
 from penjing.errors import CompressionError
+from penjing.files import temporary_folder
+from penjing.models.copying import copy_model
+from penjing.models.model_files import load_keras_model
 from penjing.pipeline.inputs.baseline_check import check_baseline
 from penjing.pipeline.inputs.given_model import given_model, is_litert
 from penjing.pipeline.inputs.run_data import as_user_data, check_scores, with_validation
@@ -89,6 +92,8 @@ def checked_inputs(
     with noted_warnings() as warned:
         loaded = given_model(model)
         _check_model(loaded)
+        if not isinstance(model, Path):
+            _check_saves(loaded)
         if judge.needs_labels and not is_litert(model):
             loss_and_metrics(loaded, training)
         user_data, name = _read(data, loaded, seed, pixels, judge)
@@ -129,7 +134,7 @@ def _read(
         parts: dict[str, Any] = {name: (x, None) for name, x in inputs.items()}
         is_path = isinstance(data, (str, os.PathLike))
         name = Path(data).name if is_path else error.source
-        if is_path and Path(data).is_dir():
+        if is_path and Path(data).expanduser().is_dir():
             white = PIXELS[pixels]
             notes = (f"pixels are read from 0 to {white:g}", *notes)
         user_data = UserData(**parts, source=error.source, notes=notes)
@@ -170,9 +175,35 @@ def _check_model(model: Any) -> None:
         )
 
 
+def _check_saves(model: keras.Model) -> None:
+    """Refuse a model that its own file does not give again: runs go on from files."""
+    with temporary_folder("penjing-model") as folder:
+        path = folder / "model.keras"
+        try:
+            copy_model(model).save(path)
+            load_keras_model(path, compile=False)
+        except CompressionError as error:
+            raise CompressionError(
+                f"The model {model.name!r} can be saved, but not loaded again, which "
+                f"every result has to be: {error} Mend that, in Python too, before "
+                "anything is trained."
+            ) from error
+
+
 def _has_keras_loss(arguments: dict[str, Any]) -> bool:
+    """Whether classes are numbered from 0 to those of the output, as usual losses do.
+
+    In CTC they are a sequence, in Circle they are as many as there are, and one may be
+    left out.
+    """
+    unusual = (keras.losses.CTC, keras.losses.Circle)
     return all(
-        isinstance(loss, str) or type(loss).__module__.startswith("keras.")
+        isinstance(loss, str)
+        or (
+            type(loss).__module__.startswith("keras.")
+            and not isinstance(loss, unusual)
+            and loss.get_config().get("ignore_class") is None
+        )
         for loss in keras.tree.flatten(arguments["loss"])
         if loss is not None
     )

@@ -67,7 +67,7 @@ def taught_by_itself(
     if metric == AGREEMENT:
         is_logits, is_one = _gives_logits(model, outputs), _is_binary(model, outputs)
         given = {n: _chosen(part, is_logits, is_one) for n, part in given.items()}
-        _refuse_one_class(model, given)
+        _refuse_one_class(model, given, R2 if outputs.ndim == 2 else COSINE)
         loss, judged = _of_classes(is_logits, is_one, AGREEMENT)
     else:
         loss, judged = "mse", _of_numbers(model, given, metric)
@@ -199,7 +199,10 @@ def _chosen(outputs: Array, is_logits: bool, is_binary: bool) -> Array:
     return np.asarray(outputs.argmax(axis=-1), "int32")
 
 
-def _refuse_one_class(model: keras.Model, labels: Mapping[str, Array]) -> None:
+def _refuse_one_class(
+    model: keras.Model, labels: Mapping[str, Array], other: str
+) -> None:
+    """Warn or refuse where the answers hardly differ; `other` is a metric to take."""
     chosen = np.concatenate([part.ravel() for part in labels.values()])
     _, counts = np.unique(chosen, return_counts=True)
     if 1 > (most := counts.max() / counts.sum()) > _NEARLY_ALL:
@@ -207,7 +210,7 @@ def _refuse_one_class(model: keras.Model, labels: Mapping[str, Array]) -> None:
             f"The model {model.name!r} gives one class for {100 * most:.3g} % of the "
             "inputs, so a file that gave nothing else would agree as often. Give more "
             "inputs of other classes, or compare the outputs themselves: "
-            f'metric="{R2}" (--metric {R2}).',
+            f'metric="{other}" (--metric {other}).',
             CompressionWarning,
             stacklevel=2,
         )
@@ -215,7 +218,7 @@ def _refuse_one_class(model: keras.Model, labels: Mapping[str, Array]) -> None:
         raise CompressionError(
             f"The model {model.name!r} gives the same class for all inputs, with which "
             "any file agrees. Give inputs of all classes, or compare the outputs "
-            f'themselves: metric="{R2}" (--metric {R2}).'
+            f'themselves: metric="{other}" (--metric {other}).'
         )
 
 

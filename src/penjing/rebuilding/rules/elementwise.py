@@ -218,6 +218,8 @@ def _rescaling(step: Step, constant: Array, place: int) -> Apply | None:
     if step.output_shape != step.shape(1 - place):
         return None
     flat = constant.reshape(-1)
+    if flat.size > 1 and step.operator == Operator.MUL:
+        return None  # where channels come first, Keras' layer takes them for those
     number = float(flat[0]) if flat.size == 1 else flat
     scale, offset = _factors(step.operator, number, place)
     if scale is None:

@@ -19,7 +19,7 @@ def reshape(step: Step) -> Apply:
     shape = step.output_shape
     if shape == step.shape():
         return lambda x: x
-    if not step.has_batch or step.fixed_batch and not shape:
+    if not step.has_batch:
         size = (-1, *shape[1:]) if shape else ()
         return lambda x: ops.reshape(x, size)
     if len(shape) == 1:

@@ -196,8 +196,8 @@ def _runs(report: Report) -> Iterator[str]:
 def _data(report: Report) -> Iterator[str]:
     data = report.data
     yield (
-        f"{plain(data.name)}: {data.train:,} {plain(data.unit)} to train, "
-        f"{data.test:,} to test"
+        f"{plain(data.name)}: {plain(data.count('train'))} to train, "
+        f"{plain(data.count('test'))} to test"
     )
     yield from map(plain, data.notes)
     yield f"Seed {report.seed}"
@@ -205,7 +205,7 @@ def _data(report: Report) -> Iterator[str]:
 
 def _limits(report: Report) -> Iterator[str]:
     yield (
-        f"It was scored on {report.data.test:,} {plain(report.data.unit)} of one data "
+        f"It was scored on {plain(report.data.count('test'))} of one data "
         "set; nothing is known of others"
     )
     yield "Zeros make a file smaller; whether also faster, depends on the runtime"

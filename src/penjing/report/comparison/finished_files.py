@@ -216,7 +216,7 @@ def _row_of_run(path: Path, score: Score | None, data: str) -> ComparedFile:
 
 def _data_of(data: DataSummary) -> str:
     """What test data it is; notes on its split say which samples they are."""
-    text = f"{data.name}, {data.test:,} test {data.unit}"
+    text = f"{data.name}, {data.test:,} test {data.test_unit or data.unit}"
     splits = [note for note in data.notes if "are the test " in note]
     return f"{text} ({'; '.join(splits)})" if splits else text
 
