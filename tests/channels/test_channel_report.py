@@ -79,3 +79,34 @@ def test_every_maker_of_a_group_keeps_a_channel():
     smaller = penjing.prune_channels(model, ratio=0.5, round_to=1, importance=scores)
     units = [smaller.get_layer(name).units for name in ("left", "right")]
     assert units == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("body", "after"),
+    [
+        ([layers.Conv2D(16, 3, groups=2), layers.Flatten()], 8),
+        ([layers.GroupNormalization(4), layers.Flatten()], 8),
+        ([layers.Flatten(), layers.Reshape((36, 16)), layers.Flatten()], 8),
+    ],
+)
+def test_units_that_lie_at_several_places_are_counted_once(body, after):
+    first = layers.Conv2D(16, 3, name="first")
+    model = keras.Sequential([keras.Input((8, 8, 3)), first, *body, layers.Dense(2)])
+    smaller = penjing.prune_channels(model, ratio=0.5, round_to=1, progress=False)
+    rows = penjing.channel_report(model, smaller).rows
+    row = next(row for row in rows if any("first" in path for path in row.layers))
+    assert row.after / row.before == after / 16
+    assert smaller.layers[0].filters == after
+
+
+def test_heads_take_their_products_of_attention_with_them():
+    inputs = keras.Input((64, 32))
+    x = layers.MultiHeadAttention(8, 8)(inputs, inputs)
+    x = layers.GlobalAveragePooling1D()(layers.Dense(32)(x))
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    whole = penjing.count_macs(model).macs
+    for share in (0.6, 0.3):
+        smaller = penjing.prune_channels(
+            model, macs=share, round_to=1, scope="layer", progress=False
+        )
+        assert 0.7 * share <= penjing.count_macs(smaller).macs / whole <= share

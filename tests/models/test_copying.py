@@ -8,6 +8,7 @@ from tests.engine.model_cases import CASES, TwoLayers, WithoutConfig, built, seq
 from tests.engine.training_cases import to_array
 
 import penjing
+from penjing.errors import UnsupportedModelError
 from penjing.models.copying import copy_model, copy_values, name_weights
 
 X = np.ones((2, 4), "float32")
@@ -342,3 +343,11 @@ def test_paths_are_given_only_where_all_weights_have_one():
     assert model.weights[0].path.endswith("dense/kernel")
     name_weights(model, ["a/kernel", "a/bias"])
     assert [v.path for v in model.weights] == ["a/kernel", "a/bias"]
+
+
+def test_layers_beside_the_graph_are_named():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    graph = keras.Model(model.inputs, model.outputs)
+    graph.extra = keras.layers.Rescaling(1 / 255.0, name="forgotten")
+    with pytest.raises(UnsupportedModelError, match="graph does not use.*'forgotten'"):
+        copy_model(graph)

@@ -34,6 +34,31 @@ def batch(count=5, seed=0):
     return x.astype("float32"), y.astype("float32"), None
 
 
+@pytest.mark.parametrize(
+    ("outputs", "loss"),
+    [
+        (list, ["mse", "mae"]),
+        (list, {"a": "mse", "b": "mae"}),
+        (dict, {"a": "mse", "b": "mae"}),
+    ],
+)
+def test_several_outputs_have_gradients_too(outputs, loss):
+    inputs = keras.Input((3,))
+    made = {name: layers.Dense(2, name=name)(inputs) for name in "ab"}
+    given = made if outputs is dict else [made["a"], made["b"]]
+    model = keras.Model(inputs, given)
+    model.compile("sgd", loss)
+    x, y, _ = batch()
+    labels = {"a": y, "b": y} if outputs is dict else [y, y]
+    path = model.get_layer("b").kernel.path
+    (found,) = loss_gradients(model, [(x, labels, None)], [path])
+    weights = [
+        np.asarray(keras.ops.convert_to_numpy(w)) for w in model.get_layer("b").weights
+    ]
+    signs = np.sign(x @ weights[0] + weights[1] - y) / y.size
+    np.testing.assert_allclose(found[path], x.T @ signs, rtol=1e-4, atol=1e-6)
+
+
 def by_hand(model, x, y):
     """The mean squared error's derivative by both kernels, in inference mode."""
     hidden, norm, _, head = model.layers

@@ -415,7 +415,7 @@ def test_free_sizes_are_refused_with_the_way_out():
 def test_a_memory_plan_of_its_own_is_refused():
     model = load_records(dense_file(FEW), "f")
     model["metadata"] = [Record("Metadata", name=b"OfflineMemoryAllocation")]
-    with pytest.raises(FileFormatError, match="Pack it first"):
+    with pytest.raises(FileFormatError, match="plan its memory again"):
         pack(write_records(model))
 
 

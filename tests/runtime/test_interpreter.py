@@ -236,3 +236,15 @@ def test_what_a_recurrent_layer_remembers_ends_with_its_batch(tmp_path):
     values = np.full((1, 1, 1), 0.3, "f4")
     outputs = [float(np.ravel(model.predict(values))[0]) for _ in range(3)]
     assert outputs == pytest.approx([np.tanh(0.3)] * 3)
+
+
+def test_an_output_that_is_given_twice_comes_in_its_order(tmp_path):
+    inputs = keras.Input((3,))
+    y, z = keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)
+    model = keras.Model(inputs, [y, z, y])
+    path = export_litert(model, tmp_path / "twice.tflite")
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
+    for mine, expected in zip(LiteRTModel(path).predict(x), model(x), strict=True):
+        np.testing.assert_allclose(
+            mine, keras.ops.convert_to_numpy(expected), atol=1e-5
+        )

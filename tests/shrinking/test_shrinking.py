@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import keras
@@ -15,10 +16,16 @@ from ai_edge_litert import schema_py_generated as schema
 from tests.tflite import tflite_writer as writer
 
 import penjing
-from penjing.errors import CompressionWarning, DataError, FileFormatError
+from penjing.errors import (
+    CompressionError,
+    CompressionWarning,
+    DataError,
+    FileFormatError,
+)
 from penjing.shrinking import shrinking
 from penjing.shrinking.shrinking import REORDERING_TOLERANCE
 from penjing.tflite.loading import load_records
+from penjing.tflite.records import Record
 from penjing.tflite.writing import write_records
 
 DATA = Path(__file__).parents[1] / "data/mlperf_tiny"
@@ -436,3 +443,55 @@ def test_an_unknown_finish_is_refused(tmp_path):
         ValueError, match="`finish` must be None or 'smallest', got 'x'"
     ):
         penjing.export_litert(sparse_model(), tmp_path / "a.tflite", finish="x")
+
+
+@once
+def test_what_only_one_network_proves_is_refused_of_several(files, tmp_path):
+    content = load_records((files / "float.tflite").read_bytes(), "a")
+    graph = content["subgraphs"][0]
+    content["subgraphs"] = [graph, graph.copy()]
+    again = content["signature_defs"][0].copy()
+    again["signature_key"], again["subgraph_index"] = b"other", 1
+    content["signature_defs"] = [*content["signature_defs"], again]
+    path, out = tmp_path / "two.tflite", tmp_path / "small.tflite"
+    path.write_bytes(write_records(content))
+    for options in ({"bias_bits": 0}, {"keep_signature": False}, {"batch": 1}):
+        with pytest.raises(FileFormatError, match="several networks"):
+            penjing.shrink_litert(path, out, **options)
+    report = penjing.shrink_litert(path, out)
+    assert "dead units" not in {step.name for step in report.steps}
+    assert len(load_records(out.read_bytes(), "b")["subgraphs"]) == 2
+
+
+@once
+def test_files_behind_the_model_stay_with_its_metadata(files, tmp_path):
+    path, out = tmp_path / "labels.tflite", tmp_path / "small.tflite"
+    shutil.copy((files / "float.tflite"), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("labels.txt", "cat\ndog\n")
+    penjing.shrink_litert(path, out, keep_metadata=True)
+    with zipfile.ZipFile(out) as archive:
+        assert archive.read("labels.txt") == b"cat\ndog\n"
+    x = normal(3, 8, 8, 1)
+    expected = penjing.LiteRTModel(path).predict(x)
+    np.testing.assert_allclose(penjing.LiteRTModel(out).predict(x), expected, atol=1e-5)
+    penjing.shrink_litert(path, out)
+    assert not zipfile.is_zipfile(out)
+
+
+@once
+def test_the_place_to_write_to_is_looked_at_first(files, tmp_path):
+    with pytest.raises(CompressionError, match="does not exist"):
+        penjing.shrink_litert(
+            (files / "float.tflite"), tmp_path / "no" / "small.tflite"
+        )
+
+
+@once
+def test_a_plan_of_memory_is_not_undone(files, tmp_path):
+    content = load_records((files / "float.tflite").read_bytes(), "a")
+    content["metadata"] = [Record("Metadata", name=b"OfflineMemoryAllocation")]
+    path = tmp_path / "planned.tflite"
+    path.write_bytes(write_records(content))
+    with pytest.raises(FileFormatError, match="where its tensors lie"):
+        penjing.shrink_litert(path, keep_metadata=True)

@@ -201,3 +201,16 @@ def test_graphs_that_options_name_are_known():
     assert pointed_to(Record("Operator", builtin_options=branch), "graph") == [0, 2]
     cases = Record("StablehloCaseOptions", branch_subgraph_indices=numbers(3, 1))
     assert pointed_to(Record("Operator", builtin_options2=cases), "graph") == [3, 1]
+
+
+def test_an_output_that_is_given_twice_keeps_both_places():
+    rows = [(b"output_0", 3), (b"output_1", 4), (b"output_2", 3)]
+    signature = Record(
+        "SignatureDef",
+        signature_key=b"serving_default",
+        outputs=[Record("TensorMap", name=n, tensor_index=i) for n, i in rows],
+    )
+    graph = Record("SubGraph", outputs=numbers(3, 4, 3))
+    model = Record("Model", subgraphs=[graph], signature_defs=[signature])
+    assert cleaning.drop_signatures(model) == [0, 1, 2]
+    assert graph["outputs"].tolist() == [3, 4, 3]

@@ -8,6 +8,12 @@ from ai_edge_litert import schema_py_generated as schema
 from penjing.tflite.table_layouts import LAYOUTS, UNIONS
 
 pytestmark = pytest.mark.once
+# What converters of TensorFlow 2.5 and before wrote; the runtime reads none of it.
+FORMER = {
+    ("SignatureDef", "deprecated_tag"),
+    ("ResizeBilinearOptions", "new_height"),
+    ("ResizeBilinearOptions", "new_width"),
+}
 
 
 def theirs(union):
@@ -27,6 +33,9 @@ def test_each_slot_is_where_the_runtime_looks_for_it(table):
     accessors = vars(getattr(schema, table))
     for field in LAYOUTS[table]:
         name = "".join(w[:1].upper() + w[1:] for w in field.name.split("_"))
+        if (table, field.name) in FORMER:
+            assert name not in accessors
+            continue
         offsets = [c for c in accessors[name].__code__.co_consts if isinstance(c, int)]
         slot = field.slot + (field.kind == "union")
         assert 4 + 2 * slot in offsets, (field, offsets)

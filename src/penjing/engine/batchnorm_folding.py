@@ -13,7 +13,7 @@ from keras import ops
 from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.pruning_transform import Prune
 from penjing.errors import UnsupportedModelError
-from penjing.models.copying import clone_graph, copy_values
+from penjing.models.copying import clone_graph, copy_values, name_weights, weight_paths
 from penjing.models.graph_flow import Call, trace_flow
 from penjing.models.keras_private import copy_frozen, set_path
 from penjing.models.keras_quantized import plain_or_same
@@ -117,7 +117,7 @@ def _fits(call: Call, following: Call) -> bool:
         return False
     if type(layer).__module__.partition(".")[0] != "keras":
         return False
-    if type(layer).__name__ not in _LINEAR:
+    if type(layer).__name__ not in _LINEAR or getattr(layer, "lora_enabled", False):
         return False
     if getattr(layer, "data_format", None) == "channels_first":
         return False
@@ -143,9 +143,10 @@ def _folded(model: keras.Model, folds: list[_Fold]) -> keras.Model:
         build_as(layer, twin)
         if id(layer) in by_layer:
             _write_folded(by_layer[id(layer)], twin)
+            _name_weights(layer, twin)
         else:
             copy_values(layer, twin)
-        _name_weights(layer, twin)
+            name_weights(twin, weight_paths(layer))
     return folded
 
 

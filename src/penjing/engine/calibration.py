@@ -20,6 +20,7 @@ MAX_SAMPLES = 1024
 PERCENTILE = 99.99
 _BATCH = 64
 _SAMPLED = 20_000  # values of a tensor that are kept of each batch
+_LEAST_SAMPLED = 256  # of one that is small
 _MOMENTUM = 0.9
 _SHARES = np.linspace(0.2, 1.0, 81)  # of the whole range, tried by "mse"
 
@@ -41,17 +42,21 @@ def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
     batches: dict[str, list[np.ndarray]] = {}
 
     seen: dict[str, np.ndarray] = {}
+    per_batch = _SAMPLED
 
     def note(values: Any, group: str) -> None:
         if group in fixed:
             return
         array = ops.convert_to_numpy(ops.cast(values, "float32")).ravel()
         earlier = [seen[group]] if group in seen else []  # it holds several tensors
-        seen[group] = np.concatenate([*earlier, sampled(array)])
+        seen[group] = np.concatenate([*earlier, sampled(array, per_batch)])
 
     observed = stand_in(model, activations=grids.observed_by(note))
     for inputs in _batches(data, model):
         seen.clear()
+        samples = len(keras.tree.flatten(inputs)[0])
+        # Small batches are more of them.
+        per_batch = max(_SAMPLED * min(samples, _BATCH) // _BATCH, _LEAST_SAMPLED)
         run_on_data(observed, inputs, "calibration_data")
         for group, values in seen.items():
             _check_finite(values)

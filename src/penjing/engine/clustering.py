@@ -10,6 +10,7 @@ from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.clustering_config import ClusteringConfig
 from penjing.engine.transforms.clustering_transform import Cluster
 from penjing.engine.transforms.method_config import OfModel, takes_settings
+from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.engine.wrapping import add_transform
 from penjing.errors import UnsupportedModelError
 
@@ -92,4 +93,23 @@ def apply_clustering(
             f"The model {model.name!r} is not built, so it has no values to cluster. "
             "Give it an input shape, train it, then cluster it."
         )
+    _check_grids(model, config)
     return add_transform(model, Cluster(config), copy=copy)
+
+
+def _check_grids(model: keras.Model, config: ClusteringConfig) -> None:
+    """Refuse scales of channels behind values that all channels are to share."""
+    transforms = model.transforms if isinstance(model, CompressionModel) else ()
+    split = any(
+        grid.granularity == "per_channel"
+        for transform in transforms
+        if isinstance(transform, FakeQuantize)
+        for grid in transform.grids
+    )
+    if split and config.granularity == "per_tensor":
+        raise UnsupportedModelError(
+            f"The weights of {model.name!r} are rounded with a scale for each channel, "
+            "which would split the values that all channels are to share. Cluster the "
+            "model first, or quantize it with one scale for each weight: "
+            'weights=penjing.Grid(granularity="per_tensor").'
+        )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import keras
 
-from penjing.arguments import check_fraction
+from penjing.arguments import check_choice, check_fraction
 from penjing.engine.schedules import (
     ConstantSparsity,
     CosineDecay,
@@ -18,6 +18,7 @@ from penjing.engine.schedules import (
 
 UPDATES_IN_RAMP = 25
 MAX_FREQUENCY = 100
+Kind = Literal["polynomial", "cosine", "constant", "one_shot"]
 
 
 @keras.saving.register_keras_serializable(package="penjing")
@@ -43,7 +44,7 @@ class FractionalSchedule(Schedule):
         500
     """
 
-    kind: Literal["polynomial", "cosine", "constant", "one_shot"] = "polynomial"
+    kind: Kind = "polynomial"
     initial_sparsity: float = 0.0
     final_sparsity: float
     begin: float = 0.0
@@ -53,6 +54,7 @@ class FractionalSchedule(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("kind", self.kind, get_args(Kind))
         check_fraction("initial_sparsity", self.initial_sparsity, below_one=True)
         check_fraction("final_sparsity", self.final_sparsity, below_one=True)
         check_fraction("begin", self.begin, below_one=True)

@@ -148,7 +148,9 @@ def _settings(engine: TransformEngine) -> Iterator[tuple[str, float]]:
     for transform in engine.transforms:
         paths = transform.weights_by_path
         if isinstance(transform, Prune):
-            asked = float(transform.config.schedule(step - transform.start_step))
+            schedule, since = transform.config.schedule, step - transform.start_step
+            begun = since >= max(schedule.begin_step, 1)
+            asked = float(schedule(since)) if begun else 0.0
             for path, scale in zip(paths, transform.scales, strict=True):
                 yield f"schedule/{path}", asked * scale
         elif isinstance(transform, Cluster):

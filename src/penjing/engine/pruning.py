@@ -134,8 +134,9 @@ def prune_layer(
         4
     """
     config = PruningConfig(
-        schedule=schedule.in_steps(None),
+        schedule=schedule,
         pattern=Unstructured() if pattern is None else pattern,
         importance=importance,
     )
+    config = dataclasses.replace(config, schedule=config.schedule.in_steps(None))
     return CompressedLayer(layer, [Prune(config)])

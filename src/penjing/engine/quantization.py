@@ -11,7 +11,7 @@ import keras
 from penjing.arguments import check_choice
 from penjing.engine.activations.activation_config import INT8, ActivationConfig
 from penjing.engine.activations.activation_grids import ActivationGrids
-from penjing.engine.batchnorm_folding import fold_batch_normalization
+from penjing.engine.batchnorm_folding import can_fold, fold_batch_normalization
 from penjing.engine.calibration import OBSERVERS, calibrate
 from penjing.engine.compression_model import CompressionModel
 from penjing.engine.transforms.clustering_transform import Cluster
@@ -139,6 +139,12 @@ def apply_quantization(
         config = dataclasses.replace(config, weights=weights)
     grids = None
     if activations is not None and _can_round_activations(model):
+        inner = model.model if isinstance(model, CompressionModel) else model
+        if not copy and can_fold(inner):
+            raise UnsupportedModelError(
+                f"Batch normalization of {inner.name!r} is folded before activations "
+                "are rounded, which makes other weights: leave `copy=True`."
+            )
         model = fold_batch_normalization(model)
         grids = ActivationGrids(activations)
     return add_transform(model, FakeQuantize(config), activations=grids, copy=copy)

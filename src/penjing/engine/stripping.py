@@ -21,11 +21,15 @@ def is_compressed(model: Any) -> bool:
     return isinstance(model, TransformEngine) or bool(find_compressed_layers(model))
 
 
-def find_compressed_layers(model: Any) -> list[CompressedLayer]:
-    """Every `CompressedLayer` inside a model, in the model's order."""
+def find_compressed_layers(model: Any) -> list[Any]:
+    """Every `CompressedLayer` and `CompressionModel` inside a model, in its order."""
     if not isinstance(model, keras.layers.Layer):
         return []
-    return [layer for layer in all_layers(model) if isinstance(layer, CompressedLayer)]
+    return [
+        layer
+        for layer in all_layers(model)
+        if isinstance(layer, TransformEngine) and layer is not model
+    ]
 
 
 def strip(model: keras.Model, *, copy: bool = True) -> keras.Model:
@@ -121,6 +125,8 @@ def _without_wrappers(model: keras.Model, *, copy: bool) -> keras.Model:
     _check_graph_has_all(model)
 
     def plain(layer: Any) -> Any:
+        if isinstance(layer, CompressionModel):
+            return layer.strip(copy=copy)
         if not isinstance(layer, CompressedLayer):
             twin = make_layer_again(layer) if copy else layer
         elif copy:

@@ -122,8 +122,8 @@ def _paired(
         left = [layer.name for layer in yours[len(mine) :]]
         raise UnsupportedModelError(
             f"{source.name!r} holds layers that its graph does not use, of which a "
-            f"copy has none: {quoted(left) or 'fewer than the copy'}. Take them out of its "
-            "attributes."
+            f"copy has none: {quoted(left) or 'fewer than the copy'}. Take them out of "
+            "its attributes."
         )
     return list(zip(mine, yours, strict=True))
 

@@ -295,7 +295,7 @@ class _Matcher:
         if isinstance(entry, keras.layers.Layer):
             return entry.name in path.split("/")[:-1]
         names = (path, path.rpartition("/")[0], layer.name, *path.split("/"))
-        return any(fnmatch.fnmatchcase(name, entry) for name in names)
+        return any(name == entry or fnmatch.fnmatchcase(name, entry) for name in names)
 
     def check_all_matched(self) -> None:
         for i, entry in enumerate(self.filters or ()):

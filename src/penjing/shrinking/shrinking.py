@@ -117,8 +117,9 @@ def shrink_litert(
     Raises:
         FileFormatError: If the file is missing, corrupt, too large, hostile, or cannot
             be run; if it plans the memory of its tensors; if it holds several networks
-            and more is asked for than what changes no number; if `batch` is given and another size than the batch is free or
-            depends on values, or the file has another batch. Nothing is written then.
+            and more is asked for than what changes no number; if `batch` is given and
+            another size than the batch is free or depends on values, or the file has
+            another batch. Nothing is written then.
         DataError: If no inputs can be made, or `representative_data` does not fit.
         ValueError: If an argument is out of range, or `batch` is given and nothing may
             be run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,12 @@ def dense_twin(content: bytes, where: str) -> bytes:
 
 def _densify(model: Record, where: str) -> None:
     sparse = [tensor for tensor in all_tensors(model) if tensor["sparsity"]]
+    values = sum(np.prod(tensor["shape"], dtype="f8") for tensor in sparse)
+    if values > _MAX_VALUES:
+        raise FileFormatError(
+            f"The sparse tensors of {where} have {values:,.0f} values, more than the "
+            f"{_MAX_VALUES:,} that are unpacked."
+        )
     for tensor in sparse:
         set_values(model, tensor, _decoded(model, tensor, where))
         tensor.drop("sparsity")
@@ -95,7 +102,7 @@ def _decoded(model: Record, tensor: Record, where: str) -> Array:
         places = _places(sparsity, sizes, len(values))
         dense = np.zeros(shape, kind.numpy_type)
         dense[tuple(_joined(sparsity, sizes, places, len(shape)))] = values
-    except (LookupError, ValueError, TypeError, OverflowError) as error:
+    except (LookupError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise FileFormatError(
             f"{where} is corrupt: the description of its sparse tensor "
             f"{bytes(tensor['name'] or b'')!r} does not fit its values ({error})."
@@ -135,10 +142,12 @@ def _places(sparsity: Record, sizes: list[int], count: int) -> dict[int, Array]:
             if len(lengths) != rows or (lengths < 0).any() or segments[0] != 0:
                 raise ValueError(f"{len(lengths)} segments for {rows} rows")
             indices = indices[: segments[-1]]
+            if len(indices) > math.prod(sizes):
+                raise ValueError(f"{len(indices)} places for {math.prod(sizes)} values")
             if ((indices < 0) | (indices >= sizes[axis])).any():
                 raise ValueError(f"an index beyond {sizes[axis]}")
-        elif rows * sizes[axis] > max(count, 1) * max(sizes):
-            raise ValueError(f"more places than its {count} values")
+        elif rows * sizes[axis] > math.prod(sizes):
+            raise ValueError(f"more places than its {math.prod(sizes)} values")
         else:
             lengths = np.full(rows, sizes[axis])
             indices = np.tile(np.arange(sizes[axis]), rows)

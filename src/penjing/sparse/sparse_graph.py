@@ -104,6 +104,7 @@ class _Search:
             for number in self._members():
                 if not self._is_broken[number]:
                     changed |= self._join_inputs(number)
+        self._group = [self._root(number) for number in range(len(self._group))]
         for number, group in enumerate(self._group):
             self._is_broken[group] |= self._is_broken[number]
 
@@ -198,7 +199,14 @@ class _Search:
                 self._is_broken[number] = True
                 continue
             self._is_exit[maker] = False
-            highest = max(self._group[maker], self._group[number])
-            changed |= self._group[maker] != self._group[number]
-            self._group[maker] = self._group[number] = highest
+            ours, theirs = self._root(number), self._root(maker)
+            changed |= ours != theirs
+            self._group[ours] = self._group[theirs] = max(ours, theirs)
         return changed
+
+    def _root(self, number: int) -> int:
+        """The highest number in the group of an operator, so far."""
+        group = self._group
+        while group[number] != number:
+            group[number] = number = group[group[number]]  # a chain gets shorter
+        return number

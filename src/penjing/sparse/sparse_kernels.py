@@ -228,6 +228,9 @@ class GraphKernels:
             codes = unpack(data_of(self._model, tensor), kind.bits)[:count]
             return float(np.mean(codes == 0)) if count else 0.0
         stored = weight_values(self._model, tensor)
+        if tensor["sparsity"] and not kind.is_packed:  # the zeros are left out
+            stored = np.ascontiguousarray(data_of(self._model, tensor))
+            stored = stored.view(kind.numpy_type)
         if stored is None or not count:
             return 0.0
         return 1 - int(np.count_nonzero(stored)) / count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -148,6 +149,8 @@ class Prune(ConfiguredTransform):
             since = (last_step - schedule.begin_step) % schedule.frequency
             last_update = max(last_step - since, schedule.begin_step, 1)
             reached = float(schedule(last_update))
+        if math.isclose(reached, schedule.final_sparsity, abs_tol=1e-6):
+            return None
         return (
             f"the pruning schedule ends at step {end + self.start_step}, so a sparsity "
             f"of {reached:.3g} will be reached instead of {schedule.final_sparsity:.3g}"
@@ -175,7 +178,8 @@ class Prune(ConfiguredTransform):
         check_values(weight, values)
         if not callable(self.config.importance):
             return
-        scores = ops.convert_to_numpy(self._importance(weight.path)(values))
+        importance = self._importance(weight.path)
+        scores = ops.convert_to_numpy(importance(ops.convert_to_tensor(values)))
         if scores.shape != values.shape or not (scores >= 0).all():
             raise ValueError(
                 f"`importance` must give non-negative scores of the weight's shape "
