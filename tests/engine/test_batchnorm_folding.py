@@ -105,3 +105,33 @@ def test_refusals():
     plain = keras.Sequential([layers.Dense(3)])
     with pytest.raises(penjing.UnsupportedModelError, match="must be a built Sequen"):
         penjing.fold_batch_normalization(plain)
+
+
+def test_weights_within_layers_keep_their_paths():
+    inputs = keras.Input((5, 8))
+    x = keras.layers.Conv1D(4, 2)(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Bidirectional(keras.layers.LSTM(3))(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    pruned = penjing.prune(model, penjing.OneShot(0.5))
+    folded = penjing.fold_batch_normalization(pruned)
+    assert {*folded.transforms[0].weights_by_path} == {
+        *pruned.transforms[0].weights_by_path
+    }
+
+
+def test_adapters_before_a_normalization_stay():
+    dense = keras.layers.Dense(4)
+    norm = keras.layers.BatchNormalization()
+    model = keras.Sequential([keras.Input((3,)), dense, norm])
+    dense.enable_lora(2)
+    assert norm.name in {
+        layer.name for layer in penjing.fold_batch_normalization(model).layers
+    }
+
+
+def test_where_no_copy_may_be_made_nothing_is_folded():
+    layers = [keras.layers.Dense(4), keras.layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    with pytest.raises(penjing.UnsupportedModelError, match="copy=True"):
+        penjing.quantize_aware(model, activations="int8", copy=False)

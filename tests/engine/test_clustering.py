@@ -224,3 +224,14 @@ def test_zero_may_count_among_the_clusters():
 def test_zero_counts_only_where_it_stays(clusters, preserve):
     with pytest.raises(ValueError, match="`count_zero` needs preserve_sparsity=True"):
         penjing.ClusteringConfig(clusters, preserve_sparsity=preserve, count_zero=True)
+
+
+def test_scales_of_channels_would_split_values_that_all_share():
+    model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(16)])
+    rounded = penjing.quantize_aware(model)
+    with pytest.raises(penjing.UnsupportedModelError, match="Cluster the model first"):
+        penjing.cluster(rounded, 4)
+    grid = penjing.Grid(granularity="per_tensor")
+    both = penjing.cluster(penjing.quantize_aware(model, weights=grid), 4)
+    kernel = penjing.strip(both).layers[0].kernel
+    assert len(np.unique(keras.ops.convert_to_numpy(kernel))) <= 4

@@ -120,3 +120,8 @@ def test_it_says_nothing_without_the_number_of_steps():
 def test_what_is_no_fraction_is_refused(wrong, says):
     with pytest.raises(ValueError, match=says):
         FractionalSchedule(**{"final_sparsity": 0.5, **wrong})
+
+
+def test_another_kind_is_refused():
+    with pytest.raises(ValueError, match="kind.*'linear'"):
+        FractionalSchedule(final_sparsity=0.8, kind="linear")

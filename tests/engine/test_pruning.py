@@ -106,3 +106,40 @@ def test_a_pattern_takes_its_sparsity_or_says_what_keeps_it_from_that():
         ValueError, match=r"lets at most 0.\d+ of the .* NM.* takes 0.5"
     ):
         penjing.prune(model, OneShot(0.5), pattern=pattern, keep_at_least=300)
+
+
+def test_an_importance_of_ones_own_gets_a_tensor():
+    model = three_layers()
+
+    def largest(weight):
+        assert keras.ops.is_tensor(weight)
+        return keras.ops.abs(weight)
+
+    penjing.prune(model, penjing.OneShot(0.5), importance=largest)
+
+
+def test_a_number_is_no_schedule_of_a_layer():
+    with pytest.raises(ValueError, match="schedule"):
+        penjing.prune_layer(keras.layers.Dense(4), 0.5)
+
+
+def test_what_stays_at_least_goes_with_no_sparsity_by_layer():
+    with pytest.raises(ValueError, match="Leave one of the two out"):
+        penjing.prune(
+            three_layers(),
+            penjing.OneShot(0.5),
+            sparsity_by_layer={"*": 0.9},
+            keep_at_least=100,
+        )
+
+
+def test_a_name_with_brackets_names_itself():
+    dense = keras.layers.Dense(4, name="d[0]")
+    model = keras.Sequential([keras.Input((3,)), dense, keras.layers.Dense(2)])
+    pruned = penjing.prune(model, penjing.OneShot(0.5), exclude=[dense.kernel.path])
+    assert len(pruned.transforms[0].weights_by_path) == 1
+
+
+def test_a_constant_sparsity_that_is_reached_is_not_pending():
+    pruned = penjing.prune(three_layers(), penjing.ConstantSparsity(0.5, 0, 1000))
+    assert pruned.transforms[0].pending(2) is None

@@ -78,3 +78,21 @@ def test_an_unbuilt_model_has_nothing_to_strip_or_report():
         penjing.strip(pruned)
     with pytest.raises(ValueError, match="must be a built Keras model"):
         penjing.sparsity_report(pruned)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_compressed_model_inside_another_is_stripped_with_it(copy):
+    backbone = penjing.prune(three_layers(), OneShot(0.5))
+    inputs = keras.Input((8,))
+    model = keras.Model(inputs, layers.Dense(1)(backbone(inputs)))
+    model.compile("sgd", "mse")
+    model.train_on_batch(X, np.zeros((len(X), 1), "f4"))
+    expected = array(model(X))
+    with pytest.raises(penjing.UnsupportedModelError, match="(?i)strip"):
+        penjing.prune(model, OneShot(0.5))
+    with pytest.raises(penjing.UnsupportedModelError, match="(?i)strip"):
+        penjing.reestimate_batch_normalization(model, X)
+    stripped = penjing.strip(model, copy=copy)
+    assert not penjing.is_compressed(stripped)
+    np.testing.assert_allclose(array(stripped(X)), expected, atol=1e-6)
+    assert penjing.sparsity_report(stripped).sparsity > 0.4
