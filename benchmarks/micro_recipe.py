@@ -205,7 +205,7 @@ def measure(model, folder: Path, data, validation) -> dict:
     report = penjing.pack_litert(path, progress=False)
     return {
         "validation": accuracy(path, validation),
-        "parameters": model.count_params(),
+        "parameters": penjing.strip(model).count_params(),
         "plain": report.flash_before,
         "flash": report.flash_after,
         "arena": report.arena_after,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -128,3 +130,17 @@ def test_mixed_precision_trains_and_its_file_computes_in_integers(tmp_path):
     step = model.activations.grids()["head"][0]
     # In training float16 loses some bits; the file does not.
     assert np.abs(found - to_array(model(x))).max() < 4 * step
+
+
+def test_a_pass_leaves_nothing_for_the_collector_of_cycles():
+    x, _ = data()
+    model = penjing.quantize_aware(net(), activations="int8")
+    model(x, training=True)
+    gc.collect()
+    gc.disable()
+    try:
+        model(x, training=True)
+        kinds = {type(thing).__name__ for thing in gc.get_objects()}
+    finally:
+        gc.enable()
+    assert "_Seen" not in kinds

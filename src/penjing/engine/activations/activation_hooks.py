@@ -6,6 +6,8 @@ too: stand-ins of the model and of the operations that the plan names run in its
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -64,16 +66,24 @@ def rounded_model(
         if call is not original:
             replaced[id(operation)] = stand_in(operation, call=call)
 
-    def replace(operation: Any) -> Any:
-        if id(operation) not in replaced:
-            nested = as_graph(operation) is not None
-            replaced[id(operation)] = (
-                running_otherwise(operation, replace) if nested else operation
-            )
-        return replaced[id(operation)]
-
+    replace = functools.partial(_replacement, replaced)
     inputs = _round_inputs(plan, rounding) if any(plan.inputs) else None
     return running_otherwise(model, replace, inputs)
+
+
+def _replacement(replaced: dict[int, Any], operation: Any) -> Any:
+    """What runs in place of an operation.
+
+    No closure: one that names itself would hold what a pass has seen until Python looks
+    for cycles.
+    """
+    if id(operation) not in replaced:
+        replace = functools.partial(_replacement, replaced)
+        nested = as_graph(operation) is not None
+        replaced[id(operation)] = (
+            running_otherwise(operation, replace) if nested else operation
+        )
+    return replaced[id(operation)]
 
 
 def _round_inputs(
@@ -104,23 +114,39 @@ def _hook(sites: list[Site], rounding: Rounding) -> Callable[..., Any]:
         group = site.output
         if group is None:
             return outputs
-        return keras.tree.map_structure(
+        return _mapped(
             lambda x: rounding(x, group, halves_away=site.halves_away), outputs
         )
 
     return call
 
 
+def _mapped(function: Callable[[Any], Any], structure: Any) -> Any:
+    """`keras.tree.map_structure`, which on PyTorch costs memory within a forward pass.
+
+    PyTorch's own leaves cycles behind that hold the tensors, with all that they were
+    computed from, until Python looks for such.
+    """
+    kind = type(structure)
+    if kind in (list, tuple):
+        return kind(_mapped(function, value) for value in structure)
+    if kind is dict:  # its order is that of the keys, as Keras has it
+        return {key: _mapped(function, structure[key]) for key in sorted(structure)}
+    if isinstance(structure, list | tuple | dict):
+        return keras.tree.map_structure(function, structure)
+    return function(structure)
+
+
 def _rounded_arguments(
     site: Site, args: Any, kwargs: Any, rounding: Rounding
 ) -> tuple[Any, Any]:
-    flat = keras.tree.flatten((args, kwargs))
-    tensors = [i for i, value in enumerate(flat) if ops.is_tensor(value)]
-    for position, group in site.inputs.items():
-        place = tensors[position]
-        flat[place] = rounding(flat[place], group, again=True)
-    args, kwargs = keras.tree.pack_sequence_as((args, kwargs), flat)
-    return args, kwargs
+    position = itertools.count()
+
+    def rounded(value: Any) -> Any:
+        group = site.inputs.get(next(position)) if ops.is_tensor(value) else None
+        return value if group is None else rounding(value, group, again=True)
+
+    return _mapped(rounded, args), _mapped(rounded, kwargs)
 
 
 def _with_rounded_activation(site: Site, rounding: Rounding) -> Any:
