@@ -23,15 +23,15 @@ def window(kind, stride=1, padding=0, **more):
 
 def convolutions():
     """Convolution, depthwise, sum of two, mean, dense, softmax."""
-    graph = Graph()
+    graph, rng = Graph(), np.random.default_rng(0)
     x = graph.tensor([1, 8, 8, 3], free=True)
-    kernel = graph.constant(RNG.normal(size=(4, 3, 3, 3)))
-    bias = graph.constant(RNG.normal(size=4))
+    kernel = graph.constant(rng.normal(size=(4, 3, 3, 3)))
+    bias = graph.constant(rng.normal(size=4))
     options = window("Conv2DOptions", 2, fused_activation_function=3)
     first = graph.add(
         Operator.CONV_2D, [x, kernel, bias], graph.tensor([1, 4, 4, 4]), options
     )
-    slow = graph.constant(RNG.normal(size=(1, 3, 3, 4)))
+    slow = graph.constant(rng.normal(size=(1, 3, 3, 4)))
     options = window("DepthwiseConv2DOptions", 1, depth_multiplier=1)
     second = graph.add(
         Operator.DEPTHWISE_CONV_2D,
@@ -45,7 +45,7 @@ def convolutions():
     mean = graph.add(
         Operator.MEAN, [both, axes], graph.tensor([1, 4]), Record("ReducerOptions")
     )
-    matrix = graph.constant(RNG.normal(size=(5, 4)))
+    matrix = graph.constant(rng.normal(size=(5, 4)))
     dense = graph.add(
         Operator.FULLY_CONNECTED,
         [mean, matrix, -1],

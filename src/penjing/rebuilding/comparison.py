@@ -17,7 +17,7 @@ from penjing.rebuilding.source_graph import SourceGraph
 
 FLOAT_TOLERANCE = 1e-5
 """Of the largest magnitude of a tensor: float32 sums in another order."""
-_STEPS = 1.5
+MOST_STEPS = 1.5
 """Of a tensor of integers: kernels round up to one step otherwise than to nearest."""
 
 
@@ -170,7 +170,7 @@ def difference(
     if grid is not None:
         low, high = graph.ends(number) or (-np.inf, np.inf)
         scale = float(grid[0].max())
-        return _largest(np.clip(mine, low, high) - other) / scale, _STEPS
+        return _largest(np.clip(mine, low, high) - other) / scale, MOST_STEPS
     special = np.isinf(other)
     if not np.array_equal(mine[special], other[special]):
         return float("inf"), FLOAT_TOLERANCE

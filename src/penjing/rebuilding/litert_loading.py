@@ -21,6 +21,7 @@ from penjing.files import as_path
 from penjing.packing.packing import restore
 from penjing.rebuilding.comparison import (
     FLOAT_TOLERANCE,
+    MOST_STEPS,
     check_operators,
     check_outputs,
     deviation,
@@ -94,7 +95,7 @@ def load_litert(
         words = (
             _of_fixed_batch(found, where),
             _of_unseen(found, where),
-            _of_roundings(model, found, where),
+            _of_roundings(model, found, where, quantized=quantized),
         )
     for text in filter(None, words):
         warnings.warn(text, CompressionWarning, stacklevel=2)
@@ -197,14 +198,20 @@ def _of_unseen(found: RebuiltFile, where: str) -> str | None:
     )
 
 
-def _of_roundings(model: keras.Model, found: RebuiltFile, where: str) -> str | None:
-    """Say how far a model is off where its roundings add up."""
+def _of_roundings(
+    model: keras.Model, found: RebuiltFile, where: str, *, quantized: bool
+) -> str | None:
+    """Say how far a model is off where its roundings add up.
+
+    One that rounds as the file does is to have its integers.
+    """
     graph = found.graph
     has_grids = any(graph.grid(n) for call in graph.calls for n in call.outputs)
     allowed = _SUMMED_ROUNDINGS if has_grids else FLOAT_TOLERANCE
-    off = deviation(model, graph, found.runs).relative
-    if off <= allowed:
+    off = deviation(model, graph, found.runs)
+    if off.relative <= allowed and not (quantized and off.steps > MOST_STEPS):
         return None
+    steps = f", {off.steps:.0f} steps of its grid" if has_grids else ""
     kind = (
         "integer roundings, and values cut off at the ends of the file's ranges,"
         if has_grids
@@ -212,7 +219,7 @@ def _of_roundings(model: keras.Model, found: RebuiltFile, where: str) -> str | N
     )
     return (
         f"Each layer made of {where} gives what its operator gives, but on random "
-        f"inputs {kind} add up to {off:.1e} of the largest output."
+        f"inputs {kind} add up to {off.relative:.1e} of the largest output{steps}."
     )
 
 
