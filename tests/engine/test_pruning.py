@@ -123,14 +123,19 @@ def test_a_number_is_no_schedule_of_a_layer():
         penjing.prune_layer(keras.layers.Dense(4), 0.5)
 
 
-def test_what_stays_at_least_goes_with_no_sparsity_by_layer():
-    with pytest.raises(ValueError, match="Leave one of the two out"):
-        penjing.prune(
-            three_layers(),
-            penjing.OneShot(0.5),
-            sparsity_by_layer={"*": 0.9},
-            keep_at_least=100,
-        )
+@pytest.mark.parametrize("least", [100, 10_000])
+def test_what_stays_at_least_stays_whatever_layers_say(least):
+    pruned = penjing.prune(
+        three_layers(),
+        penjing.OneShot(0.5),
+        sparsity_by_layer={"*": 0.99},
+        keep_at_least=least,
+    )
+    pruned(keras.ops.ones((1, 8)), training=True)
+    rows = penjing.sparsity_report(penjing.strip(pruned)).rows
+    sizes = [r.size for r in rows if r.status != "skipped"]
+    kept = sum(r.size - r.zeros for r in rows if r.status != "skipped")
+    assert kept == pytest.approx(min(least, sum(sizes)), abs=3)
 
 
 def test_a_name_with_brackets_names_itself():

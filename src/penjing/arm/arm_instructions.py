@@ -10,6 +10,7 @@ import dataclasses
 import os
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from penjing.arguments import check_counts
 from penjing.arm.counting_emulator import QEMU_VARIABLE, counting_session
@@ -110,7 +111,7 @@ def count_instructions(
     check_counts(runs=runs, threads=threads)
     contents = [_fixed_content(path) for path in paths]
     counted: list[int] = []
-    shapes: dict[str, Sequence[int]] = {}
+    inputs: dict[str, Sequence[Any]] = {}
     with (
         listening(progress) as listen,
         counting_session(engine, threads) as (session, counter),
@@ -118,8 +119,8 @@ def count_instructions(
         for number, (path, content) in enumerate(zip(paths, contents, strict=True)):
             listen(Progress(stage="Counting", done=number, total=len(paths)))
             model = session.load(content, path)
-            shapes[path] = model.inputs[0].shape
-            batch = common_batch(shapes)
+            inputs[path] = model.inputs
+            batch = common_batch(inputs)
             model.feed(random_inputs(model.inputs, seed=0))
             model.run()
             counted.append(_median(model.count(runs, counter), path))

@@ -90,8 +90,8 @@ def _spared(config: PruningConfig, model: keras.Model) -> Schedule:
     It never falls below the initial sparsity.
     """
     schedule = config.schedule
-    if config.keep_at_least is None:
-        return schedule
+    if config.keep_at_least is None or config.sparsity_by_layer:
+        return schedule  # what layers say is lowered where they are known
     chosen = select_weights(model, config.include, config.exclude).chosen
     size = sum(weight.size for weight in chosen)
     least = getattr(schedule, "initial_sparsity", 0.0)

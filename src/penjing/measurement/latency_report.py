@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -186,11 +187,12 @@ def _speedup(first: np.ndarray, other: np.ndarray) -> tuple[float, float, float]
     return ratio, low, high
 
 
-def common_batch(shapes: Mapping[str, Sequence[int]]) -> int:
-    """The batch of all files: that of each one's first input, whose shape is given.
+def common_batch(inputs: Mapping[str, Sequence[Any]]) -> int:
+    """The batch of all files: that of the first of each one's inputs, by their shapes.
 
     A ValueError says that they differ: one run of each is then different work.
     """
+    shapes = {path: own[0].shape if own else () for path, own in inputs.items()}
     batches = {path: int(shape[0]) if shape else 1 for path, shape in shapes.items()}
     if len(set(batches.values())) > 1:
         rows = ", ".join(f"{path} has {count}" for path, count in batches.items())

@@ -165,7 +165,7 @@ def _latency(
     conditions = LatencyConditions(
         runtime=runtime,
         threads=threads,
-        batch=common_batch({p: m.inputs[0].shape for p, m in models.items()}),
+        batch=common_batch({path: model.inputs for path, model in models.items()}),
         rounds=rounds,
         warm_up=_WARM_UP,
     )

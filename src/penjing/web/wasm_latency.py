@@ -74,7 +74,7 @@ def measure_wasm_latency(
             listen(Progress(stage="Loading", done=number, total=len(paths)))
             models[path] = session.load(content, path)
             models[path].feed(random_inputs(models[path].inputs, seed=0))
-        batch = common_batch({p: m.inputs[0].shape for p, m in models.items()})
+        batch = common_batch({path: model.inputs for path, model in models.items()})
         measured = take_turns(
             models, rounds=rounds, warm_up=warm_up, runs=runs, progress=listen
         )

@@ -29,7 +29,6 @@ from penjing.cli.shared_options import (
 )
 from penjing.data.data_spec import PIXELS
 from penjing.files import check_not_read
-from penjing.packing.runnable_file import runnable_file
 from penjing.report.fitting_table import print_table
 from penjing.report.tables import names, new_table, number_text, numbers
 
@@ -110,6 +109,7 @@ def _scorer(
 ) -> Callable[[Path], Mapping[str, float]]:
     """What scores a file on the test part of the data, which is read once."""
     from penjing.data.data_sources import load_data
+    from penjing.packing.runnable_file import runnable_file
 
     loaded: dict[Any, Any] = {}
 

@@ -116,11 +116,6 @@ def _check_combination(config: PruningConfig) -> None:
             f"{config.pattern} gives every layer the same sparsity, so it goes with "
             + (f"{neither}." if uneven else 'scope="layer" only.')
         )
-    if by_layer and config.keep_at_least is not None:
-        raise ValueError(
-            "`keep_at_least` lowers the sparsity of the schedule, and "
-            "`sparsity_by_layer` says its own. Leave one of the two out."
-        )
     for pattern, sparsity in (by_layer or {}).items():
         number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
         if not number or not 0 <= sparsity < 1:

@@ -203,7 +203,19 @@ class Prune(ConfiguredTransform):
                 raise _unmatched_sparsity(pattern, weights)
             for i in hits:
                 targets[i] = sparsity
+        if self.config.sparsity_by_layer:
+            share = self._share_that_may_fall(weights, targets)
+            targets = [share * target for target in targets]
         return tuple(target / final if final else 1.0 for target in targets)
+
+    def _share_that_may_fall(
+        self, weights: Sequence[SelectedWeight], targets: Sequence[float]
+    ) -> float:
+        """What of the zeros that are asked for leaves `keep_at_least` weights."""
+        sizes = [weight.size for weight in weights]
+        asked = sum(map(operator.mul, sizes, targets))
+        most = sum(sizes) - (self.config.keep_at_least or 0)
+        return min(1.0, max(most, 0) / asked) if asked else 1.0
 
     def _new_state(
         self,
