@@ -20,7 +20,7 @@ def proven(search):
     return ProvenFiles(
         search=search,
         model=None,
-        data=None,
+        data=types.SimpleNamespace(validation=None),
         runtime="x86",
         stage=lambda name, files, work: work(),
         progress=ignore_progress,

@@ -53,7 +53,7 @@ REFUSALS = [
     ),
     refused(
         "a ratio that empties a layer",
-        "ratio=0.95 would empty layers: at most 0.833 of the channels can go .. Lower",
+        "ratio=0.95 cannot be met: at most 0.833 of the channels can go. Lower",
         OutOfReachError,
         ratio=0.95,
     ),

@@ -81,7 +81,9 @@ def _free_shapes(model: keras.Model, data: UserData) -> Any:
 
 
 def example_inputs(model: keras.Model, part: Any, name: str) -> Any:
-    """A few inputs of a part of the data, which messages call `name`."""
+    """A few inputs of a part of the data, which messages call `name`; None of none."""
+    if part is None:
+        return None
     x = part[0] if isinstance(part, tuple) else first_batch(model, part, name)[0]
     return keras.tree.map_structure(lambda array: array[:_EXAMPLES], x)
 

@@ -35,7 +35,10 @@ def test_a_card_has_what_the_report_has():
     assert rows == [
         f"| `model.tflite` | compressed | {sizes} | 48.6500 | +5.4500 worse |"
     ]
-    assert "- data.npz: 90 samples to train, 9 to test" in body and "- Seed 3" in body
+    assert (
+        "- data.npz: 90 samples to train, 9 samples to test" in body
+        and "- Seed 3" in body
+    )
     assert (
         "LiteRT: `model.tflite`" in body and "75.0% of the compressed weights" in body
     )

@@ -177,17 +177,18 @@ def _check_model(model: Any) -> None:
 
 def _check_saves(model: keras.Model) -> None:
     """Refuse a model that its own file does not give again: runs go on from files."""
-    with temporary_folder("penjing-model") as folder:
-        path = folder / "model.keras"
-        try:
-            copy_model(model).save(path)
-            load_keras_model(path, compile=False)
-        except CompressionError as error:
-            raise CompressionError(
-                f"The model {model.name!r} can be saved, but not loaded again, which "
-                f"every result has to be: {error} Mend that, in Python too, before "
-                "anything is trained."
-            ) from error
+    try:
+        with temporary_folder("penjing-model") as folder:
+            copy_model(model).save(folder / "model.keras")
+            load_keras_model(folder / "model.keras", compile=False)
+    except OSError:
+        return  # a full disk is told of where results are written
+    except CompressionError as error:
+        raise CompressionError(
+            f"The model {model.name!r} can be saved, but not loaded again, which "
+            f"every result has to be: {error} Mend that, in Python too, before "
+            "anything is trained."
+        ) from error
 
 
 def _has_keras_loss(arguments: dict[str, Any]) -> bool:
