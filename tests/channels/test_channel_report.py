@@ -110,3 +110,18 @@ def test_heads_take_their_products_of_attention_with_them():
             model, macs=share, round_to=1, scope="layer", progress=False
         )
         assert 0.7 * share <= penjing.count_macs(smaller).macs / whole <= share
+
+
+def test_units_that_no_weight_has_all_of_are_counted_too():
+    inputs = keras.Input((6,))
+    parts = [layers.Dense(4, name=name)(inputs) for name in "ab"]
+    whole = layers.Dense(8, name="whole")(inputs)
+    x = layers.Add()([whole, layers.Concatenate()(parts)])
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    assert penjing.channel_report(model).rows
+    smaller = penjing.prune_channels(model, ratio=0.5, round_to=1, progress=False)
+    report = penjing.channel_report(model, smaller)
+    assert report.parameters[1] < report.parameters[0]
+    other = keras.Sequential([keras.Input((6,)), layers.Dense(3), layers.Dense(2)])
+    with pytest.raises(UnsupportedModelError, match="was not made from"):
+        penjing.channel_report(model, other)

@@ -110,3 +110,16 @@ def test_data_in_every_form_gives_the_same_ranges():
 def test_data_that_makes_no_range_is_refused(data, message):
     with pytest.raises(penjing.DataError, match=message):
         penjing.quantize_aware(net(), activations="int8", calibration_data=data)
+
+
+def test_loaders_may_give_lists_of_several_inputs():
+    inputs = [keras.Input((3,)), keras.Input((3,))]
+    hidden = keras.layers.Dense(4)(keras.layers.Add()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("f4")
+    found = [
+        penjing.quantize_aware(model, activations="int8", calibration_data=data)
+        for data in ([x, x], iter([[x, x]]), iter([[[x, x], x]]))
+    ]
+    grids = [quantized.activations.grids() for quantized in found]
+    assert grids[0] == grids[1] == grids[2]

@@ -235,3 +235,15 @@ def test_scales_of_channels_would_split_values_that_all_share():
     both = penjing.cluster(penjing.quantize_aware(model, weights=grid), 4)
     kernel = penjing.strip(both).layers[0].kernel
     assert len(np.unique(keras.ops.convert_to_numpy(kernel))) <= 4
+
+
+def test_weights_that_are_not_rounded_may_share_values():
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            keras.layers.Dense(8, name="a"),
+            keras.layers.Dense(8, name="b"),
+        ]
+    )
+    rounded = penjing.quantize_aware(model, exclude=["b"])
+    assert penjing.cluster(rounded, 4, exclude=["a"]).transforms

@@ -96,3 +96,18 @@ def test_a_compressed_model_inside_another_is_stripped_with_it(copy):
     assert not penjing.is_compressed(stripped)
     np.testing.assert_allclose(array(stripped(X)), expected, atol=1e-6)
     assert penjing.sparsity_report(stripped).sparsity > 0.4
+
+
+class Holder(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner = penjing.prune(three_layers(), OneShot(0.5))
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def test_a_compressed_model_in_code_of_ones_own_runs_by_itself():
+    model = Holder()
+    model(X)
+    assert not penjing.is_compressed(model)

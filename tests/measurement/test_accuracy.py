@@ -8,6 +8,7 @@ from tests.jax_cases import few_on_jax
 import penjing
 from penjing.errors import DataError, FileFormatError
 from penjing.measurement.accuracy import evaluate
+from penjing.measurement.scoring import EachOutput
 
 
 def classifier(classes=3, compiled=False, **options):
@@ -410,3 +411,18 @@ def test_a_data_loader_gives_what_its_arrays_give(data):
     )
     assert evaluate(model, loader) == evaluate(model, *data)
     assert evaluate(model, *tensors) == evaluate(model, *data)
+
+
+@pytest.mark.once
+def test_metrics_of_each_output():
+    inputs = keras.Input((3,))
+    outputs = [keras.layers.Dense(2, name=name)(inputs) for name in "ab"]
+    model = keras.Model(inputs, outputs)
+    x, y = np.ones((4, 3), "f4"), np.zeros((4, 2), "f4")
+    found = evaluate(model, x, [y, y], metrics=EachOutput(["mae", "mse"]))
+    assert {*found} == {"a_mae", "a_mse", "b_mae", "b_mse"}
+    alone = keras.Model(inputs, outputs[0])
+    assert {*evaluate(alone, x, y, metrics=EachOutput(["mae", "mse"]))} == {
+        "mae",
+        "mse",
+    }

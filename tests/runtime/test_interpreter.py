@@ -248,3 +248,15 @@ def test_an_output_that_is_given_twice_comes_in_its_order(tmp_path):
         np.testing.assert_allclose(
             mine, keras.ops.convert_to_numpy(expected), atol=1e-5
         )
+
+
+def test_an_input_that_is_an_output_too_keeps_its_place(tmp_path):
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    outputs = [keras.layers.Dense(4)(a), keras.layers.Dense(4)(a), b]
+    model = keras.Model([a, b], outputs)
+    path = export_litert(model, tmp_path / "through.tflite")
+    x = list(np.random.default_rng(0).normal(size=(2, 3, 4)).astype("f4"))
+    for mine, expected in zip(LiteRTModel(path).predict(x), model(x), strict=True):
+        np.testing.assert_allclose(
+            mine, keras.ops.convert_to_numpy(expected), atol=1e-5
+        )

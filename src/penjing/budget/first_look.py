@@ -55,7 +55,8 @@ class FirstLook(JsonValue):
         metrics: Scores of the model on the validation data.
         directions: Whether `"higher"` or `"lower"` values of each are better.
         errors: Standard error of each on the test data; empty where that is a loader
-            or has a few samples. It is told, and decides nothing, as `test_metrics`.
+            or has a few samples. It is told, and says what chance makes of a score;
+            no score of the test data decides anything.
         pace: Seconds that a batch takes in training.
         steps_per_epoch: Batches in an epoch.
         samples: Validation samples; 0 where they are not counted.

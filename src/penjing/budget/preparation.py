@@ -36,6 +36,7 @@ from penjing.progress import Listener, Progress
 _LEAST_STEPS, _EPOCHS, _MOST_EPOCHS = 6_000, 16, 50
 # Full trainings that a search needs to be one: the control, short ones, four full ones.
 _TRAININGS = 8.0
+_FEW_SAMPLES = 40  # in fewer, chance makes more than people expect
 # Of what is compared with the model's own outputs: it changes its mind about examples
 # that it is unsure of, which costs half as many right answers or fewer.
 TAUGHT_DROP = Drop(2.0, relative=False)
@@ -146,6 +147,7 @@ class Preparation:
             max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
             is_bounded=bool(bounds.keys() - {"max_bytes"}),
             trains=self.trains,
+            bounds_bytes="max_bytes" in bounds,
         )
 
     def _learning_rate(self) -> float:
@@ -206,12 +208,12 @@ class Preparation:
             return None
         bound = self.bound
         error = self._noise(bound, samples)
-        is_unknown = not error and bound.metric not in self.look.errors
+        is_unknown = not error and samples < _FEW_SAMPLES
         if is_unknown and bound.drop is not None:
             return (
-                f"{samples:,} samples of the {part} are too few to tell what chance "
-                f"makes of {bound.metric}: a file within the bound may look outside "
-                "it, and the reverse."
+                f"{samples:,} samples are too few to tell what chance makes of "
+                f"{bound.metric} on the {part}: a file within the bound may look "
+                "outside it, and the reverse."
             )
         return noise_warning(bound, error, samples, part)
 

@@ -69,7 +69,7 @@ class ProvenFiles:
 
     def _inputs(self) -> Any:
         """A few validation inputs."""
-        return example_inputs(self.model, self.data.validation, "validation")
+        return example_inputs(self.model, self.data, "validation")
 
     def leave_out_wrong_ones(self) -> None:
         """Take trials out of the search whose files are wrong in their runtime.
@@ -116,7 +116,7 @@ class ProvenFiles:
         def measure() -> dict[str, float]:
             with contextlib.ExitStack() as stack:
                 sized = [
-                    stack.enter_context(at_sizes_of(path, self._inputs()))
+                    stack.enter_context(at_sizes_of(path, self._inputs))
                     for path in paths.values()
                 ]
                 report = measure_latency(sized, rounds=_ROUNDS, progress=False)

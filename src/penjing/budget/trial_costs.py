@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 
@@ -50,7 +52,7 @@ def _gzip(run: StagedRun, file: str) -> int:
 
 def _latency(run: StagedRun, file: str) -> float:
     # LiteRT runs no packed file: the plain one that it is made of takes its place.
-    inputs = example_inputs(run.model, run.data.train, "train")
+    inputs = functools.partial(example_inputs, run.model, run.data, "train")
     with at_sizes_of(run.folder / RESULT_FILE, inputs) as path:
         report = measure_latency(path, progress=False)
     return report.files[0].milliseconds / 1000
@@ -73,19 +75,31 @@ def _free_shapes(model: keras.Model, data: UserData) -> Any:
     is_known = inputs and all(None not in tensor.shape[1:] for tensor in inputs)
     if is_known:
         return None
-    x = example_inputs(model, data.train, "train")
+    x = example_inputs(model, data, "train")
     if isinstance(x, dict) and inputs:
         x = [x[tensor.name] for tensor in inputs]
     shapes = [array.shape[1:] for array in keras.tree.flatten(x)]
     return shapes if len(shapes) > 1 else shapes[0]
 
 
-def example_inputs(model: keras.Model, part: Any, name: str) -> Any:
-    """A few inputs of a part of the data, which messages call `name`; None of none."""
-    if part is None:
-        return None
-    x = part[0] if isinstance(part, tuple) else first_batch(model, part, name)[0]
+def example_inputs(model: keras.Model, data: Any, name: str) -> Any:
+    """A few inputs of a part of the data, `"train"` or `"validation"`; None of none.
+
+    Of a loader they are those of its first batch when it was first asked: shuffled, it
+    has others each time, of other sizes too.
+    """
+    part = getattr(data, name, None)
+    if part is None or isinstance(part, tuple):
+        x = None if part is None else part[0]
+    else:
+        known = _first_inputs.setdefault(data, {})
+        if name not in known:
+            known[name] = first_batch(model, part, name)[0]
+        x = known[name]
     return keras.tree.map_structure(lambda array: array[:_EXAMPLES], x)
+
+
+_first_inputs: WeakKeyDictionary[UserData, dict[str, Any]] = WeakKeyDictionary()
 
 
 COSTS: dict[str, Callable[[StagedRun, str], float]] = {

@@ -97,6 +97,7 @@ def channel_report(
     rows = []
     for group in first.groups:
         after = _sizes_in(shapes, group, first.groups)
+        after = after or _traced_sizes(model, smaller, group)
         if len(after) != 1 or not 1 <= max(after) <= group.size:
             raise UnsupportedModelError(
                 f"{smaller.name!r} was not made from {model.name!r}: the channels of "
@@ -108,7 +109,7 @@ def channel_report(
                 group=group.name,
                 layers=group.layers,
                 before=group.size,
-                after=int(after.pop()),
+                after=after.pop(),
                 reason=group.reason or "",
             )
         )
@@ -123,23 +124,41 @@ def _sizes_in(
     shapes: Mapping[str, tuple[int, ...]],
     group: ChannelGroup,
     groups: Sequence[ChannelGroup],
-) -> set[float]:
+) -> set[int]:
     """How many units of a group the weights of the twin, by their shapes, have left.
 
-    One number, where it was made from the model. Each unit has as many positions on an
-    axis; what lies between them must be of no other group.
+    One number, where it was made from the model. What counts are axes with all units of
+    the group, each at as many positions, and none of another group; there may be none.
     """
     sharing = Counter((m.path, m.axis) for g in groups for m in g.members)
     found = set()
     for member in group.members:
         positions = member.units[member.units >= 0]
-        each = np.unique(np.bincount(positions)[np.unique(positions)])
+        each = np.unique(np.bincount(positions, minlength=group.size))
         shape = shapes.get(member.path, ())
         is_alone = sharing[member.path, member.axis] == 1
-        if is_alone and len(each) == 1 and member.axis < len(shape):
-            others = len(member.units) - len(positions)
-            found.add((shape[member.axis] - others) / int(each[0]))
+        if is_alone and len(each) == 1 and each[0] and member.axis < len(shape):
+            left = shape[member.axis] - (len(member.units) - len(positions))
+            whole, rest = divmod(left, int(each[0]))
+            found.add(0 if rest else whole)  # 0: it is of another model
     return found
+
+
+def _traced_sizes(
+    model: keras.Model, smaller: keras.Model, group: ChannelGroup
+) -> set[int]:
+    """As `_sizes_in`, where no axis has all units: those of the twin's own groups."""
+    graph = trace_channels(smaller)
+    pairs = zip(graph.model.weights, model.weights, strict=False)
+    paths = {own.path: twin.path for own, twin in pairs}
+    sizes = {
+        (paths.get(m.path), m.axis): other.size
+        for other in graph.groups
+        for m in other.members
+        if m.role == "output"
+    }
+    made_by = [(m.path, m.axis) for m in group.members if m.role == "output"]
+    return {sizes[place] for place in made_by if place in sizes}
 
 
 def _skipped_rows(graph: ChannelGraph) -> list[ChannelRow]:

@@ -32,8 +32,8 @@ def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
     """Find the ranges of a model's activations on data, and set them.
 
     `data` has the inputs: an array, what the model is called with in arrays, or a data
-    set of batches, each `x` or `(x, y)`. At most 1,024 samples are used; none, or such
-    as do not fit, are a DataError. `observer` is one of `OBSERVERS`.
+    set of batches, each `x`, `(x, y)` or such a list. At most 1,024 samples are used;
+    none, or such as do not fit, are a DataError. `observer` is one of `OBSERVERS`.
     """
     grids = model.activations
     if grids is None or grids.plan is None:
@@ -132,7 +132,7 @@ def _check_finite(values: np.ndarray) -> None:
 def _batches(data: Any, model: CompressionModel) -> Iterator[Any]:
     """Batches of inputs, until there were enough samples."""
     samples = 0
-    for batch in input_batches(data, _BATCH, "calibration_data", model):
+    for batch in input_batches(data, _BATCH, "calibration_data", model.model):
         yield batch
         samples += len(keras.tree.flatten(batch)[0])
         if samples >= MAX_SAMPLES:

@@ -13,6 +13,7 @@ from penjing.engine.transforms.method_config import OfModel, takes_settings
 from penjing.engine.transforms.quantization_transform import FakeQuantize
 from penjing.engine.wrapping import add_transform
 from penjing.errors import UnsupportedModelError
+from penjing.models.selection import select_weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,14 +100,17 @@ def apply_clustering(
 
 def _check_grids(model: keras.Model, config: ClusteringConfig) -> None:
     """Refuse scales of channels behind values that all channels are to share."""
-    transforms = model.transforms if isinstance(model, CompressionModel) else ()
-    split = any(
-        grid.granularity == "per_channel"
-        for transform in transforms
+    if not isinstance(model, CompressionModel) or config.granularity != "per_tensor":
+        return
+    split = {
+        path
+        for transform in model.transforms
         if isinstance(transform, FakeQuantize)
-        for grid in transform.grids
-    )
-    if split and config.granularity == "per_tensor":
+        for path, grid in zip(transform.weights_by_path, transform.grids, strict=True)
+        if grid.granularity == "per_channel"
+    }
+    chosen = select_weights(model.model, config.include, config.exclude).chosen
+    if split.intersection(weight.path for weight in chosen):
         raise UnsupportedModelError(
             f"The weights of {model.name!r} are rounded with a scale for each channel, "
             "which would split the values that all channels are to share. Cluster the "

@@ -22,13 +22,19 @@ def is_compressed(model: Any) -> bool:
 
 
 def find_compressed_layers(model: Any) -> list[Any]:
-    """Every `CompressedLayer` and `CompressionModel` inside a model, in its order."""
+    """Every `CompressedLayer` inside a model, in its order.
+
+    Every `CompressionModel` in its graph too; in code of the user's own it runs by
+    itself, as any other model.
+    """
     if not isinstance(model, keras.layers.Layer):
         return []
+    in_graph = _in_graph(model)
     return [
         layer
         for layer in all_layers(model)
-        if isinstance(layer, TransformEngine) and layer is not model
+        if isinstance(layer, CompressedLayer)
+        or (isinstance(layer, CompressionModel) and id(layer) in in_graph)
     ]
 
 
@@ -92,15 +98,21 @@ def strip_layer(layer: CompressedLayer, *, copy: bool = True) -> keras.layers.La
     return layer.strip(copy=copy, stacklevel=3)
 
 
-def _check_graph_has_all(model: keras.Model) -> None:
-    """Refuse layers of the user's own that hold compressed layers."""
+def _in_graph(model: Any) -> set[int]:
+    """Identities of the layers in the graph of a model, and in those within it."""
     graphs: list[Any] = [model]
     reached: set[int] = set()
     while graphs:
-        for layer in graphs.pop().layers:
-            reached.add(id(layer))
-            if isinstance(layer, keras.Sequential) or is_functional(layer):
-                graphs.append(layer)
+        graph = graphs.pop()
+        if isinstance(graph, keras.Sequential) or is_functional(graph):
+            reached.update(map(id, graph.layers))
+            graphs.extend(graph.layers)
+    return reached
+
+
+def _check_graph_has_all(model: keras.Model) -> None:
+    """Refuse layers of the user's own that hold compressed layers."""
+    reached = _in_graph(model)
     hidden = [c.name for c in find_compressed_layers(model) if id(c) not in reached]
     if hidden:
         raise UnsupportedModelError(

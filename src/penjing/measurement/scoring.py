@@ -118,12 +118,13 @@ class Scorer:
         names = self._output_names
         if isinstance(predictions, Mapping):
             names = sorted(predictions)
-        plain = _by_output(self._metrics, len(outputs), names)
+        metrics = _for_each_output(self._metrics, len(outputs))
+        plain = _by_output(metrics, len(outputs), names)
         weighted = _by_output(self._arguments["weighted_metrics"], len(outputs), names)
-        for given, predicted, *metrics in zip(
+        for given, predicted, *own in zip(
             keras.tree.flatten(labels), outputs, plain, weighted, strict=True
         ):
-            _check_labels(given, predicted.shape, _flatten(metrics))
+            _check_labels(given, predicted.shape, _flatten(own))
 
 
 class _Identity(keras.Model):
@@ -239,7 +240,15 @@ def unknown_metric(name: str) -> str:
     return f"Keras has no metric {name!r}.{did_you_mean(name, names, cutoff=0.5)}"
 
 
+class EachOutput(tuple[Any, ...]):
+    """Metrics that each hold for every output of a model."""
+
+    __slots__ = ()
+
+
 def _for_each_output(metrics: Any, outputs: int) -> Any:
+    if isinstance(metrics, EachOutput):
+        return [list(metrics)] * outputs if outputs > 1 else list(metrics)
     if metrics is None or isinstance(metrics, (list, tuple, dict)):
         return metrics
     if outputs == 1:

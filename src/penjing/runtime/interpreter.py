@@ -314,7 +314,7 @@ def described_tensors(
     Outputs are in the order of the Keras model's; with them comes for each of them its
     place in the order in which LiteRT gives them.
     """
-    names = _signature_names(found["signatures"])
+    names = _signature_names(found["signatures"], "outputs")
     for queue in names.values():
         queue.sort(key=_output_number)
     pairs = [
@@ -322,20 +322,20 @@ def described_tensors(
         for n, detail in enumerate(found["outputs"])
     ]
     pairs.sort(key=lambda pair: _output_number(pair[0].name))
+    names = _signature_names(found["signatures"], "inputs")
     inputs = tuple(
         _spec(detail, names, f"input_{n}") for n, detail in enumerate(found["inputs"])
     )
     return inputs, tuple(spec for spec, _ in pairs), [place for _, place in pairs]
 
 
-def _signature_names(signatures: Mapping[str, Any]) -> dict[int, list[str]]:
-    """Names of each tensor: an output that a model gives twice has two."""
+def _signature_names(signatures: Mapping[str, Any], side: str) -> dict[int, list[str]]:
+    """Names of each tensor of a side: an output that a model gives twice has two."""
     names: dict[int, list[str]] = {}
     if signatures:
         signature = signatures.get("serving_default", next(iter(signatures.values())))
-        for side in ("inputs", "outputs"):
-            for name, index in signature[side].items():
-                names.setdefault(index, []).append(name)
+        for name, index in signature[side].items():
+            names.setdefault(index, []).append(name)
     return names
 
 

@@ -13,6 +13,7 @@ import io
 import os
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,11 @@ def shrink_litert(
     content = file.content
     if keep_metadata:
         content = _with_associated_files(content, original, file.where)
+        report = dataclasses.replace(
+            report,
+            raw_after=len(content),
+            gzip_after=gzip_bytes(content, report.gzip_level),
+        )
     target = write_bytes(source if out is None else out, content)
     return dataclasses.replace(report, path=str(target))
 
@@ -180,7 +186,8 @@ def _has_several_networks(model: Record) -> bool:
 
 def _with_associated_files(content: bytes, original: bytes, where: str) -> bytes:
     """A file with what is packed behind the original, as files of labels are."""
-    if not zipfile.is_zipfile(io.BytesIO(original)):
+    archives = [zipfile.is_zipfile(io.BytesIO(each)) for each in (original, content)]
+    if archives != [True, False]:  # none, or the file is as it was
         return content
     made = io.BytesIO(content)
     try:
@@ -192,7 +199,7 @@ def _with_associated_files(content: bytes, original: bytes, where: str) -> bytes
             check_content(sum(member.file_size for member in members), Path(where))
             for member in members:
                 target.writestr(member, source.read(member))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError) as error:
         raise FileFormatError(
             f"The files that are packed behind {where} cannot be read: {error}. Leave "
             "out keep_metadata."

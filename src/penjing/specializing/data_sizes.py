@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from penjing.tflite.writing import write_records
 
 
 @contextlib.contextmanager
-def at_sizes_of(path: Path, inputs: Any) -> Iterator[Path]:
+def at_sizes_of(path: Path, inputs: Any | Callable[[], Any]) -> Iterator[Path]:
     """Give a file of the sizes that examples have: itself, or a copy for one of them.
 
     Where a file leaves sizes besides the batch free, it runs nowhere but in LiteRT, and
-    what it takes depends on them. `inputs` are as `LiteRTModel.predict` takes them;
-    None, or a file of another kind, leaves the file as it is. The copy is gone after
-    the block. A DataError says that the inputs do not fit, a FileFormatError that the
-    file cannot have their sizes alone.
+    what it takes depends on them. `inputs` are as `LiteRTModel.predict` takes them, or
+    a function that gives them, which is called where sizes are free; None, or a file of
+    another kind, leaves the file as it is. The copy is gone after the block. A
+    DataError says that the inputs do not fit, a FileFormatError that the file cannot
+    have their sizes alone.
     """
     if inputs is None or path.suffix.lower() != ".tflite":
         yield path
@@ -36,6 +37,7 @@ def at_sizes_of(path: Path, inputs: Any) -> Iterator[Path]:
     if not any(-1 in _free_sizes(tensor)[1:] for tensor in tensors):
         yield path
         return
+    inputs = inputs() if callable(inputs) else inputs
     arrays = LiteRTModel(path).match(inputs)
     for tensor, array in zip(tensors, arrays, strict=True):
         sizes = array.shape[1:]

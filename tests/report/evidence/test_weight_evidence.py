@@ -96,6 +96,7 @@ def test_weights_are_found_in_files_whatever_the_order_of_their_axes_and_channel
         (keras.layers.DepthwiseConv1D(3), (8, 5), 5),
         (keras.layers.SeparableConv2D(7, 3), (8, 8, 5), 7),
         (keras.layers.LSTM(16), (4, 3), 16),
+        (keras.layers.ConvLSTM2D(6, 3), (4, 5, 5, 2), 6),
         (keras.layers.Dense(9), (4,), 9),
         (keras.layers.BatchNormalization(), (4,), None),
     ],

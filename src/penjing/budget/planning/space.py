@@ -126,6 +126,7 @@ class Ground(JsonValue):
         is_bounded: Whether time, RAM or multiply-accumulates are, which zeros do not
             make less.
         trains: Whether anything may be trained.
+        bounds_bytes: Whether the bytes of the file are bounded.
     """
 
     runtime: str
@@ -140,6 +141,7 @@ class Ground(JsonValue):
     max_arena: int | None = None
     is_bounded: bool = False
     trains: bool = True
+    bounds_bytes: bool = False
 
     @property
     def is_micro(self) -> bool:
@@ -153,16 +155,17 @@ class Ground(JsonValue):
         Zeros are worth bytes where files are compressed, by gzip or for flash; else
         channels are all that counts.
         """
-        if self.objective != "gzip" and not self.packs:
+        in_flash = self.objective == "raw" and self.is_micro
+        if self.objective != "gzip" and not in_flash:
             return ("cut",)
         if self.is_bounded:
             return ("cut+prune", "cut")
-        return ("cut+prune", "prune") if self.packs else ("prune", "cut+prune")
+        return ("cut+prune", "prune") if in_flash else ("prune", "cut+prune")
 
     @property
     def packs(self) -> bool:
         """Whether files are packed: it saves flash, and takes RAM."""
-        return self.objective == "raw" and self.is_micro
+        return self.is_micro and (self.objective == "raw" or self.bounds_bytes)
 
     @property
     def spares(self) -> bool:

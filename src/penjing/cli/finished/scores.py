@@ -12,9 +12,7 @@ def scores_by(
 ) -> dict[str, float]:
     """Score a file; each of the metrics is of every output. None: the model's own."""
     from penjing.measurement.accuracy import evaluate
+    from penjing.measurement.scoring import EachOutput
 
-    scores: dict[str, float] = {}
-    names: Sequence[str | None] = metrics or [None]
-    for name in names:
-        scores |= evaluate(file, x, y, metrics=name, **options)
-    return scores
+    chosen = EachOutput(metrics) if metrics else None
+    return evaluate(file, x, y, metrics=chosen, **options)

@@ -177,17 +177,19 @@ def _check_model(model: Any) -> None:
 
 def _check_saves(model: keras.Model) -> None:
     """Refuse a model that its own file does not give again: runs go on from files."""
+    copy = copy_model(model)
     try:
         with temporary_folder("penjing-model") as folder:
-            copy_model(model).save(folder / "model.keras")
+            copy.save(folder / "model.keras")
             load_keras_model(folder / "model.keras", compile=False)
     except OSError:
         return  # a full disk is told of where results are written
     except CompressionError as error:
         raise CompressionError(
-            f"The model {model.name!r} can be saved, but not loaded again, which "
-            f"every result has to be: {error} Mend that, in Python too, before "
-            "anything is trained."
+            f"The model {model.name!r} can be saved, but not loaded again, which every "
+            "result has to be. Make functions and layers of your own classes that are "
+            "registered with keras.saving.register_keras_serializable, in place of a "
+            "Lambda too, before anything is trained."
         ) from error
 
 

@@ -200,7 +200,7 @@ def channels_of(weights: dict[str, Array], kind: str) -> int | None:
         return None
     for path, shape in kernels.items():
         if path.endswith("recurrent_kernel"):
-            return int(shape[0])
+            return int(shape[-2])
         if path.endswith("pointwise_kernel"):
             return int(shape[-1])
     shape = max(kernels.values(), key=math.prod)
