@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -95,9 +96,11 @@ def channel_report(
     pairs = zip(model.weights, smaller.weights, strict=False)
     shapes = {own.path: tuple(twin.shape) for own, twin in pairs}
     rows = []
+    traced = functools.cache(lambda: _traced_sizes(model, smaller))
     for group in first.groups:
         after = _sizes_in(shapes, group, first.groups)
-        after = after or _traced_sizes(model, smaller, group)
+        if not after:  # no axis has all of its units
+            after = {traced()[p] for p in _made_by(group) if p in traced()}
         if len(after) != 1 or not 1 <= max(after) <= group.size:
             raise UnsupportedModelError(
                 f"{smaller.name!r} was not made from {model.name!r}: the channels of "
@@ -145,20 +148,22 @@ def _sizes_in(
 
 
 def _traced_sizes(
-    model: keras.Model, smaller: keras.Model, group: ChannelGroup
-) -> set[int]:
-    """As `_sizes_in`, where no axis has all units: those of the twin's own groups."""
+    model: keras.Model, smaller: keras.Model
+) -> dict[tuple[str | None, int], int]:
+    """Sizes of the twin's own groups, by the model's weights that make them."""
     graph = trace_channels(smaller)
     pairs = zip(graph.model.weights, model.weights, strict=False)
     paths = {own.path: twin.path for own, twin in pairs}
-    sizes = {
-        (paths.get(m.path), m.axis): other.size
-        for other in graph.groups
-        for m in other.members
-        if m.role == "output"
+    return {
+        (paths.get(path), axis): group.size
+        for group in graph.groups
+        for path, axis in _made_by(group)
     }
-    made_by = [(m.path, m.axis) for m in group.members if m.role == "output"]
-    return {sizes[place] for place in made_by if place in sizes}
+
+
+def _made_by(group: ChannelGroup) -> list[tuple[str, int]]:
+    """Weights that make the channels of a group, and their axes."""
+    return [(m.path, m.axis) for m in group.members if m.role == "output"]
 
 
 def _skipped_rows(graph: ChannelGraph) -> list[ChannelRow]:

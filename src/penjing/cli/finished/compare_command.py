@@ -100,12 +100,14 @@ def compare(
 
 def _read_of(files: list[Path], data: str | None) -> list[Path]:
     """What the command reads: files, those in folders of runs, and the data."""
+    from penjing.report.comparison.finished_files import REPORT
+
     inside = [
         path
         for file in files
         if file.is_dir()
         for path in file.iterdir()
-        if path.name == "report.json" or path.suffix in (".tflite", ".keras")
+        if path.name == REPORT or path.suffix in (".tflite", ".keras")
     ]
     return [*files, *inside, *([Path(data).expanduser()] if data else [])]
 
