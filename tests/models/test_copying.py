@@ -10,6 +10,7 @@ from tests.engine.training_cases import to_array
 import penjing
 from penjing.errors import UnsupportedModelError
 from penjing.models.copying import copy_model, copy_values, name_weights
+from penjing.models.keras_private import all_layers
 
 X = np.ones((2, 4), "float32")
 
@@ -349,5 +350,7 @@ def test_layers_beside_the_graph_are_named():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     graph = keras.Model(model.inputs, model.outputs)
     graph.extra = keras.layers.Rescaling(1 / 255.0, name="forgotten")
+    if graph.extra not in all_layers(graph):
+        pytest.skip("this Keras lists no layer beside a graph")
     with pytest.raises(UnsupportedModelError, match="graph does not use.*'forgotten'"):
         copy_model(graph)
