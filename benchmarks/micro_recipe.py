@@ -102,6 +102,11 @@ def train(network: str, seed: int, epochs: int, data):
     return model
 
 
+def baseline_of(network: str, seed: int, epochs: int, data):
+    name = f"micro-{network}-{seed}-{epochs}-{len(data[0])}"
+    return kept(name, functools.partial(train, network, seed, epochs, data))
+
+
 def recipe_for(share: float, epochs: int | None):
     from penjing.pipeline.recipe_files import load_recipe
 
@@ -159,7 +164,7 @@ def run(network: str, seed: int, shares, options) -> dict:
     epochs = options.epochs or BASELINE_EPOCHS[network]
     recipe_epochs = options.epochs or RECIPE_EPOCHS.get(network)
     name = f"micro-{network}-{seed}-{epochs}-{len(data[0])}"
-    baseline = kept(name, functools.partial(train, network, seed, epochs, data))
+    baseline = baseline_of(network, seed, epochs, data)
     long = epochs_of(recipe_for(shares[0], recipe_epochs), len(data[0])) + epochs
     with tempfile.TemporaryDirectory() as folder:
         plain = int8_file(baseline, Path(folder, "plain.tflite"), data, None)
