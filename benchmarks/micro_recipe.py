@@ -10,6 +10,7 @@ in `out/benchmarks`, finished rows in the results, so it can be interrupted. Run
 
     python benchmarks/micro_recipe.py
     python benchmarks/micro_recipe.py --networks cnn --seeds 0 --shares 0.1,0.2
+    python benchmarks/micro_recipe.py --networks mobilenet --zeros 0.7 --levels 15
 """
 
 from __future__ import annotations
@@ -107,12 +108,19 @@ def baseline_of(network: str, seed: int, epochs: int, data):
     return kept(name, functools.partial(train, network, seed, epochs, data))
 
 
-def recipe_for(share: float, epochs: int | None):
+def recipe_for(
+    share: float, epochs: int | None, zeros: float | None, levels: int | None
+):
     from penjing.pipeline.recipe_files import load_recipe
 
     recipe = load_recipe("micro")
-    cut = dataclasses.replace(recipe.methods[0], flash=share)
-    recipe = dataclasses.replace(recipe, methods=(cut, *recipe.methods[1:]))
+    cut, prune, quantize = recipe.methods
+    cut = dataclasses.replace(cut, flash=share)
+    if zeros:
+        schedule = dataclasses.replace(prune.schedule, final_sparsity=zeros)
+        prune = dataclasses.replace(prune, schedule=schedule)
+    quantize = dataclasses.replace(quantize, levels=levels or quantize.levels)
+    recipe = dataclasses.replace(recipe, methods=(cut, prune, quantize))
     if epochs is not None:
         training = dataclasses.replace(recipe.training, epochs=epochs, minimum_steps=0)
         recipe = dataclasses.replace(recipe, training=training)
@@ -165,7 +173,8 @@ def run(network: str, seed: int, shares, options) -> dict:
     recipe_epochs = options.epochs or RECIPE_EPOCHS.get(network)
     name = f"micro-{network}-{seed}-{epochs}-{len(data[0])}"
     baseline = baseline_of(network, seed, epochs, data)
-    long = epochs_of(recipe_for(shares[0], recipe_epochs), len(data[0])) + epochs
+    settings = recipe_epochs, options.zeros, options.levels
+    long = epochs_of(recipe_for(shares[0], *settings), len(data[0])) + epochs
     with tempfile.TemporaryDirectory() as folder:
         plain = int8_file(baseline, Path(folder, "plain.tflite"), data, None)
         image = data[0][0].astype("float32")
@@ -186,7 +195,7 @@ def run(network: str, seed: int, shares, options) -> dict:
             )
             row["control_accuracy"] = accuracy(control, test)
         for share in shares:
-            recipe = recipe_for(share, recipe_epochs)
+            recipe = recipe_for(share, *settings)
             digest = digest_of([recipe.to_dict()])[:8]
             model = kept(
                 f"{name}-{digest}",
@@ -282,11 +291,19 @@ def _mean(values) -> float:
     return round(statistics.mean(values), 5)
 
 
+def own_settings(options) -> str:
+    zeros = [f"{options.zeros:.0%} zeros"] if options.zeros else []
+    levels = [f"{options.levels} levels"] if options.levels else []
+    return f" ({', '.join(zeros + levels)})" if zeros or levels else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", default=",".join(BASELINE_EPOCHS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--shares", help="of flash, in place of each network's own")
+    parser.add_argument("--zeros", type=float, help="share, in place of the recipe's")
+    parser.add_argument("--levels", type=int, help="in place of the recipe's")
     parser.add_argument("--name", default=NAME, help="of the results file")
     parser.add_argument("--samples", type=int, help="fewer images, to try the script")
     parser.add_argument("--epochs", type=int, help="fewer, to try the script")
@@ -299,7 +316,7 @@ def main() -> None:
         if options.shares:
             shares = tuple(map(float, options.shares.split(",")))
         for seed in map(int, options.seeds.split(",")):
-            key = f"{network}/{seed}"
+            key = f"{network}{own_settings(options)}/{seed}"
             if key in runs:
                 continue
             runs[key] = run(network, seed, shares, options)
