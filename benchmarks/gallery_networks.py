@@ -19,7 +19,23 @@ from gallery_models import hed_networks, mtcnn_networks, nsfwjs_mobilenet
 from gallery_sources import found_in
 from gallery_steps import agreement, cosine, outputs_of, spread_error
 
+from penjing.models.model_files import load_keras_model
+
 Row = dict[str, Any]
+_HALVED = """
+name = "halved"
+[training]
+epochs = {epochs}
+batch_size = {batch_size}
+learning_rate = {rate}
+loss = "mse"
+[[methods]]
+method = "prune_channels"
+macs = 0.5
+round_to = {round_to}
+[export]
+quantizations = ["float32", "int8"]
+"""
 
 
 def measure_mtcnn(name: str) -> Row:
@@ -45,7 +61,7 @@ def measure_hed() -> Row:
     test = inputs("test", 16)
     own = np.asarray(hed(test))
     same = float(np.abs(own - network.predict(test, batch_size=8, verbose=0)).max())
-    row = _halved(network, inputs("train", 64), test, epochs=1, batch_size=4)
+    row = _halved(network, inputs("train", 64), test, 2, 4, rate='"auto"')
     return {**row, "difference_to_class": same}
 
 
@@ -56,40 +72,60 @@ def _halved(
     epochs: int,
     batch_size: int = 64,
     round_to: int = 8,
+    rate: str = "2e-3",
 ) -> Row:
-    import keras
-
     import penjing
 
-    taught = network.predict(test, batch_size=32, verbose=0)
-    half = penjing.prune_channels(network, macs=0.5, round_to=round_to, progress=False)
+    taught, lessons = (
+        network.predict(x, batch_size=32, verbose=0) for x in (test, train)
+    )
     row: Row = {
         "inputs": "crops of 22 photos of face-api, scikit-image and scikit-learn",
         "samples": {"train": len(train), "test": len(test)},
         "parameters": network.count_params(),
-        "parameters_half": half.count_params(),
         "macs": penjing.count_macs(network).macs,
-        "macs_half": penjing.count_macs(half).macs,
-        "errors_untrained": _errors(taught, half.predict(test, verbose=0)),
     }
-    keras.utils.set_random_seed(0)
-    lessons = network.predict(train, batch_size=32, verbose=0)
-    steps = epochs * -(-len(train) // batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
-    half.compile(keras.optimizers.Adam(rate), "mse")
-    half.fit(train, lessons, batch_size=batch_size, epochs=epochs, verbose=0)
-    row["errors_half"] = _errors(taught, half.predict(test, verbose=0))
     with tempfile.TemporaryDirectory() as folder:
-        for title, model in (("whole", network), ("half", half)):
-            for mode in (None, "int8"):
-                path = Path(folder) / f"{title}-{mode}.tflite"
-                data = train[:64] if mode else None
-                penjing.export_litert(model, path, mode, representative_data=data)
-                row[f"{title} {mode or 'float32'}"] = {
-                    "bytes": path.stat().st_size,
-                    "errors": _errors(taught, outputs_of(path, test)),
-                }
+        for mode in (None, "int8"):
+            path = Path(folder) / f"{mode}.tflite"
+            data = train[:64] if mode else None
+            penjing.export_litert(network, path, mode, representative_data=data)
+            row[f"whole {mode or 'float32'}"] = _measured(path, taught, test)
+        recipe = Path(folder) / "halved.toml"
+        recipe.write_text(
+            _HALVED.format(
+                epochs=epochs, batch_size=batch_size, round_to=round_to, rate=rate
+            )
+        )
+        out = Path(folder) / "out"
+        penjing.compress(
+            network,
+            {
+                "train": (train, _by_output(network, lessons)),
+                "test": (test, _by_output(network, taught)),
+            },
+            recipe=recipe,
+            out=out,
+            progress=False,
+        )
+        half = load_keras_model(out / "model.keras", compile=False)
+        row["parameters_half"] = half.count_params()
+        row["macs_half"] = penjing.count_macs(half).macs
+        row["learning_rate"] = rate
+        for mode, file in (("float32", "model"), ("int8", "model.int8")):
+            row[f"half {mode}"] = _measured(out / f"{file}.tflite", taught, test)
     return row
+
+
+def _by_output(network: Any, values: Any) -> Any:
+    if not isinstance(values, list):
+        return values
+    return dict(zip(network.output_names, values, strict=True))
+
+
+def _measured(path: Path, taught: Any, test: np.ndarray) -> Row:
+    errors = _errors(taught, outputs_of(path, test))
+    return {"bytes": path.stat().st_size, "errors": errors}
 
 
 def _errors(taught: Any, given: Any) -> list[float]:
