@@ -37,6 +37,11 @@ def test_operations_without_a_kernel_are_named_with_their_layers():
             "int16",
             'use quant.*"int8"',
         ),
+        (
+            "Tried to export a function which references an 'untracked' resource.",
+            "float32",
+            r"stateful=True.*tf\.Variable",
+        ),
         ("Segmentation", "float32", "It names no operation. .* another `quantization`"),
     ],
 )

@@ -10,7 +10,8 @@ import pytest
 from keras import layers
 from tests.export.kept_converter import KeptConverter
 
-from penjing.errors import ExportError
+import penjing
+from penjing.errors import DataError, ExportError
 from penjing.export import isolation
 from penjing.export.conversion_config import ConversionConfig
 from penjing.export.isolation import convert_in_subprocess
@@ -150,3 +151,18 @@ def test_strangers_modules_in_the_current_folder_are_not_run(
     model = with_module("named_here", "import beside_it")
     monkeypatch.chdir(tmp_path)
     assert converted(model)
+
+
+def test_what_penjing_says_over_there_is_said_here():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(3),
+            layers.Activation("gelu"),
+        ]
+    )
+    x = np.ones((8, 4), "float32")
+    trained = penjing.quantize_aware(model, activations="int8", calibration_data=x)
+    config = ConversionConfig(quantization="int8", output_type="int8")
+    with pytest.raises(DataError, match="Integer inputs or outputs were asked for"):
+        convert_in_subprocess(trained, input_signature(trained.model), config)

@@ -218,3 +218,24 @@ def test_samples_keep_the_ends():
     values = np.arange(1000.0)
     assert sampled(values, 2000) is values
     assert sampled(values, 3).tolist() == [0, 499, 999, 0, 999]
+
+
+@pytest.mark.parametrize("way", ["file", "model"])
+def test_the_ends_of_large_batches_are_no_percentiles(way, tmp_path):
+    """One value in 20,000 is an outlier; the percentile is one in 10,000."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 20_000)).astype("float32")
+    x[np.arange(400), rng.integers(0, 20_000, 400)] = 60
+    inputs = keras.Input((20_000,))
+    pooled = layers.GlobalAveragePooling1D()(layers.Reshape((20, 1000))(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(pooled))
+    if way == "model":
+        given = {"calibration_data": x, "observer": "percentile"}
+        trained = penjing.quantize_aware(model, activations="int8", **given)
+        scale = max(scale for scale, _ in trained.activations.grids().values())
+    else:
+        path = tmp_path / "m.tflite"
+        given = {"representative_data": x, "observer": "percentile"}
+        export_litert(model, path, "int8", verify=False, input_type="int8", **given)
+        scale = penjing.LiteRTModel(path).inputs[0].scale
+    assert scale * 255 < 10

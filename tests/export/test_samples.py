@@ -51,6 +51,8 @@ ONE_INPUT = {
     "pairs": lambda: iter([(X[:4], Y[:4]), (X[4:], Y[4:])]),
     "lists, as loaders give": lambda: iter([[X[:4], Y[:4]], [X[4:], Y[4:]]]),
     "weighted": lambda: iter([(X, Y, Y)]),
+    "with labels": lambda: (X, Y),
+    "with targets like it": lambda: (X, 1000 + X, Y),
     "function": lambda: lambda: iter([[row[None]] for row in X]),
     "PyDataset": lambda: Batches(),
 }
@@ -198,3 +200,23 @@ def test_random_inputs_are_seeded_and_stay_in_the_vocabulary():
     assert set(np.unique(first[0])) == {0, 1, 2, 3, 4}
     assert [a.shape for a in first] == [(6, 50), (6, 32, 2), (6, 4)]
     assert [a.dtype.name for a in first] == ["int32", "float32", "bool"]
+
+
+def test_inputs_are_taken_as_the_model_itself_takes_them():
+    inputs = {
+        "hours-per-week": keras.Input((2,), name="hours-per-week"),
+        "meta": {"age (years)": keras.Input((1,), name="age (years)")},
+    }
+    parts = [inputs["hours-per-week"], inputs["meta"]["age (years)"]]
+    model = keras.Model(inputs, keras.layers.Concatenate()(parts))
+    signature = input_signature(model)
+    data = {
+        "meta": {"age (years)": np.ones((6, 1))},
+        "hours-per-week": np.zeros((6, 2)),
+    }
+    assert keras.ops.shape(model(data)) == (6, 3)
+    found = representative_samples(data, signature)
+    assert [array.shape for array in found] == [(6, 2), (6, 1)]
+    names = [item.name for item in signature.inputs]
+    flat = dict(zip(names, found, strict=True))
+    np.testing.assert_equal(representative_samples(flat, signature), found)

@@ -84,3 +84,47 @@ def test_a_model_whose_samples_depend_on_each_other_runs_in_the_same_batches(tmp
     x = np.arange(12, dtype="float32").reshape(3, 4)
     found = penjing.LiteRTModel(path).predict(x)
     np.testing.assert_allclose(found, x - x.mean(axis=0), atol=1e-6)
+
+
+def two_towers():
+    first, second = keras.Input((3,)), keras.Input((3,))
+    codes = [keras.layers.Dense(4)(first), keras.layers.Dense(4)(second)]
+    logits = ops.matmul(codes[0], ops.transpose(codes[1]))
+    return keras.Model([first, second], logits)
+
+
+class WithScale(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(2)
+        self.scale = self.add_weight(name="scale", initializer="ones")
+
+    def call(self, inputs):
+        return {"codes": self.dense(inputs), "scale": self.scale * 2.0}
+
+
+@pytest.mark.once
+def test_outputs_without_a_batch_axis_are_compared(tmp_path):
+    towers = two_towers()
+    penjing.export_litert(towers, tmp_path / "towers.tflite")
+    scaled = WithScale()
+    scaled(np.zeros((2, 3), "float32"))
+    path = penjing.export_litert(scaled, tmp_path / "scaled.tflite")
+    codes, scale = penjing.LiteRTModel(path).predict(np.ones((4, 3), "float32"))
+    assert codes.shape == (4, 2)
+    assert scale == 2
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "names", [("boxes", "output_1", "scores"), ("output_0", "output_1", "tail")]
+)
+def test_names_that_look_numbered_do_not_change_the_order(names, tmp_path):
+    inputs = keras.Input((3,))
+    units = zip(names, (2, 5, 3), strict=True)
+    outputs = {name: keras.layers.Dense(n)(inputs) for name, n in units}
+    path = penjing.export_litert(keras.Model(inputs, outputs), tmp_path / "m.tflite")
+    small = penjing.shrink_litert(path, tmp_path / "small.tflite").path
+    for file in (path, small):
+        found = penjing.LiteRTModel(file).outputs
+        assert [spec.shape[1] for spec in found] == [2, 5, 3]

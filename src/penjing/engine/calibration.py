@@ -43,13 +43,14 @@ def calibrate(model: CompressionModel, data: Any, observer: str) -> None:
 
     seen: dict[str, np.ndarray] = {}
     per_batch = _SAMPLED
+    ends = sees_ends(observer)
 
     def note(values: Any, group: str) -> None:
         if group in fixed:
             return
         array = ops.convert_to_numpy(ops.cast(values, "float32")).ravel()
         earlier = [seen[group]] if group in seen else []  # it holds several tensors
-        seen[group] = np.concatenate([*earlier, sampled(array, per_batch)])
+        seen[group] = np.concatenate([*earlier, sampled(array, per_batch, ends)])
 
     observed = stand_in(model, activations=grids.observed_by(note))
     for inputs in _batches(data, model):
@@ -109,16 +110,26 @@ OBSERVERS: dict[str, Observer] = {
 }
 
 
-def sampled(values: np.ndarray, count: int = _SAMPLED) -> np.ndarray:
-    """`count` values spread evenly over a flat array, its least and its largest.
+def sees_ends(observer: str) -> bool:
+    """Whether an observer is to see the ends of each batch, however rare such are.
+
+    Percentiles count: the ends of all batches would stand for far more values.
+    """
+    return observer != "percentile"
+
+
+def sampled(values: np.ndarray, count: int = _SAMPLED, ends: bool = True) -> np.ndarray:
+    """`count` values spread evenly over a flat array; its least and its largest too.
 
     The array itself where it has no more.
     """
     if values.size <= count:
         return values
     rows = np.linspace(0, values.size - 1, count).astype(int)
-    ends = np.array([values.min(), values.max()], values.dtype)
-    return np.concatenate([values[rows], ends])
+    if not ends:
+        return np.asarray(values[rows])
+    least_and_largest = np.array([values.min(), values.max()], values.dtype)
+    return np.concatenate([values[rows], least_and_largest])
 
 
 def _check_finite(values: np.ndarray) -> None:

@@ -34,6 +34,7 @@ from penjing.export.trained_grids import TrainedGrids, has_trained_grids
 from penjing.export.verification import (
     COMPARED_BATCH,
     VERIFIED_SAMPLES,
+    file_outputs,
     keras_outputs,
     output_error,
     verify,
@@ -42,7 +43,6 @@ from penjing.export.weights.calibrated_weights import keep_calibrated_weights
 from penjing.files import temporary_folder
 from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature
-from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.silence import captured_output
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import load_graphs, load_records
@@ -166,8 +166,7 @@ def _with_errors(
 
     def error(file: EditedFile) -> float:
         path.write_bytes(file.content)
-        found = LiteRTModel(path, isolated=False).predict(chosen)
-        outputs = found if isinstance(found, list) else [found]
+        outputs = file_outputs(path, chosen)
         return max(output_error(*pair) for pair in zip(outputs, expected, strict=True))
 
     whole = files.make(())

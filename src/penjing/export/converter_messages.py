@@ -13,6 +13,7 @@ _NAMED = re.compile(r"'(?:tf|tfl)\.(\w+)' op\b|operation '(?:tf|tfl)\.(\w+)'")
 # Where the converter says that an operation stands: its kind, and its path.
 _PLACE = re.compile(r'fused\["(\w+):", "([^"@]+)@')
 _MOST = 5
+_UNTRACKED = "'untracked' resource"
 _WITHOUT_RANGE = "Max and min for dynamic tensors should be recorded"
 
 
@@ -35,6 +36,13 @@ def explain(text: str, layers: Collection[str], activations: str) -> str:
         )
     if _WITHOUT_RANGE in text:
         return "It finds no range for some tensor. " + _advice(activations)
+    if _UNTRACKED in text:
+        return (
+            "The model keeps what its file would not have: the state of a recurrent "
+            "layer with stateful=True, a table of words, or a tf.Variable of its own. "
+            "Give states as inputs and outputs of the model, look up before it, or "
+            "make the variable a weight by `add_weight`."
+        )
     named = list(dict.fromkeys(a or b for a, b in _NAMED.findall(text)))
     if named:
         return f"It stops at {_listed(named, places)}. {_advice(activations)}"

@@ -86,8 +86,11 @@ def slow_kernels(model: Record, mode: Mode) -> str:
     )
 
 
-def wide_weights(model: Record, mode: Mode) -> str:
-    """Say which weights of a file of 4 bits have more, and why; "" where none have."""
+def wide_weights(model: Record, mode: Mode, micro: bool = False) -> str:
+    """Say which weights of a file of 4 bits have more, and why; "" where none have.
+
+    `micro` says whether it is for TensorFlow Lite Micro.
+    """
     found = []
     for graph in model["subgraphs"] if mode.weight_bits == 4 else ():
         for kind in (TensorType.INT8, TensorType.FLOAT32):
@@ -95,11 +98,14 @@ def wide_weights(model: Record, mode: Mode) -> str:
                 tensor = graph["tensors"][number]
                 size = int(np.prod(tensor["shape"]))
                 reader = operator_name(model, uses[0].operator)
+                one_scale = micro and uses[0].code == Operator.FULLY_CONNECTED
+                takes = ", with one scale, as TFLM takes it" if one_scale else ""
                 why = f"{reader} takes no int4 here"
                 if kind == TensorType.INT8 and uses[0].code in _FEW_BITS:
-                    why = "it lies on a grid of more than 15 levels"
+                    why = f"its grid is none of 15 levels{takes}"
                 if size < SMALLEST_WITHOUT_GRID:
-                    why = f"fewer than {SMALLEST_WITHOUT_GRID:,} on no grid of 4 bits"
+                    few = f"fewer than {SMALLEST_WITHOUT_GRID:,}"
+                    why = f"{few} on no grid of 4 bits{takes}"
                 name = tensor_name(tensor)
                 found.append(f"{size:,} numbers of `{name}` ({kind.dtype}: {why})")
     if not found:

@@ -12,7 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from penjing.errors import ExportError
+from penjing import errors
+from penjing.errors import CompressionError, ExportError
 from penjing.export.conversion import convert_model
 from penjing.export.conversion_config import CONVERTED, ConversionConfig
 from penjing.models.own_classes import import_modules, modules_of
@@ -55,7 +56,7 @@ def convert_in_subprocess(
                 places=list(map(os.path.abspath, sys.path)),
             )
         except OrderError as error:
-            raise ExportError(_failure(error)) from error
+            raise _failure(error) from error
         except WorkerEndError as error:
             raise ExportError(
                 "The process that converts the model ended without a result (exit code "
@@ -125,9 +126,11 @@ def _own_modules(model: keras.Model, path: Path) -> set[str]:
     return modules
 
 
-def _failure(error: OrderError) -> str:
-    if error.kind == ExportError.__name__:
-        return str(error)
+def _failure(error: OrderError) -> CompressionError:
+    """What penjing itself said there, or that the model cannot be loaded."""
+    known = getattr(errors, error.kind, None)
+    if isinstance(known, type) and issubclass(known, CompressionError):
+        return known(str(error))
     text = str(error)[:1500]
     advice = (
         "A class of the model must be importable, so name its module in `imports`, "
@@ -140,4 +143,6 @@ def _failure(error: OrderError) -> str:
             "class, registered with keras.saving.register_keras_serializable, or "
             "export on the TensorFlow backend."
         )
-    return f"The converting process cannot load the model: {text}\n{advice}"
+    return ExportError(
+        f"The converting process cannot load the model: {text}\n{advice}"
+    )

@@ -15,7 +15,6 @@ import numpy as np
 
 from penjing.arguments import quoted
 from penjing.errors import (
-    CompressionError,
     CompressionWarning,
     DataError,
     MissingDependencyError,
@@ -33,7 +32,7 @@ from penjing.export.trained_grids import has_trained_grids
 from penjing.export.twins.file_check import check_file
 from penjing.export.weights.fixed_weights import weights_of
 from penjing.export.weights.kept_weights import told
-from penjing.files import atomic_path
+from penjing.files import atomic_path, check_target
 from penjing.models.keras_quantized import make_plain, quantized_by_keras
 from penjing.models.signature import InputSignature, input_signature
 from penjing.shrinking.shrinking import ShrinkConfig, shrink_file
@@ -252,8 +251,10 @@ def _tell_costs(
             f"{quoted(file.float_layers)}.",
             file=sys.stderr,
         )
-    for said in (wide_weights, slow_kernels):
-        cost = said(file.model, config.mode)
+    for cost in (
+        wide_weights(file.model, config.mode, config.is_micro),
+        slow_kernels(file.model, config.mode),
+    ):
         if cost:
             print(f"{name} {cost}.", file=sys.stderr)
     floats = 4 * model.count_params()
@@ -297,11 +298,7 @@ def _checked_path(path: str | os.PathLike[str]) -> Path:
             f"The file must end in `.tflite`, got {str(path)!r}. LiteRT and its tools "
             "go by the suffix."
         )
-    if not target.parent.is_dir():
-        raise CompressionError(
-            f"Cannot write {target}: the folder {target.parent} does not exist. "
-            "Create it or choose another path."
-        )
+    check_target(target)
     return target
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from penjing.engine.calibration import OBSERVERS, sampled
+from penjing.engine.calibration import OBSERVERS, sampled, sees_ends
 from penjing.errors import require_extra
 from penjing.export.samples import repeated
 from penjing.tflite.edited_file import EditedFile
@@ -38,7 +38,7 @@ def observe_ranges(file: EditedFile, samples: Sequence[Array], observer: str) ->
     batches: dict[int, list[Array]] = {}
     for run in _runs(file.content, samples):
         for number in ranged:
-            values = _value(run, number)
+            values = _value(run, number, sees_ends(observer))
             if values is not None:
                 batches.setdefault(number, []).append(values)
     seen = [(ranged[number], values) for number, values in batches.items()]
@@ -110,10 +110,10 @@ def _runs(content: bytes, samples: Sequence[Array]) -> Iterator[Any]:
         yield interpreter
 
 
-def _value(interpreter: Any, number: int) -> Array | None:
+def _value(interpreter: Any, number: int, ends: bool) -> Array | None:
     """Some values of a tensor, None where the run left none."""
     try:
         values = np.asarray(interpreter.get_tensor(number))
     except ValueError:
         return None
-    return sampled(values.ravel(), _SAMPLED) if values.size else None
+    return sampled(values.ravel(), _SAMPLED, ends) if values.size else None

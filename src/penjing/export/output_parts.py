@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from penjing.tflite.operators import Call, Operator, calls
+from penjing.tflite.operators import SAME_VALUES, Call, Operator, calls
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import tensor_name
 
@@ -22,7 +22,6 @@ Array = np.ndarray[Any, Any]
 MOST_COLUMNS = 32  # of an output that is not joined, and judged column by column
 # Of the size of the whole: larger columns are coarse at worst, not lost.
 _SMALL_COLUMN = 0.02
-_SAME_VALUES = (Operator.QUANTIZE, Operator.DEQUANTIZE)
 # Of the size of a part: a spread below that is measured as if it were that large.
 # Columns that hardly vary are common, joined parts that do not are no outputs.
 _LEAST_SPREAD, _LEAST_SPREAD_OF_COLUMN = 0.05, 0.5
@@ -148,7 +147,7 @@ def _joining(
         Operator.PACK,
     ):
         reshaped = call.code == Operator.RESHAPE and _keeps_columns(graph, call)
-        if not reshaped and call.code not in _SAME_VALUES:
+        if not reshaped and call.code not in SAME_VALUES:
             return None, False
         only_last = only_last or reshaped
         call = producers.get(call.inputs[0])

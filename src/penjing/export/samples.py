@@ -118,6 +118,8 @@ def _whole_arrays(data: Any, signature: InputSignature) -> list[Any] | None:
     """Arrays that already hold all samples, or None where `data` gives batches."""
     names = [item.name for item in signature.inputs]
     if isinstance(data, Mapping):
+        if _is_structured(data, signature):
+            return list(keras.tree.flatten(data))
         if set(data) != set(names):
             raise DataError(
                 f"`representative_data` has the keys {list(data)}, but the model has "
@@ -128,11 +130,31 @@ def _whole_arrays(data: Any, signature: InputSignature) -> list[Any] | None:
         return _one_for_one([data], names)
     if isinstance(data, list | tuple) and data:
         are_arrays = all(hasattr(value, "shape") for value in data)
+        if are_arrays and len(names) == 1 and _has_labels(data):
+            return [data[0]]
         if are_arrays and len(data) == len(names):
             return list(data)
         if not are_arrays and np.isscalar(keras.tree.flatten(data)[0]):
             return _one_for_one([data], names)
     return None
+
+
+def _is_structured(data: Mapping[str, Any], signature: InputSignature) -> bool:
+    """Whether data is what the model itself is called with; names may be others."""
+    try:
+        keras.tree.assert_same_structure(signature.structure, data)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _has_labels(data: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether arrays are `(x, y)` or `(x, y, weights)`, as Keras takes a tuple."""
+    return (
+        isinstance(data, tuple)
+        and len(data) in (2, 3)
+        and all(value.shape and len(value) == len(data[0]) for value in data)
+    )
 
 
 def _one_for_one(arrays: list[Any], names: list[str]) -> list[Any]:

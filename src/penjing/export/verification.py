@@ -64,27 +64,59 @@ def keras_outputs(
     """Run a Keras model in float32, without training behaviour.
 
     `samples` has an array `(samples, ...)` for each input; so has the list for each
-    output. They run at once, or `batch_size` at a time: of some models what a sample
-    gives depends on how many run with it. Samples that the model cannot run on are an
-    ExportError.
+    output; it is flat where outputs have no batch axis. They run at once, or
+    `batch_size` at a time: of some models what a sample gives depends on how many run
+    with it. Samples that the model cannot run on are an ExportError.
     """
-    step = signature.inputs[0].shape[0] or batch_size or len(samples[0])
-    parts = []
+    count = len(samples[0])
+    step = signature.inputs[0].shape[0] or batch_size or count
+    batches = []
     try:
         with float32_compute(model):
-            for start in range(0, len(samples[0]), step):
+            for start in range(0, count, step):
                 batch = [array[start : start + step] for array in samples]
                 tensors = list(map(keras.ops.convert_to_tensor, batch))
                 outputs = model(signature.pack(tensors), training=False)
                 flat = keras.tree.flatten(outputs)
-                parts.append(list(map(keras.ops.convert_to_numpy, flat)))
+                batches.append(list(map(keras.ops.convert_to_numpy, flat)))
     except Exception as error:
         raise ExportError(
             f"The Keras model `{model.name}` does not run on the samples that the file "
             f"would be compared on: {str(error)[:500]}\nPass `representative_data` "
             "that the model accepts."
         ) from error
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return _joined(batches, count, step)
+
+
+def file_outputs(path: Path, samples: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Run a `.tflite` file as `keras_outputs` runs a model, `COMPARED_BATCH` at a time.
+
+    What keeps it from running is a CompressionError.
+    """
+    model = LiteRTModel(path, isolated=False)
+    count = len(samples[0])
+    fixed = [spec.shape[0] for spec in model.inputs if spec.shape]
+    step = max(COMPARED_BATCH, *fixed)
+    batches = []
+    for start in range(0, count, step):
+        outputs = model.predict([array[start : start + step] for array in samples])
+        batches.append(outputs if isinstance(outputs, list) else [outputs])
+    return _joined(batches, count, step)
+
+
+def _joined(
+    batches: Sequence[Sequence[np.ndarray]], count: int, step: int
+) -> list[np.ndarray]:
+    """Outputs of `count` samples from those of batches of `step`."""
+    sizes = [min(step, count - start) for start in range(0, count, step)]
+    joined = []
+    for column in zip(*batches, strict=True):
+        by_sample = [v.shape[:1] for v in column] == [(size,) for size in sizes]
+        if by_sample and len({value.shape[1:] for value in column}) == 1:
+            joined.append(np.concatenate(column))
+        else:
+            joined.append(np.concatenate([value.ravel() for value in column]))
+    return joined
 
 
 def verify(
@@ -114,8 +146,7 @@ def verify(
             an InexactFileError.
     """
     try:
-        model = LiteRTModel(path, isolated=False)
-        actual = model.predict(list(samples), batch_size=COMPARED_BATCH)
+        outputs = file_outputs(path, samples)
     except CompressionError as error:
         advice = ""
         if find_mode(quantization).activations == "int16":
@@ -123,7 +154,6 @@ def verify(
         raise ExportError(
             f"The converted file does not run, so it was not written: {error}{advice}"
         ) from error
-    outputs = actual if isinstance(actual, list) else [actual]
     shapes = [value.shape for value in outputs], [value.shape for value in expected]
     if shapes[0] != shapes[1]:
         raise ExportError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from penjing.runtime.file_bounds import (
 from penjing.runtime.loaded_file import FileElsewhere, FileHere, LoadedFile
 from penjing.runtime.worker_process import OrderError
 from penjing.tflite.loading import read_litert
+from penjing.tflite.tensors import are_numbered, output_number
 
 MAX_BATCH_BYTES = 2**31 - 1  # Of one input tensor.
 
@@ -315,13 +315,16 @@ def described_tensors(
     place in the order in which LiteRT gives them.
     """
     names = _signature_names(found["signatures"], "outputs")
-    for queue in names.values():
-        queue.sort(key=_output_number)
+    numbered = are_numbered([name for own in names.values() for name in own])
+    if numbered:
+        for queue in names.values():
+            queue.sort(key=output_number)
     pairs = [
         (_spec(detail, names, f"output_{n}"), n)
         for n, detail in enumerate(found["outputs"])
     ]
-    pairs.sort(key=lambda pair: _output_number(pair[0].name))
+    if numbered:
+        pairs.sort(key=lambda pair: output_number(pair[0].name))
     names = _signature_names(found["signatures"], "inputs")
     inputs = tuple(
         _spec(detail, names, f"input_{n}") for n, detail in enumerate(found["inputs"])
@@ -353,12 +356,6 @@ def _spec(
         scale=scales[0] if scales else 0.0,
         zero_point=zero_points[0] if zero_points else 0,
     )
-
-
-def _output_number(name: str) -> int:
-    """Sort `output_0`, `output_1`, ... by number and leave other names in place."""
-    match = re.fullmatch(r"output_(\d+)", name)
-    return int(match.group(1)) if match else 0
 
 
 def _to_array(value: Any) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from penjing.errors import FileFormatError
 from penjing.tflite.records import Record, pointed_to, renumber
-from penjing.tflite.tensors import all_tensors, data_of
+from penjing.tflite.tensors import all_tensors, are_numbered, data_of, output_number
 
 # What the runtime itself reads: it may then compute in float16.
 _READ_METADATA = (b"reduced_precision_support",)
@@ -73,12 +72,12 @@ def drop_signatures(model: Record) -> list[int]:
     order = list(range(len(graph["outputs"])))
     signatures = [s for s in model["signature_defs"] if s["subgraph_index"] == 0]
     signatures.sort(key=lambda s: s["signature_key"] != b"serving_default")
-    if signatures:
+    rows = [] if not signatures else signatures[0]["outputs"]
+    names = {row["name"].decode(errors="replace"): row["tensor_index"] for row in rows}
+    if are_numbered(names):
         numbers: dict[int, list[int]] = {}
-        for row in sorted(signatures[0]["outputs"], key=lambda r: _number(r["name"])):
-            numbers.setdefault(int(row["tensor_index"]), []).append(
-                _number(row["name"])
-            )
+        for name in sorted(names, key=output_number):
+            numbers.setdefault(int(names[name]), []).append(output_number(name))
         places = [_taken(numbers.get(int(n), [0])) for n in graph["outputs"]]
         order.sort(key=places.__getitem__)
         graph["outputs"] = graph["outputs"][order]
@@ -89,11 +88,6 @@ def drop_signatures(model: Record) -> list[int]:
 def _taken(numbers: list[int]) -> int:
     """The next number of an output; the last one stays."""
     return numbers.pop(0) if len(numbers) > 1 else numbers[0]
-
-
-def _number(name: bytes) -> int:
-    match = re.fullmatch(rb"output_(\d{1,9})", name)
-    return int(match.group(1)) if match else 0
 
 
 def drop_ranges(model: Record) -> None:

@@ -73,6 +73,10 @@ WEIGHTED: dict[int, Places] = {
 }
 
 
+# They give the values that they read, in another type or on another grid.
+SAME_VALUES = (Operator.QUANTIZE, Operator.DEQUANTIZE)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Call:
     """An operator of a graph, in numbers of Python.

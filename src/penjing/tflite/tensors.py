@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from penjing.tflite.records import Record
+
+_NUMBERED = re.compile(r"output_(\d{1,9})")
 
 
 class TensorType(enum.IntEnum):
@@ -159,3 +162,13 @@ def make_scales(
     if channel_axis:  # 0 is the default
         table["quantized_dimension"] = channel_axis
     return table
+
+
+def are_numbered(names: Collection[str]) -> bool:
+    """Whether all outputs are called as Keras calls those of a list: `output_0`, ..."""
+    return bool(names) and all(map(_NUMBERED.fullmatch, names))
+
+
+def output_number(name: str) -> int:
+    """The number of an output that has one; it says its place among all."""
+    return int(name.removeprefix("output_"))

@@ -148,3 +148,11 @@ def test_a_file_of_another_type_is_refused_with_the_operation(tmp_path):
     file = EditedFile(path.read_bytes(), "it")
     with pytest.raises(ExportError, match="output 0 .* is int8, not float32"):
         check_types(file.model, "float32", "float32")
+
+
+def test_a_border_that_hardly_varies_is_no_lost_column():
+    images = np.full((500, 28, 28), -1.0)
+    images[:, 4:24, 4:24] = RNG.uniform(-1, 1, (500, 20, 20))
+    images[:10, 0, 0] += 6 / 255
+    model = keras.Sequential([keras.Input((28, 28)), layers.Flatten()])
+    check_columns([images.astype("float32")], input_signature(model), "int8")

@@ -185,3 +185,22 @@ def test_values_that_mean_nothing_are_refused(spoiled):
     assert chosen_floats("auto", spoiled, int8) == ((), 0.4)
     assert chosen_floats("wide", spoiled, int8) == (("wide",), None)
     assert ConversionConfig().float_layers == ()
+
+
+@once
+def test_a_bound_that_no_layers_keep_is_no_file(x, tmp_path):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(8), layers.Dense(3)]
+    )
+    path = tmp_path / "m.tflite"
+    with pytest.raises(penjing.ExportError, match=r"0\.001 is allowed"):
+        export_litert(
+            model,
+            path,
+            "int8",
+            representative_data=x,
+            float_layers=0.001,
+            input_type="int8",
+            output_type="int8",
+        )
+    assert not path.exists()

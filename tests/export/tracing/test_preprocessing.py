@@ -44,6 +44,8 @@ CASES = {
     "keys": (lambda x: table(lookup()(x)), "int64"),
     "keys and masks": (lambda x: table(lookup(mask_token=0)(x)), "int64"),
     "key vectors": (lookup(output_mode="multi_hot"), "int64"),
+    "masked vectors": (lookup(output_mode="multi_hot", mask_token=0), "int64"),
+    "masked counts": (lookup(output_mode="count", mask_token=0), "int64"),
     "key counts": (
         lookup(output_mode="count", max_tokens=8, pad_to_max_tokens=True),
         "int64",

@@ -16,7 +16,7 @@ from keras import ops
 from penjing.engine.activations.activation_config import HIGHEST, LOWEST
 from penjing.errors import DataError
 from penjing.export.output_parts import MOST_COLUMNS
-from penjing.export.verification import keras_outputs
+from penjing.export.verification import COMPARED_BATCH, keras_outputs
 from penjing.models.signature import InputSignature
 from penjing.numerics import Tensor
 from penjing.numerics.grids import range_to_scale
@@ -44,9 +44,7 @@ def check_columns(samples: Arrays, signature: InputSignature, input_type: str) -
         low, high = min(columns.min(), 0.0), max(columns.max(), 0.0)
         step = (high - low) / levels or 1.0
         spread = columns.std(axis=0)
-        error = np.sqrt(
-            np.square(np.rint(columns / step) * step - columns).mean(axis=0)
-        )
+        error = (np.rint(columns / step) * step - columns).std(axis=0)
         varies = spread > _NOISE * np.abs(columns).max(axis=0)
         lost = np.flatnonzero(varies & (error > spread / 2))
         if lost.size:
@@ -81,7 +79,7 @@ class EndGrids:
             return _known(samples, plan.in_float)
 
         def computed() -> Arrays:
-            return keras_outputs(model, signature, given())
+            return keras_outputs(model, signature, given(), COMPARED_BATCH)
 
         self._inputs = _grids(plan.inputs, input_type, given)
         self._outputs = _grids(plan.outputs, output_type, computed)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from penjing.errors import ExportError
-from penjing.tflite.operators import Operator, operator_code, operator_name
+from penjing.tflite.operators import SAME_VALUES, operator_code, operator_name
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType, tensor_name
-
-_MOVES = (Operator.QUANTIZE, Operator.DEQUANTIZE)
 
 
 def check_types(model: Record, input_type: str, output_type: str) -> None:
@@ -44,7 +42,7 @@ def _reason(model: Record, side: str, number: int) -> str:
         if number in operator[place]:
             code = operator_code(model, operator)
             other = operator["outputs" if side == "input" else "inputs"][0]
-            if code in _MOVES and other != number:
+            if code in SAME_VALUES and other != number:
                 return _reason(model, side, int(other))
             made = graph["tensors"][operator["outputs"][0]]
             return f"{operator_name(model, operator)} ({tensor_name(made)!r})"

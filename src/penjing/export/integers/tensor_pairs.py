@@ -11,11 +11,10 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Sequence
 
-from penjing.tflite.operators import Call, Operator, calls
+from penjing.tflite.operators import SAME_VALUES, Call, Operator, calls
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import FLOATS, data_of, tensor_name
 
-_SAME_VALUES = (Operator.QUANTIZE, Operator.DEQUANTIZE)
 _NAMED = 0.5  # of the operators: with fewer, equal names are chance
 
 
@@ -47,7 +46,7 @@ class SeenGraph:
         self.calls: list[Call] = []
         self._carried: dict[int, int] = {}
         for call in calls(model, self.graph):
-            if call.code in _SAME_VALUES and call.inputs and call.outputs:
+            if call.code in SAME_VALUES and call.inputs and call.outputs:
                 self._carried[call.output] = call.inputs[0]
             elif call.outputs:
                 self.calls.append(call)

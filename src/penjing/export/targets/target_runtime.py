@@ -18,7 +18,7 @@ from penjing.models.keras_private import all_layers
 from penjing.models.signature import InputSignature
 from penjing.packing.packing import ARENA_HINT, pack
 from penjing.runtime.sample_inputs import encode_rounds
-from penjing.runtime.tflm import TflmComparison, compare_in_tflm, has_tflm
+from penjing.runtime.tflm import compare_in_tflm, has_tflm
 from penjing.runtime.tflm.file_in_tflm import FileInTflm
 from penjing.sparse.sparse_export import SparseConfig
 from penjing.sparse.sparse_rules import RUNTIMES as SPARSE_RUNTIMES
@@ -189,7 +189,7 @@ def _names(model: keras.Model) -> Collection[str]:
 
 def _prove_in_tflm(
     content: bytes, samples: Sequence[np.ndarray[Any, Any]] | None, where: str
-) -> TflmComparison:
+) -> None:
     file = FileInTflm(content, where)
     rounds, finite = file.rounds(_RANDOM), _RANDOM
     if samples is not None:  # of other inputs outputs need not be numbers
@@ -197,6 +197,6 @@ def _prove_in_tflm(
         real = encode_rounds(described, [a[:_REAL] for a in samples], where)
         rounds, finite = [*real, *rounds], len(real)
     try:
-        return compare_in_tflm(content, where=where, inputs=rounds, finite=finite)
+        compare_in_tflm(content, where=where, inputs=rounds, finite=finite)
     except FileFormatError as error:
         raise ExportError(f"The file was not written: {error}") from error

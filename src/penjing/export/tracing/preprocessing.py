@@ -70,15 +70,17 @@ def _integer_lookup(layer: Any) -> Call | None:
     first = len(layer.get_vocabulary()) - len(known)
     keys = np.asarray(known, "int64")
     places = np.arange(first, first + len(keys), dtype="int32")
-    has_mask = layer.mask_token is not None and layer.output_mode == "int"
-    unknown = int(has_mask) if layer.num_oov_indices else -1
+    has_mask, gives_ids = layer.mask_token is not None, layer.output_mode == "int"
+    # Vectors have no column for what is masked.
+    masked = 0 if gives_ids else -1
+    unknown = int(has_mask and gives_ids) if layer.num_oov_indices else -1
 
     def call(inputs: Any) -> Tensor:
         ids = ops.cast(inputs, "int64")
         hits = ops.cast(ops.equal(ids[..., None], keys), "int32")
         found = ops.sum(hits * (places - unknown), axis=-1) + unknown
         if has_mask:
-            found = ops.where(ops.equal(ids, layer.mask_token), 0, found)
+            found = ops.where(ops.equal(ids, layer.mask_token), masked, found)
         depth = layer.max_tokens if layer.pad_to_max_tokens else first + len(keys)
         return _encoded(layer, found, depth)
 

@@ -56,7 +56,14 @@ def check_file(
     if has_trained_grids(model):
         unrounded = functools.partial(_unrounded_outputs, model, signature, chosen)
     try:
-        verify(path, chosen, expected, config.quantization, unrounded)
+        verify(
+            path,
+            chosen,
+            expected,
+            config.quantization,
+            unrounded,
+            config.float_error,
+        )
     except InexactFileError as error:
         blamed = ""
         if config.mode.needs_calibration:
