@@ -354,3 +354,22 @@ def test_layers_beside_the_graph_are_named():
         pytest.skip("this Keras lists no layer beside a graph")
     with pytest.raises(UnsupportedModelError, match="graph does not use.*'forgotten'"):
         copy_model(graph)
+
+
+def test_a_single_variable_stays_frozen():
+    model = sequential(layers.Dense(2, name="a"), layers.Dense(2), shape=(4,))
+    model.get_layer("a").kernel.trainable = False
+    assert [v.trainable for v in copy_model(model).weights] == [False, True, True, True]
+    pruned = penjing.prune(model, penjing.ConstantSparsity(0.5))
+    pruned.compile("sgd", "mse")
+    pruned.fit(X, np.ones((len(X), 2)), verbose=0)
+    kept = penjing.strip(pruned).get_layer("a").kernel
+    np.testing.assert_array_equal(array(kept), array(model.get_layer("a").kernel))
+
+
+def test_a_layer_that_is_wrapped_and_called_is_refused_with_what_to_do():
+    shared = layers.Dense(4)
+    x = keras.Input((3, 4))
+    model = keras.Model(x, [layers.TimeDistributed(shared)(x), shared(x)])
+    with pytest.raises(UnsupportedModelError, match="give each its own"):
+        copy_model(model)

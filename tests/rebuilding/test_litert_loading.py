@@ -6,13 +6,16 @@ import keras
 import numpy as np
 import pytest
 from tests.specializing.graphs import Graph
+from tests.specializing.test_dilations import dilated
 
 import penjing
 from penjing.rebuilding import comparison, litert_loading
 from penjing.runtime import sample_inputs
-from penjing.tflite.operators import Operator
+from penjing.specializing.dilations import join_dilations
+from penjing.tflite.operators import Operator, operator_code
 from penjing.tflite.records import Record
 from penjing.tflite.tensors import TensorType
+from penjing.tflite.writing import write_records
 
 RNG = np.random.default_rng(0)
 
@@ -186,3 +189,49 @@ def test_inputs_of_texts_and_too_large_ones_are_said(tmp_path, monkeypatch):
     file.write_bytes(graph.content([x], [y]))
     with pytest.raises(penjing.DataError, match="'tensor_0' takes string values"):
         penjing.load_litert(file)
+
+
+def test_outputs_are_in_the_order_of_their_names(tmp_path):
+    graph = Graph()
+    x = graph.tensor([1, 4])
+    ends = [
+        graph.add(
+            Operator.FULLY_CONNECTED,
+            [x, graph.constant(RNG.normal(size=(3, 4))), -1],
+            graph.tensor([1, 3]),
+            Record("FullyConnectedOptions"),
+        )
+        for _ in range(2)
+    ]
+    graph.content([x], ends)
+    for row, name in zip(
+        graph.model["signature_defs"][0]["outputs"],
+        (b"output_1", b"output_0"),
+        strict=True,
+    ):
+        row["name"] = name
+    path = tmp_path / "m.tflite"
+    path.write_bytes(write_records(graph.model))
+    inputs = RNG.normal(size=(1, 4)).astype("float32")
+    found = penjing.load_litert(path)(inputs)
+    wanted = penjing.LiteRTModel(path).predict(inputs)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(one), other, atol=1e-5)
+
+
+def test_joined_dilations_are_compared_with_the_file(monkeypatch, tmp_path):
+    graph, x, y = dilated()
+    path = tmp_path / "m.tflite"
+    path.write_bytes(graph.content([x], [y]))
+    penjing.load_litert(path)
+
+    def wrong(model):
+        assert join_dilations(model)
+        for operator in model["subgraphs"][0]["operators"]:
+            if operator_code(model, operator) == Operator.CONV_2D:
+                operator["builtin_options"]["dilation_w_factor"] = 1
+        return True
+
+    monkeypatch.setattr(litert_loading, "join_dilations", wrong)
+    with pytest.raises(penjing.CompressionError):
+        penjing.load_litert(path)

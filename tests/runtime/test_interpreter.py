@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
+from tests.runtime.tflm.micro_files import counting
 from tests.specializing.graphs import Graph
 
 from penjing.errors import DataError, FileFormatError
 from penjing.export.litert import export_litert
-from penjing.runtime import interpreter
+from penjing.file_verification import verify
+from penjing.runtime import interpreter, litert_worker
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.worker_process import WorkerEndError
 from penjing.tflite import loading
@@ -260,3 +264,26 @@ def test_an_input_that_is_an_output_too_keeps_its_place(tmp_path):
         np.testing.assert_allclose(
             mine, keras.ops.convert_to_numpy(expected), atol=1e-5
         )
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_what_one_batch_leaves_is_not_the_next_ones(isolated, tmp_path):
+    path = tmp_path / "counting.tflite"
+    path.write_bytes(counting())
+    model = LiteRTModel(path, isolated=isolated)
+    x = np.full((3, 4), 2.0, "float32")
+    for _ in range(2):
+        np.testing.assert_array_equal(model.predict(x), x)
+    verify(path, "x86", rounds=1)
+
+
+def test_names_are_those_of_the_graph_that_runs():
+    class Interpreter:
+        _interpreter = SimpleNamespace(
+            GetSubgraphIndexFromSignature={"first": 0, "serving_default": 1}.get
+        )
+
+        def _get_full_signature_list(self):
+            return {"first": "names", "serving_default": "of another graph"}
+
+    assert litert_worker._signatures(Interpreter()) == {"first": "names"}

@@ -32,7 +32,7 @@ def dilated(pads=((1, 1), (1, 1)), blocks=(2, 2), image=(1, 6, 6, 1)):
         dilation_h_factor=1,
     )
     made = graph.tensor([4, 2, 2, 1])
-    graph.add(Operator.CONV_2D, [pieces, kernel, -1], made, options)
+    graph.add(Operator.CONV_2D, [pieces, kernel, graph.constant([0.5])], made, options)
     y = graph.tensor([1, 4, 4, 1])
     inputs = [made, sizes, graph.constant(np.zeros_like(pads), "i4")]
     graph.add(Operator.BATCH_TO_SPACE_ND, inputs, y)

@@ -149,6 +149,7 @@ def copy_values(
         if tuple(value.shape) != tuple(mine.shape):
             raise _other_variables(source, len(ours), len(theirs))
         mine.assign(value)
+        mine.trainable = yours.trainable  # one variable alone may be frozen
     for mine, yours in pairs:
         _copy_state_beside_variables(mine, yours)
 
@@ -172,6 +173,10 @@ def copy_layer_values(
             raise _other_variables(yours, len(ours), len(values))
         for variable, value in zip(ours, values, strict=True):
             variable.assign(value)
+        theirs = own_variables(yours)
+        if len(theirs) == len(ours):
+            for variable, other in zip(ours, theirs, strict=True):
+                variable.trainable = other.trainable
     for mine, yours in pairs:
         _copy_state_beside_variables(mine, yours)
 
@@ -189,9 +194,14 @@ def _copy_state_beside_variables(mine: Any, yours: Any) -> None:
 def _other_variables(
     source: keras.layers.Layer, ours: int, theirs: int
 ) -> UnsupportedModelError:
+    twice = (
+        "A layer that stands within another one, as in TimeDistributed, and is called "
+        "elsewhere too is made twice: give each its own. "
+    )
     return UnsupportedModelError(
         f"The copy of {source.name!r} has {ours} variables where the original has "
-        f"{theirs}, or other shapes. Build the model in its constructor or `build`. "
+        f"{theirs}, or other shapes. {twice if ours > theirs else ''}"
+        "Build the model in its constructor or `build`. "
         "Where a function takes `copy=False`, that works on the model itself."
     )
 

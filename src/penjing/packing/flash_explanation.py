@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from penjing.errors import ExportError, FileFormatError
+from penjing.errors import DataError, ExportError, FileFormatError
 from penjing.json_values import JsonValue
 from penjing.packing.arena_estimate import arena_estimate
 from penjing.packing.pack_report import PLAIN, PackedWeight, form_text
@@ -167,7 +167,7 @@ def _measured(chosen: Chosen, name: str) -> tuple[int, int] | None:
             if not comparison.is_possible:
                 return None
             return comparison.plain.arena.total, comparison.arena(chosen.content)
-    except (ExportError, FileFormatError):
+    except (DataError, ExportError, FileFormatError):
         return None
 
 

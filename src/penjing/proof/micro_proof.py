@@ -15,6 +15,7 @@ from penjing.arguments import check_counts, check_tolerance
 from penjing.errors import ExportError
 from penjing.files import as_path, temporary_folder
 from penjing.packing.packing import restore
+from penjing.proof.output_comparison import check_finite
 from penjing.proof.verify_report import VerifyReport
 from penjing.runtime.interpreter import LiteRTModel
 from penjing.runtime.tflm import TFLM, Arena, compare_in_tflm
@@ -89,6 +90,7 @@ def _stored(
         model = LiteRTModel(file)
     model.path = path  # which messages name
     arrays = model.match(inputs)
+    check_finite(arrays)
     count = len(arrays[0]) if samples is None else min(samples, len(arrays[0]))
     batch = max(1, *(spec.shape[0] if spec.shape else 1 for spec in model.inputs))
     runs = []

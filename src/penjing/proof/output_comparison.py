@@ -94,9 +94,14 @@ def choose_samples(reference: LiteRTModel, inputs: Any, count: int) -> list[Arra
     ordered = reference.match(inputs)
     count = max(min(count, len(ordered[0])) // batch, 1) * batch
     arrays = [np.resize(array, (count, *array.shape[1:])) for array in ordered]
+    check_finite(arrays)
+    return arrays
+
+
+def check_finite(arrays: Sequence[Array]) -> None:
+    """Refuse `inputs` of a user that are no numbers, as a DataError."""
     if not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
         raise DataError("`inputs` hold NaN or infinity. Give numbers to compare on.")
-    return arrays
 
 
 def run_first(reference: LiteRTModel, arrays: Sequence[Array]) -> None:

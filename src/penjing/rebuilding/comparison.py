@@ -160,6 +160,8 @@ def difference(
     What is no number (NaN) in a file of floats has to be none in both, if not
     `lenient`; integers have none, so there it is not compared.
     """
+    if mine.shape != other.shape:
+        return float("inf"), FLOAT_TOLERANCE
     mine, other = mine.astype("f8"), other.astype("f8")
     nans, other_nans = np.isnan(mine), np.isnan(other)
     grid = graph.grid(number)

@@ -37,6 +37,7 @@ from penjing.runtime.file_bounds import is_for_tflm
 from penjing.sparse.dense_twin import dense_twin, has_sparse_tensors
 from penjing.specializing.dilations import join_dilations
 from penjing.specializing.specializing import specialize
+from penjing.tflite.cleaning import drop_signatures
 from penjing.tflite.edited_file import EditedFile
 from penjing.tflite.loading import load_records, read_litert
 from penjing.tflite.records import Record
@@ -123,9 +124,10 @@ def rebuild(content: bytes, where: str, name: str = "model") -> RebuiltFile:
     check_supported(SourceGraph(model=load_records(content, where)), where, early=True)
     require_extra("ai_edge_litert.interpreter", "litert")
     edited = EditedFile(specialize(content, where=where), where)
+    edited.edit(drop_signatures)  # outputs get the order that it gave
     edited.edit(_widen_hybrid_weights)
-    apart = SourceGraph(model=edited.model.copy())
-    dilated = edited.content if edited.edit(join_dilations) else None
+    apart, before = SourceGraph(model=edited.model.copy()), edited.content
+    dilated = before if edited.edit(join_dilations) else None
     graph = SourceGraph(model=edited.model)
     runs = run_file(edited.content, graph, where)
     if dilated is not None:

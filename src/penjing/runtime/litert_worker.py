@@ -29,6 +29,7 @@ class Worker:
         self._cache: np.ndarray | None = None
         self._interpreter: Any = None
         self._shapes: list[tuple[int, ...]] | None = None
+        self._anew: Callable[[], Any] | None = None
 
     def start(self) -> None:
         """Import LiteRT, so that what fails then is not taken for a file's fault."""
@@ -38,10 +39,18 @@ class Worker:
         """Load the file, by its path or its bytes, that `run` is about; describe it."""
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = self._shapes = None  # free the one before
+        self._interpreter = self._shapes = self._anew = None  # free the one before
         content = file if isinstance(file, bytes) else Path(file).read_bytes()
-        self._interpreter = Interpreter(model_content=content, num_threads=threads)
-        self._interpreter.allocate_tensors()
+
+        def load() -> Any:
+            interpreter = Interpreter(model_content=content, num_threads=threads)
+            interpreter.allocate_tensors()
+            return interpreter
+
+        self._interpreter = load()
+        operators = self._interpreter._get_ops_details()
+        if any(operator["op_name"] == "VAR_HANDLE" for operator in operators):
+            self._anew = load
         return _description(self._interpreter)
 
     def run(
@@ -50,12 +59,15 @@ class Worker:
         """Run it once; outputs beyond `most` bytes are refused."""
         shapes = [array.shape for array in inputs]
         known, self._shapes = self._shapes, None
+        if self._anew is not None:
+            known, self._interpreter = None, self._anew()
         if shapes != known:
             _resize(self._interpreter, inputs)
         details = self._interpreter.get_input_details()
         for detail, array in zip(details, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], array)
-        # What one batch left in a recurrent layer's state is not the next one's.
+        # What one batch left in a recurrent layer's state is not the next one's. What
+        # is in resources stays whatever is reset: their files are loaded anew.
         self._interpreter.reset_all_variables()
         self._interpreter.invoke()
         outputs: list[np.ndarray] = []
@@ -239,8 +251,15 @@ def _description(interpreter: Any) -> dict[str, Any]:
     return {
         "inputs": [_described(d) for d in interpreter.get_input_details()],
         "outputs": [_described(d) for d in interpreter.get_output_details()],
-        "signatures": interpreter._get_full_signature_list(),
+        "signatures": _signatures(interpreter),
     }
+
+
+def _signatures(interpreter: Any) -> dict[str, Any]:
+    """Those of the first graph, which is the one that runs."""
+    number_of = interpreter._interpreter.GetSubgraphIndexFromSignature
+    found = interpreter._get_full_signature_list().items()
+    return {key: names for key, names in found if number_of(key) == 0}
 
 
 def _keeping(file: str, kernels: str) -> Any:

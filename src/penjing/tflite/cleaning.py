@@ -64,20 +64,25 @@ def drop_metadata(model: Record) -> None:
 
 
 def drop_signatures(model: Record) -> list[int]:
-    """Leave out the signatures; outputs get the order that they gave.
+    """Leave out the signatures; outputs get the order that their names gave.
 
+    Those of a signature, where there is one, else those of the tensors.
     Gives for each output of the first graph its place before.
     """
     graph = model["subgraphs"][0]
     order = list(range(len(graph["outputs"])))
     signatures = [s for s in model["signature_defs"] if s["subgraph_index"] == 0]
     signatures.sort(key=lambda s: s["signature_key"] != b"serving_default")
-    rows = [] if not signatures else signatures[0]["outputs"]
-    names = {row["name"].decode(errors="replace"): row["tensor_index"] for row in rows}
+    pairs = [
+        (r["name"], r["tensor_index"]) for s in signatures[:1] for r in s["outputs"]
+    ]
+    if not signatures:
+        pairs = [(graph["tensors"][n]["name"], n) for n in graph["outputs"]]
+    names = {bytes(name).decode(errors="replace"): int(n) for name, n in pairs}
     if are_numbered(names):
         numbers: dict[int, list[int]] = {}
         for name in sorted(names, key=output_number):
-            numbers.setdefault(int(names[name]), []).append(output_number(name))
+            numbers.setdefault(names[name], []).append(output_number(name))
         places = [_taken(numbers.get(int(n), [0])) for n in graph["outputs"]]
         order.sort(key=places.__getitem__)
         graph["outputs"] = graph["outputs"][order]

@@ -153,8 +153,8 @@ def pack_bits(numbers: Array, bits: int) -> bytes:
         >>> pack_bits(np.array([1, 2, 3]), 4).hex()
         '1230'
     """
-    shifts = np.arange(bits - 1, -1, -1)
-    return np.packbits((numbers[:, None] >> shifts & 1).astype("u1")).tobytes()
+    shifts = np.arange(bits - 1, -1, -1, dtype="u1")  # bytes: weights are many
+    return np.packbits(numbers.astype("u1")[:, None] >> shifts & 1).tobytes()
 
 
 def encode_huffman(values: Array, code: Code) -> bytes:

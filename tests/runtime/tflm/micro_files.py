@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -9,10 +11,10 @@ from ai_edge_litert import schema_py_generated as schema
 INT8, INT32, RESOURCE = 9, 2, 13
 ADD, GELU, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 0, 150, 142, 143, 144
 FULLY_CONNECTED, SPACE_TO_BATCH_ND, SUM, QUANTIZE = 9, 38, 74, 114
-RESHAPE = 22
+RESHAPE, CALL_ONCE = 22, 129
 # The others are of version 2, as int8 needs it.
 VERSIONS = {SPACE_TO_BATCH_ND: 3, VAR_HANDLE: 1, READ_VARIABLE: 1, ASSIGN_VARIABLE: 1}
-VERSIONS[RESHAPE] = 1
+VERSIONS[RESHAPE] = VERSIONS[CALL_ONCE] = 1
 
 
 class Network:
@@ -25,6 +27,15 @@ class Network:
         self._graph.tensors, self._graph.operators = [], []
         self.last = self.tensor("input", shape, scale, zero_point, kind=kind)
         self._graph.inputs = [self.last]
+
+    def another(self):
+        """Another graph of the same file, without inputs and outputs."""
+        other = copy.copy(self)
+        other._graph = schema.SubGraphT()
+        other._graph.tensors, other._graph.operators = [], []
+        other._graph.inputs, other._graph.outputs = [], []
+        self._model.subgraphs.append(other._graph)
+        return other
 
     def tensor(self, name, shape, scale=None, zero_point=0, data=None, kind=INT8):
         tensor = schema.TensorT()
@@ -121,14 +132,50 @@ def unknown_operator():
 
 def state_keeping():
     """Keeps its input between runs, and adds it to what it reads again."""
+    net, start, handle = _with_state()
+    _assign(net, start, handle)
+    read = _read(net, handle)
+    total = net.tensor("total", (1, 4), 0.5)
+    return net.on(start).then(ADD, [read], total, schema.AddOptionsT(), 11).content()
+
+
+def counting():
+    """Adds its input to all that it was given before, which begins with zeros."""
+    net, start, handle = _with_state(CALL_ONCE)
+    begin = net.another()
+    zeros = begin.tensor("zeros", (1, 4), 0.5, data=np.zeros(4, "i1"))
+    _assign(begin, zeros, _handle(begin))
+    read = _read(net, handle)
+    total = net.tensor("total", (1, 4), 0.5)
+    net.on(start).then(ADD, [read], total, schema.AddOptionsT(), 11)
+    _assign(net, total, handle)
+    return net.on(total).content()
+
+
+def _with_state(*first):
     net = Network((1, 4))
-    start, handle = net.last, net.tensor("state", (), kind=RESOURCE)
+    start = net.last
+    for code in first:
+        options = schema.CallOnceOptionsT()
+        options.initSubgraphIndex = 1
+        net.then(code, [], None, options, 103, reads=False)
+    return net, start, _handle(net)
+
+
+def _handle(net):
+    handle = net.tensor("state", (), kind=RESOURCE)
     options = schema.VarHandleOptionsT()
     options.container, options.sharedName = "", "state"
     net.then(VAR_HANDLE, [], handle, options, 111, reads=False)
-    assigned = schema.AssignVariableOptionsT()
-    net.then(ASSIGN_VARIABLE, [start], None, assigned, 113)
+    return handle
+
+
+def _assign(net, value, handle):
+    options = schema.AssignVariableOptionsT()
+    net.on(handle).then(ASSIGN_VARIABLE, [value], None, options, 113)
+
+
+def _read(net, handle):
     read = net.tensor("read", (1, 4), 0.5)
     net.on(handle).then(READ_VARIABLE, [], read, schema.ReadVariableOptionsT(), 112)
-    total = net.tensor("total", (1, 4), 0.5)
-    return net.on(start).then(ADD, [read], total, schema.AddOptionsT(), 11).content()
+    return read
