@@ -342,7 +342,7 @@ def test_progress_is_told():
             np.zeros((3, 4)),
             {"pattern": penjing.NM(2, 4), "sparsity": 0.7},
             ValueError,
-            "ends at a sparsity of 0.5",
+            "makes 0.5 of the weights zero",
         ),
         (
             np.zeros((3, 4)),
@@ -393,3 +393,113 @@ def test_what_runs_inside_a_loop_or_never_says_so():
     own = next(row for row in report.rows if row.path.endswith("inner/kernel"))
     assert own.method == "sparsegpt" or "loop" in own.reason or "never" in own.reason
     assert sparse.count_params() == model.count_params()
+
+
+def half_pruned(units=(32, 32, 4), pruned=(0, 1, 2)):
+    keras.utils.set_random_seed(0)
+    activations = [*["relu"] * (len(units) - 1), None]
+    stack = [layers.Dense(n, a) for n, a in zip(units, activations, strict=True)]
+    model = keras.Sequential([keras.Input((16,)), *stack])
+    for place in pruned:
+        kernel, bias = model.layers[place].get_weights()
+        kernel[np.abs(kernel) < np.median(np.abs(kernel))] = 0
+        model.layers[place].set_weights([kernel, bias])
+    return model
+
+
+@pytest.mark.parametrize("pruned", [(0, 1, 2), (1,)])
+def test_layers_that_have_their_zeros_already_are_not_emptied(pruned):
+    x = np.random.default_rng(0).normal(size=(128, 16)).astype("float32")
+    model = half_pruned(pruned=pruned)
+    sparse = penjing.prune_one_shot(model, x, 0.5, progress=False)
+    even = penjing.prune_one_shot(model, x, 0.5, scope="layer", progress=False)
+    wanted = ops.convert_to_numpy(model(x))
+    errors = [
+        np.square(ops.convert_to_numpy(one(x)) - wanted).mean()
+        for one in (sparse, even)
+    ]
+    assert errors[0] <= 1.05 * errors[1] + 1e-9
+
+
+def test_blocks_across_groups_are_refused_layer_by_layer():
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 16)),
+            layers.Conv2D(16, 3, groups=8, name="grouped"),
+            layers.Conv2D(8, 1, name="whole"),
+        ]
+    )
+    x = np.random.default_rng(0).normal(size=(32, 6, 6, 16)).astype("float32")
+    sparse, report = penjing.prune_one_shot(
+        model, x, 0.5, pattern=penjing.Block(2, 4), return_report=True, progress=False
+    )
+    assert "8 groups are no multiple" in str(report)
+    kernel = ops.convert_to_numpy(sparse.get_layer("whole").kernel)[0, 0]
+    blocks = kernel.reshape(8, 2, 2, 4).any(axis=(1, 3))
+    assert blocks.mean() == 0.5
+
+
+def test_a_layer_into_which_nothing_flows_is_told():
+    inputs = keras.Input((5, 4))
+    nothing = layers.Dense(3, name="nothing")(inputs[:, 5:])
+    outputs = [layers.Dense(3, name="all")(inputs), nothing]
+    x = np.random.default_rng(0).normal(size=(32, 5, 4)).astype("float32")
+    _, report = penjing.prune_one_shot(
+        keras.Model(inputs, outputs), x, 0.5, return_report=True, progress=False
+    )
+    assert "nothing flows into it" in str(report)
+
+
+def test_the_sparsity_of_n_of_m_is_its_own():
+    with pytest.raises(ValueError, match="NM.*makes 0.5 of the weights zero, got"):
+        penjing.prune_one_shot(network(), images(8), 0.6, pattern=penjing.NM(2, 4))
+
+
+def moved_means(model, x, path):
+    """How far the means of the outputs move, of their spread; the bias makes up."""
+    before = ops.convert_to_numpy(model(x))
+    sparse = penjing.prune_one_shot(
+        model, x, 0.5, include=[path], method="magnitude", progress=False
+    )
+    after = ops.convert_to_numpy(sparse(x))
+    axes = tuple(range(before.ndim - 1))
+    return np.abs((after - before).mean(axis=axes)).max() / before.std()
+
+
+def test_means_stay_behind_a_transposed_convolution_with_padding():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 16)),
+            layers.Conv2DTranspose(8, 4, strides=2, padding="same", name="up"),
+        ]
+    )
+    x = np.random.default_rng(0).normal(2, 1, size=(64, 4, 4, 16)).astype("float32")
+    assert moved_means(model, x, "up*") < 1e-3
+
+
+def test_a_mask_of_tokens_is_not_one_of_images():
+    tokens, image = keras.Input((16,), dtype="int32"), keras.Input((16, 16, 3))
+    words = layers.Embedding(9, 4, mask_zero=True)(tokens)
+    shown = layers.Conv2D(4, 3, padding="same", name="seen")(image)
+    pooled = layers.GlobalAveragePooling2D()(shown)
+    model = keras.Model([tokens, image], [layers.LSTM(3)(words), pooled])
+    rng = np.random.default_rng(0)
+    ids = np.zeros((64, 16), "int32")
+    ids[:, :3] = 1 + rng.integers(0, 8, (64, 3))
+    bright = rng.normal(size=(64, 16, 16, 3)).astype("float32")
+    bright[:, 8:] += 3
+    before = ops.convert_to_numpy(model([ids, bright])[1])
+    sparse = penjing.prune_one_shot(
+        model, [ids, bright], 0.5, include=["seen*"], method="magnitude", progress=False
+    )
+    after = ops.convert_to_numpy(sparse([ids, bright])[1])
+    assert np.abs((after - before).mean(axis=0)).max() < 0.05 * before.std()
+
+
+def test_a_bias_in_another_order_than_the_kernel_is_left():
+    layer = layers.EinsumDense("abc,cde->abed", (None, 3, 4), bias_axes="ed")
+    model = keras.Sequential([keras.Input((5, 6)), layer])
+    x = np.random.default_rng(0).normal(1, 1, size=(64, 5, 6)).astype("float32")
+    bias = ops.convert_to_numpy(layer.bias)
+    sparse = penjing.prune_one_shot(model, x, 0.5, progress=False)
+    np.testing.assert_array_equal(sparse.layers[-1].bias, bias)

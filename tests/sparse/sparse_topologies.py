@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from penjing.sparse.sparse_weights import SparseWeight, store_sparse
 from penjing.tflite.edited_file import EditedFile
@@ -329,6 +329,43 @@ def _whole_head(x: Tensor, width: int) -> Tensor:
     return layers.Dense(60, name=_WHOLE)(features)
 
 
+@keras.saving.register_keras_serializable("sparse_topologies")
+class _DepthToSpace(layers.Layer):
+    def call(self, inputs: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        return tf.nn.depth_to_space(inputs, 2)
+
+
+def _pooled_late(end: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """A pooling between two 1x1 convolutions, then one more end of the features."""
+
+    def body(x: Tensor, width: int) -> Tensor:
+        x = layers.ReLU()(layers.Conv2D(4 * width, 1)(_stem(x, width)))
+        x = layers.MaxPooling2D(2)(layers.Conv2D(4 * width, 1)(x))
+        return end(layers.Conv2D(4 * width, 1)(x))
+
+    return body
+
+
+def _ended(end: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda x, width: end(_blocks(x, width))
+
+
+def _activated_and_pooled(x: Tensor, width: int) -> Tensor:
+    x = layers.Activation("gelu")(_stem(x, width))
+    x = layers.MaxPooling2D(2)(layers.Conv2D(4 * width, 1)(x))
+    return layers.Conv2D(4 * width, 1)(x)
+
+
+def _summed(x: Tensor) -> Tensor:
+    return ops.sum(x, axis=(1, 2))
+
+
+def _mean_of_channels(x: Tensor) -> Tensor:
+    return ops.mean(x, axis=-1, keepdims=True)
+
+
 TOPOLOGIES: dict[str, Topology] = {
     "mobilenet": Topology("fast", _blocks),
     "residual": Topology("fast", _residual),
@@ -389,5 +426,14 @@ TOPOLOGIES: dict[str, Topology] = {
     ),
     "squared": Topology("fast", _interrupted(lambda _: lambda x: x * x)),
     "added_to_itself": Topology("dense", _interrupted(lambda _: lambda x: x + x)),
+    "gelu": Topology("fast", _activated(layers.Activation("gelu"))),
+    "summed": Topology("fast", _ended(_summed), headless=True),
+    "depth_to_space": Topology("fast", _ended(_DepthToSpace()), headless=True),
+    "gelu_and_pooling": Topology("wrong", _activated_and_pooled),
+    "pooling_and_sum": Topology("wrong", _pooled_late(_summed), headless=True),
+    "pooling_and_depth_to_space": Topology(
+        "wrong", _pooled_late(_DepthToSpace()), headless=True
+    ),
+    "mean_of_channels": Topology("wrong", _ended(_mean_of_channels), headless=True),
     "padding_alone": Topology("wrong", _interrupted(lambda _: layers.ZeroPadding2D(2))),
 }

@@ -112,8 +112,8 @@ def sensitivity(
             others in float; the metric is the error of the outputs in spreads, 0.1 for
             a tenth, and the row "(all)" has all layers in integers. `"bits"`: the
             weights of each alone are rounded to so many `bits`, as `quantize_weights`
-            does; `"sparsity"`: `ratios` of them become zero, as `prune_one_shot` does.
-            Both take one pass over the inputs.
+            does; `"sparsity"`: `ratios` of them become zero, as `prune_one_shot` does,
+            of depthwise kernels too. Both take one pass over the inputs.
         method: `"channels"`: units of a group of channels are silenced, those of the
             lowest importance first; `"weights"`: weights of the lowest magnitude of one
             layer become zero.

@@ -249,7 +249,7 @@ class _Watch:
             raise _NoValueError
         part = self._few_samples(view, inputs, outputs)
         rows = ops.cast(view.rows(part), "float32")
-        rows = self._drawn(view, self._without_padding(inputs, rows))
+        rows = self._drawn(view, self._without_padding(view, inputs, rows))
         places = ops.transpose(rows, (1, 0, 2))
         products = ops.matmul(ops.transpose(rows, (1, 2, 0)), places)
         sums = (_known(products), _known(ops.sum(places, axis=1)).astype("float64"))
@@ -264,23 +264,24 @@ class _Watch:
             return inputs
         return inputs[: max(-(-_SPARE * self._wanted(view) // places), 1)]
 
-    def _without_padding(self, inputs: Any, rows: Tensor) -> Tensor:
+    def _without_padding(self, view: LayerRows, inputs: Any, rows: Tensor) -> Tensor:
         """`(samples, places, groups, inputs)` -> those that count, in one axis."""
         samples, places, groups, size = rows.shape
         flat = ops.reshape(rows, (samples * places, groups, size))
-        mask = self._mask_of(inputs)
+        mask = self._mask_of(view, inputs)
         if mask is None or mask.ndim != 2 or places % mask.shape[1]:
             return flat
         every = np.repeat(mask[:samples], places // mask.shape[1], axis=1)
         return ops.take(flat, np.flatnonzero(every), axis=0)
 
-    def _mask_of(self, inputs: Any) -> np.ndarray[Any, Any] | None:
+    def _mask_of(self, view: LayerRows, inputs: Any) -> np.ndarray[Any, Any] | None:
         """The mask of an input, or the only one of its tokens that the model made.
 
-        Attention takes the mask off what flows through it.
+        Attention takes the mask off what flows through it. Images have no tokens.
         """
         mask = self._masks.mask_of(inputs)
-        if mask is not None or len(inputs.shape) < 3:
+        is_image = view.has_patches and len(inputs.shape) > 3
+        if mask is not None or is_image or len(inputs.shape) < 3:
             return mask
         others = self._padding.get(tuple(inputs.shape[:2]), [])
         return others[0] if len(others) == 1 else None

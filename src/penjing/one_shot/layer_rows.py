@@ -76,7 +76,7 @@ def _dense(weight: SelectedWeight) -> LayerRows:
 
     def rows(x: Tensor) -> Tensor:
         places = math.prod(x.shape[1:-1])
-        return ops.reshape(x, (-1, places, 1, size))
+        return ops.reshape(x, (x.shape[0], places, 1, size))
 
     return LayerRows(
         weight=weight,
@@ -107,10 +107,13 @@ def _einsum(weight: SelectedWeight) -> LayerRows | str:
         order = [i for i, name in enumerate(names) if name not in summed]
         places = math.prod(x.shape[i] for i in order[1:])
         order += [names.index(name) for name in summed]
-        return ops.reshape(ops.transpose(x, order), (-1, places, 1, size))
+        x = ops.transpose(x, order)
+        return ops.reshape(x, (x.shape[0], places, 1, size))
 
     bias = _bias_of(layer)
-    fits = bias is not None and math.prod(bias.shape) == weight.matrix_shape[1]
+    # A bias has the axes of the output in their order; the matrix has the kernel's.
+    given = [axis for axis in kernel if axis in output]
+    fits = given == [axis for axis in output if axis in (layer.bias_axes or "")]
     return LayerRows(
         weight=weight,
         groups=1,
@@ -169,7 +172,7 @@ def _separable(weight: SelectedWeight) -> LayerRows:
         )
         spread = _channels_last(spread, layer)
         places = math.prod(spread.shape[1:-1])
-        return ops.reshape(spread, (-1, places, 1, spread.shape[-1]))
+        return ops.reshape(spread, (spread.shape[0], places, 1, spread.shape[-1]))
 
     key = ("separable", id(layer))
     return LayerRows(weight=weight, groups=1, rows=rows, key=key, bias=_bias_of(layer))
@@ -181,6 +184,7 @@ def _transposed(weight: SelectedWeight) -> LayerRows | str:
         return "a transposed convolution in groups is not seen as a matrix"
 
     def rows(x: Tensor) -> Tensor:
+        sizes = _sizes(layer.compute_output_shape(x.shape), layer)
         x = _channels_last(x, layer)
         for axis, stride in enumerate(layer.strides, 1):
             x = _stuffed(x, axis, stride)
@@ -193,7 +197,7 @@ def _transposed(weight: SelectedWeight) -> LayerRows | str:
         x = ops.pad(x, [(0, 0), *((r, r) for r in reach), (0, 0)])
         ones = (1,) * len(reach)
         taps = _taps(x, layer.kernel_size, ones, _each(layer.dilation_rate, x))
-        return _in_groups(taps[::-1], 1)
+        return _in_groups([_fitted(tap, sizes) for tap in taps[::-1]], 1)
 
     return LayerRows(
         weight=weight,
@@ -232,6 +236,25 @@ def _channels_last(x: Tensor, layer: Any) -> Tensor:
     if layer.data_format == "channels_first":
         return ops.moveaxis(x, 1, -1)
     return x
+
+
+def _sizes(shape: Sequence[int], layer: Any) -> Sequence[int]:
+    """The sizes in space of values of a layer."""
+    return shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
+
+
+def _fitted(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The part of a transposed convolution that padding leaves; zeros behind it.
+
+    Of what is too much, the half that is rounded down goes in front.
+    """
+    missing = []
+    for axis, size in enumerate(sizes, 1):
+        full = x.shape[axis]
+        first = max(full - size, 0) // 2
+        x = ops.take(x, range(first, min(first + size, full)), axis=axis)
+        missing.append((0, max(size - full, 0)))
+    return ops.pad(x, [(0, 0), *missing, (0, 0)])
 
 
 def _each(value: Any, x: Tensor) -> tuple[int, ...]:

@@ -157,7 +157,7 @@ class MeasuredModel:
             if path not in found:
                 self.reasons.setdefault(path, "its layer was never called")
             elif not found[path].count:
-                self.reasons.setdefault(path, "all that flows into it is padding")
+                self.reasons.setdefault(path, "nothing flows into it, or padding alone")
         return found
 
     def write(self, weight: SelectedWeight, result: CompressedMatrix) -> None:

@@ -108,7 +108,13 @@ def pruning_settings(
                 'scope="auto" or "layer" only.'
             )
         scope = "layer"
-        sparsity = 1 - pattern.n / pattern.m if sparsity is None else sparsity
+        own = 1 - pattern.n / pattern.m
+        if isinstance(sparsity, int | float) and abs(sparsity - own) > 1e-6:
+            raise ValueError(
+                f"{pattern} makes {own:g} of the weights zero, got `sparsity`="
+                f"{sparsity!r}. Leave `sparsity` out, or choose another n and m."
+            )
+        sparsity = own if sparsity is None else sparsity
     sparsity = 0.5 if sparsity is None else sparsity
     is_number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
     if not is_number or not 0 <= sparsity < 1:

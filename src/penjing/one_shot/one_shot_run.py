@@ -16,9 +16,11 @@ from penjing.models.selection import (
     select_weights,
 )
 from penjing.numerics.grids import Grid
+from penjing.numerics.patterns import Block, Pattern
 from penjing.one_shot.calibration_inputs import calibration_batches
 from penjing.one_shot.layer_compression import (
     COMPENSATING,
+    Array,
     CompressedMatrix,
     LayerInputs,
     LayerTarget,
@@ -32,12 +34,13 @@ from penjing.one_shot.layer_errors import (
     errors_of_layers,
     grid_of_bits,
 )
+from penjing.one_shot.layer_rows import find_rows
 from penjing.one_shot.measured_model import MeasuredModel
 from penjing.one_shot.model_opening import OpenedModel, open_model, precision_of
 from penjing.one_shot.norm_correction import correct_normalizations
 from penjing.one_shot.one_shot_config import OneShotConfig
 from penjing.one_shot.one_shot_report import OneShotReport, OneShotRow
-from penjing.one_shot.sparsity_shares import by_magnitude, error_curve, even_out
+from penjing.one_shot.sparsity_shares import LEVELS, by_magnitude, error_curve, even_out
 from penjing.one_shot.weight_matrix import read_matrix
 from penjing.progress import Listener, Progress, listening
 
@@ -134,7 +137,7 @@ class _Run:
                 known = inputs_of(weight.path)
                 matrix, target = read_matrix(weight), self._alone(weight)
                 curves[weight.path] = error_curve(matrix, target, known)
-                result = compress_matrix(matrix, target, known)
+                result = _least_lossy(matrix, target, known)
                 change = effect_of(weight, result)
                 effects[weight.path] = change / max(own_error(matrix, result), 1e-30)
         return even_out(
@@ -185,11 +188,28 @@ class _Run:
         self._listen(Progress(stage=stage, detail=weight.path, done=done, total=total))
 
 
+def _least_lossy(
+    matrix: Array, target: LayerTarget, inputs: LayerInputs | None
+) -> CompressedMatrix:
+    """At the sparsity of the target, or the next one of which anything is seen.
+
+    Where enough weights are zero already, nothing would be lost, nor learnt.
+    """
+    first = target.sparsity or 0.0
+    sparsities = [first, *(s for s in LEVELS if s > first)]
+    for sparsity in sparsities:
+        there = dataclasses.replace(target, sparsity=sparsity)
+        result = compress_matrix(matrix, there, inputs)
+        if own_error(matrix, result) > 0:
+            break
+    return result
+
+
 def _select(model: keras.Model, config: OneShotConfig) -> Selection:
     """What is compressed; frozen weights too, as nothing trains here."""
 
     def obstacle(weight: SelectedWeight) -> str | None:
-        return config.pattern.obstacle(
+        return _across_groups(weight, config.pattern) or config.pattern.obstacle(
             *weight.matrix_shape, input_channels=weight.input_channels
         )
 
@@ -231,4 +251,18 @@ def _row(
         plain_error=relative[1],
         damping=result.damping if target.method in COMPENSATING else 0.0,
         reason=reason,
+    )
+
+
+def _across_groups(weight: SelectedWeight, pattern: Pattern) -> str | None:
+    """Why no blocks fall in a layer whose groups of outputs have rows of their own."""
+    rows = find_rows(weight)
+    if not isinstance(pattern, Block) or isinstance(rows, str):
+        return None
+    own = weight.matrix_shape[1] // rows.groups
+    if rows.groups == 1 or own % pattern.columns == 0:
+        return None
+    return (
+        f"the {own} outputs of each of its {rows.groups} groups are no multiple of the "
+        f"{pattern.columns} columns of a block"
     )

@@ -46,6 +46,8 @@ def output_change(before: Sequence[Array], after: Sequence[Array]) -> float:
 
 
 def _change(before: Array, after: Array) -> float:
+    if not before.size:
+        return 0.0
     if not np.isfinite(after).all():
         return float("inf")
     if _are_probabilities(before) and _are_probabilities(after):

@@ -18,7 +18,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from penjing.sparse.sparse_nodes import Node, read_nodes
-from penjing.sparse.sparse_rules import BINARY_OPERATORS, UNARY_OPERATORS
+from penjing.sparse.sparse_rules import (
+    BINARY_OPERATORS,
+    POOLING_OPERATORS,
+    UNARY_OPERATORS,
+)
 from penjing.tflite.records import Record
 
 MIN_ZEROS = (2, 3)
@@ -26,8 +30,8 @@ MIN_ZEROS = (2, 3)
 
 # What has been seen to give right values with the channels first.
 _GIVES_CHANNELS_FIRST = frozenset(
-    {"CONV_2D", "DEPTHWISE_CONV_2D", "MEAN", "RESIZE_BILINEAR"}
-).union(UNARY_OPERATORS, BINARY_OPERATORS)
+    {"CONV_2D", "DEPTHWISE_CONV_2D", "RESIZE_BILINEAR"}
+).union(UNARY_OPERATORS, BINARY_OPERATORS, POOLING_OPERATORS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,7 +160,7 @@ class _Search:
         """Whether a node gives values with the channels first."""
         if node.name == "FULLY_CONNECTED":
             return reads_all  # one value a channel: both orders are the same
-        if node.name not in _GIVES_CHANNELS_FIRST:
+        if node.failure is not None or node.name not in _GIVES_CHANNELS_FIRST:
             return False
         if node.is_exit and any(
             node.output in reader.inputs and reader.name != "FULLY_CONNECTED"
@@ -169,7 +173,7 @@ class _Search:
         """Whether a node gives usual values from values with the channels first."""
         node = self._nodes[number]
         if node.is_exit:
-            return self._is_exit[number]
+            return self._is_exit[number] and node.failure is None
         makers = [self._makers.get(value) for value in node.inputs]
         return node.name == "FULLY_CONNECTED" and all(
             maker is not None

@@ -137,8 +137,10 @@ class _Reader:
             if weights is None or len(self._tensors[inputs[0]]["shape"]) > 2:
                 return {"failure": "a dense layer on a map of features"}
             return {"is_inside": True}  # XNNPACK does not count its zeros
-        if name == "MEAN":
-            return self._mean(inputs)
+        if name in sparse_rules.POOLING_OPERATORS:
+            return self._pooling(inputs)
+        if name == "DEPTH_TO_SPACE":
+            return {"is_exit": True}
         return self._elementwise(name, inputs)
 
     def _convolution(
@@ -189,15 +191,17 @@ class _Reader:
             multiplier=channels // max(image_channels, 1) if is_depthwise else 1,
         )
 
-    def _mean(self, inputs: list[int]) -> dict[str, Any]:
+    def _pooling(self, inputs: list[int]) -> dict[str, Any]:
+        """A mean or a sum. XNNPACK takes any axes, and has other ones than these."""
         axes = self._stored(inputs[1])
         shape = self._tensors[inputs[0]]["shape"]
         if axes is None or len(shape) != 4:
-            return {"failure": "a mean of something else than a map of features"}
+            return {"failure": "a pooling of something else than a map of features"}
         found = {int(n) % 4 for n in values_of(self._model, self._tensors[axes]).flat}
+        failure = None
         if found != {1, 2}:
-            return {"failure": "a mean over other axes than height and width"}
-        return {"is_inside": True, "is_exit": True}
+            failure = "a pooling over other axes than height and width"
+        return {"is_inside": True, "is_exit": True, "failure": failure}
 
     def _elementwise(self, name: str, inputs: list[int]) -> dict[str, Any]:
         ranks = {len(self._tensors[n]["shape"]) for n in inputs if n >= 0}

@@ -53,15 +53,19 @@ MIN_BLOCK_WEIGHTS = 256 * 256
 
 UNARY_OPERATORS = frozenset(
     {"RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "ELU"}
-    | {"HARD_SWISH", "LOGISTIC", "TANH"}
+    | {"HARD_SWISH", "LOGISTIC", "TANH", "GELU"}
+    | {"ABS", "CEIL", "COS", "EXP", "FLOOR", "LOG", "NEG", "ROUND", "RSQRT"}
+    | {"SIGN", "SIN", "SQRT", "SQUARE"}
 )
 """Operators of a file on one tensor that run with the channels first."""
+POOLING_OPERATORS = frozenset({"MEAN", "SUM"})
+"""Where they pool a map of features, channels come last again behind them."""
 BINARY_OPERATORS = frozenset({"ADD", "MUL"})
 """On two computed tensors of four dimensions; neither may be a constant."""
 
 KERAS_ACTIVATIONS = frozenset(
     {"linear", "relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh"}
-    | {"hard_swish", "hard_silu", "swish", "silu"}
+    | {"hard_swish", "hard_silu", "swish", "silu", "gelu", "exponential"}
 )
 """Names of Keras' activations that become `UNARY_OPERATORS`, or one and a MUL."""
 
