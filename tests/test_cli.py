@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import keras
@@ -136,7 +137,11 @@ def test_models_with_classes_of_penjing_load_in_the_command(tmp_path):
     ("arguments", "expected"),
     [
         (["compress", "m.keras", "--data", "d", "--out", "o"], "stopped; --restart"),
+        (["--debug", "compress", "m.keras"], "stopped; --restart"),
         (["benchmark", "a.tflite"], "Interrupted.\n"),
+        (["sensitivity", "m.keras", "--out", "o"], "where this one stopped.\n"),
+        (["sensitivity", "m.keras", "--of", "bits"], "Interrupted.\n"),
+        (["sensitivity", "m.keras", "--of=bits"], "Interrupted.\n"),
     ],
 )
 def test_interrupted_commands_say_whether_they_go_on(
@@ -359,6 +364,19 @@ def test_a_backend_that_is_not_installed_names_the_extra(monkeypatch):
         backend_choice.select_backend(None)
 
 
+def test_json_has_null_for_what_is_no_number(capsys):
+    console.print_json({"a": [float("nan"), 1.5], "b": (float("inf"),)})
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
+
+
+def test_what_is_fetched_is_named_so_that_a_shell_takes_it(capsys):
+    done = types.SimpleNamespace(
+        fetched=True, versions={"a": 1, "b": 2}, bytes=1, folder="/a folder"
+    )
+    console.print_setup(done, "FOLDER", is_found=False)
+    assert "FOLDER='/a folder'" in capsys.readouterr().out
+
+
 def test_libraries_are_quiet_and_notices_are_not(capfd):
     with console.quiet_libraries():
         os.write(2, b"noise")
@@ -448,6 +466,28 @@ def test_sensitivity_prints_a_table_and_leaves_json_and_a_page(tmp_path, capsys)
         assert cli.main(given) == 2
         assert "--ratios" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+def test_metrics_of_sensitivity_are_each_of_every_output(tmp_path, capsys):
+    x = keras.Input((4,))
+    hidden = keras.layers.Dense(4)(x)
+    outputs = {n: keras.layers.Dense(2, name=n)(hidden) for n in ("kind", "error")}
+    keras.Model(x, outputs).save(tmp_path / "model.keras")
+    parts = {"x": np.eye(4, dtype="float32"), "y": np.arange(4) % 2}
+    arrays = {
+        f"{axis}_{part}{name}": parts[axis]
+        for part in ("train", "test")
+        for axis, name in (("x", ""), ("y", "_kind"), ("y", "_error"))
+    }
+    np.savez(tmp_path / "data.npz", **arrays)
+    arguments = ["sensitivity", str(tmp_path / "model.keras"), "--ratios", "0.5"]
+    arguments += ["--data", str(tmp_path / "data.npz"), "--out", str(tmp_path / "out")]
+    for metric in ("accuracy", "mse"):
+        arguments += ["--metric", metric]
+        assert cli.main([*arguments, "--json"]) == 0, capsys.readouterr().err
+    table = json.loads(capsys.readouterr().out)
+    assert len(table["baseline"]) == 4
+    assert table["directions"]["error_accuracy"] == "higher"
 
 
 def test_sensitivity_of_bits_chooses_them_within_bytes(tmp_path, capsys):

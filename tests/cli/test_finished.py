@@ -7,20 +7,25 @@ import re
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from tests.report.example_report import (
     file_row,
     make_regression,
     make_report,
     make_searched,
 )
+from tests.runtime.tflm.micro_files import pruned
+from tests.specializing.graphs import Graph
 
 from penjing.cli import main
 from penjing.errors import CompressionError, FileFormatError
+from penjing.packing.packing import pack
 from penjing.report.comparison.compare_page import render_comparison
 from penjing.report.comparison.finished_files import compare_finished
 from penjing.report.documents import write_json
 from penjing.report.pages import render_html
 from penjing.report.score_rows import ScoreRow
+from penjing.tflite.operators import Operator
 
 pytestmark = pytest.mark.once
 
@@ -161,6 +166,79 @@ def test_files_are_scored_on_data_that_is_given(tmp_path, capsys):
     rows = json.loads(printed)["files"]
     scores = [next(v for k, v in row["metrics"].items() if "acc" in k) for row in rows]
     assert scores[0] > scores[1]
+
+
+def test_outputs_of_a_file_have_the_names_of_the_labels(tmp_path, capsys):
+    net = Graph()
+    x = net.tensor([1, 4], free=True)
+    outputs = [net.tensor([1, 4], free=True) for _ in range(2)]
+    for output in outputs:
+        net.add(Operator.RELU, [x], output)
+    file = tmp_path / "m.tflite"
+    file.write_bytes(net.content([x], outputs))
+    eye, classes = np.eye(4, dtype="float32"), np.arange(4)
+    arrays = {"x": eye, "y": classes}
+    parts = {
+        f"{axis}_{part}{name}": arrays[axis]
+        for part in ("train", "test")
+        for axis, name in (("x", ""), ("y", "_kind"), ("y", "_age"))
+    }
+    np.savez(tmp_path / "d.npz", **parts)
+    options = ["--data", tmp_path / "d.npz", "--json"]
+    code, _, errors = run(capsys, "evaluate", file, *options)
+    assert code == 1 and "(--output-name)" in errors
+    options += ["--output-name", "age", "--output-name", "kind"]
+    code, printed, errors = run(capsys, "evaluate", file, *options)
+    assert code == 0, errors
+    assert json.loads(printed) == {"age_accuracy": 1.0, "kind_accuracy": 1.0}
+    other = tmp_path / "n.tflite"
+    other.write_bytes(file.read_bytes())
+    page = ["--out", tmp_path / "c.html"]
+    code, printed, errors = run(capsys, "compare", file, other, *options, *page)
+    assert code == 0, errors
+    assert json.loads(printed)["files"][0]["metrics"]["age_accuracy"] == 1.0
+
+
+def test_a_packed_file_is_evaluated(tmp_path, capsys):
+    (tmp_path / "packed.tflite").write_bytes(pack(pruned()).content)
+    x, y = np.zeros((2, 64), "float32"), np.array([0, 1])
+    np.savez(tmp_path / "d.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    options = ["--data", tmp_path / "d.npz", "--json"]
+    code, printed, errors = run(
+        capsys, "evaluate", tmp_path / "packed.tflite", *options
+    )
+    assert code == 0, errors
+    assert 0 <= json.loads(printed)["accuracy"] <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("command", "suffix"),
+    [("evaluate", ".keras"), ("compare", ".tflite"), ("sensitivity", ".keras")],
+)
+def test_photos_of_other_classes_than_the_model_has_are_refused(
+    tmp_path, capsys, command, suffix
+):
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(5):
+            image = Image.fromarray(np.full((2, 2), 9 * number, "uint8"))
+            image.save(tmp_path / "photos" / name / f"{number}.png")
+    layers = [keras.Input((2, 2)), keras.layers.Flatten(), keras.layers.Dense(3)]
+    file = tmp_path / f"m{suffix}"
+    if suffix == ".keras":
+        keras.Sequential(layers).save(file)
+    else:
+        net = Graph()
+        x, y = net.tensor([1, 2, 2]), net.tensor([1, 4])
+        net.add(Operator.RESHAPE, [x, net.constant([1, 4], "i4")], y)
+        file.write_bytes(net.content([x], [y]))
+    files = [file]
+    if command == "compare":
+        files += [file.with_name(f"n{suffix}")]
+        files[1].write_bytes(file.read_bytes())
+    out = ["--out", tmp_path / "out.html"] if command != "evaluate" else []
+    code, _, errors = run(capsys, command, *files, "--data", tmp_path / "photos", *out)
+    assert code == 1 and re.search("has 2 classes .* the model [34] outputs", errors)
 
 
 def test_scores_that_cannot_be_compared_are_said(tmp_path):

@@ -205,6 +205,10 @@ def test_a_folder_of_images_is_loaded_with_its_class_names(tmp_path):
     assert sizes == [[14, 14], [2, 2], [4, 4]]
     assert data.train[0].max() > 100
     data.validate_against(build_architecture("article", classes=2))
+    more = build_architecture("article", classes=3)
+    with pytest.raises(DataError, match=r"2 classes \('cat', 'dog'\), the model 3 out"):
+        data.validate_against(more)
+    data.validate_against(more, labels_match_outputs=False)
 
 
 ARRAYS = """

@@ -98,6 +98,14 @@ def test_an_impossible_size_is_refused(tmp_path, size):
         read_image_folder(fill(tmp_path), size)
 
 
+@pytest.mark.parametrize("parts", [("Train", "Test"), ("TRAINING", "valid")])
+def test_parts_of_other_names_are_not_taken_for_classes(tmp_path, parts):
+    for part in parts:
+        fill(tmp_path / part)
+    with pytest.raises(DataError, match=f"{min(parts)}, .* Rename them to train, test"):
+        read_image_folder(tmp_path, (4, 6))
+
+
 def test_a_missing_part_is_refused(tmp_path):
     fill(tmp_path / "train")
     with pytest.raises(DataError, match="has train but no folder 'test'"):

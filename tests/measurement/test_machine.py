@@ -1,3 +1,4 @@
+import importlib.metadata
 import os
 import platform
 import socket
@@ -33,6 +34,21 @@ def test_a_package_that_is_not_there_is_left_out():
 
 def test_the_runtime_has_name_and_version():
     assert litert_name().startswith("LiteRT 2.")
+
+
+@pytest.mark.parametrize(
+    ("installed", "name"), [("ai-edge-litert-nightly", "LiteRT 9"), ("", "LiteRT")]
+)
+def test_the_runtime_may_be_a_nightly_build(monkeypatch, installed, name):
+    def version(package):
+        if package != installed:
+            raise importlib.metadata.PackageNotFoundError
+        return "9"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert litert_name() == name
+    packages = describe_environment("tensorflow").packages
+    assert packages.get("ai-edge-litert-nightly") == ("9" if installed else None)
 
 
 def test_the_processor_is_named_by_linux_or_by_python(tmp_path, monkeypatch):

@@ -67,6 +67,7 @@ def test_the_name_of_an_output_says_nothing():
     names = ["error_accuracy", "loss_type_auc", "accuracy_far_off", "val_acc_mae"]
     found = directions_of(names, ["accuracy", "auc", far_off, "mae"])
     assert list(found.values()) == ["higher", "higher", "higher", "lower"]
+    assert found == directions_of(names, [("accuracy", "auc"), (far_off, "mae")])
 
 
 @pytest.mark.parametrize(

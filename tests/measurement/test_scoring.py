@@ -38,6 +38,25 @@ def test_nothing_was_measured_before_the_first_batch():
 
 
 @pytest.mark.once
+def test_accuracy_of_fractions_is_refused_where_they_are_no_shares():
+    smoothed = np.array([[0.9, 0.1], [0.05, 0.95], [0, 0]], "float16")
+    assert scored(Scorer("accuracy"), (smoothed, PREDICTED))
+    with pytest.raises(DataError, match="sum to others. For a regression, name"):
+        scored(Scorer("accuracy"), (np.float32([[0.9, 0.3]] * 3), PREDICTED))
+
+
+@pytest.mark.once
+def test_labels_of_other_names_say_how_outputs_are_named():
+    labels = {"age": np.zeros(3), "kind": np.ones(3)}
+    outputs = [PREDICTED, PREDICTED]
+    named = Scorer("accuracy", output_names=["age", "kind"])
+    assert len(scored(named, (labels, outputs))) == 2
+    for names in (["output_0", "output_1"], ["age", "kind", "age"]):
+        with pytest.raises(DataError, match="`output_names` .--output-name"):
+            scored(Scorer("accuracy", output_names=names), (labels, outputs))
+
+
+@pytest.mark.once
 def test_a_metric_object_begins_anew():
     metric = keras.metrics.SparseCategoricalAccuracy(name="share")
     metric.update_state([0, 0], PREDICTED[:2])
@@ -62,6 +81,7 @@ def test_a_model_is_scored_by_what_it_was_compiled_with():
 def test_names_of_metrics_are_known_or_refused_with_the_nearest():
     for name in ("accuracy", "acc", "ce", "mse", "MeanSquaredError"):
         assert unknown_metric(name) == ""
+    assert "'MeanIoU' needs arguments" in unknown_metric("MeanIoU")
     refusal = "Keras has no metric 'acuracy'. Did you mean 'accuracy'?"
     assert unknown_metric("acuracy") == refusal
     with pytest.raises(DataError, match="of your own goes in as an object"):

@@ -120,6 +120,12 @@ def test_the_same_bytes_give_the_same_sizes_at_any_time(model_file):
     assert measure_size(model_file) == before
 
 
+def test_a_name_need_not_be_utf_8(tmp_path):
+    path = tmp_path / os.fsdecode(b"m\xff.tflite")
+    path.write_bytes(b"12345678")
+    assert measure_size(path).zip > 8
+
+
 @given(st.binary(min_size=1, max_size=300))
 def test_no_archive_is_much_larger_than_its_content(data):
     size = measure_size(data)

@@ -32,6 +32,11 @@ def uncommented(lines):
             yield line, [*lines[:place], line[1:], *lines[place + 1 :]]
 
 
+def test_it_says_of_which_recipe_it_is():
+    text = commented_recipe({"methods": []}, "mine.toml")
+    assert 'with the settings of the recipe "mine.toml"' in text
+
+
 @pytest.mark.parametrize("base", packaged_recipes())
 def test_it_loads_as_it_is_and_with_each_setting(base):
     text = commented_recipe(read_recipe(base)[0], base)

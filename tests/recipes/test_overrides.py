@@ -54,6 +54,14 @@ def test_the_last_of_two_settings_holds():
     assert parse_settings(None) == {}
 
 
+def test_methods_keep_their_places_while_others_are_taken_away():
+    table, _ = read_recipe("channels-smallest")
+    changed, _ = override(table, {"methods.0": None, "methods.1": None}, "r")
+    assert [row["method"] for row in changed["methods"]] == ["quantize_aware"]
+    with pytest.raises(RecipeError, match="names no method"):
+        override(table, {"methods.0": None, "methods.0.macs": 0.5}, "r")
+
+
 def test_settings_are_changed_and_the_description_says_so():
     recipe = load_recipe(
         "smallest",

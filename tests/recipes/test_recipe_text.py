@@ -1,6 +1,7 @@
 """Recipes as text: bounded, and their keys known without Keras."""
 
 import datetime
+import tomllib
 
 import pytest
 from tests.recipes.generated_keys import KEYS, PAGE, keys_text
@@ -16,11 +17,23 @@ from penjing.recipes.recipe_text import (
     read_recipe,
 )
 from penjing.recipes.recipe_values import check_value
+from penjing.recipes.toml_text import to_toml
 
 pytestmark = pytest.mark.once
 
 
 _WRITE = "Run: python -m tests.recipes.generated_keys"
+
+
+def test_what_is_written_as_toml_is_read_again():
+    table = {"name": 'a\x7fb\\c"\n', "caf\u00e9 \x7f\U0001f600": ["\udcff", 0.5, True]}
+    again = tomllib.loads(to_toml(table))
+    assert again == {**table, "caf\u00e9 \x7f\U0001f600": ["\\udcff", 0.5, True]}
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    (tmp_path / "my.toml").write_bytes(b"\xef\xbb\xbfname = 'mine'\n")
+    assert read_recipe(tmp_path / "my.toml")[0] == {"name": "mine"}
 
 
 def test_the_keys_are_those_of_the_settings():

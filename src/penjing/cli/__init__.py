@@ -78,8 +78,7 @@ def _exit_code(arguments: list[str]) -> int:
     try:
         result = _run(command, arguments)
     except (KeyboardInterrupt, typer.Abort):
-        goes_on = _AFTER_INTERRUPTION.get(next(iter(arguments), ""), "")
-        print_notice(f"Interrupted.{goes_on}", "yellow")
+        print_notice(f"Interrupted.{_how_to_go_on(arguments)}", "yellow")
         return _INTERRUPTED
     except _COMMAND_LINE_ERROR as error:
         error.show()
@@ -96,6 +95,15 @@ def _exit_code(arguments: list[str]) -> int:
         print_notice(f"Error: {_unforeseen(error)}", "red")
         return 1
     return int(result) if isinstance(result, int) else 0
+
+
+def _how_to_go_on(arguments: list[str]) -> str:
+    """A sentence on what the same command does; empty where it begins anew."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    counts = any(word == "--of" or word.startswith("--of=") for word in arguments)
+    if command == "sensitivity" and counts:
+        return ""
+    return _AFTER_INTERRUPTION.get(command, "")
 
 
 def _run(command: Any, arguments: list[str]) -> Any:

@@ -66,6 +66,7 @@ from penjing.cli.shared_options import (
     ImportOption,
     JsonOption,
     MetricOption,
+    OutputNameOption,
     Pixels,
     PixelsOption,
     SplitSeedOption,
@@ -309,6 +310,7 @@ def evaluate(
     file: FileArgument,
     data: DataOption,
     metric: MetricOption = None,
+    output_name: OutputNameOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples at once.")] = 128,
     pixels: PixelsOption = Pixels.bytes,
     seed: SplitSeedOption = 0,
@@ -331,18 +333,20 @@ def evaluate(
         check_metrics(metric)
         import_modules(imports or [])
         from penjing.data.data_sources import load_data
+        from penjing.packing.runnable_file import runnable_file
 
-        loaded = load_data(
-            data,
-            image_size=image_size_of(file, data, pixels.value),
-            pixel_maximum=PIXELS[pixels.value],
-            seed=seed,
-            split=False,
-        )
-        print_notes(loaded)
-        test = loaded.test
-        x, y = test if isinstance(test, tuple) else (test, None)
-        scores = scores_by(metric, file, x, y, batch_size=batch_size)
+        with runnable_file(file) as path:
+            loaded = load_data(
+                data,
+                image_size=image_size_of(path, data, pixels.value),
+                pixel_maximum=PIXELS[pixels.value],
+                seed=seed,
+                split=False,
+            )
+            print_notes(loaded)
+            scores = scores_by(
+                metric, path, loaded, batch_size=batch_size, output_names=output_name
+            )
     if as_json:
         print_json(scores)
         return

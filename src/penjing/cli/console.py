@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shlex
 import sys
 import tempfile
 import warnings
@@ -114,9 +116,20 @@ def progress_bar(first: str = "Loading Keras") -> Iterator[Listener]:
 
 
 def print_json(value: Any) -> None:
-    """Print numbers, texts, lists and dicts, or what has `to_dict`, as JSON."""
+    """Print numbers, texts, lists and dicts, or what has `to_dict`, as JSON.
+
+    NaN and infinity, which JSON has no word for, are null.
+    """
     table = value.to_dict() if hasattr(value, "to_dict") else value
-    typer.echo(json.dumps(table, indent=2))
+    typer.echo(json.dumps(_finite(table), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_result(report: Any, out: Path) -> None:
@@ -141,6 +154,6 @@ def print_setup(done: Any, variable: str, *, is_found: bool) -> None:
     console.print(f"Folder: {escape(str(done.folder))}", soft_wrap=True)
     if not is_found:
         console.print(
-            f"penjing finds it with {variable}={escape(str(done.folder))}",
+            f"penjing finds it with {variable}={escape(shlex.quote(str(done.folder)))}",
             soft_wrap=True,
         )

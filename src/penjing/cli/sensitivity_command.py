@@ -123,9 +123,9 @@ def sensitivity(
 ) -> None:
     """Measure a model with each layer cut alone, at several ratios; nothing is trained.
 
-    Killed in the middle, the same command goes on where it stopped. With
-    --node-data and --nodes-of Model Explorer colors the operators of a
-    .tflite file by what the cut of their layers costs.
+    Killed in the middle, the same command without --of goes on where it
+    stopped. With --node-data and --nodes-of Model Explorer colors the
+    operators of a .tflite file by what the cut of their layers costs.
 
     [bold]Examples[/bold]
 
@@ -151,18 +151,22 @@ def sensitivity(
     if of in (None, Kind.sparsity):
         settings["ratios"] = fractions
     if of is None:
-        settings |= {"method": method.value, "metrics": metric}
+        settings["method"] = method.value
     with progress_bar() as progress:
         select_backend(backend)
         check_metrics(metric)
         import_modules(imports or [])
+        from penjing.measurement.scoring import EachOutput
         from penjing.models.model_files import load_keras_model
         from penjing.pipeline.inputs.run_data import image_size_for
 
+        if metric:
+            settings["metrics"] = EachOutput(metric)
         loaded = load_keras_model(model)
         used = _part_to_measure(
             data,
             of,
+            loaded,
             image_size=image_size_for(loaded, data, pixels.value),
             pixel_maximum=PIXELS[pixels.value],
             seed=seed,
@@ -182,8 +186,9 @@ def sensitivity(
     _print(table, of, chosen, out)
 
 
-def _part_to_measure(data: str, of: Kind | None, **settings: Any) -> Any:
+def _part_to_measure(data: str, of: Kind | None, model: Any, **settings: Any) -> Any:
     """Inputs and labels; inputs alone where there are no labels and none are needed."""
+    from penjing.data.data_checks import check_class_count, output_shapes
     from penjing.data.data_sources import load_data
     from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
 
@@ -196,6 +201,8 @@ def _part_to_measure(data: str, of: Kind | None, **settings: Any) -> Any:
             ) from error
         return inputs_to_measure(error.read())
     print_notes(parts)
+    if of is None:
+        check_class_count(parts.class_names, output_shapes(model), parts.source)
     return parts.test if parts.validation is None else parts.validation
 
 

@@ -57,6 +57,15 @@ DataOption = Annotated[
 MetricOption = Annotated[
     list[str] | None, typer.Option(help="Name of a Keras metric. Repeatable.")
 ]
+OutputNameOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output-name",
+        metavar="NAME",
+        help="What an output is called in DATA, which has y_test_NAME, where FILE has "
+        "other names or none. Repeatable: one for each output, in their order.",
+    ),
+]
 BackendOption = Annotated[
     Backend | None,
     typer.Option(

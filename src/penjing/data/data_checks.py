@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -109,6 +109,33 @@ def check_labels(model: keras.Model, x: Any, y: Any, where: str) -> None:
         spec = specs[name] if name else next(iter(specs.values()))
         label = f"y of {where}" + (f" ({name})" if name else "")
         _check_label(labels, tuple(spec.shape), label)
+
+
+def check_class_count(
+    names: Sequence[str] | None, outputs: Iterable[Sequence[int | None]], source: str
+) -> None:
+    """Refuse as many classes as no model of these outputs has: labels are shifted then.
+
+    `names` are those of the classes in the order of their labels, `outputs` the shapes
+    of what the model gives. Only one output of shape `(batch, n)`, `n` above 1, tells.
+    """
+    shapes = [tuple(shape) for shape in outputs]
+    if names is None or len(shapes) != 1 or len(shapes[0]) != 2:
+        return
+    count = shapes[0][1]
+    if count is not None and count > 1 and count != len(names):
+        raise DataError(
+            f"The data ({source}) has {len(names)} classes ({quoted(names, limit=5)}), "
+            f"the model {count} outputs. Labels are numbered in the order of the "
+            "classes, so that one that is missing shifts the others. Of a folder of "
+            "images each class needs its folder, with an image in it; beside `train` "
+            "with all classes `test` may lack some."
+        )
+
+
+def output_shapes(model: keras.Model) -> list[tuple[int | None, ...]]:
+    """Shapes of what a model gives; none where they are not known in advance."""
+    return [tuple(tensor.shape) for tensor in getattr(model, "outputs", None) or []]
 
 
 def first_batch(model: keras.Model, loader: Any, name: str) -> tuple[Any, Any]:

@@ -18,16 +18,19 @@ from penjing.data.array_files import read_npz
 from penjing.data.data_checks import (
     UNNAMED,
     as_named,
+    check_class_count,
     check_inputs,
     check_labels,
     check_lengths,
     check_training_loader,
     first_batch,
+    output_shapes,
     to_array,
 )
 from penjing.data.data_spec import (
     FILES,
     FORMS,
+    check_pixels,
     kind_of_data,
     look_in_current_folder,
     where_modules_are,
@@ -101,6 +104,8 @@ class UserData:
         Example:
             >>> load_data("data.npz").validate_against(model)  # doctest: +SKIP
         """
+        if labels_match_outputs:
+            check_class_count(self.class_names, output_shapes(model), self.source)
         for name in PARTS:
             part = getattr(self, name)
             if part is None:
@@ -154,13 +159,8 @@ or `(x, y)` |
         >>> load_data("my_module:load").train  # doctest: +SKIP
     """
     seed_of_split = seed if split else None
-    is_text = isinstance(spec, (str, os.PathLike))
-    if pixel_maximum != 255.0 and not (is_text and Path(spec).expanduser().is_dir()):
-        raise DataError(
-            "Pixels are scaled where the data is a folder of images; other data is "
-            "taken as it is. Leave out `pixels` (--pixels), or scale the data yourself."
-        )
-    if not is_text:
+    check_pixels(spec, pixel_maximum)
+    if not isinstance(spec, (str, os.PathLike)):
         raw = _as_mapping(spec, f"The data is a {type(spec).__name__}.", FILES)
         return _assemble(raw, "data in memory", seed_of_split)
     text = os.fspath(spec)

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from penjing.errors import DataError
 
@@ -54,6 +55,16 @@ def check_data(text: str) -> None:
                 f"Cannot import {name!r} for the data {text!r}: there is no such "
                 f"module. {where_modules_are()}"
             )
+
+
+def check_pixels(spec: Any, pixel_maximum: float) -> None:
+    """Refuse to scale the pixels of data that is no folder of images."""
+    is_text = isinstance(spec, (str, os.PathLike))
+    if pixel_maximum != 255.0 and not (is_text and Path(spec).expanduser().is_dir()):
+        raise DataError(
+            "Pixels are scaled where the data is a folder of images; other data is "
+            "taken as it is. Leave out `pixels` (--pixels), or scale the data yourself."
+        )
 
 
 def has_module(name: str) -> bool:

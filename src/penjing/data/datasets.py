@@ -330,7 +330,7 @@ def _read_bundle() -> _Arrays:
     ) as error:
         raise DataError(
             f"The bundled file {BUNDLE} is missing or corrupt ({error}). "
-            "Install penjing again: pip install --force-reinstall --no-deps penjing"
+            "Install penjing again, from where you installed it."
         ) from error
     return arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"]
 

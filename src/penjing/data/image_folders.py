@@ -18,6 +18,7 @@ from penjing.files import limit, raise_limits
 
 _Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 _PARTS = ("train", "validation", "test")
+_PART_NAMES = (*_PARTS, "training", "testing", "val", "valid")
 _MAX_BYTES = 16 * 2**30
 _TEST_FRACTION = 0.2
 
@@ -55,6 +56,7 @@ def read_image_folder(
     present = {part: path for part, path in parts.items() if path.is_dir()}
     if "train" not in present and "test" not in present:
         names = _class_names(folder)
+        _refuse_parts_as_classes(folder, names)
         x, y = _read_part(folder, names, size, pixel_maximum)
         return _split(x, y, seed, folder), names
     for part in ("train", "test"):
@@ -112,6 +114,15 @@ def how_read(folder: Path, pixel_maximum: float, seed: int) -> tuple[str, ...]:
         pixels,
         f"{share} of each class folder, chosen by the seed {seed}, are the test part",
     )
+
+
+def _refuse_parts_as_classes(folder: Path, names: Sequence[str]) -> None:
+    if all(name.casefold() in _PART_NAMES for name in names):
+        raise DataError(
+            f"{folder} has the folders {', '.join(names)}, which are called as parts "
+            "of the data are, and would be its classes. Rename them to train, test "
+            "and, where there is one, validation, in small letters."
+        )
 
 
 def _warn_of_other_folders(folder: Path) -> None:

@@ -76,6 +76,7 @@ def measure_latency(
     check_rounds(
         threads=threads, batch=batch, rounds=rounds, runs=runs, warm_up=warm_up
     )
+    runtime = litert_name()
     with listening(progress) as listen:
         with contextlib.ExitStack() as stack:
             timed = {}
@@ -97,7 +98,7 @@ def measure_latency(
             listen(Progress(stage="Timing operators", done=number, total=len(paths)))
             operators[path] = time_operators(path, threads)
     conditions = LatencyConditions(
-        runtime=litert_name(),
+        runtime=runtime,
         threads=threads,
         batch=batch,
         cold_caches=cold_caches,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from penjing.json_values import JsonValue
 from penjing.version import __version__
 
+_LITERT = ("ai-edge-litert", "ai-edge-litert-nightly")
 _CPU_INFO = "/proc/cpuinfo"  # Linux; elsewhere Python knows the name
 
 
@@ -39,7 +40,7 @@ class Environment(JsonValue):
 def describe_environment(backend: str) -> Environment:
     """Describe machine and packages, the Keras backend too; no names or folders."""
     packages = {"penjing": __version__}
-    for name in ("keras", "numpy", backend, "ai-edge-litert"):
+    for name in ("keras", "numpy", backend, *_LITERT):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             packages[name] = importlib.metadata.version(name)
     if hasattr(os, "sched_getaffinity"):
@@ -57,8 +58,11 @@ def describe_environment(backend: str) -> Environment:
 
 
 def litert_name() -> str:
-    """Name and version of the runtime in Python."""
-    return f"LiteRT {importlib.metadata.version('ai-edge-litert')}"
+    """Name of the runtime in Python, and its version where a package tells it."""
+    for name in _LITERT:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f"LiteRT {importlib.metadata.version(name)}"
+    return "LiteRT"
 
 
 def processor_name() -> str:

@@ -55,13 +55,14 @@ def directions_of(names: Iterable[str], metrics: Iterable[Any]) -> dict[str, str
     Args:
         names: What the metrics are called where they were measured: perhaps with the
             name of an output before it.
-        metrics: The metrics themselves, as `compile` takes them. The class of an object
-            says more than the name that a user gave it.
+        metrics: The metrics themselves, as `compile` takes them, or tuples of them. The
+            class of an object says more than the name that a user gave it.
 
     Returns:
         Direction by name.
     """
-    own = dict(map(_own_direction, metrics))
+    rows = (row if isinstance(row, tuple) else (row,) for row in metrics)
+    own = dict(_own_direction(metric) for row in rows for metric in row)
     found = {}
     for name in names:
         known = [own[key] for key in own if name == key or name.endswith(f"_{key}")]

@@ -16,6 +16,7 @@ from penjing.errors import DataError
 from penjing.models.keras_private import compiled_config
 
 _ACCURACY = ("accuracy", "acc")
+_SLACK = 1e-3  # of shares that sum to 1, in half precision too
 
 
 class Scorer:
@@ -196,6 +197,19 @@ def _refuse_others_than_0_and_1(labels: Any, classes: int) -> None:
             f"{labels.min()} to {labels.max()}. For a regression, name its metrics: "
             'metrics=["mean_absolute_error"].'
         )
+    if classes > 1 and labels.dtype.kind == "f" and _are_no_shares(labels):
+        raise DataError(
+            '"accuracy" with these shapes takes one-hot labels, or shares of the '
+            "classes that sum to 1, got fractions that sum to others. For a "
+            'regression, name its metrics: metrics=["mean_absolute_error"].'
+        )
+
+
+def _are_no_shares(labels: Any) -> bool:
+    """Whether there are rows with fractions that do not sum to 1."""
+    sums = labels.sum(axis=-1, dtype=np.float64)
+    has_fractions = ~np.isin(labels, (0, 1)).all(axis=-1)
+    return bool((has_fractions & (np.abs(sums - 1) > _SLACK)).any())
 
 
 def _in_structure(labels: Any, predictions: Any, names: list[str] | None) -> Any:
@@ -209,11 +223,13 @@ def _in_structure(labels: Any, predictions: Any, names: list[str] | None) -> Any
     if len(outputs) == 1:
         return keras.tree.pack_sequence_as(predictions, leaves(labels))
     if isinstance(labels, Mapping) and not isinstance(predictions, Mapping):
-        if names is None or set(labels) != set(names):
+        if names is None or set(labels) != set(names) or len(names) != len(outputs):
             known = f" are {names}" if names else " have no names here"
             raise DataError(
                 f"The labels are for {list(labels)}, but the outputs{known}. Give the "
-                "labels by these names or as a list in the order of the outputs."
+                "labels by these names or as a list in the order of the outputs, or "
+                "say what the outputs are called, in their order: `output_names` "
+                "(--output-name)."
             )
         labels = [labels[name] for name in names]
     elif isinstance(labels, Mapping):
@@ -231,11 +247,14 @@ def _in_structure(labels: Any, predictions: Any, names: list[str] | None) -> Any
 
 
 def unknown_metric(name: str) -> str:
-    """The message that Keras has no metric of a name; empty where it has one."""
+    """The message that a name gives no metric of Keras; empty where it does."""
     by_shape = (*_ACCURACY, "crossentropy", "ce")
-    with contextlib.suppress(ValueError):
-        if name in by_shape or keras.metrics.get(name) is not None:
-            return ""
+    try:
+        with contextlib.suppress(ValueError):
+            if name in by_shape or keras.metrics.get(name) is not None:
+                return ""
+    except TypeError:
+        return f"The metric {name!r} needs arguments, which a name does not give."
     names = [*by_shape, *(key for key in dir(keras.metrics) if key[0] != "_")]
     return f"Keras has no metric {name!r}.{did_you_mean(name, names, cutoff=0.5)}"
 

@@ -18,6 +18,7 @@ from penjing.files import (
     as_path,
     gzip_bytes,
     read_bytes,
+    utf8_text,
 )
 from penjing.json_values import JsonValue
 
@@ -212,6 +213,6 @@ def _read(source: str | os.PathLike[str] | bytes) -> tuple[str, bytes]:
 def _zip_bytes(name: str, data: bytes, level: int) -> int:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        entry = zipfile.ZipInfo(name, _ZIP_DATE)
+        entry = zipfile.ZipInfo(utf8_text(name), _ZIP_DATE)
         file.writestr(entry, data, zipfile.ZIP_DEFLATED, compresslevel=level)
     return len(archive.getvalue())

@@ -16,7 +16,7 @@ from penjing.recipes.recipe_values import value_text
 from penjing.recipes.toml_text import toml_value
 
 _HEAD = """\
-# A recipe of penjing, with the settings of the packaged recipe "{base}".
+# A recipe of penjing, with the settings of the recipe "{base}".
 #
 #   penjing compress model.keras --data data.npz --out out --recipe my.toml
 #

@@ -25,6 +25,7 @@ _SETTING = re.compile(
 # A word without quotes within a list or a table: shells take quotes away.
 _BARE_WORD = re.compile(r"(?<=[\[,=])[ \t]*([^\s\"'\[\]{},=]+)[ \t]*(?=[\],}])")
 _LONGEST = 10_000
+_GONE = object()
 
 
 def parse_settings(texts: Iterable[str] | None) -> dict[str, Any]:
@@ -115,8 +116,12 @@ def override(
             told[key] = value
         if value is not None:
             holder[last] = value
+        elif isinstance(last, int):
+            holder[last] = _GONE  # the methods after it keep their places
         elif before is not None:
             del holder[last]
+    if isinstance(changed.get("methods"), list):
+        changed["methods"] = [row for row in changed["methods"] if row is not _GONE]
     where = f"{where} with {quoted(overrides, limit=2)} changed"
     check_values(changed, where)
     check_keys(changed, where)

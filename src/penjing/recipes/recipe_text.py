@@ -81,7 +81,7 @@ def read_recipe_text(name_or_path: str | os.PathLike[str]) -> tuple[str, str]:
                 f"{path} has {path.stat().st_size:,} bytes; a recipe has at most "
                 f"{MAX_RECIPE_BYTES:,}. Is it another file?"
             )
-        return path.read_text("utf-8"), str(path)
+        return path.read_text("utf-8-sig"), str(path)
     except RecipeError:
         raise
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError

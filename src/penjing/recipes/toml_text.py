@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from penjing.files import utf8_text
+
 
 def to_toml(table: dict[str, Any]) -> str:
     """Write a table as TOML; tables in it get sections of their own.
@@ -44,7 +46,7 @@ def _is_section(value: Any) -> bool:
 def toml_key(key: str) -> str:
     """A key, with quotes where it needs them."""
     bare = key.replace("_", "").replace("-", "")
-    return key if bare.isalnum() and bare.isascii() else json.dumps(key)
+    return key if bare.isalnum() and bare.isascii() else toml_value(key)
 
 
 def toml_value(value: Any) -> str:
@@ -56,4 +58,8 @@ def toml_value(value: Any) -> str:
         return f"[{', '.join(toml_value(item) for item in value)}]"
     if isinstance(value, float):
         return repr(value)
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return json.dumps(utf8_text(value), ensure_ascii=False).replace(
+            "\x7f", "\\u007f"
+        )
+    return json.dumps(value)

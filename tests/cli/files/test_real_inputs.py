@@ -60,6 +60,46 @@ def test_pixels_of_a_folder_go_as_far_as_is_said(tmp_path):
         assert found.max() == most
 
 
+def test_photos_are_read_in_no_size_where_a_file_leaves_it_open(tmp_path):
+    net = Graph()
+    x, y = net.tensor([1, 1, 1, 3]), net.tensor([1, 1, 1, 3])
+    net.graph["tensors"][x]["shape_signature"] = np.array([-1, -1, -1, 3], "<i4")
+    net.add(Operator.RELU, [x], y)
+    (tmp_path / "free.tflite").write_bytes(net.content([x], [y]))
+    (tmp_path / "photos").mkdir()
+    image = Image.fromarray(np.full((2, 2, 3), 255, "uint8"))
+    image.save(tmp_path / "photos" / "i.png")
+    with pytest.raises(DataError, match="need `image_size`.*got None"):
+        read_inputs(tmp_path / "photos", tmp_path / "free.tflite")
+
+
+def test_inputs_of_several_names_are_those_that_compress_reads(tmp_path):
+    net = Graph()
+    x, y = net.tensor([1, 4]), net.tensor([1, 4])
+    net.add(Operator.RELU, [x], y)
+    file = tmp_path / "m.tflite"  # its input is x_0
+    file.write_bytes(net.content([x], [y]))
+    for names, expected in (
+        (("x_a", "x_b", "y_a"), ["a", "b"]),
+        (("x_train_a", "x_train_b", "x_test_a", "x_test_b"), ["a", "b"]),
+        (("x_a", "other"), ["other", "x_a"]),
+    ):
+        np.savez(tmp_path / "x.npz", **dict.fromkeys(names, X))
+        assert sorted(read_inputs(tmp_path / "x.npz", file)) == expected
+    np.savez(tmp_path / "x.npz", x=X, y=X + 1)
+    np.testing.assert_array_equal(read_inputs(tmp_path / "x.npz", file), X)
+    both = net.tensor([1, 4])
+    file.write_bytes(net.content([x, both], [y]))
+    np.savez(tmp_path / "x.npz", x_0=X, x_1=X)
+    assert sorted(read_inputs(tmp_path / "x.npz", file)) == ["x_0", "x_1"]
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_pixels_of_arrays_are_not_scaled(tmp_path, name):
+    with pytest.raises(DataError, match="Pixels are scaled where"):
+        read_inputs(tmp_path / name, None, "0-1")
+
+
 def test_damaged_arrays_are_refused(tmp_path):
     whole = io.BytesIO()
     np.save(whole, X)

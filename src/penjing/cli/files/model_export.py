@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.cli.files.real_inputs import ARRAY_FILES, read_inputs
+from penjing.data.data_checks import check_class_count, output_shapes
 from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.export.litert import export_litert
@@ -43,21 +44,21 @@ class ModelExport:
         self._listen = progress
         self._say(f"Loading {path.name}")
         self._model = load_keras_model(path)
-        self._test: Any = None
+        self._parts: Any = None
         self._inputs: Any = None
         if data is not None:
             self._read(data, path, pixels, seed)
 
     def _read(self, data: str, path: Path, pixels: str, seed: int) -> None:
         if Path(data).suffix.lower() in ARRAY_FILES:
-            self._inputs = read_inputs(data, path)
+            self._inputs = read_inputs(data, path, pixels)
             return
         try:
             parts, _ = as_user_data(data, self._model, seed, pixels)
         except UnlabeledDataError as error:
             self._inputs = inputs_to_measure(error.read())
             return
-        self._test = parts.test
+        self._parts = parts
         train = parts.train
         self._inputs = train[0] if isinstance(train, tuple) else train
         parts.validate_against(self._model, labels_match_outputs=False)
@@ -94,7 +95,7 @@ class ModelExport:
 
         Where they cannot be had, none, and a note that says why: the file is written.
         """
-        if self._test is None:
+        if self._parts is None:
             return {}
         if not self._model.compiled:
             self.notes.append(
@@ -102,9 +103,12 @@ class ModelExport:
                 "evaluate FILE --data DATA --metric accuracy` scores any file"
             )
             return {}
-        test = self._test
+        parts, test = self._parts, self._parts.test
         x, y = test if isinstance(test, tuple) else (test, None)
         try:
+            check_class_count(
+                parts.class_names, output_shapes(self._model), parts.source
+            )
             with self._noting(), runnable_file(file) as path:
                 arguments = evaluation_arguments(self._model, TrainingRecipe())
                 scores = {}

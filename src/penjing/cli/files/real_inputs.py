@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from penjing.cli import completions
-from penjing.data.data_spec import PIXELS, check_data
+from penjing.data.data_spec import PIXELS, check_data, check_pixels
 from penjing.errors import DataError
 from penjing.files import check_file
 
@@ -25,7 +25,8 @@ InputsOption = Annotated[
 ]
 ARRAY_FILES = (".npy",)
 """Files that hold inputs and nothing else."""
-_PART = re.compile(r"x_(test|validation|train)(?:_(.+))?")
+_KEY = re.compile(r"x(?:_(test|validation|train))?(?:_(.+))?")
+_BESIDE = re.compile(r"y(_.+)?|class_names")
 
 
 def check_inputs(text: str | None) -> None:
@@ -47,10 +48,11 @@ def read_inputs(text: str | None, file: Path, pixels: str = "0-255") -> Any:
     from penjing.data.array_files import read_npy, read_npz
 
     path = Path(text).expanduser()
+    check_pixels(text, PIXELS[pixels])
     if path.suffix.lower() in ARRAY_FILES:
         return read_npy(path)
     if path.suffix.lower() == ".npz":
-        return _inputs_of(read_npz(path), path)
+        return _inputs_of(read_npz(path), path, file)
     from penjing.data.data_sources import load_data
     from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
 
@@ -68,17 +70,31 @@ def read_inputs(text: str | None, file: Path, pixels: str = "0-255") -> Any:
     return next(iter(test))[0]
 
 
-def _inputs_of(arrays: dict[str, Any], path: Path) -> Any:
-    """Of arrays in a file those that are inputs: of data the test part's."""
+def _inputs_of(arrays: dict[str, Any], path: Path, file: Path) -> Any:
+    """Of arrays in an .npz file those that are inputs: of data the test part's."""
     parts: dict[str, dict[str, Any]] = {}
     for key, array in arrays.items():
-        if found := _PART.fullmatch(key):
-            parts.setdefault(found[1], {})[found[2] or ""] = array
-    if parts:
-        arrays = parts[next(p for p in ("test", "validation", "train") if p in parts)]
+        if found := _KEY.fullmatch(key):
+            parts.setdefault(found[1] or "", {})[found[2] or ""] = array
+    others = [k for k in arrays if not _KEY.fullmatch(k) and not _BESIDE.fullmatch(k)]
+    if "" in parts and (others or arrays.keys() == _input_names(file)):
+        del parts[""]  # inputs may be called x_a, or x and y, themselves
+    for part in ("test", "validation", "", "train"):
+        if part in parts:
+            arrays = parts[part]
+            break
     if not arrays:
         raise DataError(f"{path} holds no arrays. Write it with numpy.savez.")
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _input_names(file: Path) -> set[str]:
+    """What a file calls its inputs, by its signatures."""
+    from penjing.tflite.loading import load_records, read_litert
+
+    model = load_records(read_litert(file), str(file))
+    maps = [row for item in model["signature_defs"] for row in item["inputs"]]
+    return {bytes(row["name"]).decode("utf-8", "replace") for row in maps}
 
 
 def _image_size(file: Path, data: Path) -> tuple[int, ...] | None:
@@ -88,5 +104,8 @@ def _image_size(file: Path, data: Path) -> tuple[int, ...] | None:
     from penjing.tflite.loading import load_records, read_litert
 
     graph = load_records(read_litert(file), str(file))["subgraphs"][0]
-    shape = graph["tensors"][int(graph["inputs"][0])]["shape"]
-    return tuple(int(size) for size in shape[1:])
+    tensor = graph["tensors"][int(graph["inputs"][0])]
+    signature = tensor["shape_signature"]  # -1 is any size, where `shape` has 1
+    shape = signature if len(signature) else tensor["shape"]
+    sizes = tuple(int(size) for size in shape[1:])
+    return sizes if all(size > 0 for size in sizes) else None

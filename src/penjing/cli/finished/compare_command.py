@@ -22,6 +22,7 @@ from penjing.cli.shared_options import (
     ImportOption,
     JsonOption,
     MetricOption,
+    OutputNameOption,
     OverwriteOption,
     Pixels,
     PixelsOption,
@@ -55,6 +56,7 @@ def compare(
         ),
     ] = None,
     metric: MetricOption = None,
+    output_name: OutputNameOption = None,
     pixels: PixelsOption = Pixels.bytes,
     seed: SplitSeedOption = 0,
     imports: ImportOption = None,
@@ -85,7 +87,7 @@ def compare(
         check_not_read(out, _read_of(files, data))
         score = None
         if data is not None:
-            score = _scorer(data, pixels.value, seed, metric)
+            score = _scorer(data, pixels.value, seed, metric, output_name)
         found = compare_finished(files, score=score, data=data or "")
         write_comparison(found, out, overwrite=overwrite)
     if as_json:
@@ -113,7 +115,11 @@ def _read_of(files: list[Path], data: str | None) -> list[Path]:
 
 
 def _scorer(
-    data: str, pixels: str, seed: int, metric: list[str] | None
+    data: str,
+    pixels: str,
+    seed: int,
+    metric: list[str] | None,
+    output_names: list[str] | None,
 ) -> Callable[[Path], Mapping[str, float]]:
     """What scores a file on the test part of the data, which is read once."""
     from penjing.data.data_sources import load_data
@@ -136,9 +142,7 @@ def _scorer(
                 split=False,
             )
             print_notes(loaded[size])
-        test = loaded[size].test
-        x, y = test if isinstance(test, tuple) else (test, None)
-        return scores_by(metric, file, x, y)
+        return scores_by(metric, file, loaded[size], output_names=output_names)
 
     return score
 

@@ -8,11 +8,32 @@ from typing import Any
 
 
 def scores_by(
-    metrics: Sequence[str] | None, file: Path, x: Any, y: Any, **options: Any
+    metrics: Sequence[str] | None, file: Path, data: Any, **options: Any
 ) -> dict[str, float]:
-    """Score a file; each of the metrics is of every output. None: the model's own."""
+    """Score a file on the test part of data, which is a `UserData`.
+
+    Each of the metrics is of every output. None: the model's own. Data of other classes
+    than the model's is a DataError.
+    """
     from penjing.measurement.accuracy import evaluate
     from penjing.measurement.scoring import EachOutput
 
+    if data.class_names is not None:
+        _check_classes(file, data)
     chosen = EachOutput(metrics) if metrics else None
+    x, y = data.test if isinstance(data.test, tuple) else (data.test, None)
     return evaluate(file, x, y, metrics=chosen, **options)
+
+
+def _check_classes(file: Path, data: Any) -> None:
+    from penjing.data.data_checks import check_class_count, output_shapes
+
+    if file.suffix.lower() == ".tflite":
+        from penjing.runtime.interpreter import LiteRTModel
+
+        shapes: list[Any] = [spec.shape for spec in LiteRTModel(file).outputs]
+    else:
+        from penjing.models.model_files import load_keras_model
+
+        shapes = output_shapes(load_keras_model(file))
+    check_class_count(data.class_names, shapes, data.source)

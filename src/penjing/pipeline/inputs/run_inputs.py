@@ -10,10 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from penjing.data.data_checks import check_class_count, output_shapes
 from penjing.data.data_sources import UserData
 from penjing.data.data_spec import PIXELS
 from penjing.data.unlabeled_data import UnlabeledDataError, inputs_by_part
-from penjing.errors import CompressionError
+from penjing.errors import CompressionError, DataError
 from penjing.files import temporary_folder
 from penjing.models.copying import copy_model
 from penjing.models.model_files import load_keras_model
@@ -102,6 +103,7 @@ def checked_inputs(
         is_taught = not (judge.takes_labels and _has_labels(user_data))
         if is_taught:
             user_data.validate_against(loaded, labels_match_outputs=False)
+            user_data = _without_other_classes(user_data, loaded)
             loaded, user_data = taught_by_itself(loaded, user_data, judge.metric)
         elif not loaded.compiled and training.loss is None:
             loaded = judged_by_labels(loaded, user_data)
@@ -143,6 +145,15 @@ def _read(
 
 def _has_labels(data: UserData) -> bool:
     return not isinstance(data.test, tuple) or data.test[1] is not None
+
+
+def _without_other_classes(data: UserData, model: keras.Model) -> UserData:
+    """The data without names of classes where the labels, a model's, are others."""
+    try:
+        check_class_count(data.class_names, output_shapes(model), data.source)
+    except DataError:
+        return dataclasses.replace(data, class_names=None)
+    return data
 
 
 def _with_fewer_inputs(data: UserData) -> UserData:
