@@ -7,6 +7,7 @@ import gc
 import keras
 import numpy as np
 import pytest
+from keras import layers, ops
 from tests.engine.activation_cases import data, net, once
 from tests.engine.training_cases import to_array
 
@@ -144,3 +145,35 @@ def test_a_pass_leaves_nothing_for_the_collector_of_cycles():
     finally:
         gc.enable()
     assert "_Seen" not in kinds
+
+
+@pytest.mark.parametrize("is_reshaped", [False, True])
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [("softmax", "categorical_crossentropy"), ("sigmoid", "binary_crossentropy")],
+)
+def test_a_chance_that_rounds_to_zero_still_learns(activation, loss, is_reshaped):
+    stack = [layers.Dense(3, activation=activation, name="last")]
+    stack += [layers.Reshape((3, 1)), layers.Flatten()] if is_reshaped else []
+    model = keras.Sequential([keras.Input((2,)), *stack])
+    kernel = model.layers[0].kernel
+    model.layers[0].set_weights([np.zeros(kernel.shape), np.array([0.0, 0.0, -9.0])])
+    x = np.ones((32, 2), "float32")
+    y = np.tile(np.float32([0, 0, 1]), (32, 1))
+    trained = penjing.quantize_aware(model, activations="int8", calibration_data=x)
+    assert ops.convert_to_numpy(trained(x))[0, 2] == 0
+    trained.compile(keras.optimizers.SGD(0.5), loss)
+    trained.fit(x, y, batch_size=32, epochs=3, verbose=0)
+    bias = ops.convert_to_numpy(penjing.strip(trained).layers[0].bias)
+    assert bias[2] > -8.9
+    assert ops.convert_to_numpy(trained(x))[0, 2] in np.arange(256) / 256
+
+
+def test_a_softmax_that_is_read_is_rounded_in_training():
+    inputs = keras.Input((4,))
+    weights = layers.Softmax()(layers.Dense(4)(inputs))
+    model = keras.Model(inputs, [weights, layers.Multiply()([weights, inputs])])
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    trained = penjing.quantize_aware(model, activations="int8", calibration_data=x)
+    given = ops.convert_to_numpy(trained(x, training=True)[0])
+    np.testing.assert_allclose(given * 256, np.rint(given * 256), atol=1e-3)

@@ -80,6 +80,7 @@ class ActivationPlan:
         outputs: The same for the outputs.
         groups: Names of the groups whose range is found, in order.
         fixed: Group -> scale and zero point that the runtime dictates.
+        ends: Those of them that are outputs of the model and that nothing reads.
         in_float: Name of a call that runs in float -> the reason.
     """
 
@@ -88,6 +89,7 @@ class ActivationPlan:
     outputs: tuple[str | None, ...]
     groups: tuple[str, ...]
     fixed: Mapping[str, tuple[float, int]]
+    ends: frozenset[str]
     in_float: Mapping[str, str]
 
     def get_config(self) -> dict[str, Any]:
@@ -98,6 +100,7 @@ class ActivationPlan:
             "outputs": list(self.outputs),
             "groups": list(self.groups),
             "fixed": {name: list(grid) for name, grid in self.fixed.items()},
+            "ends": sorted(self.ends),
             "in_float": dict(self.in_float),
         }
 
@@ -138,6 +141,7 @@ def restored_plan(model: keras.Model, config: Mapping[str, Any]) -> ActivationPl
         outputs=tuple(config["outputs"]),
         groups=tuple(config["groups"]),
         fixed={name: (grid[0], grid[1]) for name, grid in config["fixed"].items()},
+        ends=frozenset(config.get("ends", ())),  # earlier plans have none
         in_float=dict(config["in_float"]),
     )
 
@@ -188,8 +192,20 @@ class _Planner:
             outputs=tuple(roots.get(name) for name in self.flow.outputs),
             groups=tuple(name for name in groups if name not in self.fixed),
             fixed=self.fixed,
+            ends=self._ends(roots),
             in_float=self.reasons,
         )
+
+    def _ends(self, roots: Mapping[str, str]) -> frozenset[str]:
+        read = {
+            roots[name]
+            for call in self.flow.calls
+            if self.kinds[call.source] is not Kind.SHARED
+            for name in call.inputs
+            if name in roots
+        }
+        given = {roots[name] for name in self.flow.outputs if name in roots}
+        return frozenset(self.fixed) & given - read
 
     def _kind(self, call: Call) -> Kind:
         name = type(call.operation).__name__
