@@ -8,6 +8,8 @@ import pytest
 from tests.rebuilding.test_litert_loading import convolutions
 
 import penjing
+from penjing.data.data_sources import UserData
+from penjing.errors import DataError
 from penjing.pipeline.inputs.given_model import given_model
 from penjing.pipeline.inputs.run_inputs import checked_inputs, judge_for
 from penjing.pipeline.recipe import TrainingRecipe
@@ -48,6 +50,20 @@ def test_labels_say_what_a_file_without_a_loss_is_judged_by(tmp_path):
     x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
     found = checked_as_given(path, ((x, x[:, :1]), (x, x[:, :1])))
     assert found.loss == "mse"
+
+
+def test_names_of_other_classes_go_where_the_model_labels():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    part = (x, np.arange(40) % 2)
+    data = UserData(train=part, test=part, source="here", class_names=("a", "b"))
+    options = {"seed": 0, "pixels": "0-255", "accept_baseline": False}
+    judge = judge_for("r2_score", training=False, labels=False)
+    found = checked_inputs(model, data, TrainingRecipe(), judge=judge, **options)
+    assert found.is_taught and found.data.class_names is None
+    with pytest.raises(DataError, match="2 classes .* the model 3 outputs"):
+        judge = judge_for(training=False, labels=True)
+        checked_inputs(model, data, TrainingRecipe(), judge=judge, **options)
 
 
 def checked_as_given(path, data):
