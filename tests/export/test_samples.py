@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import OrderedDict
 
 import keras
 import numpy as np
@@ -220,3 +221,17 @@ def test_inputs_are_taken_as_the_model_itself_takes_them():
     names = [item.name for item in signature.inputs]
     flat = dict(zip(names, found, strict=True))
     np.testing.assert_equal(representative_samples(flat, signature), found)
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_inputs_of_a_mapping_are_taken_by_their_keys(kind, order):
+    inputs = kind((name, keras.Input((2,), name=name)) for name in order)
+    model = keras.Model(inputs, keras.layers.Concatenate()([*inputs.values()]))
+    signature = input_signature(model)
+    values = {"a": np.zeros((4, 2)), "b": np.ones((4, 2))}
+    for data in (values, OrderedDict((n, values[n]) for n in reversed(order))):
+        for given in (data, (data, np.zeros(4))):
+            found = representative_samples(given, signature)
+            for item, array in zip(signature.inputs, found, strict=True):
+                np.testing.assert_array_equal(array, values[item.name])

@@ -503,3 +503,17 @@ def test_a_bias_in_another_order_than_the_kernel_is_left():
     bias = ops.convert_to_numpy(layer.bias)
     sparse = penjing.prune_one_shot(model, x, 0.5, progress=False)
     np.testing.assert_array_equal(sparse.layers[-1].bias, bias)
+
+
+def test_blocks_across_groups_fall_where_one_mask_is_chosen():
+    model = keras.Sequential([keras.Input((6, 6, 8)), layers.Conv2D(8, 3, groups=4)])
+    sparse = penjing.prune_one_shot(
+        model,
+        None,
+        0.5,
+        method="magnitude",
+        scope="layer",
+        pattern=penjing.Block(1, 4),
+        progress=False,
+    )
+    assert abs(penjing.sparsity_report(sparse).sparsity - 0.5) < 0.01

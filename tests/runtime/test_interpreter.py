@@ -13,12 +13,14 @@ from tests.specializing.graphs import Graph
 from penjing.errors import DataError, FileFormatError
 from penjing.export.litert import export_litert
 from penjing.file_verification import verify
+from penjing.rebuilding.litert_loading import load_litert
 from penjing.runtime import interpreter, litert_worker
 from penjing.runtime.interpreter import LiteRTModel, TensorSpec
 from penjing.runtime.worker_process import WorkerEndError
 from penjing.tflite import loading
 from penjing.tflite.operators import Operator
 from penjing.tflite.records import Record
+from penjing.tflite.writing import write_records
 
 pytestmark = pytest.mark.once
 
@@ -287,3 +289,22 @@ def test_names_are_those_of_the_graph_that_runs():
             return {"first": "names", "serving_default": "of another graph"}
 
     assert litert_worker._signatures(Interpreter()) == {"first": "names"}
+
+
+def test_numbered_outputs_are_in_order_without_a_signature(tmp_path):
+    graph = Graph()
+    x = graph.tensor([1, 4])
+    for name, size in (("output_1", 2), ("output_0", 3)):
+        kernel = graph.constant(np.ones((size, 4)))
+        options = Record("FullyConnectedOptions")
+        end = graph.tensor([1, size])
+        graph.graph["tensors"][end]["name"] = name.encode()
+        graph.add(Operator.FULLY_CONNECTED, [x, kernel, -1], end, options)
+    ends = [n for n, t in enumerate(graph.graph["tensors"]) if b"output" in t["name"]]
+    graph.content([x], ends)
+    graph.model.drop("signature_defs")
+    path = tmp_path / "m.tflite"
+    path.write_bytes(write_records(graph.model))
+    assert [spec.shape[1] for spec in LiteRTModel(path).outputs] == [3, 2]
+    rebuilt = load_litert(path)
+    assert [tensor.shape[1] for tensor in rebuilt.outputs] == [3, 2]

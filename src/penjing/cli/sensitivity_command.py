@@ -188,7 +188,7 @@ def sensitivity(
 
 def _part_to_measure(data: str, of: Kind | None, model: Any, **settings: Any) -> Any:
     """Inputs and labels; inputs alone where there are no labels and none are needed."""
-    from penjing.data.data_checks import check_class_count, output_shapes
+    from penjing.data.data_checks import output_shapes
     from penjing.data.data_sources import load_data
     from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
 
@@ -202,7 +202,7 @@ def _part_to_measure(data: str, of: Kind | None, model: Any, **settings: Any) ->
         return inputs_to_measure(error.read())
     print_notes(parts)
     if of is None:
-        check_class_count(parts.class_names, output_shapes(model), parts.source)
+        parts.check_classes(output_shapes(model))
     return parts.test if parts.validation is None else parts.validation
 
 

@@ -112,18 +112,25 @@ def check_labels(model: keras.Model, x: Any, y: Any, where: str) -> None:
 
 
 def check_class_count(
-    names: Sequence[str] | None, outputs: Iterable[Sequence[int | None]], source: str
+    names: Sequence[str] | None,
+    outputs: Iterable[Sequence[int | None]],
+    source: str,
+    *,
+    are_folders: bool,
 ) -> None:
     """Refuse as many classes as no model of these outputs has: labels are shifted then.
 
     `names` are those of the classes in the order of their labels, `outputs` the shapes
     of what the model gives. Only one output of shape `(batch, n)`, `n` above 1, tells.
+    Labels that were not numbered by the order of folders may leave outputs out.
     """
     shapes = [tuple(shape) for shape in outputs]
     if names is None or len(shapes) != 1 or len(shapes[0]) != 2:
         return
     count = shapes[0][1]
-    if count is not None and count > 1 and count != len(names):
+    if count is None or count < 2:
+        return
+    if count < len(names) or (are_folders and count > len(names)):
         raise DataError(
             f"The data ({source}) has {len(names)} classes ({quoted(names, limit=5)}), "
             f"the model {count} outputs. Labels are numbered in the order of the "

@@ -83,6 +83,15 @@ class UserData:
     notes: tuple[str, ...] = ()
     pixel_maximum: float | None = None
 
+    def check_classes(self, outputs: Sequence[Sequence[int | None]]) -> None:
+        """Refuse other classes than a model with outputs of these shapes has."""
+        check_class_count(
+            self.class_names,
+            outputs,
+            self.source,
+            are_folders=self.pixel_maximum is not None,
+        )
+
     def validate_against(
         self, model: keras.Model, *, labels_match_outputs: bool = True
     ) -> None:
@@ -105,7 +114,7 @@ class UserData:
             >>> load_data("data.npz").validate_against(model)  # doctest: +SKIP
         """
         if labels_match_outputs:
-            check_class_count(self.class_names, output_shapes(model), self.source)
+            self.check_classes(output_shapes(model))
         for name in PARTS:
             part = getattr(self, name)
             if part is None:

@@ -91,7 +91,8 @@ def export_litert(
             convolutions; what "int8" says applies. Other weights stay int8, and so do
             those below 1,024 elements on no grid of 15 levels; which ones is printed.
         representative_data: Real inputs: array, list or dict of arrays, or a data
-            set of batches. At most 500 samples are used, for calibration and for the
+            set of batches. Of a tuple of 2 or 3 arrays for one input, `(x, y)`, `x`
+            counts. At most 500 samples are used, for calibration and for the
             comparison. Without it the comparison runs on random inputs. An input whose
             values are all equal has no range, which is warned of.
         input_type: "float32"; also "int8" or "uint8" with "int8" and "int8x4", "int16"

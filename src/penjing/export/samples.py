@@ -118,8 +118,9 @@ def _whole_arrays(data: Any, signature: InputSignature) -> list[Any] | None:
     """Arrays that already hold all samples, or None where `data` gives batches."""
     names = [item.name for item in signature.inputs]
     if isinstance(data, Mapping):
-        if _is_structured(data, signature):
-            return list(keras.tree.flatten(data))
+        placed = _by_structure(data, signature)
+        if placed is not None:
+            return placed
         if set(data) != set(names):
             raise DataError(
                 f"`representative_data` has the keys {list(data)}, but the model has "
@@ -132,6 +133,8 @@ def _whole_arrays(data: Any, signature: InputSignature) -> list[Any] | None:
         are_arrays = all(hasattr(value, "shape") for value in data)
         if are_arrays and len(names) == 1 and _has_labels(data):
             return [data[0]]
+        if len(names) > 1 and _has_nested_inputs(data):
+            return _whole_arrays(data[0], signature)
         if are_arrays and len(data) == len(names):
             return list(data)
         if not are_arrays and np.isscalar(keras.tree.flatten(data)[0]):
@@ -139,13 +142,28 @@ def _whole_arrays(data: Any, signature: InputSignature) -> list[Any] | None:
     return None
 
 
-def _is_structured(data: Mapping[str, Any], signature: InputSignature) -> bool:
-    """Whether data is what the model itself is called with; names may be others."""
-    try:
-        keras.tree.assert_same_structure(signature.structure, data)
-    except (TypeError, ValueError):
-        return False
-    return True
+def _by_structure(
+    data: Mapping[str, Any], signature: InputSignature
+) -> list[Any] | None:
+    """The inputs of data in the structure that the model itself is called with.
+
+    Names may be others there. None for data of another structure.
+    """
+    found: dict[int, Any] = {}
+
+    def place(at: Any, value: Any) -> bool:
+        if isinstance(at, Mapping):
+            same = isinstance(value, Mapping) and set(at) == set(value)
+            return same and all(place(at[key], value[key]) for key in at)
+        if isinstance(at, list | tuple):
+            same = isinstance(value, list | tuple) and len(at) == len(value)
+            return same and all(map(place, at, value))
+        found[at] = value
+        return not isinstance(value, Mapping)
+
+    if not place(signature.structure, data):
+        return None
+    return [found[position] for position in range(len(signature.inputs))]
 
 
 def _has_labels(data: list[Any] | tuple[Any, ...]) -> bool:
@@ -154,6 +172,17 @@ def _has_labels(data: list[Any] | tuple[Any, ...]) -> bool:
         isinstance(data, tuple)
         and len(data) in (2, 3)
         and all(value.shape and len(value) == len(data[0]) for value in data)
+    )
+
+
+def _has_nested_inputs(data: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether data is such a tuple in which `x` is a list or a mapping."""
+    first, *others = data
+    return (
+        isinstance(data, tuple)
+        and isinstance(first, list | tuple | Mapping)
+        and 0 < len(others) < 3
+        and all(hasattr(value, "shape") for value in others)
     )
 
 

@@ -64,7 +64,7 @@ def keras_outputs(
     """Run a Keras model in float32, without training behaviour.
 
     `samples` has an array `(samples, ...)` for each input; so has the list for each
-    output; it is flat where outputs have no batch axis. They run at once, or
+    output; it is flat where those of batches do not fit together. They run at once, or
     `batch_size` at a time: of some models what a sample gives depends on how many run
     with it. Samples that the model cannot run on are an ExportError.
     """
@@ -85,7 +85,7 @@ def keras_outputs(
             f"would be compared on: {str(error)[:500]}\nPass `representative_data` "
             "that the model accepts."
         ) from error
-    return _joined(batches, count, step)
+    return _joined(batches)
 
 
 def file_outputs(path: Path, samples: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -101,21 +101,16 @@ def file_outputs(path: Path, samples: Sequence[np.ndarray]) -> list[np.ndarray]:
     for start in range(0, count, step):
         outputs = model.predict([array[start : start + step] for array in samples])
         batches.append(outputs if isinstance(outputs, list) else [outputs])
-    return _joined(batches, count, step)
+    return _joined(batches)
 
 
-def _joined(
-    batches: Sequence[Sequence[np.ndarray]], count: int, step: int
-) -> list[np.ndarray]:
-    """Outputs of `count` samples from those of batches of `step`."""
-    sizes = [min(step, count - start) for start in range(0, count, step)]
+def _joined(batches: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """The outputs of all batches; flat where these do not fit together."""
     joined = []
     for column in zip(*batches, strict=True):
-        by_sample = [v.shape[:1] for v in column] == [(size,) for size in sizes]
-        if by_sample and len({value.shape[1:] for value in column}) == 1:
-            joined.append(np.concatenate(column))
-        else:
-            joined.append(np.concatenate([value.ravel() for value in column]))
+        alike = column[0].ndim > 0 and len({value.shape[1:] for value in column}) == 1
+        values = column if alike else [value.ravel() for value in column]
+        joined.append(np.concatenate(values))
     return joined
 
 
@@ -195,7 +190,7 @@ def _judge_parts(
         expected = unrounded()
     tolerance = TOLERANCES[quantization]
     for number, (actual, wanted) in enumerate(zip(outputs, expected, strict=True)):
-        if wanted.dtype.kind != "f":
+        if wanted.dtype.kind != "f" or wanted.ndim < 2:
             continue
         strict = joined[number] and unrounded is None
         allowed = tolerance if strict else max(tolerance, _WORTHLESS)

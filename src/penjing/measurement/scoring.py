@@ -16,7 +16,7 @@ from penjing.errors import DataError
 from penjing.models.keras_private import compiled_config
 
 _ACCURACY = ("accuracy", "acc")
-_SLACK = 1e-3  # of shares that sum to 1, in half precision too
+_SLACK = 1e-2  # of shares that sum to 1, in bfloat16 too
 
 
 class Scorer:
@@ -201,7 +201,8 @@ def _refuse_others_than_0_and_1(labels: Any, classes: int) -> None:
         raise DataError(
             '"accuracy" with these shapes takes one-hot labels, or shares of the '
             "classes that sum to 1, got fractions that sum to others. For a "
-            'regression, name its metrics: metrics=["mean_absolute_error"].'
+            'regression, name its metrics: metrics=["mean_absolute_error"]; for '
+            'chances of their own, "categorical_accuracy" or "binary_accuracy".'
         )
 
 

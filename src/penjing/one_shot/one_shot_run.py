@@ -209,7 +209,9 @@ def _select(model: keras.Model, config: OneShotConfig) -> Selection:
     """What is compressed; frozen weights too, as nothing trains here."""
 
     def obstacle(weight: SelectedWeight) -> str | None:
-        return _across_groups(weight, config.pattern) or config.pattern.obstacle(
+        parted = config.method in COMPENSATING  # others choose in the whole matrix
+        problem = _across_groups(weight, config.pattern) if parted else None
+        return problem or config.pattern.obstacle(
             *weight.matrix_shape, input_channels=weight.input_channels
         )
 

@@ -324,15 +324,14 @@ def described_tensors(
     place in the order in which LiteRT gives them.
     """
     names = _signature_names(found["signatures"], "outputs")
-    numbered = are_numbered([name for own in names.values() for name in own])
-    if numbered:
+    if are_numbered([name for own in names.values() for name in own]):
         for queue in names.values():
             queue.sort(key=output_number)
     pairs = [
         (_spec(detail, names, f"output_{n}"), n)
         for n, detail in enumerate(found["outputs"])
     ]
-    if numbered:
+    if are_numbered([spec.name for spec, _ in pairs]):
         pairs.sort(key=lambda pair: output_number(pair[0].name))
     names = _signature_names(found["signatures"], "inputs")
     inputs = tuple(

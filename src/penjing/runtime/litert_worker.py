@@ -60,7 +60,8 @@ class Worker:
         shapes = [array.shape for array in inputs]
         known, self._shapes = self._shapes, None
         if self._anew is not None:
-            known, self._interpreter = None, self._anew()
+            known = self._interpreter = None  # free it before another is there
+            self._interpreter = self._anew()
         if shapes != known:
             _resize(self._interpreter, inputs)
         details = self._interpreter.get_input_details()

@@ -123,7 +123,9 @@ def layout_problems(nodes: Sequence[Node], layout: Layout) -> list[str]:
         for number, node in enumerate(nodes)
         if node.failure is not None and number in pooled
     ]
-    if not any(node.is_exit for node in nodes):
+    if not any(
+        node.is_exit and node.name in sparse_rules.POOLING_OPERATORS for node in nodes
+    ):
         found.append(
             "Nothing ends in a global average pooling, where sparse kernels begin to "
             "look: put GlobalAveragePooling2D before the classifier."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from penjing.cli.files.real_inputs import ARRAY_FILES, read_inputs
-from penjing.data.data_checks import check_class_count, output_shapes
+from penjing.data.data_checks import output_shapes
 from penjing.data.unlabeled_data import UnlabeledDataError, inputs_to_measure
 from penjing.errors import CompressionError, CompressionWarning
 from penjing.export.litert import export_litert
@@ -106,9 +106,7 @@ class ModelExport:
         parts, test = self._parts, self._parts.test
         x, y = test if isinstance(test, tuple) else (test, None)
         try:
-            check_class_count(
-                parts.class_names, output_shapes(self._model), parts.source
-            )
+            parts.check_classes(output_shapes(self._model))
             with self._noting(), runnable_file(file) as path:
                 arguments = evaluation_arguments(self._model, TrainingRecipe())
                 scores = {}

@@ -89,12 +89,12 @@ def _inputs_of(arrays: dict[str, Any], path: Path, file: Path) -> Any:
 
 
 def _input_names(file: Path) -> set[str]:
-    """What a file calls its inputs, by its signatures."""
-    from penjing.tflite.loading import load_records, read_litert
+    """What a file calls its inputs."""
+    from penjing.packing.runnable_file import runnable_file
+    from penjing.runtime.interpreter import LiteRTModel
 
-    model = load_records(read_litert(file), str(file))
-    maps = [row for item in model["signature_defs"] for row in item["inputs"]]
-    return {bytes(row["name"]).decode("utf-8", "replace") for row in maps}
+    with runnable_file(file) as path:
+        return {spec.name for spec in LiteRTModel(path).inputs}
 
 
 def _image_size(file: Path, data: Path) -> tuple[int, ...] | None:

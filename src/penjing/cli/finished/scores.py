@@ -26,7 +26,7 @@ def scores_by(
 
 
 def _check_classes(file: Path, data: Any) -> None:
-    from penjing.data.data_checks import check_class_count, output_shapes
+    from penjing.data.data_checks import output_shapes
 
     if file.suffix.lower() == ".tflite":
         from penjing.runtime.interpreter import LiteRTModel
@@ -36,4 +36,4 @@ def _check_classes(file: Path, data: Any) -> None:
         from penjing.models.model_files import load_keras_model
 
         shapes = output_shapes(load_keras_model(file))
-    check_class_count(data.class_names, shapes, data.source)
+    data.check_classes(shapes)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from penjing.data.data_checks import check_class_count, output_shapes
+from penjing.data.data_checks import output_shapes
 from penjing.data.data_sources import UserData
 from penjing.data.data_spec import PIXELS
 from penjing.data.unlabeled_data import UnlabeledDataError, inputs_by_part
@@ -150,7 +150,7 @@ def _has_labels(data: UserData) -> bool:
 def _without_other_classes(data: UserData, model: keras.Model) -> UserData:
     """The data without names of classes where the labels, a model's, are others."""
     try:
-        check_class_count(data.class_names, output_shapes(model), data.source)
+        data.check_classes(output_shapes(model))
     except DataError:
         return dataclasses.replace(data, class_names=None)
     return data
