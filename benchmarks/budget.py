@@ -306,7 +306,7 @@ def int8_milliseconds(model: keras.Model, data: Data) -> float:
         path = Path(folder) / "int8.tflite"
         some = data["train"][0][:200]
         penjing.export_litert(model, path, "int8", representative_data=some)
-        return penjing.measure_latency(path, progress=False).files[0].median
+        return penjing.measure_latency(path, progress=False).files[0].milliseconds
 
 
 def predictions_of(path: Path, x: Any) -> Any:
