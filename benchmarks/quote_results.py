@@ -165,6 +165,28 @@ def budget_table() -> list[str]:
     return lines
 
 
+def budget_bounds_table() -> list[str]:
+    lines = [
+        "| task | bounds | float | dense control | file | bytes | ms | arena | met |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    rows = [
+        (task, row)
+        for name in ("budget_latency", "budget_micro")
+        for task, row in _results(name)["tasks"].items()
+    ]
+    for task, row in rows:
+        bounds = ", ".join(f"{key} {value}" for key, value in row["bounds"].items())
+        scores = (f"{row[part]:.2%}" for part in ("baseline", "control", "file"))
+        time = "" if row["latency"] is None else f"{1000 * row['latency']:.2f}"
+        arena = "" if row["arena"] is None else f"{row['arena']:,}"
+        lines.append(
+            f"| {task} | {bounds} | {' | '.join(scores)} | {row['raw']:,} | {time} "
+            f"| {arena} | {'yes' if row['met_on_validation'] else 'no'} |"
+        )
+    return lines
+
+
 def dead_units_table() -> list[str]:
     results = _results("dead_units")
     lines = [
@@ -698,6 +720,7 @@ TABLES = {
     "dense-controls": dense_controls_table,
     "micro-recipe": micro_recipe_table,
     "budget": budget_table,
+    "budget-bounds": budget_bounds_table,
     "packing": packing_table,
     "import-cost": import_table,
     "shrink-models": shrink_table,
