@@ -11,8 +11,8 @@ needs scikit-learn for some data. Run:
 
     python benchmarks/budget.py
     python benchmarks/budget.py --tasks digits,diabetes --minutes 3
-    python benchmarks/budget.py --tasks cnn --latency-share 0.5 --name budget-latency
-    python benchmarks/budget.py --tasks cnn --name budget-micro --budget '{...}'
+    python benchmarks/budget.py --tasks cnn --latency-share 0.5 --name budget_latency
+    python benchmarks/budget.py --tasks cnn --name budget_micro --budget '{...}'
     python benchmarks/budget.py --tasks digits --hide-validation --name budget-unsplit
 
 With `--latency-share` the time of an inference is bounded too, by a share of that of
@@ -235,15 +235,18 @@ def right(predictions: Any, labels: Any, metric: str) -> Any:
     return -np.abs(predictions - labels)[:, 0].astype("f8")
 
 
-def row_of(name: str, seconds: float, options: Any) -> dict[str, Any]:
-    make, build, metric, _ = TASKS[name]
-    data = make()
+def baseline_of(name: str, data: Data) -> keras.Model:
+    _, build, metric, _ = TASKS[name]
     if name == "mobilenet":
-        model = micro_recipe.baseline_of(
-            name, 0, micro_recipe.BASELINE_EPOCHS[name], data["train"]
-        )
-    else:
-        model = kept(f"budget-{name}", lambda: train(build, data, metric))
+        epochs = micro_recipe.BASELINE_EPOCHS[name]
+        return micro_recipe.baseline_of(name, 0, epochs, data["train"])
+    return kept(f"budget-{name}", lambda: train(build, data, metric))
+
+
+def row_of(name: str, seconds: float, options: Any) -> dict[str, Any]:
+    make, _, metric, _ = TASKS[name]
+    data = make()
+    model = baseline_of(name, data)
     known = "-unsplit" if options.hide_validation else ""
     out = MODELS / "budget" / f"{name}{known}-{seconds:.0f}-{options.seed}"
     bounds = dict(options.budget)

@@ -18,19 +18,19 @@ import time
 from typing import Any
 
 from environment import RESULTS, write_results
-from trained_models import MODELS, kept
+from trained_models import MODELS
 
 import penjing
-from budget import TASKS, predictions_of, right, train
+from budget import TASKS, baseline_of, predictions_of, right
 
 NAME = "budget_recipes"
 RECIPES = ("smallest", "channels-smallest", "default")
 
 
 def row_of(task: str, recipe: str, seed: int) -> dict[str, Any]:
-    make, build, metric, _ = TASKS[task]
+    make, _, metric, _ = TASKS[task]
     data = make()
-    model = kept(f"budget-{task}", lambda: train(build, data, metric))
+    model = baseline_of(task, data)
     out = MODELS / "budget-recipes" / f"{task}-{recipe}-{seed}"
     start = time.perf_counter()
     report = penjing.compress(

@@ -103,9 +103,15 @@ def train(network: str, seed: int, epochs: int, data):
     return model
 
 
+def name_of(network: str, seed: int, epochs: int, data) -> str:
+    return f"micro-{network}-{seed}-{epochs}-{len(data[0])}"
+
+
 def baseline_of(network: str, seed: int, epochs: int, data):
-    name = f"micro-{network}-{seed}-{epochs}-{len(data[0])}"
-    return kept(name, functools.partial(train, network, seed, epochs, data))
+    return kept(
+        name_of(network, seed, epochs, data),
+        functools.partial(train, network, seed, epochs, data),
+    )
 
 
 def recipe_for(
@@ -171,7 +177,7 @@ def run(network: str, seed: int, shares, options) -> dict:
     data, validation, test = load(network, options.samples)
     epochs = options.epochs or BASELINE_EPOCHS[network]
     recipe_epochs = options.epochs or RECIPE_EPOCHS.get(network)
-    name = f"micro-{network}-{seed}-{epochs}-{len(data[0])}"
+    name = name_of(network, seed, epochs, data)
     baseline = baseline_of(network, seed, epochs, data)
     settings = recipe_epochs, options.zeros, options.levels
     long = epochs_of(recipe_for(shares[0], *settings), len(data[0])) + epochs

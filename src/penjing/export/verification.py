@@ -12,7 +12,7 @@ from penjing.errors import CompressionError, ExportError
 from penjing.export.output_parts import Part, columns_of, joined_parts, part_errors
 from penjing.export.precision import float32_compute
 from penjing.models.signature import InputSignature
-from penjing.runtime.interpreter import LiteRTModel
+from penjing.runtime.interpreter import LiteRTModel, fixed_batch
 from penjing.tflite.loading import load_graphs
 from penjing.tflite.modes import MODES, find_mode
 from penjing.tflite.records import Record
@@ -95,8 +95,7 @@ def file_outputs(path: Path, samples: Sequence[np.ndarray]) -> list[np.ndarray]:
     """
     model = LiteRTModel(path, isolated=False)
     count = len(samples[0])
-    fixed = [spec.shape[0] for spec in model.inputs if spec.shape]
-    step = max(COMPARED_BATCH, *fixed)
+    step = max(COMPARED_BATCH, fixed_batch(model.inputs))
     batches = []
     for start in range(0, count, step):
         outputs = model.predict([array[start : start + step] for array in samples])

@@ -143,13 +143,12 @@ def copy_values(
         raise _other_variables(source, len(ours), len(theirs))
     pairs = _paired(source, target)
     for mine, yours in pairs:
-        copy_frozen(yours, mine)
+        _copy_flags(yours, mine)
     for mine, yours in zip(ours, theirs, strict=True):
         value = value_of(yours)
         if tuple(value.shape) != tuple(mine.shape):
             raise _other_variables(source, len(ours), len(theirs))
         mine.assign(value)
-        mine.trainable = yours.trainable  # one variable alone may be frozen
     for mine, yours in pairs:
         _copy_state_beside_variables(mine, yours)
 
@@ -166,19 +165,24 @@ def copy_layer_values(
     """
     pairs = _paired(source, target)
     for mine, yours in pairs:
-        copy_frozen(yours, mine)
+        _copy_flags(yours, mine)
         values = list(values_of(mine, yours))
         ours = own_variables(mine)
         if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in ours]:
             raise _other_variables(yours, len(ours), len(values))
         for variable, value in zip(ours, values, strict=True):
             variable.assign(value)
-        theirs = own_variables(yours)
-        if len(theirs) == len(ours):
-            for variable, other in zip(ours, theirs, strict=True):
-                variable.trainable = other.trainable
     for mine, yours in pairs:
         _copy_state_beside_variables(mine, yours)
+
+
+def _copy_flags(yours: Any, mine: Any) -> None:
+    """Freeze a layer as its twin is, and single variables that are frozen alone."""
+    copy_frozen(yours, mine)
+    ours, theirs = own_variables(mine), own_variables(yours)
+    if len(ours) == len(theirs):
+        for variable, other in zip(ours, theirs, strict=True):
+            variable.trainable = other.trainable
 
 
 def _copy_state_beside_variables(mine: Any, yours: Any) -> None:

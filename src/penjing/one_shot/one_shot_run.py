@@ -258,8 +258,10 @@ def _row(
 
 def _across_groups(weight: SelectedWeight, pattern: Pattern) -> str | None:
     """Why no blocks fall in a layer whose groups of outputs have rows of their own."""
+    if not isinstance(pattern, Block):
+        return None
     rows = find_rows(weight)
-    if not isinstance(pattern, Block) or isinstance(rows, str):
+    if isinstance(rows, str):
         return None
     own = weight.matrix_shape[1] // rows.groups
     if rows.groups == 1 or own % pattern.columns == 0:

@@ -17,7 +17,7 @@ from penjing.files import as_path, temporary_folder
 from penjing.packing.packing import restore
 from penjing.proof.output_comparison import check_finite
 from penjing.proof.verify_report import VerifyReport
-from penjing.runtime.interpreter import LiteRTModel
+from penjing.runtime.interpreter import LiteRTModel, fixed_batch
 from penjing.runtime.tflm import TFLM, Arena, compare_in_tflm
 from penjing.tflite.decode_records import DECODE, is_packed
 from penjing.tflite.loading import load_records, read_litert
@@ -92,7 +92,7 @@ def _stored(
     arrays = model.match(inputs)
     check_finite(arrays)
     count = len(arrays[0]) if samples is None else min(samples, len(arrays[0]))
-    batch = max(1, *(spec.shape[0] if spec.shape else 1 for spec in model.inputs))
+    batch = max(1, fixed_batch(model.inputs))
     runs = []
     for start in range(0, count, batch):
         places = np.minimum(np.arange(start, start + batch), count - 1)

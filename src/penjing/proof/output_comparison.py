@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from penjing.errors import DataError
-from penjing.runtime.interpreter import LiteRTModel, TensorSpec
+from penjing.runtime.interpreter import LiteRTModel, TensorSpec, fixed_batch
 from penjing.runtime.sample_inputs import random_inputs
 
 Array = np.ndarray[Any, Any]
@@ -84,7 +84,7 @@ def choose_samples(reference: LiteRTModel, inputs: Any, count: int) -> list[Arra
     They are the user's, or random ones for None: `count` at most, rounded to whole
     batches of the file. Inputs that do not fit are a DataError.
     """
-    batch = _batch(reference.inputs)
+    batch = fixed_batch(reference.inputs)
     if inputs is None:
         seeds = range(-(-count // batch))
         columns = zip(*(random_inputs(reference.inputs, s) for s in seeds), strict=True)
@@ -106,7 +106,7 @@ def check_finite(arrays: Sequence[Array]) -> None:
 
 def run_first(reference: LiteRTModel, arrays: Sequence[Array]) -> None:
     """Run a file on its first samples; one that crashes or never ends is refused."""
-    batch = _batch(reference.inputs)
+    batch = fixed_batch(reference.inputs)
     reference.predict([array[:batch] for array in arrays], batch)
 
 
@@ -139,7 +139,7 @@ def compare_outputs(
     specs = reference.outputs
     to_twin, to_python = Distance(specs, share), Distance(specs, share)
     doubtful: list[Run] = []
-    batch = _batch(reference.inputs)
+    batch = fixed_batch(reference.inputs)
     starts = range(0, len(arrays[0]), batch)
     for order, step in ((starts, 1), (reversed(starts), -1)):
         for start in order:
@@ -188,10 +188,6 @@ def _places(specs: Sequence[TensorSpec], others: Sequence[TensorSpec]) -> list[i
     if sorted(names) == sorted(spec.name for spec in specs):
         return [names.index(spec.name) for spec in specs]
     return list(range(len(names)))
-
-
-def _batch(specs: Sequence[TensorSpec]) -> int:
-    return max(spec.shape[0] if spec.shape else 1 for spec in specs)
 
 
 def _counts(spec: TensorSpec) -> bool:

@@ -257,15 +257,11 @@ class LiteRTModel:
 
     def _batches(self, samples: int, batch_size: int) -> Iterator[tuple[int, int, int]]:
         """Give start, stop and the size to run for each batch."""
-        fixed = self._fixed_batch()
+        fixed = fixed_batch(self.inputs)
         step = fixed if fixed > 0 else batch_size
         for start in range(0, samples, step):
             stop = min(start + step, samples)
             yield start, stop, step if fixed > 0 else stop - start
-
-    def _fixed_batch(self) -> int:
-        """The samples that the file takes at once; -1 where it takes any number."""
-        return max(spec.shape[0] if spec.shape else 1 for spec in self.inputs)
 
     def _run_batch(self, arrays: list[np.ndarray], size: int) -> list[np.ndarray]:
         count = len(arrays[0])
@@ -302,7 +298,7 @@ class LiteRTModel:
         if len(parts) == 1:
             return parts[0]
         if any(part.ndim == 0 for part in parts) or sum(map(len, parts)) != samples:
-            fixed = self._fixed_batch()
+            fixed = fixed_batch(self.inputs)
             advice = (
                 f"It takes batches of {fixed}: give so many samples at a time."
                 if fixed > 0
@@ -313,6 +309,11 @@ class LiteRTModel:
                 f"{parts[0].shape}), so batches cannot be joined. {advice}"
             )
         return np.concatenate(parts)
+
+
+def fixed_batch(inputs: Sequence[TensorSpec]) -> int:
+    """The samples that a file takes at once; -1 where it takes any number."""
+    return max(spec.shape[0] if spec.shape else 1 for spec in inputs)
 
 
 def described_tensors(

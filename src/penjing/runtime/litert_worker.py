@@ -6,6 +6,7 @@ nothing else runs. So this is a script: it imports neither Keras nor penjing.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,20 +38,14 @@ class Worker:
 
     def open(self, file: str | bytes, threads: int) -> dict[str, Any]:
         """Load the file, by its path or its bytes, that `run` is about; describe it."""
-        from ai_edge_litert.interpreter import Interpreter
-
         self._interpreter = self._shapes = self._anew = None  # free the one before
         content = file if isinstance(file, bytes) else Path(file).read_bytes()
-
-        def load() -> Any:
-            interpreter = Interpreter(model_content=content, num_threads=threads)
-            interpreter.allocate_tensors()
-            return interpreter
-
+        load = functools.partial(_loaded, content, threads)
         self._interpreter = load()
-        operators = self._interpreter._get_ops_details()
-        if any(operator["op_name"] == "VAR_HANDLE" for operator in operators):
-            self._anew = load
+        self._interpreter.allocate_tensors()
+        names = {one["op_name"] for one in self._interpreter._get_ops_details()}
+        # A reset leaves what is in resources: their files are loaded for each run.
+        self._anew = load if "VAR_HANDLE" in names else None
         return _description(self._interpreter)
 
     def run(
@@ -67,8 +62,7 @@ class Worker:
         details = self._interpreter.get_input_details()
         for detail, array in zip(details, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], array)
-        # What one batch left in a recurrent layer's state is not the next one's. What
-        # is in resources stays whatever is reset: their files are loaded anew.
+        # What one batch left in a recurrent layer's state is not the next one's.
         self._interpreter.reset_all_variables()
         self._interpreter.invoke()
         outputs: list[np.ndarray] = []
@@ -160,11 +154,9 @@ class Worker:
 
     def load(self, file: str, threads: int) -> dict[str, Any]:
         """Load the file that `weigh` and `time` are about, and describe its inputs."""
-        from ai_edge_litert.interpreter import Interpreter
-
         _forget_peak()
         self._before = _memory("VmRSS")
-        self._interpreter = Interpreter(model_path=file, num_threads=threads)
+        self._interpreter = _loaded(file, threads)
         details = self._interpreter.get_input_details()
         return {"inputs": [_described(detail) for detail in details]}
 
@@ -210,17 +202,21 @@ class Worker:
         return {"nanoseconds": [low.get(file) for file in files]}
 
 
+def _loaded(file: str | bytes, threads: int = 1, kernels: str = "", **how: Any) -> Any:
+    """LiteRT's interpreter of a file, by its path or its bytes."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    source = "model_content" if isinstance(file, bytes) else "model_path"
+    if kernels:
+        how["experimental_op_resolver_type"] = OpResolverType[kernels]
+    return Interpreter(**{source: file}, num_threads=threads, **how)
+
+
 def _outcome(
     file: str, kernels: str, rounds: list[list[np.ndarray]]
 ) -> tuple[dict[str, Any], list[list[np.ndarray] | str]]:
     """Describe a file, and give its outputs for each round, or why it refuses it."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_path=file,
-        num_threads=1,
-        experimental_op_resolver_type=OpResolverType[kernels],
-    )
+    interpreter = _loaded(file, kernels=kernels)
     interpreter.allocate_tensors()
     details = interpreter.get_output_details()
     operators = interpreter._get_ops_details()
@@ -265,14 +261,7 @@ def _signatures(interpreter: Any) -> dict[str, Any]:
 
 def _keeping(file: str, kernels: str) -> Any:
     """A file in which no tensor takes the place of another."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    return Interpreter(
-        model_path=file,
-        num_threads=1,
-        experimental_op_resolver_type=OpResolverType[kernels],
-        experimental_preserve_all_tensors=True,
-    )
+    return _loaded(file, kernels=kernels, experimental_preserve_all_tensors=True)
 
 
 def _shape_of(interpreter: Any, number: int, graph: int) -> list[int] | None:
@@ -359,10 +348,8 @@ def _feed(interpreter: Any, arrays: Sequence[np.ndarray]) -> None:
 
 def _started(file: str, threads: int) -> Callable[[], None] | None:
     """What runs a file on random inputs; None where it does not run."""
-    from ai_edge_litert.interpreter import Interpreter
-
     try:
-        interpreter = Interpreter(model_path=file, num_threads=threads)
+        interpreter = _loaded(file, threads)
         _feed(interpreter, [_random(d) for d in interpreter.get_input_details()])
         interpreter.invoke()
     except (ValueError, RuntimeError, OverflowError, MemoryError):
