@@ -56,12 +56,12 @@ def test_names_of_other_classes_go_where_the_model_labels():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3)])
     x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
     part = (x, np.arange(40) % 2)
-    data = UserData(train=part, test=part, source="here", class_names=("a", "b"))
+    data = UserData(train=part, test=part, source="here", class_names=tuple("abcd"))
     options = {"seed": 0, "pixels": "0-255", "accept_baseline": False}
     judge = judge_for("r2_score", training=False, labels=False)
     found = checked_inputs(model, data, TrainingRecipe(), judge=judge, **options)
     assert found.is_taught and found.data.class_names is None
-    with pytest.raises(DataError, match="2 classes .* the model 3 outputs"):
+    with pytest.raises(DataError, match="4 classes .* the model 3 outputs"):
         judge = judge_for(training=False, labels=True)
         checked_inputs(model, data, TrainingRecipe(), judge=judge, **options)
 
