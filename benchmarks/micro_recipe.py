@@ -115,13 +115,17 @@ def baseline_of(network: str, seed: int, epochs: int, data):
 
 
 def recipe_for(
-    share: float, epochs: int | None, zeros: float | None, levels: int | None
+    share: float,
+    epochs: int | None,
+    zeros: float | None,
+    levels: int | None,
+    max_arena: float | None,
 ):
     from penjing.pipeline.recipe_files import load_recipe
 
     recipe = load_recipe("micro")
     cut, prune, quantize = recipe.methods
-    cut = dataclasses.replace(cut, flash=share)
+    cut = dataclasses.replace(cut, flash=share, max_arena=max_arena or cut.max_arena)
     if zeros:
         schedule = dataclasses.replace(prune.schedule, final_sparsity=zeros)
         prune = dataclasses.replace(prune, schedule=schedule)
@@ -179,7 +183,7 @@ def run(network: str, seed: int, shares, options) -> dict:
     recipe_epochs = options.epochs or RECIPE_EPOCHS.get(network)
     name = name_of(network, seed, epochs, data)
     baseline = baseline_of(network, seed, epochs, data)
-    settings = recipe_epochs, options.zeros, options.levels
+    settings = recipe_epochs, options.zeros, options.levels, options.max_arena
     long = epochs_of(recipe_for(shares[0], *settings), len(data[0])) + epochs
     with tempfile.TemporaryDirectory() as folder:
         plain = int8_file(baseline, Path(folder, "plain.tflite"), data, None)
@@ -300,7 +304,9 @@ def _mean(values) -> float:
 def own_settings(options) -> str:
     zeros = [f"{options.zeros:.0%} zeros"] if options.zeros else []
     levels = [f"{options.levels} levels"] if options.levels else []
-    return f" ({', '.join(zeros + levels)})" if zeros or levels else ""
+    arena = [f"arena {options.max_arena:g}x"] if options.max_arena else []
+    settings = ", ".join(zeros + levels + arena)
+    return f" ({settings})" if settings else ""
 
 
 def main() -> None:
@@ -310,6 +316,9 @@ def main() -> None:
     parser.add_argument("--shares", help="of flash, in place of each network's own")
     parser.add_argument("--zeros", type=float, help="share, in place of the recipe's")
     parser.add_argument("--levels", type=int, help="in place of the recipe's")
+    parser.add_argument(
+        "--max-arena", type=float, help="of the plain file's, estimated"
+    )
     parser.add_argument("--name", default=NAME, help="of the results file")
     parser.add_argument("--samples", type=int, help="fewer images, to try the script")
     parser.add_argument("--epochs", type=int, help="fewer, to try the script")

@@ -9,7 +9,9 @@ import pytest
 from penjing.budget.bounds.bound import Bound
 from penjing.budget.bounds.goal import Goal
 from penjing.budget.bounds.quantities import Drop
-from penjing.budget.planning.space import Candidate, Ground
+from penjing.budget.planning.byte_shares import share_within_bytes
+from penjing.budget.planning.known_trials import Trial
+from penjing.budget.planning.space import MOST_KEPT, Candidate, Ground
 from penjing.budget.search import Clock, Search
 from penjing.budget.study import SAMPLED, Study
 from penjing.budget.trial import TrialOutcome, known_outcome
@@ -331,8 +333,70 @@ def test_only_costs_bounded_the_best_file_within_them_is_found(tmp_path):
     )
     search, _ = searched(tmp_path, goal)
     search.run()
-    assert 6_500 < search.best().outcome.costs["gzip"] <= 8_000
+    assert search.best().outcome.costs["gzip"] <= 8_000
+    trained = [t.costs["gzip"] for t in search.study.trials if t.phase == "full"]
+    assert max(cost for cost in trained if cost <= 8_000) > 6_500
     assert "short" not in {trial.phase for trial in search.study.trials}
+
+
+def test_bytes_and_score_bounded_trainings_begin_where_bytes_fit(tmp_path):
+    most = {"max_bytes": 3_000.0}  # a score within the bound takes 5,000
+    search, _ = searched(tmp_path, goal=dataclasses.replace(GOAL, bounds=most))
+    search.run()
+    planned = [t for t in search.study.trials if t.phase in ("short", "full")]
+    assert planned[0].candidate.keep < 0.03
+    best = search.best()
+    assert best.outcome.costs["gzip"] <= 3_000
+    shares = [t.candidate.keep for t in search.study.trials if t.phase == "one-shot"]
+    assert min(shares) >= 0.1  # the score alone says how many weights fall at once
+
+
+@pytest.mark.parametrize(
+    ("family", "runtime", "most", "share"),
+    [
+        # A share s of the channels and of their weights stays, s * (1 + 4 s) / 8 bytes.
+        ("cut+prune", "micro", 46_800, 0.19**2),
+        ("cut", "micro", 105_000, 0.1),
+        ("prune", "x86", 120_000, 0.1),
+    ],
+)
+def test_a_line_begins_where_bytes_are_about_right(family, runtime, most, share):
+    packs = {"objective": "raw", "bounds_bytes": True}
+    given = packs if runtime == "micro" else {}
+    ground = dataclasses.replace(GROUND, runtime=runtime, **given)
+    kind = "raw" if runtime == "micro" else "gzip"
+    goal = Goal(
+        bound=GOAL.bound,
+        bounds={"max_bytes": float(most)},
+        bytes_kind=kind,
+        objective=kind,
+    )
+    plain = {"raw": 1_005_000, "gzip": 905_000}
+    outcome = TrialOutcome(
+        name="0001",
+        status="finished",
+        file="model.tflite",
+        metrics={"accuracy": 0.9},
+        costs=plain,
+        steps=0,
+        seconds=1.0,
+        sparsity=0.0,
+    )
+    candidate = Candidate(family="files", mode="int8")
+    trials = [Trial(number=1, candidate=candidate, phase="files", outcome=outcome)]
+    found = share_within_bytes(trials, family, ground, goal)
+    assert share / 1.5 < found < 1.5 * share
+    unbounded = dataclasses.replace(goal, bounds={})
+    assert share_within_bytes(trials, family, ground, unbounded) == MOST_KEPT
+
+
+def test_channels_keep_to_the_ram_that_is_bounded():
+    ground = dataclasses.replace(
+        GROUND, runtime="micro", objective="raw", max_arena=24_576, is_bounded=True
+    )
+    for family in ground.families:
+        recipe = ground.recipe(Candidate(family=family, mode="int8", keep=0.3), "x")
+        assert recipe.methods[0].max_arena == 24_576
 
 
 def test_zeros_alone_are_not_tried_where_work_is_bounded():

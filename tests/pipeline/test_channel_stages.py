@@ -10,6 +10,7 @@ import pytest
 from tests.pipeline.channel_cases import build, data, recipe
 
 import penjing
+from penjing.channels.peak_memory import arena_of
 from penjing.pipeline import (
     QuantizeAwareRecipe,
     run_recipe,
@@ -122,6 +123,32 @@ def test_best_effort_takes_a_share_of_what_can_be_cut_and_says_so(target):
     with pytest.warns(
         penjing.CompressionWarning, match="same share was cut of what can be cut"
     ):
+        model = run_recipe(build(), data(60), plan)
+    assert model.get_layer("hidden").units == 8
+
+
+@pytest.mark.once
+def test_ram_is_bounded_by_the_model_as_it_was_over_all_cuts():
+    model = build()
+    whole = arena_of(model, decodes=False)
+    changes = {"ratio": None, "flash": 0.999, "distillation": 0.0, "epochs_before": 0}
+    arenas = []
+    for most in (None, 0.99):
+        plan = recipe(max_arena=most, round_to=1, **changes)
+        smaller = run_recipe(model, data(60), plan)
+        arenas.append(arena_of(smaller, decodes=False) / whole)
+    assert arenas[1] <= 0.99 < arenas[0]
+
+
+@pytest.mark.once
+def test_ram_beyond_reach_is_told_or_cut_as_far_as_can_be():
+    changes = {"ratio": None, "flash": 0.99, "max_arena": 100, "group_lasso": 0.0}
+    same = {"steps": 1, "epochs_before": 0, "recovery_epochs": 0, "distillation": 0.0}
+    plan = recipe(**same, **changes)
+    with pytest.raises(penjing.CompressionError, match="asks for max_arena=100: max_"):
+        run_recipe(build(), data(60), plan)
+    plan = recipe(**same, **changes, best_effort=True)
+    with pytest.warns(penjing.CompressionWarning, match="asks for max_arena=100"):
         model = run_recipe(build(), data(60), plan)
     assert model.get_layer("hidden").units == 8
 

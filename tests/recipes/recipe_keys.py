@@ -59,6 +59,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "parameters": 0.5,
         "flash": 0.5,
         "latency": 0.5,
+        "max_arena": 24_576,
         "include": ["conv*"],
         "exclude": ["conv_1"],
         "learning_rate": 1e-3,

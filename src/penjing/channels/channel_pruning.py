@@ -27,9 +27,15 @@ from penjing.channels.cut_search import (
     least_units,
 )
 from penjing.channels.flash_estimate import flash_estimate
+from penjing.channels.peak_memory import PLAIN_BITS, PeakMemory, within_arena
 from penjing.channels.removal import remove_channels
 from penjing.channels.scores import ChannelImportance, check_importance, score_channels
-from penjing.channels.target import ChannelTarget, check_weight_bits
+from penjing.channels.target import (
+    ChannelTarget,
+    arena_limit,
+    check_max_arena,
+    check_weight_bits,
+)
 from penjing.channels.tracing import ChannelGraph, trace_channels
 from penjing.errors import CompressionWarning
 from penjing.files import temporary_folder
@@ -53,6 +59,7 @@ def prune_channels(
     flash: float | int | None = None,
     weight_bits: float = 8.0,
     latency: float | str | None = None,
+    max_arena: float | int | None = None,
     importance: ChannelImportance = "l2",
     scope: str = "global",
     round_to: int = 8,
@@ -92,6 +99,11 @@ def prune_channels(
             plain int8 files these are 8; in those of `penjing.pack_litert` 4 with 16
             levels, and about 1.4 with 90 % zeros and 7 levels.
         latency: The same for the time: a fraction of the model's, or "0.5 ms".
+        max_arena: Besides: the RAM that the finished int8 file may take in TensorFlow
+            Lite Micro, estimated: bytes, or a fraction, up to 1, of what the model's
+            own plain int8 file takes. It is the most that activations take at once;
+            with `weight_bits` below 8 the weight of a layer as well, which is decoded
+            there. Units go first where memory is fullest.
         importance: Which channels stay: `"l2"`, the norm of all weights that fall with
             one; `"batch_norm"`, the scales of its normalizations; `"taylor"`, what the
             loss changes by without it (needs `data` and a compiled loss); `"lamp"`;
@@ -145,6 +157,7 @@ def prune_channels(
         latency=latency,
     )
     check_weight_bits(weight_bits)
+    check_max_arena(max_arena)
     check_importance(importance)
     check_choice("scope", scope, ("global", "layer"))
     check_integer("round_to", round_to, least=1)
@@ -158,6 +171,10 @@ def prune_channels(
         for group, floor in zip(groups, floors, strict=True)
     ]
     costs = CutCosts(model, graph)
+    if max_arena is not None:
+        whole = PeakMemory(graph, costs, decodes=False).arena({})
+        memory = PeakMemory(graph, costs, decodes=weight_bits < PLAIN_BITS)
+        candidates = within_arena(candidates, memory, arena_limit(max_arena, whole))
     if target.kind == "flash":
         size = functools.partial(flash_estimate, costs, weight_bits=weight_bits)
         candidates = per_cost(candidates, size)

@@ -33,13 +33,14 @@ _TOLERANCE = 1e-9
 class Candidates:
     """The units of one group with their scores, and how many of them may stay.
 
-    They are a multiple of `step`, or all, and at least `floor`.
+    They are a multiple of `step`, or all, at least `floor` and at most `ceiling`.
     """
 
     name: str
     scores: npt.NDArray[np.float64]
     step: int
     floor: int
+    ceiling: int | None = None
 
     @property
     def size(self) -> int:
@@ -48,20 +49,27 @@ class Candidates:
 
     @functools.cached_property
     def allowed(self) -> list[int]:
-        """Numbers of units that may stay, rising; the last one is all.
+        """Numbers of units that may stay, rising; without a ceiling the last is all.
 
         A group that is smaller than the step cannot keep a multiple of it: there
         every number is allowed.
         """
         step = self.step if self.step < self.size else 1
         least = math.ceil(self.floor / step) * step
-        return sorted({*range(min(least, self.size), self.size, step), self.size})
+        counts = sorted({*range(min(least, self.size), self.size, step), self.size})
+        most = self.size if self.ceiling is None else self.ceiling
+        return [count for count in counts if count <= most]
 
     def best(self, count: int) -> npt.NDArray[np.bool_]:
         """Mask of the `count` best units; of equal ones the first stay."""
         mask = np.zeros(self.size, bool)
         mask[np.argsort(-self.scores, kind="stable")[:count]] = True
         return mask
+
+    def worth_of_last(self) -> float:
+        """Sum of the scores of those that go where the next lower number stays."""
+        gone = self.best(self.allowed[-1]) & ~self.best(self.allowed[-2])
+        return float(self.scores[gone].sum())
 
 
 class CutSearch:
@@ -144,7 +152,7 @@ class CutSearch:
             choices = {
                 number: np.sort(group.scores)[::-1][counts[number]]
                 for number, group in enumerate(self.groups)
-                if number not in closed and counts[number] < group.size
+                if number not in closed and counts[number] < group.allowed[-1]
             }
             if not choices:
                 break
@@ -178,12 +186,13 @@ class OutOfReachError(CompressionError):
     """A target is beyond what can be cut.
 
     `in_reach` takes the same share of what can be cut, and leaves as much of it as the
-    target leaves of the whole: a target as `prune_channels` takes it for the same kind.
+    target leaves of the whole; of `max_arena` it is the least. As that `argument` of
+    `prune_channels` it can be had.
     """
 
-    def __init__(self, text: str, in_reach: float | int) -> None:
+    def __init__(self, text: str, in_reach: float | int, *, argument: str) -> None:
         super().__init__(text)
-        self.in_reach = in_reach
+        self.in_reach, self.argument = in_reach, argument
 
 
 _WORDS = {
@@ -325,6 +334,7 @@ def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> OutOfReac
             f"ratio={target.value} cannot be met: at most {most} of the channels can "
             f"go. {limits}",
             float(target.value) * (1.0 - best),
+            argument=target.kind,
         )
     share = min(target.amount(whole) / whole, 1.0)
     least = math.ceil(1000 * best / whole) / 1000
@@ -333,4 +343,5 @@ def _out_of_reach(target: ChannelTarget, whole: float, best: float) -> OutOfReac
         f"{_amount(best, target)}, {least} of the model's "
         f"{_amount(whole, target)}. {limits}",
         math.ceil(best + share * (whole - best)),
+        argument=target.kind,
     )

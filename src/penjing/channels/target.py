@@ -80,6 +80,24 @@ def check_weight_bits(value: Any) -> None:
         )
 
 
+def check_max_arena(value: Any) -> None:
+    """Refuse what is no bound on RAM: neither bytes nor a fraction up to 1."""
+    if value is None or (_is_number(value) and 0.0 < value <= 1.0):
+        return
+    if not _is_number(value) or not isinstance(value, numbers.Integral) or value < 1:
+        raise ValueError(
+            "`max_arena` is the RAM that stays: a fraction up to 1.0 of what the "
+            "model's plain int8 file takes, or a positive integer, which is a number "
+            f"of bytes; got {value!r}."
+        )
+
+
+def arena_limit(value: float, whole: float) -> float:
+    """Bytes that a valid `max_arena` allows, where the model takes `whole`."""
+    is_share = not isinstance(value, numbers.Integral)
+    return float(value) * (whole if is_share else 1.0)
+
+
 def _check_ratio(kind: str, value: Any) -> None:
     if not _is_number(value) or not 0.0 <= value < 1.0:
         raise ValueError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -132,7 +131,12 @@ def _follow_graph(
 
     if prefix:
         enter(graph, layouts)
-    visit = functools.partial(_follow, trace)
+
+    def visit(node: Any, layouts: list[Layout], prefix: str) -> Sequence[Layout]:
+        found = _follow(trace, node, layouts, prefix)
+        trace.layouts.update(zip(map(id, node.outputs), found, strict=True))
+        return found
+
     return follow_graph(graph, layouts, visit, enter, prefix)
 
 

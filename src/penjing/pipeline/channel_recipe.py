@@ -6,7 +6,11 @@ import dataclasses
 import math
 from typing import ClassVar, Literal
 
-from penjing.channels.target import ChannelTarget, check_weight_bits
+from penjing.channels.target import (
+    ChannelTarget,
+    check_max_arena,
+    check_weight_bits,
+)
 from penjing.errors import RecipeError
 from penjing.pipeline.recipe import MAX_COUNT, MAX_EPOCHS, check_least, check_most
 
@@ -30,6 +34,9 @@ class ChannelPruneRecipe:
         flash: Estimated bytes of the finished int8 file that stay, likewise.
         weight_bits: Bits that a number of a weight will take in it.
         latency: Time that stays, a fraction or milliseconds such as "0.5 ms".
+        max_arena: Besides, estimated bytes of RAM that the finished int8 file may take
+            on a microcontroller, or a fraction, up to 1.0, of what the model's own
+            plain one takes; None: as many as it takes.
         importance: Which channels stay.
         scope: `"global"` or `"layer"`.
         round_to: Channels that stay are a multiple of it.
@@ -47,8 +54,9 @@ class ChannelPruneRecipe:
         batch_norm_batches: Batches on which batch normalization is estimated anew after
             each cut, where the model has any; 0 leaves it as it is.
         best_effort: Where a target, not of `latency`, is beyond what can be cut:
-            whether a cut then takes the same share of what can be cut and warns of it,
-            as in the recipes that come with penjing, or is an error.
+            whether a cut then takes the same share of what can be cut (of `max_arena`
+            all) and warns of it, as in the recipes that come with penjing, or is an
+            error.
     """
 
     method: ClassVar[str] = "prune_channels"
@@ -59,6 +67,7 @@ class ChannelPruneRecipe:
     flash: float | int | None = None
     weight_bits: float = 8.0
     latency: float | str | None = None
+    max_arena: float | int | None = None
     importance: Literal[
         "l2", "batch_norm", "taylor", "lamp", "activation_variance", "random"
     ] = "l2"
@@ -81,6 +90,7 @@ class ChannelPruneRecipe:
         try:
             target = self.target
             check_weight_bits(self.weight_bits)
+            check_max_arena(self.max_arena)
         except ValueError as error:
             raise RecipeError(str(error)) from error
         check_least(self, round_to=1, min_channels=1, steps=1, epochs_before=0)

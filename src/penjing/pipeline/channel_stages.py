@@ -13,6 +13,8 @@ import keras
 from penjing.channels.channel_pruning import prune_channels
 from penjing.channels.cut_search import OutOfReachError
 from penjing.channels.group_lasso import GroupLasso
+from penjing.channels.peak_memory import PLAIN_BITS, arena_of
+from penjing.channels.target import arena_limit
 from penjing.engine.batch_statistics import (
     find_batch_normalizations,
     reestimate_batch_normalization,
@@ -29,6 +31,8 @@ from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress
 from penjing.runtime.product_files import PRODUCT_MODES
+
+_NEARER = "The same share was cut of what can be cut."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +63,7 @@ class ChannelStages:
             model = self._kept(name, self._trained, model, name, before, True)
         for step in range(1, steps + 1):
             which = f" {step} of {steps}" if steps > 1 else ""
-            model = self._kept(f"Cutting channels{which}", self._cut, model)
+            model = self._kept(f"Cutting channels{which}", self._cut, model, step)
             if epochs:
                 name = f"Recovering{which}"
                 lasso = step < steps
@@ -94,26 +98,39 @@ class ChannelStages:
         name_weights(model, paths)
         return model
 
-    def _cut(self, model: keras.Model) -> keras.Model:
+    def _cut(self, model: keras.Model, step: int) -> keras.Model:
         whole = copy_model(model)
         whole.compile(**self._compile_arguments(1))
-        target = self.channels.target_of_a_step()
-        try:
-            smaller = self._pruned(whole, target)
-        except OutOfReachError as error:
-            if not self.channels.best_effort:
-                raise CompressionError(self._beyond(str(error))) from error
-            smaller = self._pruned(whole, {next(iter(target)): error.in_reach})
-            warnings.warn(
-                "The same share was cut of what can be cut. "
-                f"{self._beyond(str(error))}",
-                CompressionWarning,
-                stacklevel=2,
-            )
+        limits = {**self.channels.target_of_a_step(), **self._arena(model, step)}
+        smaller = self._within_reach(whole, limits)
         batches = self.channels.batch_norm_batches
         if not batches or not find_batch_normalizations(smaller):
             return smaller
         return reestimate_batch_normalization(smaller, self._examples, batches=batches)
+
+    def _within_reach(self, model: keras.Model, limits: dict[str, Any]) -> keras.Model:
+        """Cut to limits, or as near to them as can be where that is enough."""
+        try:
+            return self._pruned(model, limits)
+        except OutOfReachError as error:
+            beyond = self._beyond(str(error), error.argument)
+            nearer = {**limits, error.argument: error.in_reach}
+            if not self.channels.best_effort or nearer == limits:
+                raise CompressionError(beyond) from error
+        warnings.warn(f"{_NEARER} {beyond}", CompressionWarning, stacklevel=3)
+        return self._within_reach(model, nearer)
+
+    def _arena(self, model: keras.Model, step: int) -> dict[str, int]:
+        """The RAM that a cut leaves: an equal part, by factors, of those to come."""
+        share = self.channels.max_arena
+        if share is None:
+            return {}
+        decodes = self.channels.weight_bits < PLAIN_BITS
+        most = arena_limit(share, arena_of(self.original, decodes=False))
+        now = arena_of(model, decodes=decodes)
+        if now > most:
+            most = now * (most / now) ** (1 / (self.channels.steps - step + 1))
+        return {"max_arena": max(int(most), 1)}
 
     @property
     def _examples(self) -> Any:
@@ -121,21 +138,19 @@ class ChannelStages:
         source = self.data.source
         return tuple(source[:2]) if self.data.is_arrays else source
 
-    def _beyond(self, reason: str) -> str:
-        """What is said of a target that cannot be met, and whose target it is."""
-        target, steps = self.channels.target, self.channels.steps
+    def _beyond(self, reason: str, key: str) -> str:
+        """What is said of a key that cannot be met, and whose it is."""
+        value, steps = getattr(self.channels, key), self.channels.steps
         share = f", {steps} cuts of an equal part" if steps > 1 else ""
         return (
-            f"The recipe {self.recipe.name!r} asks for {target.kind}={target.value}"
+            f"The recipe {self.recipe.name!r} asks for {key}={value}"
             f"{share}: {reason} These are keys of its method prune_channels."
         )
 
-    def _pruned(
-        self, model: keras.Model, target: dict[str, float | int | str]
-    ) -> keras.Model:
+    def _pruned(self, model: keras.Model, limits: dict[str, Any]) -> keras.Model:
         return prune_channels(
             model,
-            **target,  # type: ignore[arg-type]
+            **limits,
             weight_bits=self.channels.weight_bits,
             importance=self.channels.importance,
             scope=self.channels.scope,

@@ -114,6 +114,15 @@ def test_a_bound_of_nothing_lost_is_aimed_at_exactly():
     assert goal.position(0.9, {"raw": 1}, used=0.9) == 0
 
 
+def test_costs_come_before_the_score_where_both_are_bounded():
+    bound = bound_of({"accuracy": 0.9}, {"accuracy": "higher"}, drop=Drop(1, False))
+    bounds = {"max_bytes": 100.0}
+    goal = Goal(bound=bound, bounds=bounds, bytes_kind="raw", objective="raw")
+    assert goal.position(0.5, {"raw": 101}, used=0.9) < 0  # less must stay
+    assert goal.position(0.5, {"raw": 100}, used=0.9) > 0
+    assert goal.position(0.9, {"raw": 100}, used=0.9) < 0
+
+
 def test_ties_of_float32_are_within_the_bound():
     for points in range(1, 5):
         for right in range(90, 100):

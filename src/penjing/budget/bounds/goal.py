@@ -73,11 +73,13 @@ class Goal:
         """Above 0 where more of the model must stay, below where less can.
 
         `used` is how many of what may be lost a file is to lose. Where only costs are
-        bounded, as much stays as they allow.
+        bounded, as much stays as they allow; where both are and cannot both be had, so
+        it is too.
         """
-        if self.bound.drop is not None:
-            return self.bound.beyond(score, share=used)
-        return -self.excess(costs) - _SLACK
+        over = self.excess(costs)
+        if self.bound.drop is None:
+            return -over - _SLACK
+        return -over if over > 0.0 else self.bound.beyond(score, share=used)
 
     def gaps(self, score: float, costs: Mapping[str, float]) -> tuple[str, ...]:
         """The bounds that a file misses, for people."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from penjing.budget.bounds.goal import Goal
+from penjing.budget.planning.byte_shares import share_within_bytes
 from penjing.budget.planning.known_trials import Trial, reference_of
 from penjing.budget.planning.line_search import next_share
 from penjing.budget.planning.space import (
@@ -318,9 +319,10 @@ class Plan:
     ) -> float:
         """Where a family begins that nothing is known of but what fell at once."""
         borne = borne_untrained(trials, self.goal)
-        if borne is None or "prune" not in family:
-            return usual[family]
-        return bears * borne.candidate.keep
+        start = usual[family]
+        if borne is not None and "prune" in family:
+            start = bears * borne.candidate.keep
+        return min(start, share_within_bytes(trials, family, self.ground, self.goal))
 
     def _by_promise(self, trials: Sequence[Trial], families: list[str]) -> list[str]:
         """Families whose short trials found cheap files within reach come first."""

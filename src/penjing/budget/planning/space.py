@@ -122,7 +122,7 @@ class Ground(JsonValue):
         validation_from: Which part of the data it is held out of.
         metric: Name of the metric by which epochs are judged; None: the first.
         weights: How many the model has that can be pruned, about.
-        max_arena: Bytes of RAM that a packed file may take.
+        max_arena: Bytes of RAM that a file may take on a microcontroller.
         is_bounded: Whether time, RAM or multiply-accumulates are, which zeros do not
             make less.
         trains: Whether anything may be trained.
@@ -255,6 +255,7 @@ class Ground(JsonValue):
             recovery_epochs=self._recovery(candidate),
             best_effort=True,
             weight_bits=bits,
+            max_arena=self.max_arena,
             **target,  # type: ignore[arg-type]
         )
 

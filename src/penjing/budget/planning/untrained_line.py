@@ -92,7 +92,12 @@ def _rounded(share: float) -> float:
 
 
 def _from_the_model(goal: Goal, trials: Sequence[Trial]) -> Goal:
-    """The goal before the dense control was known: nothing here is trained on."""
+    """The goal before the dense control was known: nothing here is trained on.
+
+    Where the score is bounded it alone says what falls: less costs come with trainings.
+    """
+    if goal.bound.drop is not None:
+        goal = dataclasses.replace(goal, bounds={})
     reference = reference_of(trials)
     if reference is None:
         return goal

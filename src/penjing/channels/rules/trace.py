@@ -41,6 +41,8 @@ class ChannelTrace:
             stands for the number of them that are kept, within tuples too.
         argument_edits: The same for positional arguments of calls.
         skipped: Path of a layer that leaves channels whole -> why.
+        layouts: `id` of a tensor that a call of the graph gives -> where its channels
+            lie, at the last call.
     """
 
     def __init__(self) -> None:
@@ -50,6 +52,7 @@ class ChannelTrace:
         self.config_edits: dict[int, dict[str, Any]] = {}
         self.argument_edits: dict[int, dict[int, Any]] = {}
         self.skipped: dict[str, str] = {}
+        self.layouts: dict[int, Layout] = {}
         self._whole: dict[tuple[int, int], str] = {}
         self._made: dict[tuple[int, str], np.ndarray] = {}
         self._touched: set[int] = set()
