@@ -11,6 +11,7 @@ from penjing.budget.bounds.goal import Goal
 from penjing.budget.bounds.quantities import Drop
 from penjing.budget.planning.byte_shares import share_within_bytes
 from penjing.budget.planning.known_trials import Trial
+from penjing.budget.planning.plan import Plan
 from penjing.budget.planning.space import MOST_KEPT, Candidate, Ground
 from penjing.budget.search import Clock, Search
 from penjing.budget.study import SAMPLED, Study
@@ -346,9 +347,25 @@ def test_bytes_and_score_bounded_trainings_begin_where_bytes_fit(tmp_path):
     planned = [t for t in search.study.trials if t.phase in ("short", "full")]
     assert planned[0].candidate.keep < 0.03
     best = search.best()
-    assert best.outcome.costs["gzip"] <= 3_000
+    assert best.outcome.costs["gzip"] <= 3_600  # as near to the one as to the other
     shares = [t.candidate.keep for t in search.study.trials if t.phase == "one-shot"]
     assert min(shares) >= 0.1  # the score alone says how many weights fall at once
+
+
+def plain_trial(costs, mode="int8"):
+    """The file of the model as it is."""
+    outcome = TrialOutcome(
+        name="0001",
+        status="finished",
+        file="model.tflite",
+        metrics={"accuracy": 0.9},
+        costs=costs,
+        steps=0,
+        seconds=1.0,
+        sparsity=0.0,
+    )
+    candidate = Candidate(family="files", mode=mode)
+    return Trial(number=1, candidate=candidate, phase="files", outcome=outcome)
 
 
 @pytest.mark.parametrize(
@@ -371,23 +388,39 @@ def test_a_line_begins_where_bytes_are_about_right(family, runtime, most, share)
         bytes_kind=kind,
         objective=kind,
     )
-    plain = {"raw": 1_005_000, "gzip": 905_000}
-    outcome = TrialOutcome(
-        name="0001",
-        status="finished",
-        file="model.tflite",
-        metrics={"accuracy": 0.9},
-        costs=plain,
-        steps=0,
-        seconds=1.0,
-        sparsity=0.0,
-    )
-    candidate = Candidate(family="files", mode="int8")
-    trials = [Trial(number=1, candidate=candidate, phase="files", outcome=outcome)]
+    trials = [plain_trial({"raw": 1_005_000, "gzip": 905_000})]
     found = share_within_bytes(trials, family, ground, goal)
     assert share / 1.5 < found < 1.5 * share
     unbounded = dataclasses.replace(goal, bounds={})
     assert share_within_bytes(trials, family, ground, unbounded) == MOST_KEPT
+
+
+def test_what_is_no_weight_falls_with_the_channels():
+    ground = dataclasses.replace(
+        GROUND, runtime="micro", objective="raw", bounds_bytes=True, weights=250_000
+    )
+    bounds = {"max_bytes": 48_000.0}
+    goal = Goal(bound=GOAL.bound, bounds=bounds, bytes_kind="raw", objective="raw")
+    plain = [plain_trial({"raw": 310_000})]  # 60,000 that are no weights
+    assert share_within_bytes(plain, "cut+prune", ground, goal) > 0.05
+
+
+def test_zeros_are_not_tried_where_they_meet_no_bound():
+    ground = dataclasses.replace(
+        GROUND, runtime="micro", objective="raw", max_arena=24_576, is_bounded=True
+    )
+    for arena, phases in [(30_000, "control"), (20_000, "one-shot")]:
+        goal = Goal(
+            bound=GOAL.bound,
+            bounds={"max_arena": 24_576.0},
+            bytes_kind="raw",
+            objective="raw",
+        )
+        trials = [
+            plain_trial({"raw": 310_000, "arena": 4 * arena}, mode="float32"),
+            plain_trial({"raw": 310_000, "arena": arena}),
+        ]
+        assert Plan(ground=ground, goal=goal).next(trials)[1] == phases
 
 
 def test_channels_keep_to_the_ram_that_is_bounded():

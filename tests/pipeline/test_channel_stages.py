@@ -130,13 +130,13 @@ def test_best_effort_takes_a_share_of_what_can_be_cut_and_says_so(target):
 @pytest.mark.once
 def test_ram_is_bounded_by_the_model_as_it_was_over_all_cuts():
     model = build()
-    whole = arena_of(model, decodes=False)
+    whole = arena_of(model)
     changes = {"ratio": None, "flash": 0.999, "distillation": 0.0, "epochs_before": 0}
     arenas = []
     for most in (None, 0.99):
         plan = recipe(max_arena=most, round_to=1, **changes)
         smaller = run_recipe(model, data(60), plan)
-        arenas.append(arena_of(smaller, decodes=False) / whole)
+        arenas.append(arena_of(smaller) / whole)
     assert arenas[1] <= 0.99 < arenas[0]
 
 

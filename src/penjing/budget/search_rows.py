@@ -54,7 +54,8 @@ class SearchRows:
         least = min(files, key=lambda t: t.costs["gzip"], default=None)
         steps = [least]
         if self.best.candidate.is_trained:
-            steps.append(borne_untrained(trials, self.search.goal))
+            ground, goal = self.search.ground, self.search.goal
+            steps.append(borne_untrained(trials, ground, goal))
         return tuple(
             self._step(trial)
             for trial in steps

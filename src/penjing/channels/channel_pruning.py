@@ -27,7 +27,12 @@ from penjing.channels.cut_search import (
     least_units,
 )
 from penjing.channels.flash_estimate import flash_estimate
-from penjing.channels.peak_memory import PLAIN_BITS, PeakMemory, within_arena
+from penjing.channels.peak_memory import (
+    PLAIN_BITS,
+    PeakMemory,
+    arena_of,
+    within_arena,
+)
 from penjing.channels.removal import remove_channels
 from penjing.channels.scores import ChannelImportance, check_importance, score_channels
 from penjing.channels.target import (
@@ -95,15 +100,17 @@ def prune_channels(
         flash: The same for the bytes of the finished int8 file on a microcontroller,
             estimated from weights, biases and what layers take besides. Units go that
             are worth least for each byte.
-        weight_bits: For `flash`: bits that a number of a weight will take, up to 8. In
-            plain int8 files these are 8; in those of `penjing.pack_litert` 4 with 16
-            levels, and about 1.4 with 90 % zeros and 7 levels.
+        weight_bits: For `flash` and `max_arena`: bits that a number of a weight will
+            take, up to 8. In plain int8 files these are 8; in those of
+            `penjing.pack_litert` 4 with 16 levels, and about 1.4 with 90 % zeros and 7
+            levels.
         latency: The same for the time: a fraction of the model's, or "0.5 ms".
         max_arena: Besides: the RAM that the finished int8 file may take in TensorFlow
             Lite Micro, estimated: bytes, or a fraction, up to 1, of what the model's
             own plain int8 file takes. It is the most that activations take at once;
             with `weight_bits` below 8 the weight of a layer as well, which is decoded
-            there. Units go first where memory is fullest.
+            there. Units go first where memory is fullest. With `ratio=0.0` it is all
+            that is bounded.
         importance: Which channels stay: `"l2"`, the norm of all weights that fall with
             one; `"batch_norm"`, the scales of its normalizations; `"taylor"`, what the
             loss changes by without it (needs `data` and a compiled loss); `"lamp"`;
@@ -172,9 +179,9 @@ def prune_channels(
     ]
     costs = CutCosts(model, graph)
     if max_arena is not None:
-        whole = PeakMemory(graph, costs, decodes=False).arena({})
-        memory = PeakMemory(graph, costs, decodes=weight_bits < PLAIN_BITS)
-        candidates = within_arena(candidates, memory, arena_limit(max_arena, whole))
+        limit = arena_limit(max_arena, arena_of(model, weight_bits=PLAIN_BITS))
+        memory = PeakMemory(graph, costs, weight_bits=weight_bits)
+        candidates = within_arena(candidates, memory, limit)
     if target.kind == "flash":
         size = functools.partial(flash_estimate, costs, weight_bits=weight_bits)
         candidates = per_cost(candidates, size)

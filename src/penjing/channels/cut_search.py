@@ -33,7 +33,8 @@ _TOLERANCE = 1e-9
 class Candidates:
     """The units of one group with their scores, and how many of them may stay.
 
-    They are a multiple of `step`, or all, at least `floor` and at most `ceiling`.
+    They are a multiple of `step`, or all, at least `floor` and, where there is one, at
+    most `ceiling`.
     """
 
     name: str
@@ -73,7 +74,9 @@ class Candidates:
 
 
 class CutSearch:
-    """All cuts that one ranking allows, from none to as much as can go.
+    """All cuts that one ranking allows, from the least to as much as can go.
+
+    The least cuts nothing but what is above the ceilings of groups.
 
     The scope is `"global"`: one ranking of all units; or `"layer"`: each group gives
     the same fraction.
@@ -84,12 +87,12 @@ class CutSearch:
         self.scope = scope
         keys, owners = [], []
         for number, group in enumerate(groups):
-            spare = group.size - group.allowed[0]
-            rising = np.sort(group.scores)[:spare]
+            spare = slice(group.size - group.allowed[-1], group.size - group.allowed[0])
+            rising = np.sort(group.scores)
             if scope == "layer":
-                rising = (np.arange(spare) + 0.5) / group.size
-            keys.append(rising)
-            owners.append(np.full(spare, number))
+                rising = (np.arange(group.size) + 0.5) / group.size
+            keys.append(rising[spare])
+            owners.append(np.full(len(keys[-1]), number))
         order = np.argsort(np.concatenate(keys or [np.zeros(0)]), kind="stable")
         self._owners = np.concatenate(owners or [np.zeros(0, int)])[order]
 
@@ -99,8 +102,13 @@ class CutSearch:
         return sum(group.size for group in self.groups)
 
     @property
+    def least(self) -> int:
+        """Units that go in any case, for ceilings."""
+        return sum(group.size - group.allowed[-1] for group in self.groups)
+
+    @property
     def most(self) -> int:
-        """Units that can go at most."""
+        """Units that can go at most, beside those that go in any case."""
         return len(self._owners)
 
     def counts(self, dropped: int) -> list[int]:
@@ -112,7 +120,7 @@ class CutSearch:
         return [
             min(group.allowed, key=lambda n: (abs(n - left), -n))
             for group, left in (
-                (group, group.size - int(lost))
+                (group, group.allowed[-1] - int(lost))
                 for group, lost in zip(self.groups, gone, strict=True)
             )
         ]
@@ -255,10 +263,11 @@ def find_cut(
 ) -> KeptUnits:
     """Find the cut that reaches a target, no time, with the least loss."""
     if target.kind == "ratio":
-        dropped = round(float(target.value) * search.units)
+        dropped = round(float(target.value) * search.units) - search.least
         if dropped > search.most:
-            raise _out_of_reach(target, 1.0, 1.0 - search.most / search.units)
-        return search.kept(search.counts(dropped))
+            left = 1.0 - (search.most + search.least) / search.units
+            raise _out_of_reach(target, 1.0, left)
+        return search.kept(search.counts(max(dropped, 0)))
     cost, whole = _cost_of(target.kind, model, costs, weight_bits)
     return cut_within(search, cost, target.amount(whole), target, whole)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from penjing.channels.cut_costs import CutCosts, Kept
 from penjing.channels.cut_search import Candidates, OutOfReachError
 from penjing.channels.rules.units import Channels, Layout
 from penjing.channels.tracing import ChannelGraph, trace_channels
+from penjing.engine.activations.integer_kinds import FUSED, WEIGHTED
 from penjing.errors import UnsupportedModelError
 from penjing.models.graph_flow import as_graph, follow_graph
 
@@ -22,9 +25,8 @@ from penjing.models.graph_flow import as_graph, follow_graph
 _ARENA_BYTES, _LAYER_BYTES, _DECODER_BYTES, _CHANNEL_BYTES = 1_200, 260, 150, 8
 PLAIN_BITS = 8.0  # of a weight that is not packed
 _INDEX_BYTES = 4  # inputs that are no floats stay integers of 32 bits
-# What converters fold into the layer before, or what only names a tensor anew.
-_FOLDED = (
-    keras.layers.BatchNormalization,
+# What gives the tensor that it takes, in a file.
+_SAME = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout1D,
     keras.layers.SpatialDropout2D,
@@ -33,29 +35,35 @@ _FOLDED = (
     keras.layers.GaussianDropout,
     keras.layers.Flatten,
     keras.layers.Reshape,
-    keras.layers.ReLU,
 )
-_FOLDED_ACTIVATIONS = ("linear", "relu", "relu6")
+# Activations that TFLM computes with a tensor more than what they take and give.
+_COMPOSED = ("silu", "swish", "gelu", "mish", "softplus", "softsign")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class _Tensor:
-    """Bytes of a tensor at each place of its channels; without ids, of all of it."""
+    """A tensor of `each` bytes for one channel, whose ids it has where some may go."""
 
-    bytes: int
+    each: int
+    channels: int
     ids: Any = None
 
-    def size(self, stays: Any) -> float:
-        return self.bytes * (1 if self.ids is None else int(stays[self.ids].sum()))
+    def kept(self, stays: Any) -> int:
+        return self.channels if self.ids is None else int(stays[self.ids].sum())
+
+    def size(self, stays: Any) -> int:
+        return self.each * self.kept(stays)
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
 class _Step:
-    """One operator: what lives while it runs, and the kernels that it reads."""
+    """One operator: what lives while it runs, and the kernels that it reads.
 
-    made: list[_Tensor]
-    kernels: tuple[str, ...]
-    has_multipliers: bool
+    `scaled` are outputs of a convolution, each of whose channels has a multiplier.
+    """
+
+    kernels: tuple[str, ...] = ()
+    scaled: tuple[_Tensor, ...] = ()
     live: list[_Tensor] = dataclasses.field(default_factory=list)
 
 
@@ -69,13 +77,16 @@ class PeakMemory:
     Args:
         graph: The traced model, with sizes that are known but for the batch.
         costs: Of the same model.
-        decodes: Whether weights are packed: then one lies in the arena, decoded, while
-            its layer runs.
+        weight_bits: Of a number of a weight in the file. Below `PLAIN_BITS` weights are
+            packed: then one lies in the arena, decoded, while its layer runs.
     """
 
-    def __init__(self, graph: ChannelGraph, costs: CutCosts, *, decodes: bool) -> None:
-        self._graph, self._costs, self._decodes = graph, costs, decodes
-        self._steps = _steps_of(graph)
+    def __init__(
+        self, graph: ChannelGraph, costs: CutCosts, *, weight_bits: float
+    ) -> None:
+        self._graph, self._costs = graph, costs
+        self._decodes = weight_bits < PLAIN_BITS
+        self._steps = _Order(graph).steps
 
     def arena(self, kept: Kept) -> float:
         """Bytes of the arena.
@@ -88,15 +99,14 @@ class PeakMemory:
         return peak + self._rest(stays)
 
     def fullest(self, kept: Kept) -> Callable[[Kept], float]:
-        """The arena that the step which takes most after a cut needs, by itself."""
+        """What lives, after any cut, in the step that takes most after this one."""
         stays = self._graph.kept_ids(dict(kept))
         step = max(self._steps, key=lambda s: self._live(s, kept, stays))
 
-        def needed(other: Kept) -> float:
-            stays = self._graph.kept_ids(dict(other))
-            return self._live(step, other, stays) + self._rest(stays)
+        def live(other: Kept) -> float:
+            return self._live(step, other, self._graph.kept_ids(dict(other)))
 
-        return needed
+        return live
 
     def _live(self, step: _Step, kept: Kept, stays: Any) -> float:
         total = sum(tensor.size(stays) for tensor in step.live)
@@ -112,21 +122,17 @@ class PeakMemory:
         return max(sizes, default=0.0)  # a layer of several kernels is several steps
 
     def _rest(self, stays: Any) -> float:
-        layers = [step for step in self._steps if step.kernels]
+        layers = sum(bool(step.kernels) for step in self._steps)
         each = _LAYER_BYTES + (_DECODER_BYTES if self._decodes else 0)
-        channels = sum(
-            tensor.size(stays) / tensor.bytes if tensor.ids is not None else 0
-            for step in layers
-            if step.has_multipliers
-            for tensor in step.made
-        )
-        return _ARENA_BYTES + each * len(layers) + _CHANNEL_BYTES * channels
+        scaled = [tensor for step in self._steps for tensor in step.scaled]
+        channels = sum(tensor.kept(stays) for tensor in scaled)
+        return _ARENA_BYTES + each * layers + _CHANNEL_BYTES * channels
 
 
-def arena_of(model: keras.Model, *, decodes: bool) -> float:
+def arena_of(model: keras.Model, *, weight_bits: float = PLAIN_BITS) -> float:
     """Estimate the arena of a model's int8 file as it is; see `PeakMemory`."""
     graph = trace_channels(model)
-    return PeakMemory(graph, CutCosts(model, graph), decodes=decodes).arena({})
+    return PeakMemory(graph, CutCosts(model, graph), weight_bits=weight_bits).arena({})
 
 
 def within_arena(
@@ -134,74 +140,126 @@ def within_arena(
 ) -> list[Candidates]:
     """The same groups with at most as many units as an arena has room for.
 
-    While the fullest step needs too much, the group gives units that loses least for
-    each byte of it.
+    While there is too little, of the groups that lie in the fullest step the one gives
+    units that loses least for each byte.
     """
     groups = list(candidates)
-
-    def kept() -> Kept:
-        return {group.name: group.best(group.allowed[-1]) for group in groups}
-
-    while memory.arena(kept()) > limit:
-        needed = memory.fullest(kept())
-        before, best = needed(kept()), (math.inf, -1)
+    while True:
+        kept = {group.name: group.best(group.allowed[-1]) for group in groups}
+        arena = memory.arena(kept)
+        if arena <= limit:
+            return groups
+        live, choices = memory.fullest(kept), []
         for number, group in enumerate(groups):
-            if len(group.allowed) < 2:
-                continue
-            fewer = {**kept(), group.name: group.best(group.allowed[-2])}
-            if (saved := before - needed(fewer)) > 0:
-                best = min(best, (group.worth_of_last() / saved, number))
-        if best[1] < 0:
-            least = math.ceil(memory.arena(kept()))
-            raise OutOfReachError(
-                f"max_arena={limit:,.0f} cannot be met: the best that can be reached "
-                f"is {least:,} bytes, estimated. Lower `round_to` or `min_channels`, "
-                "let more layers be cut, or make the model's input smaller.",
-                least,
-                argument="max_arena",
-            )
-        group = groups[best[1]]
-        groups[best[1]] = dataclasses.replace(group, ceiling=group.allowed[-2])
-    return groups
+            if len(group.allowed) > 1:
+                fewer = {**kept, group.name: group.best(group.allowed[-2])}
+                saved = live(kept) - live(fewer)
+                if saved > 0:
+                    choices.append((group.worth_of_last() / saved, number))
+        if not choices:
+            raise _out_of_reach(limit, math.ceil(arena))
+        _, number = min(choices)
+        fewest = groups[number].allowed[-2]
+        groups[number] = dataclasses.replace(groups[number], ceiling=fewest)
 
 
-def _steps_of(graph: ChannelGraph) -> list[_Step]:
+def _out_of_reach(limit: float, least: int) -> OutOfReachError:
+    return OutOfReachError(
+        f"max_arena={limit:,.0f} cannot be met: the best that can be reached is "
+        f"{least:,} bytes, estimated, where memory is fullest. Lower `round_to` or "
+        "`min_channels`, let more layers be cut, or make the model's input smaller.",
+        least,
+        argument="max_arena",
+    )
+
+
+class _Order:
     """The operators of a model in their order, each with what lives as it runs."""
-    top = as_graph(graph.model)
-    steps: list[_Step] = []
-    inputs = [_tensor_of(tensor, None) for tensor in top.inputs]
-    last_use: dict[int, int] = {}
-    born: dict[int, tuple[int, _Tensor]] = {id(t): (0, t) for t in inputs}
 
-    def visit(node: Any, values: list[_Tensor], prefix: str) -> list[_Tensor]:
-        if len(values) == 1 and len(node.outputs) == 1 and _is_folded(node.operation):
+    def __init__(self, graph: ChannelGraph) -> None:
+        self.steps: list[_Step] = []
+        self._layouts = graph.trace.layouts
+        self._born: list[tuple[int, _Tensor]] = []
+        self._last_use: dict[int, int] = {}
+        self._makers: dict[int, Any] = {}
+        top = as_graph(graph.model)
+        self._readers = iter(_lone_readers(top))
+        inputs = [self._tensor(tensor, at=0) for tensor in top.inputs]
+        for value in follow_graph(top, inputs, self._visit):
+            self._last_use[id(value)] = len(self.steps) - 1
+        for first, tensor in self._born:
+            last = self._last_use.get(id(tensor), first)
+            for step in self.steps[first : last + 1]:
+                step.live.append(tensor)
+
+    def _visit(self, node: Any, values: list[_Tensor], prefix: str) -> list[_Tensor]:
+        operation, is_lone = node.operation, next(self._readers)
+        if len(values) == 1 == len(node.outputs) and (
+            isinstance(operation, _SAME)
+            or (is_lone and self._is_folded(operation, values[0]))
+        ):
             return values
-        layouts = graph.trace.layouts
-        made = [_tensor_of(t, layouts.get(id(t))) for t in node.outputs]
-        kernels = [
-            weight
-            for weight in getattr(node.operation, "weights", ())
-            if len(weight.shape) > 1
-        ]
-        for value in values:
-            last_use[id(value)] = len(steps)
-        for tensor in made:
-            born[id(tensor)] = len(steps), tensor
-        steps.append(
-            _Step(
-                made=made,
-                kernels=tuple(weight.path for weight in kernels),
-                has_multipliers=any(len(weight.shape) > 2 for weight in kernels),
-            )
-        )
+        made = self._step(operation, values, node.outputs)
+        activation = getattr(operation, "activation", None)
+        name = getattr(activation, "__name__", "linear")
+        if isinstance(operation, keras.layers.Activation):
+            self._add_temporary(name, made[0])
+        elif name not in FUSED and type(operation).__name__ in WEIGHTED:
+            return self._step(activation, made, node.outputs)
         return made
 
-    for value in follow_graph(top, inputs, visit):
-        last_use[id(value)] = len(steps) - 1
-    for key, (first, tensor) in born.items():
-        for step in steps[first : last_use.get(key, first) + 1]:
-            step.live.append(tensor)
-    return steps
+    def _step(
+        self, operation: Any, values: list[_Tensor], outputs: Sequence[Any]
+    ) -> list[_Tensor]:
+        number = len(self.steps)
+        made = [self._tensor(tensor, at=number) for tensor in outputs]
+        self._makers |= {id(tensor): operation for tensor in made}
+        self._last_use |= {id(value): number for value in values}
+        kernels = [w for w in getattr(operation, "weights", ()) if len(w.shape) > 1]
+        is_convolution = any(len(weight.shape) > 2 for weight in kernels)
+        self.steps.append(
+            _Step(
+                kernels=tuple(weight.path for weight in kernels),
+                scaled=tuple(made) if is_convolution else (),
+            )
+        )
+        if not kernels:
+            self._add_temporary(getattr(operation, "__name__", ""), made[0])
+        return made
+
+    def _add_temporary(self, activation: str, made: _Tensor) -> None:
+        if activation in _COMPOSED:
+            self.steps[-1].live.append(made)
+
+    def _is_folded(self, operation: Any, value: _Tensor) -> bool:
+        """Whether converters make it one with the layer that it alone reads."""
+        maker = self._makers.get(id(value))
+        if isinstance(operation, keras.layers.BatchNormalization):
+            return any(len(w.shape) > 1 for w in getattr(maker, "weights", ()))
+        name = getattr(getattr(operation, "activation", None), "__name__", "")
+        if isinstance(operation, keras.layers.Activation):
+            return maker is not None and name in FUSED
+        return maker is not None and isinstance(operation, keras.layers.ReLU)
+
+    def _tensor(self, tensor: Any, *, at: int) -> _Tensor:
+        found = _tensor_of(tensor, self._layouts.get(id(tensor)))
+        self._born.append((at, found))
+        return found
+
+
+def _lone_readers(top: Any) -> list[bool]:
+    """Of each call of a graph whether it alone reads its first input."""
+    numbers, readers = itertools.count(), Counter[int]()
+    first: list[int] = []
+
+    def visit(node: Any, values: list[int], prefix: str) -> list[int]:
+        first.append(values[0] if values else -1)
+        readers.update(set(values))
+        return [next(numbers) for _ in node.outputs]
+
+    inputs = [next(numbers) for _ in top.inputs]
+    readers.update(follow_graph(top, inputs, visit))
+    return [readers[number] == 1 for number in first]
 
 
 def _tensor_of(tensor: Any, layout: Layout | None) -> _Tensor:
@@ -214,14 +272,7 @@ def _tensor_of(tensor: Any, layout: Layout | None) -> _Tensor:
         )
     is_float = "float" in keras.backend.standardize_dtype(tensor.dtype)
     each = 1 if is_float else _INDEX_BYTES
-    if isinstance(layout, Channels):
-        del sizes[layout.axis - 1]
-        return _Tensor(bytes=each * math.prod(sizes), ids=layout.ids)
-    return _Tensor(bytes=each * math.prod(sizes))
-
-
-def _is_folded(operation: Any) -> bool:
-    if isinstance(operation, keras.layers.Activation):
-        name = getattr(operation.activation, "__name__", "")
-        return name in _FOLDED_ACTIVATIONS
-    return isinstance(operation, _FOLDED)
+    axis = layout.axis - 1 if isinstance(layout, Channels) else -1
+    channels = sizes.pop(axis) if sizes else 1
+    ids = layout.ids if isinstance(layout, Channels) else None
+    return _Tensor(each=each * math.prod(sizes), channels=channels, ids=ids)

@@ -10,6 +10,8 @@ from typing import Any
 _KINDS = ("ratio", "macs", "parameters", "flash", "latency")
 _LATENCY = re.compile(r"\s*(\d+(?:\.\d*)?(?:e-?\d+)?)\s*ms\s*")
 
+_LEAST_ARENA = 100  # so that 1, where 1.0 was meant, is no byte
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ChannelTarget:
@@ -82,13 +84,15 @@ def check_weight_bits(value: Any) -> None:
 
 def check_max_arena(value: Any) -> None:
     """Refuse what is no bound on RAM: neither bytes nor a fraction up to 1."""
-    if value is None or (_is_number(value) and 0.0 < value <= 1.0):
+    is_share = _is_number(value) and not isinstance(value, numbers.Integral)
+    if value is None or (is_share and 0.0 < value <= 1.0):
         return
-    if not _is_number(value) or not isinstance(value, numbers.Integral) or value < 1:
+    is_bytes = _is_number(value) and isinstance(value, numbers.Integral)
+    if not is_bytes or value < _LEAST_ARENA:
         raise ValueError(
             "`max_arena` is the RAM that stays: a fraction up to 1.0 of what the "
-            "model's plain int8 file takes, or a positive integer, which is a number "
-            f"of bytes; got {value!r}."
+            "model's plain int8 file takes, or an integer, which is a number of bytes, "
+            f"{_LEAST_ARENA} at least; got {value!r}."
         )
 
 

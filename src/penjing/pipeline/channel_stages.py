@@ -13,7 +13,7 @@ import keras
 from penjing.channels.channel_pruning import prune_channels
 from penjing.channels.cut_search import OutOfReachError
 from penjing.channels.group_lasso import GroupLasso
-from penjing.channels.peak_memory import PLAIN_BITS, arena_of
+from penjing.channels.peak_memory import arena_of
 from penjing.channels.target import arena_limit
 from penjing.engine.batch_statistics import (
     find_batch_normalizations,
@@ -31,8 +31,6 @@ from penjing.pipeline.training import compile_arguments, train
 from penjing.pipeline.training_data import TrainingData
 from penjing.progress import Listener, Progress
 from penjing.runtime.product_files import PRODUCT_MODES
-
-_NEARER = "The same share was cut of what can be cut."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,7 +115,10 @@ class ChannelStages:
             nearer = {**limits, error.argument: error.in_reach}
             if not self.channels.best_effort or nearer == limits:
                 raise CompressionError(beyond) from error
-        warnings.warn(f"{_NEARER} {beyond}", CompressionWarning, stacklevel=3)
+            instead = "The same share was cut of what can be cut."
+            if error.argument == "max_arena":
+                instead = "As much was cut as can be where memory is fullest."
+        warnings.warn(f"{instead} {beyond}", CompressionWarning, stacklevel=3)
         return self._within_reach(model, nearer)
 
     def _arena(self, model: keras.Model, step: int) -> dict[str, int]:
@@ -125,9 +126,8 @@ class ChannelStages:
         share = self.channels.max_arena
         if share is None:
             return {}
-        decodes = self.channels.weight_bits < PLAIN_BITS
-        most = arena_limit(share, arena_of(self.original, decodes=False))
-        now = arena_of(model, decodes=decodes)
+        most = arena_limit(share, arena_of(self.original))
+        now = arena_of(model, weight_bits=self.channels.weight_bits)
         if now > most:
             most = now * (most / now) ** (1 / (self.channels.steps - step + 1))
         return {"max_arena": max(int(most), 1)}

@@ -1,5 +1,6 @@
 """How much of a score may be lost."""
 
+import functools
 import math
 
 import numpy as np
@@ -114,13 +115,16 @@ def test_a_bound_of_nothing_lost_is_aimed_at_exactly():
     assert goal.position(0.9, {"raw": 1}, used=0.9) == 0
 
 
-def test_costs_come_before_the_score_where_both_are_bounded():
+def test_what_misses_score_and_costs_is_to_miss_both_alike():
     bound = bound_of({"accuracy": 0.9}, {"accuracy": "higher"}, drop=Drop(1, False))
     bounds = {"max_bytes": 100.0}
     goal = Goal(bound=bound, bounds=bounds, bytes_kind="raw", objective="raw")
-    assert goal.position(0.5, {"raw": 101}, used=0.9) < 0  # less must stay
-    assert goal.position(0.5, {"raw": 100}, used=0.9) > 0
-    assert goal.position(0.9, {"raw": 100}, used=0.9) < 0
+    position = functools.partial(goal.position, used=0.9)
+    assert position(0.9, {"raw": 101}) < 0  # less must stay
+    assert position(0.5, {"raw": 100}) > 0
+    assert position(0.9, {"raw": 100}) < 0
+    assert position(0.5, {"raw": 110}) > 0  # far from the score, near the bytes
+    assert position(0.89, {"raw": 500}) < 0
 
 
 def test_ties_of_float32_are_within_the_bound():

@@ -73,13 +73,16 @@ class Goal:
         """Above 0 where more of the model must stay, below where less can.
 
         `used` is how many of what may be lost a file is to lose. Where only costs are
-        bounded, as much stays as they allow; where both are and cannot both be had, so
-        it is too.
+        bounded, as much stays as they allow. Where both are and a file misses both, it
+        is to miss them by as much, as `rank` counts it.
         """
         over = self.excess(costs)
         if self.bound.drop is None:
             return -over - _SLACK
-        return -over if over > 0.0 else self.bound.beyond(score, share=used)
+        beyond = self.bound.beyond(score, share=used)
+        if over <= 0.0:
+            return beyond
+        return beyond - over if beyond > 0.0 else -over
 
     def gaps(self, score: float, costs: Mapping[str, float]) -> tuple[str, ...]:
         """The bounds that a file misses, for people."""

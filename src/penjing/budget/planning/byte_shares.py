@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from penjing.budget.bounds.goal import Goal
 from penjing.budget.planning.known_trials import Trial
 from penjing.budget.planning.space import FILES, MOST_KEPT, Ground
 
-_FINER = 0.95  # factor between the shares that are looked at
+_STEP = 0.95  # factor between the shares that are looked at
 # Of a weight: one that stays in a compressed file, its place with it; the bit that says
 # whether it stays in a packed one, and its index of 15 levels.
 _GZIPPED_BYTES, _MASK_BITS, _INDEX_BITS = 1.2, 1.0, 4.0
@@ -19,8 +19,9 @@ def share_within_bytes(
 ) -> float:
     """The share at which a file has about as many bytes as are allowed.
 
-    An estimate from the file of the model as it is: all but its weights stays. Where
-    bytes are not bounded, or nothing is known, it is the most that is ever kept.
+    An estimate from the file of the model as it is: what is no weight stays, or falls
+    as the channels do. Where bytes are not bounded, or nothing is known, it is the most
+    that is ever kept.
     """
     most = goal.bounds.get("max_bytes")
     files = [t for t in trials if t.candidate.family == FILES and t.is_finished]
@@ -28,22 +29,29 @@ def share_within_bytes(
     if most is None or not plain:
         return MOST_KEPT
     weights = min(ground.weights, *plain)  # some may take no byte
-    rest, each = min(plain) - weights, _bytes_of_weight(family, ground, goal)
+    rest = min(plain) - weights
     share = MOST_KEPT
-    while share > ground.least_kept and rest + weights * each(share) > most:
-        share *= _FINER
+    while share > ground.least_kept:
+        if _bytes_at(share, family, ground, goal, weights, rest) <= most:
+            break
+        share *= _STEP
     return max(share, ground.least_kept)
 
 
-def _bytes_of_weight(
-    family: str, ground: Ground, goal: Goal
-) -> Callable[[float], float]:
-    """Of all weights that there were, by the share of them that stays."""
+def _bytes_at(
+    share: float,
+    family: str,
+    ground: Ground,
+    goal: Goal,
+    weights: float,
+    rest: float,
+) -> float:
+    # Half of the way by channels, as `Ground` has it; those of a cut alone likewise.
+    channels = share**0.5 if family.startswith("cut") else 1.0
     if "prune" not in family:
-        return lambda keep: keep
-    if goal.bytes_kind == "gzip":
-        return lambda keep: _GZIPPED_BYTES * keep
-    if family == "prune" or not ground.packs:
-        return lambda keep: (_MASK_BITS + _INDEX_BITS * keep) / 8
-    # Half of the way by channels, as `Ground` has it.
-    return lambda keep: keep**0.5 * (_MASK_BITS + _INDEX_BITS * keep**0.5) / 8
+        bits = 8.0 * share
+    elif goal.bytes_kind == "gzip":
+        bits = 8.0 * _GZIPPED_BYTES * share
+    else:
+        bits = channels * (_MASK_BITS + _INDEX_BITS * share / channels)
+    return rest * channels + weights * bits / 8

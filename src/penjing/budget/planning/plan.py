@@ -114,10 +114,22 @@ class Plan:
     def _next_untrained(self, trials: Sequence[Trial]) -> Candidate | None:
         """Before the control alone: what is trained tells more."""
         is_over = any(t.candidate.family == CONTROL for t in trials)
-        if is_over or not self.prunes_untrained:
+        if is_over or not self.prunes_untrained or self._needs_cuts(trials):
             return None
         mode = self.written_modes(trials)[0]
         return next_untrained(trials, self.ground, self.goal, mode)
+
+    def _needs_cuts(self, trials: Sequence[Trial]) -> bool:
+        """Whether zeros alone meet no bound, and trainings that cut will."""
+        others = {k: v for k, v in self.goal.bounds.items() if k != "max_bytes"}
+        goal = dataclasses.replace(self.goal, bounds=others)
+        files = [t for t in trials if t.candidate.family == FILES and t.is_finished]
+        plain = [t for t in files if t.candidate.mode in self.ground.modes]
+        return (
+            self.ground.trains
+            and bool(plain)
+            and all(goal.excess(t.costs) > 0 for t in plain)
+        )
 
     def _next_varied_untrained(
         self, trials: Sequence[Trial]
@@ -300,12 +312,24 @@ class Plan:
     def _start(self, trials: Sequence[Trial], family: str) -> float:
         """Where full trials begin: the smallest share that short ones could bear."""
         shorts = [t for t in self._of(trials, family, "short") if t.outcome]
-        good = [t.candidate.keep for t in shorts if self._position(t, _USED_SHORT) <= 0]
+        over = {
+            t.candidate.keep: max(self.goal.excess(t.costs), 0.0)
+            for t in shorts
+            if t.is_finished
+        }
+        good = [
+            t.candidate.keep
+            for t in shorts
+            if self._position(t, _USED_SHORT) <= 0 and not over[t.candidate.keep]
+        ]
         if good:
             return min(good)
         if shorts:
-            highest = max(t.candidate.keep for t in shorts)
-            return min(_HIGHER * highest, MOST_KEPT)
+            higher = _HIGHER * max(t.candidate.keep for t in shorts)
+            # Costs need no full training to be known; they fall about as shares do.
+            afforded = [keep / math.exp(much) for keep, much in over.items() if much]
+            fitting = share_within_bytes(trials, family, self.ground, self.goal)
+            return min(higher, MOST_KEPT, max(afforded, default=fitting))
         if self.goal.bound.drop is not None:
             return self._first(trials, family, _SAFE_START, _SURELY_BEARS)
         return self._first(trials, family, _START, 1.0)
@@ -318,7 +342,7 @@ class Plan:
         bears: float,
     ) -> float:
         """Where a family begins that nothing is known of but what fell at once."""
-        borne = borne_untrained(trials, self.goal)
+        borne = borne_untrained(trials, self.ground, self.goal)
         start = usual[family]
         if borne is not None and "prune" in family:
             start = bears * borne.candidate.keep

@@ -44,7 +44,7 @@ def next_untrained(
     most = _MOST_TRIALS if ground.trains else _MOST_ALONE
     if not ground.spares or failed or len(mine) >= most:
         return None
-    goal = _from_the_model(goal, trials)
+    goal = _from_the_model(goal, trials, ground)
     keep = next_share(
         {t.candidate.keep: _position(t, goal) for t in mine if t.outcome},
         [t.candidate.keep for t in mine if t.outcome is None],
@@ -66,7 +66,7 @@ def vary_untrained(
     if not line or not ground.spares:
         return None
     others = [t for t in trials if t.candidate.family != ONE_SHOT]
-    borne = borne_untrained([*others, *line], goal)
+    borne = borne_untrained([*others, *line], ground, goal)
     start = borne.candidate if borne else Candidate(family=ONE_SHOT, mode=mode)
     changed = [
         dataclasses.replace(start, keep=_rounded(share * start.keep), **settings)
@@ -76,9 +76,11 @@ def vary_untrained(
     return next((candidate for candidate in changed if candidate not in tried), None)
 
 
-def borne_untrained(trials: Sequence[Trial], goal: Goal) -> Trial | None:
+def borne_untrained(
+    trials: Sequence[Trial], ground: Ground, goal: Goal
+) -> Trial | None:
     """The trial in which most weights fell at once within the bound; None: in none."""
-    goal = _from_the_model(goal, trials)
+    goal = _from_the_model(goal, trials, ground)
     borne = [t for t in _untrained(trials) if _position(t, goal) <= 0]
     return min(borne, key=lambda t: t.candidate.keep, default=None)
 
@@ -91,12 +93,12 @@ def _rounded(share: float) -> float:
     return float(f"{share:.3g}")
 
 
-def _from_the_model(goal: Goal, trials: Sequence[Trial]) -> Goal:
+def _from_the_model(goal: Goal, trials: Sequence[Trial], ground: Ground) -> Goal:
     """The goal before the dense control was known: nothing here is trained on.
 
-    Where the score is bounded it alone says what falls: less costs come with trainings.
+    Where trainings follow, which cost less, a bounded score alone says what falls.
     """
-    if goal.bound.drop is not None:
+    if ground.trains and goal.bound.drop is not None:
         goal = dataclasses.replace(goal, bounds={})
     reference = reference_of(trials)
     if reference is None:
