@@ -511,12 +511,15 @@ def test_samples_that_still_run_exhaust_nothing(tmp_path):
     assert not search._is_exhausted()
 
 
-def test_the_control_is_trained_as_long_as_what_it_is_compared_with():
-    control = GROUND.recipe(Candidate(family="control", mode="float32"), "control")
-    cut = GROUND.recipe(Candidate(family="cut+prune", keep=0.1), "cut")
+@pytest.mark.parametrize(("epochs", "passes"), [(12, 16), (4, 6), (3, 3), (1, 1)])
+def test_the_control_is_trained_as_long_as_what_it_is_compared_with(epochs, passes):
+    ground = dataclasses.replace(GROUND, epochs=epochs)
+    control = ground.recipe(Candidate(family="control", mode="float32"), "control")
+    cut = ground.recipe(Candidate(family="cut+prune", keep=0.1), "cut")
     data = (np.zeros((100, 2)), np.zeros(100))
     assert training_steps(control, data) == training_steps(cut, data)
-    assert GROUND.passes_of(Candidate(family="prune")) == GROUND.epochs
+    assert ground.passes_of(Candidate(family="cut")) == passes
+    assert ground.passes_of(Candidate(family="prune")) == epochs
 
 
 @pytest.mark.parametrize("runtime", ["x86", "arm", "wasm", "micro"])

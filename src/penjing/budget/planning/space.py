@@ -29,8 +29,9 @@ LEVELS, PENALTIES = (3, 7, 15, 31), (0.0, 1e-5, 1e-4)
 FILES, ONE_SHOT, CONTROL, DENSE = "files", "one-shot", "control", "dense"
 # What is left of the training after the ramp and the beginning of the rounding.
 _RAMP_END = 0.5
-# Channels go in so many cuts.
-_CUTS = 2
+# Channels go in so many cuts, with a recovery after each; in short trainings at once,
+# and what follows recovers: else recoveries would take longer than the training.
+_CUTS, _FEWEST_EPOCHS = 2, 4
 # Weights that stay at least, whatever the share: below, small models lose all. It is a
 # share of those that have hardly more.
 _KEEP_AT_LEAST, _MOST_OF_ALL = 300, 0.05
@@ -200,8 +201,9 @@ class Ground(JsonValue):
         )
 
     def _recovery(self, candidate: Candidate) -> int:
-        """Epochs after each cut of channels."""
-        return max(round(self.epochs_of(candidate.effort) / 8), 1)
+        """Epochs after each cut of channels; 0 where all go in one."""
+        epochs = self.epochs_of(candidate.effort)
+        return max(round(epochs / 8), 1) if epochs >= _FEWEST_EPOCHS else 0
 
     def recipe(self, candidate: Candidate, name: str) -> Recipe:
         """Give the recipe of a point."""
@@ -250,9 +252,10 @@ class Ground(JsonValue):
 
     def _cut(self, candidate: Candidate, **target: float) -> ChannelPruneRecipe:
         bits = 1.5 if "flash" in target else 8.0
+        recovery = self._recovery(candidate)
         return ChannelPruneRecipe(
-            steps=_CUTS,
-            recovery_epochs=self._recovery(candidate),
+            steps=_CUTS if recovery else 1,
+            recovery_epochs=recovery,
             best_effort=True,
             weight_bits=bits,
             max_arena=self.max_arena,
