@@ -405,6 +405,22 @@ def test_what_is_no_weight_falls_with_the_channels():
     assert share_within_bytes(plain, "cut+prune", ground, goal) > 0.05
 
 
+def test_where_ram_cuts_deeper_more_of_the_weights_stay():
+    ground = dataclasses.replace(
+        GROUND, runtime="micro", objective="raw", max_arena=24_576, arena_share=0.1
+    )
+    cut, prune, _ = ground.recipe(
+        Candidate(family="cut+prune", mode="int8", keep=0.04), "x"
+    ).methods
+    assert (cut.flash, prune.schedule.final_sparsity) == (0.1, pytest.approx(0.6))
+    most = ground.most_kept("cut+prune")
+    _, prune, _ = ground.recipe(
+        Candidate(family="cut+prune", mode="int8", keep=most), "x"
+    ).methods
+    assert prune.schedule.final_sparsity == pytest.approx(0.2)
+    assert ground.most_kept("cut") == MOST_KEPT
+
+
 def test_zeros_are_not_tried_where_they_meet_no_bound():
     ground = dataclasses.replace(
         GROUND, runtime="micro", objective="raw", max_arena=24_576, is_bounded=True

@@ -208,6 +208,15 @@ def prune_channels(
         )
 
 
+def cut_to_arena(model: keras.Model, max_arena: int, weight_bits: float) -> keras.Model:
+    """Cut a model for the sake of RAM alone, as far as can be; see `prune_channels`."""
+    same: dict[str, Any] = {"ratio": 0.0, "weight_bits": weight_bits}
+    try:
+        return prune_channels(model, max_arena=max_arena, **same)
+    except OutOfReachError as error:
+        return prune_channels(model, max_arena=int(error.in_reach), **same)
+
+
 def _without(model: keras.Model, graph: ChannelGraph, kept: KeptUnits) -> keras.Model:
     """The smaller model; what constant units added stays in biases."""
     folded = fold_constant_channels(model, graph, kept)

@@ -67,10 +67,16 @@ class Candidates:
         mask[np.argsort(-self.scores, kind="stable")[:count]] = True
         return mask
 
-    def worth_of_last(self) -> float:
-        """Sum of the scores of those that go where the next lower number stays."""
-        gone = self.best(self.allowed[-1]) & ~self.best(self.allowed[-2])
-        return float(self.scores[gone].sum())
+    def share_of_last(self) -> float:
+        """What share of the scores of those that stay goes with the next lower number.
+
+        A share, as sums would let the groups with the most weights in a unit give all.
+        """
+        known = np.isfinite(self.scores)
+        scores = np.where(known, self.scores, self.scores[known].max(initial=0.0))
+        stays, fewer = (self.best(count) for count in self.allowed[:-3:-1])
+        whole = float(scores[stays].sum())
+        return 1.0 - float(scores[fewer].sum()) / whole if whole else 0.0
 
 
 class CutSearch:

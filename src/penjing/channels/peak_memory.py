@@ -141,26 +141,50 @@ def within_arena(
     """The same groups with at most as many units as an arena has room for.
 
     While there is too little, of the groups that lie in the fullest step the one gives
-    units that loses least for each byte.
+    units that loses the least share of its scores for each byte. What is left of the
+    room then gives units back.
     """
     groups = list(candidates)
     while True:
-        kept = {group.name: group.best(group.allowed[-1]) for group in groups}
+        kept = _most_kept(groups)
         arena = memory.arena(kept)
         if arena <= limit:
-            return groups
+            return _refilled(groups, memory, limit)
         live, choices = memory.fullest(kept), []
         for number, group in enumerate(groups):
             if len(group.allowed) > 1:
                 fewer = {**kept, group.name: group.best(group.allowed[-2])}
                 saved = live(kept) - live(fewer)
                 if saved > 0:
-                    choices.append((group.worth_of_last() / saved, number))
+                    choices.append((group.share_of_last() / saved, number))
         if not choices:
             raise _out_of_reach(limit, math.ceil(arena))
         _, number = min(choices)
         fewest = groups[number].allowed[-2]
         groups[number] = dataclasses.replace(groups[number], ceiling=fewest)
+
+
+def _most_kept(groups: Sequence[Candidates]) -> Kept:
+    return {group.name: group.best(group.allowed[-1]) for group in groups}
+
+
+def _refilled(
+    groups: list[Candidates], memory: PeakMemory, limit: float
+) -> list[Candidates]:
+    """Give back units, the largest shares first, as long as there is room."""
+    while True:
+        choices = []
+        for number, group in enumerate(groups):
+            whole = dataclasses.replace(group, ceiling=None).allowed
+            more = [count for count in whole if count > group.allowed[-1]]
+            if more:
+                larger = dataclasses.replace(group, ceiling=more[0])
+                trial = [*groups[:number], larger, *groups[number + 1 :]]
+                if memory.arena(_most_kept(trial)) <= limit:
+                    choices.append((larger.share_of_last(), number, trial))
+        if not choices:
+            return groups
+        groups = max(choices, key=lambda choice: choice[:2])[2]
 
 
 def _out_of_reach(limit: float, least: int) -> OutOfReachError:

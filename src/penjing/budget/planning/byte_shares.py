@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from penjing.budget.bounds.goal import Goal
 from penjing.budget.planning.known_trials import Trial
-from penjing.budget.planning.space import FILES, MOST_KEPT, Ground
+from penjing.budget.planning.space import FILES, Ground
 
 _STEP = 0.95  # factor between the shares that are looked at
 # Of a weight: one that stays in a compressed file, its place with it; the bit that says
@@ -27,10 +27,10 @@ def share_within_bytes(
     files = [t for t in trials if t.candidate.family == FILES and t.is_finished]
     plain = [t.costs[goal.bytes_kind] for t in files if t.candidate.mode != "float32"]
     if most is None or not plain:
-        return MOST_KEPT
+        return ground.most_kept(family)
     weights = min(ground.weights, *plain)  # some may take no byte
     rest = min(plain) - weights
-    share = MOST_KEPT
+    share = ground.most_kept(family)
     while share > ground.least_kept:
         if _bytes_at(share, family, ground, goal, weights, rest) <= most:
             break
@@ -46,8 +46,7 @@ def _bytes_at(
     weights: float,
     rest: float,
 ) -> float:
-    # Half of the way by channels, as `Ground` has it; those of a cut alone likewise.
-    channels = share**0.5 if family.startswith("cut") else 1.0
+    channels = ground.channel_share(share) if family.startswith("cut") else 1.0
     if "prune" not in family:
         bits = 8.0 * share
     elif goal.bytes_kind == "gzip":

@@ -23,7 +23,6 @@ from penjing.budget.planning.space import (
     CONTROL,
     DENSE,
     FILES,
-    MOST_KEPT,
     Candidate,
     Ground,
 )
@@ -285,7 +284,7 @@ class Plan:
             [t.candidate.keep for t in mine if t.outcome is None],
             start=max(start, least),
             least=least,
-            most=MOST_KEPT,
+            most=self.ground.most_kept(family),
         )
         if keep is None:
             return None
@@ -329,7 +328,7 @@ class Plan:
             # Costs need no full training to be known; they fall about as shares do.
             afforded = [keep / math.exp(much) for keep, much in over.items() if much]
             fitting = share_within_bytes(trials, family, self.ground, self.goal)
-            return min(higher, MOST_KEPT, max(afforded, default=fitting))
+            return min(higher, max(afforded, default=fitting))
         if self.goal.bound.drop is not None:
             return self._first(trials, family, _SAFE_START, _SURELY_BEARS)
         return self._first(trials, family, _START, 1.0)

@@ -29,6 +29,8 @@ LEVELS, PENALTIES = (3, 7, 15, 31), (0.0, 1e-5, 1e-4)
 FILES, ONE_SHOT, CONTROL, DENSE = "files", "one-shot", "control", "dense"
 # What is left of the training after the ramp and the beginning of the rounding.
 _RAMP_END = 0.5
+# Of a weight, in packed files; see `penjing.prune_channels`.
+PACKED_BITS = 1.5
 # Channels go in so many cuts, with a recovery after each; in short trainings at once,
 # and what follows recovers: else recoveries would take longer than the training.
 _CUTS, _FEWEST_EPOCHS = 2, 4
@@ -124,6 +126,7 @@ class Ground(JsonValue):
         metric: Name of the metric by which epochs are judged; None: the first.
         weights: How many the model has that can be pruned, about.
         max_arena: Bytes of RAM that a file may take on a microcontroller.
+        arena_share: What of the weights is left where channels go for its sake alone.
         is_bounded: Whether time, RAM or multiply-accumulates are, which zeros do not
             make less.
         trains: Whether anything may be trained.
@@ -140,6 +143,7 @@ class Ground(JsonValue):
     metric: str | None = None
     weights: int = 1_000_000
     max_arena: int | None = None
+    arena_share: float = 1.0
     is_bounded: bool = False
     trains: bool = True
     bounds_bytes: bool = False
@@ -244,14 +248,25 @@ class Ground(JsonValue):
             return [self._once(candidate)]
         keep, methods = candidate.keep, []
         if candidate.family == "cut+prune":
-            # Half of the way by channels, half by weights: of the logarithm.
-            keep = keep**0.5
+            channels = self.channel_share(keep)
+            keep = min(keep / channels, MOST_KEPT)
             kind = "flash" if self.is_micro else "parameters"
-            methods.append(self._cut(candidate, **{kind: keep}))
+            methods.append(self._cut(candidate, **{kind: channels}))
         return [*methods, self._pruned(candidate, keep), self._rounded(candidate)]
 
+    def channel_share(self, keep: float) -> float:
+        """What of the weights the cut of "cut+prune" leaves, of which `keep` stay.
+
+        It goes half of the way, of the logarithm, or as far as RAM makes it go.
+        """
+        return float(min(keep**0.5, self.arena_share))
+
+    def most_kept(self, family: str) -> float:
+        """The largest share that a family tries."""
+        return MOST_KEPT * (self.arena_share if family == "cut+prune" else 1.0)
+
     def _cut(self, candidate: Candidate, **target: float) -> ChannelPruneRecipe:
-        bits = 1.5 if "flash" in target else 8.0
+        bits = PACKED_BITS if "flash" in target else 8.0
         recovery = self._recovery(candidate)
         return ChannelPruneRecipe(
             steps=_CUTS if recovery else 1,
