@@ -421,6 +421,20 @@ def test_where_ram_cuts_deeper_more_of_the_weights_stay():
     assert ground.most_kept("cut") == MOST_KEPT
 
 
+def test_the_end_of_a_line_is_tried_once():
+    ground = dataclasses.replace(
+        GROUND, runtime="micro", objective="raw", arena_share=0.0490321
+    )
+    family = "cut+prune"
+    keep = float(f"{ground.most_kept(family):.3g}")  # as a candidate has it
+    plain = plain_trial({"raw": 1_000, "gzip": 1_000.0})
+    lost = dataclasses.replace(plain.outcome, metrics={"accuracy": 0.5})
+    candidate = Candidate(family=family, keep=keep, mode="int8")
+    tried = Trial(number=2, candidate=candidate, phase="full", outcome=lost)
+    plan = Plan(ground=ground, goal=GOAL)
+    assert plan._along([plain, tried], family, 3.0, "full") is None
+
+
 def test_zeros_are_not_tried_where_they_meet_no_bound():
     ground = dataclasses.replace(
         GROUND, runtime="micro", objective="raw", max_arena=24_576, is_bounded=True

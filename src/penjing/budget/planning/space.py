@@ -263,7 +263,8 @@ class Ground(JsonValue):
 
     def most_kept(self, family: str) -> float:
         """The largest share that a family tries."""
-        return MOST_KEPT * (self.arena_share if family == "cut+prune" else 1.0)
+        share = self.arena_share if family == "cut+prune" else 1.0
+        return float(f"{share * MOST_KEPT:.3g}")  # as shares are rounded
 
     def _cut(self, candidate: Candidate, **target: float) -> ChannelPruneRecipe:
         bits = PACKED_BITS if "flash" in target else 8.0
