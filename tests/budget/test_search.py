@@ -437,7 +437,7 @@ def test_the_end_of_a_line_is_tried_once():
 
 def test_zeros_are_not_tried_where_they_meet_no_bound():
     ground = dataclasses.replace(
-        GROUND, runtime="micro", objective="raw", max_arena=24_576, is_bounded=True
+        GROUND, runtime="micro", objective="raw", cut_arena=24_576, is_bounded=True
     )
     for arena, phases in [(30_000, "control"), (20_000, "one-shot")]:
         goal = Goal(
@@ -455,7 +455,7 @@ def test_zeros_are_not_tried_where_they_meet_no_bound():
 
 def test_channels_keep_to_the_ram_that_is_bounded():
     ground = dataclasses.replace(
-        GROUND, runtime="micro", objective="raw", max_arena=24_576, is_bounded=True
+        GROUND, runtime="micro", objective="raw", cut_arena=24_576, is_bounded=True
     )
     for family in ground.families:
         recipe = ground.recipe(Candidate(family=family, mode="int8", keep=0.3), "x")

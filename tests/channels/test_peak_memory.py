@@ -62,6 +62,20 @@ def with_own_operators():
     return keras.Model(inputs, LAYERS.Dense(4, activation="softmax")(x))
 
 
+def normalized_last():
+    """A normalization behind a rectifier, which no converter folds."""
+    return keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            LAYERS.Conv2D(32, 3, padding="same", activation="relu"),
+            LAYERS.BatchNormalization(),
+            LAYERS.MaxPooling2D(),
+            LAYERS.GlobalAveragePooling2D(),
+            LAYERS.Dense(4),
+        ]
+    )
+
+
 def arena_in_tflm(model, path, **options):
     shape = (8, *model.input_shape[1:])
     x = np.random.default_rng(0).normal(size=shape).astype("float32")
@@ -73,7 +87,9 @@ def arena_in_tflm(model, path, **options):
     return report.micro.arena.total
 
 
-@pytest.mark.parametrize("build", [straight, residual, nested, with_own_operators])
+@pytest.mark.parametrize(
+    "build", [straight, residual, nested, with_own_operators, normalized_last]
+)
 def test_it_is_about_what_tflm_takes(build, tmp_path):
     model = build()
     total = arena_in_tflm(model, tmp_path / "model.tflite")

@@ -22,6 +22,7 @@ from penjing.budget.budget import Budget
 from penjing.budget.first_look import FirstLook, batch_size_for, count_prunable, look_at
 from penjing.budget.planning.space import PACKED_BITS, Ground
 from penjing.channels.channel_pruning import cut_to_arena
+from penjing.channels.target import LEAST_ARENA
 from penjing.data.data_sources import UserData
 from penjing.errors import CompressionError, UnsupportedModelError
 from penjing.measurement.metric_direction import HIGHER
@@ -145,32 +146,29 @@ class Preparation:
             validation_from=self.held_out.validation_from,
             metric=None if is_usual else metric,
             weights=count_prunable(self.model),
-            max_arena=self._max_arena,
-            arena_share=self._arena_share() if self.trains else 1.0,
+            max_arena=int(bounds["max_arena"]) if "max_arena" in bounds else None,
+            **self._cut_to_ram(),
             is_bounded=bool(bounds.keys() - {"max_bytes"}),
             trains=self.trains,
             bounds_bytes="max_bytes" in bounds,
         )
 
-    @property
-    def _max_arena(self) -> int | None:
+    def _cut_to_ram(self) -> dict[str, Any]:
+        """The RAM that cuts keep to, and what of the weights that alone leaves."""
         most = self.budget.bounds.get("max_arena")
-        return None if most is None else int(most)
+        if most is None or not self.trains:
+            return {}
+        cut_arena = max(int(most), LEAST_ARENA)
 
-    def _arena_share(self) -> float:
-        """What of the weights is left where channels go for the sake of RAM alone."""
-        most = self._max_arena
-        if most is None:
-            return 1.0
-
-        def measure() -> dict[str, float]:
+        def measure() -> dict[str, Any]:
             try:
-                smaller = cut_to_arena(self.model, most, PACKED_BITS)
-            except UnsupportedModelError:
-                return {"share": 1.0}
-            return {"share": smaller.count_params() / self.model.count_params()}
+                smaller = cut_to_arena(self.model, cut_arena, PACKED_BITS)
+            except UnsupportedModelError:  # no channels can go, or sizes are free
+                return {}
+            share = smaller.count_params() / self.model.count_params()
+            return {"cut_arena": cut_arena, "arena_share": share}
 
-        return float(self.state.run_stage("Cut to the RAM", [], measure)["share"])
+        return dict(self.state.run_stage("Cut to the RAM", [], measure))
 
     def _learning_rate(self) -> float:
         size = batch_size_for(self.data)

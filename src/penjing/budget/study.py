@@ -108,6 +108,8 @@ class Study:
                     study.add_trial(self._frozen(optuna, trial, goal, space))
             asked = study.ask(space)
         chosen = dict(asked.params)
+        most = self._ground.most_kept(chosen["family"])
+        chosen["keep"] = min(chosen["keep"], most)
         for name in ("keep", "rate"):
             chosen[name] = float(f"{chosen[name]:.3g}")
         return Candidate(**chosen)

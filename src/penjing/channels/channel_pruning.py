@@ -105,12 +105,12 @@ def prune_channels(
             `penjing.pack_litert` 4 with 16 levels, and about 1.4 with 90 % zeros and 7
             levels.
         latency: The same for the time: a fraction of the model's, or "0.5 ms".
-        max_arena: Besides: the RAM that the finished int8 file may take in TensorFlow
-            Lite Micro, estimated: bytes, or a fraction, up to 1, of what the model's
-            own plain int8 file takes. It is the most that activations take at once;
-            with `weight_bits` below 8 the weight of a layer as well, which is decoded
-            there. Units go first where memory is fullest. With `ratio=0.0` it is all
-            that is bounded.
+        max_arena: In addition to the target: the most RAM that the finished int8 file,
+            with int8 inputs and outputs, may take in TensorFlow Lite Micro, estimated:
+            bytes, or a fraction, up to 1.0, of what the model's own plain int8 file
+            takes. It is what activations take at once; with `weight_bits` below 8 the
+            weight of a layer as well, which is decoded there. Units go first where
+            memory is fullest. With `ratio=0.0` it is all that is bounded.
         importance: Which channels stay: `"l2"`, the norm of all weights that fall with
             one; `"batch_norm"`, the scales of its normalizations; `"taylor"`, what the
             loss changes by without it (needs `data` and a compiled loss); `"lamp"`;

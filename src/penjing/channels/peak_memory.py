@@ -15,7 +15,7 @@ from penjing.channels.cut_costs import CutCosts, Kept
 from penjing.channels.cut_search import Candidates, OutOfReachError
 from penjing.channels.rules.units import Channels, Layout
 from penjing.channels.tracing import ChannelGraph, trace_channels
-from penjing.engine.activations.integer_kinds import FUSED, WEIGHTED
+from penjing.engine.activations.integer_kinds import FUSED, WEIGHTED, activation_of
 from penjing.errors import UnsupportedModelError
 from penjing.models.graph_flow import as_graph, follow_graph
 
@@ -33,6 +33,9 @@ _SAME = (
     keras.layers.SpatialDropout3D,
     keras.layers.GaussianNoise,
     keras.layers.GaussianDropout,
+    keras.layers.AlphaDropout,
+    keras.layers.ActivityRegularization,
+    keras.layers.Identity,
     keras.layers.Flatten,
     keras.layers.Reshape,
 )
@@ -151,10 +154,11 @@ def within_arena(
         if arena <= limit:
             return _refilled(groups, memory, limit)
         live, choices = memory.fullest(kept), []
+        whole = live(kept)
         for number, group in enumerate(groups):
             if len(group.allowed) > 1:
                 fewer = {**kept, group.name: group.best(group.allowed[-2])}
-                saved = live(kept) - live(fewer)
+                saved = whole - live(fewer)
                 if saved > 0:
                     choices.append((group.share_of_last() / saved, number))
         if not choices:
@@ -191,7 +195,8 @@ def _out_of_reach(limit: float, least: int) -> OutOfReachError:
     return OutOfReachError(
         f"max_arena={limit:,.0f} cannot be met: the best that can be reached is "
         f"{least:,} bytes, estimated, where memory is fullest. Lower `round_to` or "
-        "`min_channels`, let more layers be cut, or make the model's input smaller.",
+        "`min_channels`, raise `tolerance` where a `sensitivity` table is given, let "
+        "more layers be cut, or make the model's input smaller.",
         least,
         argument="max_arena",
     )
@@ -218,17 +223,17 @@ class _Order:
 
     def _visit(self, node: Any, values: list[_Tensor], prefix: str) -> list[_Tensor]:
         operation, is_lone = node.operation, next(self._readers)
-        if len(values) == 1 == len(node.outputs) and (
-            isinstance(operation, _SAME)
-            or (is_lone and self._is_folded(operation, values[0]))
-        ):
-            return values
+        if len(values) == 1 == len(node.outputs):
+            if isinstance(operation, _SAME):
+                return values
+            if is_lone and self._is_folded(operation, values[0]):
+                self._makers[id(values[0])] = operation
+                return values
         made = self._step(operation, values, node.outputs)
         activation = getattr(operation, "activation", None)
-        name = getattr(activation, "__name__", "linear")
         if isinstance(operation, keras.layers.Activation):
-            self._add_temporary(name, made[0])
-        elif name not in FUSED and type(operation).__name__ in WEIGHTED:
+            self._add_temporary(activation, made[0])
+        elif _is_weighted(operation) and activation_of(operation) not in FUSED:
             return self._step(activation, made, node.outputs)
         return made
 
@@ -248,22 +253,22 @@ class _Order:
             )
         )
         if not kernels:
-            self._add_temporary(getattr(operation, "__name__", ""), made[0])
+            self._add_temporary(operation, made[0])
         return made
 
-    def _add_temporary(self, activation: str, made: _Tensor) -> None:
-        if activation in _COMPOSED:
+    def _add_temporary(self, activation: Any, made: _Tensor) -> None:
+        if getattr(activation, "__name__", "") in _COMPOSED:
             self.steps[-1].live.append(made)
 
     def _is_folded(self, operation: Any, value: _Tensor) -> bool:
         """Whether converters make it one with the layer that it alone reads."""
         maker = self._makers.get(id(value))
         if isinstance(operation, keras.layers.BatchNormalization):
-            return any(len(w.shape) > 1 for w in getattr(maker, "weights", ()))
-        name = getattr(getattr(operation, "activation", None), "__name__", "")
-        if isinstance(operation, keras.layers.Activation):
-            return maker is not None and name in FUSED
-        return maker is not None and isinstance(operation, keras.layers.ReLU)
+            return _is_weighted(maker) and activation_of(maker) == "linear"
+        is_activation = isinstance(
+            operation, (keras.layers.Activation, keras.layers.ReLU)
+        )
+        return maker is not None and is_activation and activation_of(operation) in FUSED
 
     def _tensor(self, tensor: Any, *, at: int) -> _Tensor:
         found = _tensor_of(tensor, self._layouts.get(id(tensor)))
@@ -286,13 +291,17 @@ def _lone_readers(top: Any) -> list[bool]:
     return [readers[number] == 1 for number in first]
 
 
+def _is_weighted(operation: Any) -> bool:
+    return type(operation).__name__ in WEIGHTED
+
+
 def _tensor_of(tensor: Any, layout: Layout | None) -> _Tensor:
     sizes = list(tensor.shape[1:])
     if None in sizes:
         raise UnsupportedModelError(
             f"`max_arena` needs sizes that are known, and {tensor.name!r} in the model "
             f"has the shape {tuple(tensor.shape)}. Make it with a keras.Input of known "
-            "sizes, or leave `max_arena` out."
+            "sizes, models within it too, or leave `max_arena` out."
         )
     is_float = "float" in keras.backend.standardize_dtype(tensor.dtype)
     each = 1 if is_float else _INDEX_BYTES

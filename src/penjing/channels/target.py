@@ -10,7 +10,7 @@ from typing import Any
 _KINDS = ("ratio", "macs", "parameters", "flash", "latency")
 _LATENCY = re.compile(r"\s*(\d+(?:\.\d*)?(?:e-?\d+)?)\s*ms\s*")
 
-_LEAST_ARENA = 100  # so that 1, where 1.0 was meant, is no byte
+LEAST_ARENA = 100  # so that 1, where 1.0 was meant, is no byte
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,11 +88,11 @@ def check_max_arena(value: Any) -> None:
     if value is None or (is_share and 0.0 < value <= 1.0):
         return
     is_bytes = _is_number(value) and isinstance(value, numbers.Integral)
-    if not is_bytes or value < _LEAST_ARENA:
+    if not is_bytes or value < LEAST_ARENA:
         raise ValueError(
             "`max_arena` is the RAM that stays: a fraction up to 1.0 of what the "
             "model's plain int8 file takes, or an integer, which is a number of bytes, "
-            f"{_LEAST_ARENA} at least; got {value!r}."
+            f"{LEAST_ARENA} at least; got {value!r}."
         )
 
 

@@ -34,9 +34,9 @@ class ChannelPruneRecipe:
         flash: Estimated bytes of the finished int8 file that stay, likewise.
         weight_bits: Bits that a number of a weight will take in it.
         latency: Time that stays, a fraction or milliseconds such as "0.5 ms".
-        max_arena: Besides, estimated bytes of RAM that the finished int8 file may take
-            on a microcontroller, or a fraction, up to 1.0, of what the model's own
-            plain one takes; None: as many as it takes.
+        max_arena: In addition to the target, the most RAM that the finished int8 file
+            may take on a microcontroller, estimated: bytes, or a fraction, up to 1.0,
+            of what the model's own plain one takes; None: as many as it takes.
         importance: Which channels stay.
         scope: `"global"` or `"layer"`.
         round_to: Channels that stay are a multiple of it.
@@ -54,9 +54,9 @@ class ChannelPruneRecipe:
         batch_norm_batches: Batches on which batch normalization is estimated anew after
             each cut, where the model has any; 0 leaves it as it is.
         best_effort: Where a target, not of `latency`, is beyond what can be cut:
-            whether a cut then takes the same share of what can be cut (of `max_arena`
-            all) and warns of it, as in the recipes that come with penjing, or is an
-            error.
+            whether a cut then takes the same share of what can be cut (for
+            `max_arena`: as much as can be cut) and warns of it, as in the recipes that
+            come with penjing, or is an error.
     """
 
     method: ClassVar[str] = "prune_channels"

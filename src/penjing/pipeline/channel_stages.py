@@ -14,7 +14,7 @@ from penjing.channels.channel_pruning import prune_channels
 from penjing.channels.cut_search import OutOfReachError
 from penjing.channels.group_lasso import GroupLasso
 from penjing.channels.peak_memory import arena_of
-from penjing.channels.target import arena_limit
+from penjing.channels.target import LEAST_ARENA, arena_limit
 from penjing.engine.batch_statistics import (
     find_batch_normalizations,
     reestimate_batch_normalization,
@@ -130,7 +130,7 @@ class ChannelStages:
         now = arena_of(model, weight_bits=self.channels.weight_bits)
         if now > most:
             most = now * (most / now) ** (1 / (self.channels.steps - step + 1))
-        return {"max_arena": max(int(most), 1)}
+        return {"max_arena": max(int(most), LEAST_ARENA)}
 
     @property
     def _examples(self) -> Any:

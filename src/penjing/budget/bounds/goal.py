@@ -73,8 +73,8 @@ class Goal:
         """Above 0 where more of the model must stay, below where less can.
 
         `used` is how many of what may be lost a file is to lose. Where only costs are
-        bounded, as much stays as they allow. Where both are and a file misses both, it
-        is to miss them by as much, as `rank` counts it.
+        bounded, as much stays as they allow. Where a file misses both kinds of bounds,
+        it is to miss them by about as much.
         """
         over = self.excess(costs)
         if self.bound.drop is None:

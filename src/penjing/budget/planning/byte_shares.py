@@ -1,4 +1,4 @@
-"""Where a family's line begins that bytes are bounded on, before any file is known."""
+"""Where a family's line begins when bytes are bounded, before its files are known."""
 
 from __future__ import annotations
 

@@ -119,16 +119,14 @@ class Plan:
         return next_untrained(trials, self.ground, self.goal, mode)
 
     def _needs_cuts(self, trials: Sequence[Trial]) -> bool:
-        """Whether zeros alone meet no bound, and trainings that cut will."""
-        others = {k: v for k, v in self.goal.bounds.items() if k != "max_bytes"}
-        goal = dataclasses.replace(self.goal, bounds=others)
+        """Whether RAM is missed, which zeros make no less and cuts that fit will."""
+        most = self.goal.bounds.get("max_arena")
+        if most is None or self.ground.cut_arena is None or self.trainings < 2:
+            return False
         files = [t for t in trials if t.candidate.family == FILES and t.is_finished]
         plain = [t for t in files if t.candidate.mode in self.ground.modes]
-        return (
-            self.ground.trains
-            and bool(plain)
-            and all(goal.excess(t.costs) > 0 for t in plain)
-        )
+        missed = all(t.costs["arena"] > most for t in plain)
+        return self.ground.trains and bool(plain) and missed
 
     def _next_varied_untrained(
         self, trials: Sequence[Trial]
@@ -328,7 +326,8 @@ class Plan:
             # Costs need no full training to be known; they fall about as shares do.
             afforded = [keep / math.exp(much) for keep, much in over.items() if much]
             fitting = share_within_bytes(trials, family, self.ground, self.goal)
-            return min(higher, max(afforded, default=fitting))
+            known = [keep for keep, much in over.items() if not much]
+            return min(higher, max([*(afforded or [fitting]), *known]))
         if self.goal.bound.drop is not None:
             return self._first(trials, family, _SAFE_START, _SURELY_BEARS)
         return self._first(trials, family, _START, 1.0)

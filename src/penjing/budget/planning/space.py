@@ -126,7 +126,9 @@ class Ground(JsonValue):
         metric: Name of the metric by which epochs are judged; None: the first.
         weights: How many the model has that can be pruned, about.
         max_arena: Bytes of RAM that a file may take on a microcontroller.
-        arena_share: What of the weights is left where channels go for its sake alone.
+        cut_arena: The same for cuts of channels; None where it cannot be estimated.
+        arena_share: What of the weights is left where channels go for the sake of that
+            alone.
         is_bounded: Whether time, RAM or multiply-accumulates are, which zeros do not
             make less.
         trains: Whether anything may be trained.
@@ -143,6 +145,7 @@ class Ground(JsonValue):
     metric: str | None = None
     weights: int = 1_000_000
     max_arena: int | None = None
+    cut_arena: int | None = None
     arena_share: float = 1.0
     is_bounded: bool = False
     trains: bool = True
@@ -249,7 +252,8 @@ class Ground(JsonValue):
         keep, methods = candidate.keep, []
         if candidate.family == "cut+prune":
             channels = self.channel_share(keep)
-            keep = min(keep / channels, MOST_KEPT)
+            is_by_ram = channels < keep**0.5
+            keep = min(keep / channels, MOST_KEPT) if is_by_ram else channels
             kind = "flash" if self.is_micro else "parameters"
             methods.append(self._cut(candidate, **{kind: channels}))
         return [*methods, self._pruned(candidate, keep), self._rounded(candidate)]
@@ -264,7 +268,8 @@ class Ground(JsonValue):
     def most_kept(self, family: str) -> float:
         """The largest share that a family tries."""
         share = self.arena_share if family == "cut+prune" else 1.0
-        return float(f"{share * MOST_KEPT:.3g}")  # as shares are rounded
+        # As shares are rounded.
+        return max(float(f"{share * MOST_KEPT:.3g}"), self.least_kept)
 
     def _cut(self, candidate: Candidate, **target: float) -> ChannelPruneRecipe:
         bits = PACKED_BITS if "flash" in target else 8.0
@@ -274,7 +279,7 @@ class Ground(JsonValue):
             recovery_epochs=recovery,
             best_effort=True,
             weight_bits=bits,
-            max_arena=self.max_arena,
+            max_arena=self.cut_arena,
             **target,  # type: ignore[arg-type]
         )
 
