@@ -154,6 +154,26 @@ def test_ram_beyond_reach_is_told_or_cut_as_far_as_can_be():
 
 
 @pytest.mark.once
+def test_ram_that_cannot_be_estimated_is_told_or_an_error():
+    inner = keras.Sequential(
+        [keras.Input((None, 4)), keras.layers.Dense(16, activation="relu")]
+    )
+    inputs = keras.Input((6, 4))
+    x = keras.layers.GlobalAveragePooling1D()(inner(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    model.compile("adam", "mse")
+    x = np.zeros((8, 6, 4), "float32")
+    rows = x, np.zeros((8, 4), "float32")
+    changes = {"ratio": 0.5, "max_arena": 0.9, "group_lasso": 0.0, "distillation": 0.0}
+    same = {"steps": 1, "epochs_before": 0, "recovery_epochs": 0}
+    with pytest.raises(penjing.UnsupportedModelError, match="sizes that are known"):
+        run_recipe(model, rows, recipe(**same, **changes))
+    with pytest.warns(penjing.CompressionWarning, match="RAM is not bounded: "):
+        smaller = run_recipe(model, rows, recipe(**same, **changes, best_effort=True))
+    assert smaller.count_params() < model.count_params()
+
+
+@pytest.mark.once
 def test_what_comes_with_penjing_takes_what_can_be_cut():
     for name in packaged_recipes():
         for method in load_recipe(name).methods:

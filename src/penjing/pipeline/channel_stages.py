@@ -19,7 +19,7 @@ from penjing.engine.batch_statistics import (
     find_batch_normalizations,
     reestimate_batch_normalization,
 )
-from penjing.errors import CompressionError, CompressionWarning
+from penjing.errors import CompressionError, CompressionWarning, UnsupportedModelError
 from penjing.models.copying import copy_model, name_weights, weight_paths
 from penjing.models.model_files import load_keras_model
 from penjing.pipeline.channel_recipe import ChannelPruneRecipe
@@ -126,8 +126,15 @@ class ChannelStages:
         share = self.channels.max_arena
         if share is None:
             return {}
-        most = arena_limit(share, arena_of(self.original))
-        now = arena_of(model, weight_bits=self.channels.weight_bits)
+        try:
+            most = arena_limit(share, arena_of(self.original))
+            now = arena_of(model, weight_bits=self.channels.weight_bits)
+        except UnsupportedModelError as error:
+            if not self.channels.best_effort:
+                raise
+            text = f"RAM is not bounded: {error}"
+            warnings.warn(text, CompressionWarning, stacklevel=2)
+            return {}
         if now > most:
             most = now * (most / now) ** (1 / (self.channels.steps - step + 1))
         return {"max_arena": max(int(most), LEAST_ARENA)}
