@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from penjing.budget.bounds.goal import amount_text
-from penjing.budget.planning.known_trials import Trial
+from penjing.budget.planning.known_trials import Trial, plain_files
 from penjing.budget.planning.plan import Plan
-from penjing.budget.planning.space import FILES
 from penjing.budget.planning.untrained_line import borne_untrained
 from penjing.budget.proven_files import ProvenFiles
 from penjing.budget.search import Search
@@ -49,8 +48,7 @@ class SearchRows:
     def untrained(self) -> tuple[StairRow, ...]:
         """Files on the way to the best one for which nothing was trained."""
         trials = self.search.study.trials
-        found = [t for t in trials if t.is_finished and t.candidate.family == FILES]
-        files = [t for t in found if t.candidate.mode != "float32"]
+        files = [t for t in plain_files(trials) if t.candidate.mode != "float32"]
         least = min(files, key=lambda t: t.costs["gzip"], default=None)
         steps = [least]
         if self.best.candidate.is_trained:

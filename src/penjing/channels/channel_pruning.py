@@ -30,7 +30,6 @@ from penjing.channels.flash_estimate import flash_estimate
 from penjing.channels.peak_memory import (
     PLAIN_BITS,
     PeakMemory,
-    arena_of,
     within_arena,
 )
 from penjing.channels.removal import remove_channels
@@ -179,8 +178,9 @@ def prune_channels(
     ]
     costs = CutCosts(model, graph)
     if max_arena is not None:
-        limit = arena_limit(max_arena, arena_of(model, weight_bits=PLAIN_BITS))
+        plain = PeakMemory(graph, costs, weight_bits=PLAIN_BITS)
         memory = PeakMemory(graph, costs, weight_bits=weight_bits)
+        limit = arena_limit(max_arena, plain.arena({}))
         candidates = within_arena(candidates, memory, limit)
     if target.kind == "flash":
         size = functools.partial(flash_estimate, costs, weight_bits=weight_bits)
@@ -192,19 +192,9 @@ def prune_channels(
         )
     with listening(progress) as listen:
         times = build_latency_model(model, quantization=quantization, progress=listen)
-
-        def cost(kept: KeptUnits) -> float:
-            return times.milliseconds(costs.input_and_output(kept))
-
-        search = CutSearch(per_cost(candidates, cost), scope)
-
-        return cut_to_time(
-            model,
-            target,
-            times,
-            lambda limit: cut_within(search, cost, limit, target, times.measured),
-            lambda kept: _without(model, graph, kept),
-            listen,
+        kept = functools.partial(_without, model, graph)
+        return _cut_by_time(
+            model, target, times, candidates, scope, costs, kept, listen
         )
 
 
@@ -246,6 +236,29 @@ def per_cost(candidates: Sequence[Candidates], cost: Cost) -> list[Candidates]:
     return weighed
 
 
+def _cut_by_time(
+    model: keras.Model,
+    target: ChannelTarget,
+    times: LatencyModel,
+    candidates: Sequence[Candidates],
+    scope: str,
+    costs: CutCosts,
+    build: Callable[[KeptUnits], keras.Model],
+    progress: Listener,
+) -> keras.Model:
+    """Let units go that are worth least for each millisecond."""
+
+    def cost(kept: KeptUnits) -> float:
+        return times.milliseconds(costs.input_and_output(kept))
+
+    search = CutSearch(per_cost(candidates, cost), scope)
+
+    def find(limit: float) -> KeptUnits:
+        return cut_within(search, cost, limit, target, times.measured)
+
+    return cut_to_time(model, target, times, find, build, progress)
+
+
 def cut_to_time(
     model: keras.Model,
     target: ChannelTarget,
@@ -280,7 +293,7 @@ def cut_to_time(
         f"latency={target.value!r} was not quite met: {said}. "
         "Lower `round_to`, or let more layers be cut.",
         CompressionWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
     return smaller
 

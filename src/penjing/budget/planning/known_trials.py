@@ -42,6 +42,11 @@ class Trial:
         return {} if self.outcome is None else self.outcome.metrics
 
 
+def plain_files(trials: Sequence[Trial]) -> list[Trial]:
+    """The finished trials for which only the file was made, of the model as it is."""
+    return [t for t in trials if t.candidate.family == FILES and t.is_finished]
+
+
 UNCOMPRESSED = Candidate(family=FILES, mode="float32")
 """The file of the model as it is."""
 

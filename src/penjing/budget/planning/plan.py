@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from penjing.budget.bounds.goal import Goal
 from penjing.budget.planning.byte_shares import share_within_bytes
-from penjing.budget.planning.known_trials import Trial, reference_of
+from penjing.budget.planning.known_trials import Trial, plain_files, reference_of
 from penjing.budget.planning.line_search import next_share
 from penjing.budget.planning.space import (
     CONTROL,
@@ -123,8 +123,8 @@ class Plan:
         most = self.goal.bounds.get("max_arena")
         if most is None or self.ground.cut_arena is None or self.trainings < 2:
             return False
-        files = [t for t in trials if t.candidate.family == FILES and t.is_finished]
-        plain = [t for t in files if t.candidate.mode in self.ground.modes]
+        modes = self.ground.modes
+        plain = [t for t in plain_files(trials) if t.candidate.mode in modes]
         missed = all(t.costs["arena"] > most for t in plain)
         return self.ground.trains and bool(plain) and missed
 
@@ -372,19 +372,11 @@ class Plan:
         written = self.written_modes(trials)
         if self.goal.objective != "latency":
             return written[0]
-        costs = {
-            t.candidate.mode: t.costs["latency"]
-            for t in trials
-            if t.candidate.family == FILES and t.is_finished
-        }
+        costs = {t.candidate.mode: t.costs["latency"] for t in plain_files(trials)}
         return min(written, key=lambda mode: costs.get(mode, math.inf))
 
     def written_modes(self, trials: Sequence[Trial]) -> list[str]:
         """The quantization modes that the untrained model could be written in."""
-        done = {
-            t.candidate.mode
-            for t in trials
-            if t.candidate.family == FILES and t.is_finished
-        }
+        done = {t.candidate.mode for t in plain_files(trials)}
         modes = self.ground.modes
         return [mode for mode in modes if mode in done] or list(modes)
