@@ -178,10 +178,7 @@ def prune_channels(
     ]
     costs = CutCosts(model, graph)
     if max_arena is not None:
-        plain = PeakMemory(graph, costs, weight_bits=PLAIN_BITS)
-        memory = PeakMemory(graph, costs, weight_bits=weight_bits)
-        limit = arena_limit(max_arena, plain.arena({}))
-        candidates = within_arena(candidates, memory, limit)
+        candidates = _with_room(candidates, graph, costs, max_arena, weight_bits)
     if target.kind == "flash":
         size = functools.partial(flash_estimate, costs, weight_bits=weight_bits)
         candidates = per_cost(candidates, size)
@@ -196,6 +193,18 @@ def prune_channels(
         return _cut_by_time(
             model, target, times, candidates, scope, costs, kept, listen
         )
+
+
+def _with_room(
+    candidates: Sequence[Candidates],
+    graph: ChannelGraph,
+    costs: CutCosts,
+    max_arena: float,
+    weight_bits: float,
+) -> list[Candidates]:
+    plain = PeakMemory(graph, costs, weight_bits=PLAIN_BITS)
+    memory = PeakMemory(graph, costs, weight_bits=weight_bits)
+    return within_arena(candidates, memory, arena_limit(max_arena, plain.arena({})))
 
 
 def cut_to_arena(model: keras.Model, max_arena: int, weight_bits: float) -> keras.Model:
